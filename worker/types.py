@@ -1,0 +1,105 @@
+"""The few small values that the rooms hand to one another. Nothing here does any work."""
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+Headers = tuple[tuple[str, bytes | None], ...]
+"""Kafka record headers in their order; a name may occur more than once."""
+
+Stage = Literal["decode", "classify", "encode"]
+"""Where a message failed."""
+
+
+class TopicPartition(NamedTuple):
+    """One partition of one topic."""
+
+    topic: str
+    partition: int
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One record as it lies in Kafka: raw bytes, nothing decoded. `timestamp_ms` is Unix time, -1 if unknown."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+
+    @property
+    def topic_partition(self) -> TopicPartition:
+        """The partition that the record lies in."""
+        return TopicPartition(self.topic, self.partition)
+
+    @property
+    def size(self) -> int:
+        """Bytes of key and value, the part that grows with the message."""
+        return len(self.key or b"") + len(self.value or b"")
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A decoded message: the text to label and what identifies it. `event_time_ms` is Unix time."""
+
+    text: str
+    event_id: str
+    event_time_ms: int
+    lang: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tombstone:
+    """A record with a null value: it means «deleted» for its key, and passes through as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why one message got no labels.
+
+    `reason` is a short stable code for metrics (`not_json`, `text_missing`, …), `message` one line for a
+    person; neither holds the text of the message.
+    """
+
+    stage: Stage
+    reason: str
+    message: str
+    exception: str
+    """The Python class name that the dead letter reports, such as `worker.decode.errors.NotJson`."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeadResult:
+    """What one classification head says of one text.
+
+    `label` is the strongest label, `score` its probability, `scores` every label's probability (0 to 1) in
+    the order of the pack. `labels` is None for a single-label head; for a multi-label head it holds the
+    labels that pass their thresholds, strongest first (it may be empty).
+    """
+
+    label: str
+    score: float
+    scores: dict[str, float]
+    labels: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """All heads' results for one text. `token_count` counts the tokens that the model read."""
+
+    heads: dict[str, HeadResult]
+    token_count: int
+    truncated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class OutputRecord:
+    """One record to be written."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+    timestamp_ms: int | None = None
