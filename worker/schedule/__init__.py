@@ -1,0 +1,6 @@
+"""Messages to micro-batches: how long a window stays open, and how it is cut. No model, no Kafka, no clock."""
+
+from worker.schedule.plan import plan
+from worker.schedule.window import Window
+
+__all__ = ["Window", "plan"]
