@@ -1,0 +1,38 @@
+"""The settings: their models, where each value came from, what is wrong with them, and the reference.
+
+`load_settings` reads flags, environment, TOML and `.env`; `Settings(...)` is for programs that know what
+they want.
+"""
+
+from worker.settings.fields import SettingField, all_fields, groups, render
+from worker.settings.groups import (
+    BatchSettings,
+    DeliverySettings,
+    KafkaSettings,
+    ModelSettings,
+    ObserveSettings,
+    SinkSettings,
+    SourceSettings,
+)
+from worker.settings.load import Loaded, SettingsError, load_settings
+from worker.settings.model import Settings
+from worker.settings.reference import reference
+
+__all__ = [
+    "BatchSettings",
+    "DeliverySettings",
+    "KafkaSettings",
+    "Loaded",
+    "ModelSettings",
+    "ObserveSettings",
+    "SettingField",
+    "Settings",
+    "SettingsError",
+    "SinkSettings",
+    "SourceSettings",
+    "all_fields",
+    "groups",
+    "load_settings",
+    "reference",
+    "render",
+]

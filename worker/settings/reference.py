@@ -1,0 +1,62 @@
+"""The reference of all settings as Markdown, made from the model itself."""
+
+from worker.settings.fields import SettingField, all_fields, groups
+from worker.settings.names import RESERVED
+
+_HEAD = """\
+# Settings
+
+<!-- Made by `moodstream config reference`. Change worker/settings/groups.py, not this file. -->
+
+Every setting has one name and can be written in five places. The first that says something wins:
+
+1. a flag of `moodstream run`: `--kafka.bootstrap-servers broker1:9092,broker2:9092`
+2. an environment variable: `MOODSTREAM_KAFKA__BOOTSTRAP_SERVERS=broker1:9092,broker2:9092`
+3. a TOML file, given with `--config FILE`:
+
+   ```toml
+   [kafka]
+   bootstrap_servers = ["broker1:9092", "broker2:9092"]
+   ```
+4. a `.env` file in the current folder, with the same variables
+5. the default
+
+A list is written `a,b` or as JSON (`["a", "b"]`) in flags and variables, and as an array in TOML. An empty
+value means «none» where the default is none. A path may begin with `~`; a relative one starts at the
+current folder. `moodstream config show` prints every value and where it came from;
+`moodstream config check` says what is wrong. An unknown name is a mistake everywhere, with exit code 2.
+"""
+
+
+def reference() -> str:
+    """All settings as one Markdown document, which ends in a line break."""
+    parts = [_HEAD]
+    for name, cls in groups().items():
+        fields = [field for field in all_fields().values() if field.group == name]
+        rows = [_row(field) for field in fields]
+        table = [
+            "| setting | variable | value | default | meaning |",
+            "| --- | --- | --- | --- | --- |",
+            *rows,
+        ]
+        parts.append(f"## {name}\n\n{cls.__doc__}\n\n" + "\n".join(table) + "\n")
+    parts.append(_reserved())
+    return "\n".join(parts)
+
+
+def _row(field: SettingField) -> str:
+    default = f"`{field.default_text}`" if field.default_text else "none"
+    cells = (f"`{field.name}`", f"`{field.variable}`", field.kind, default, field.description)
+    return "| " + " | ".join(cells) + " |"
+
+
+def _reserved() -> str:
+    rows = "\n".join(f"- `{name}`: {meaning}" for name, meaning in RESERVED.items())
+    return f"""\
+## Variables that are no settings
+
+These begin with `MOODSTREAM_` too and are left alone, as are those that Kubernetes adds for a service
+called `moodstream…` (`MOODSTREAM_SERVICE_HOST`, `MOODSTREAM_PORT_9464_TCP_ADDR`, …):
+
+{rows}
+"""
