@@ -111,9 +111,10 @@ class Classifier:
 
 def _failure(error: Exception) -> Failure:
     kind = type(error)
+    first_line = str(error).partition("\n")[0]
     return Failure(
         stage="classify",
         reason="inference_failed",
-        message=f"the model could not label this text: {kind.__name__}: {str(error).splitlines()[:1] or ''}",
+        message=f"the model could not label this text: {kind.__name__}: {first_line}",
         exception=f"{kind.__module__}.{kind.__qualname__}",
     )

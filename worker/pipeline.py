@@ -85,11 +85,17 @@ class Pipeline:
         if isinstance(item, Tombstone):
             self._tally.tombstone(record)
             return self._encoder.passed_through(record)
-        if isinstance(item, Message) and isinstance(answer, Prediction):
-            output = self._encoder.encode(record, item, answer, now_ms)
-            self._tally.labelled(record, answer)
-            return output
         failure = item if isinstance(item, Failure) else answer
+        if isinstance(item, Message) and isinstance(answer, Prediction):
+            try:
+                output = self._encoder.encode(record, item, answer, now_ms)
+            except TypeError as error:  # what orjson raises for half a surrogate pair in an event's id
+                failure = Failure(
+                    "encode", "not_encodable", f"no JSON can be made: {error}", "builtins.TypeError"
+                )
+            else:
+                self._tally.labelled(record, answer)
+                return output
         if not isinstance(failure, Failure):
             raise TypeError("a message came out of the classifier without an answer")
         self._tally.dead_letter(record, failure)

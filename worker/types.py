@@ -19,7 +19,7 @@ class TopicPartition(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One record as it lies in Kafka: raw bytes, nothing decoded. `timestamp_ms` is Unix time, -1 if unknown."""
+    """One record as it lies in Kafka: raw bytes. `timestamp_ms` is Unix time, -1 if unknown."""
 
     topic: str
     partition: int

@@ -24,7 +24,7 @@ class DeadLetters:
         self._origin = origin
 
     def letter(self, record: Record, failure: Failure) -> OutputRecord:
-        """Make the dead letter: key, value, timestamp and headers byte for byte, and the reason behind them."""
+        """Make the dead letter: key, value, timestamp and headers byte for byte, then the reason."""
         added = (
             *self._headers(record, failure, self._origin),
             (REASON_HEADER, failure.reason.encode()),

@@ -48,7 +48,9 @@ def parse_json(data: bytes) -> object:
             f"the value is not JSON: {error.msg.lower()} at line {error.lineno}, column {error.colno}"
         ) from None
     except (RecursionError, ValueError):  # too deep, or a number of thousands of digits
-        raise NotJson("the value is not JSON that can be read: nested too deep or a number too long") from None
+        raise NotJson(
+            "the value is not JSON that can be read: nested too deep or a number too long"
+        ) from None
 
 
 def at_path(value: object, path: str) -> object:

@@ -39,7 +39,8 @@ def _message(record: Record, value: bytes, text_field: str) -> Message:
     if not _is_json(value, content_type):
         if schema_id is not None:
             raise UnsupportedEncoding(
-                f"the value is framed with schema id {schema_id} and is not JSON: Avro and Protobuf cannot be read"
+                f"the value is framed with schema id {schema_id} and is not JSON: "
+                "Avro and Protobuf cannot be read"
             )
         return _build(record, event, as_text(utf8(value), "the value"), None)
     body = parse_json(value)

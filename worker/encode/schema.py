@@ -24,7 +24,9 @@ class OutputBase(BaseModel):
         description="Deterministic: `source#id` of a CloudEvent, else `topic:partition:offset`. "
         "A replay gives the same, so a table that keeps one row an event_id is safe from doubles."
     )
-    event_time_ms: int = Field(ge=0, description="When it happened: the event's or the record's time. Unix ms.")
+    event_time_ms: int = Field(
+        ge=0, description="When it happened: the event's or the record's time. Unix ms."
+    )
     processed_time_ms: int = Field(ge=0, description="When it was labelled. Unix ms.")
     token_count: int = Field(ge=0, description="Tokens that the model read.")
     truncated: bool = Field(description="The text was longer than the model reads, and was cut.")
@@ -41,12 +43,12 @@ def output_model(heads: Sequence[HeadLike]) -> type[OutputBase]:
     """Make the model of an output message for a pack with these heads."""
     fields: dict[str, Any] = {}
     for head in heads:
-        strongest = Literal[tuple(head.labels)]
+        strongest: Any = Literal.__getitem__(tuple(head.labels))
         fields[f"{head.name}_label"] = (strongest, Field(description=f"Strongest label of {head.name}."))
         fields[f"{head.name}_score"] = (Probability, Field(description="Its probability."))
         if head.problem_type == MULTI_LABEL:
             description = "Labels that pass their own thresholds, strongest first; may be empty."
-            fields[f"{head.name}_labels"] = (list[strongest], Field(description=description))  # type: ignore[valid-type]  # built at run time
+            fields[f"{head.name}_labels"] = (list[strongest], Field(description=description))
         for label, column in label_columns(head.name, head.labels).items():
             fields[column] = (Probability, Field(description=f"Probability of `{label}`."))
     return create_model("OutputMessage", __base__=OutputBase, **fields)

@@ -1,4 +1,4 @@
-"""Messages to micro-batches: how long a window stays open, and how it is cut. No model, no Kafka, no clock."""
+"""Messages to micro-batches: when a window closes, and how it is cut. No model, no Kafka, no clock."""
 
 from worker.schedule.plan import plan
 from worker.schedule.window import Window
