@@ -1,0 +1,9 @@
+"""The classify room: a model pack in, predictions out. The tokenizer and onnxruntime live here and nowhere else."""
+
+from worker.classify.errors import InferenceError, PackError
+from worker.classify.heads import Head
+from worker.classify.model import Model
+from worker.classify.pack import Pack, bundled_pack, load_pack
+from worker.classify.tokenizer import Tokens
+
+__all__ = ["Head", "InferenceError", "Model", "Pack", "PackError", "Tokens", "bundled_pack", "load_pack"]

@@ -1,0 +1,129 @@
+"""The onnxruntime session of a pack, and how many threads it may use."""
+
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from worker.classify.errors import InferenceError, PackError
+
+IDS, LENGTHS = "ids", "lengths"
+"""Inputs of the graph: token numbers (batch, longest) and how many of each row count (batch), both int32."""
+
+
+class Session:
+    """One graph, ready to run. To be used from one thread at a time."""
+
+    def __init__(self, path: Path, heads: Sequence[str], threads: int) -> None:
+        """Load `model.onnx` at `path`; its outputs must be named like the heads.
+
+        Raises:
+            PackError: the graph cannot be loaded, or has other inputs or outputs.
+        """
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads or available_threads()
+        options.inter_op_num_threads = 1
+        # Spinning threads burn a core between two batches, and the worker shares its cores with Kafka and JSON.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.log_severity_level = 3
+        try:
+            self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # noqa: BLE001 - onnxruntime's errors share no base class but Exception
+            raise PackError(f"{path} cannot be loaded: {_one_line(error)}") from error
+        self.threads: int = options.intra_op_num_threads
+        self._heads = list(heads)
+        self._check(path)
+
+    def _check(self, path: Path) -> None:
+        inputs = {item.name for item in self._session.get_inputs()}
+        outputs = {item.name for item in self._session.get_outputs()}
+        if inputs != {IDS, LENGTHS}:
+            raise PackError(f"{path}: the graph wants inputs {sorted(inputs)}, not {[IDS, LENGTHS]}")
+        if missing := [head for head in self._heads if head not in outputs]:
+            raise PackError(f"{path}: the graph has no output for head {missing[0]!r} of config.json")
+
+    def run(self, rows: Sequence[Sequence[int]]) -> list[NDArray[np.float32]]:
+        """Run one forward pass over rows of token numbers, padded to the longest of them.
+
+        Returns one array (batch, labels) of logits a head, in the heads' order.
+
+        Raises:
+            InferenceError: onnxruntime refused the batch, or answered with another number of rows.
+        """
+        lengths = np.fromiter(map(len, rows), dtype=np.int32, count=len(rows))
+        ids = np.zeros((len(rows), int(lengths.max())), dtype=np.int32)
+        for row, tokens in zip(ids, rows, strict=True):
+            row[: len(tokens)] = tokens
+        try:
+            outputs = self._session.run(self._heads, {IDS: ids, LENGTHS: lengths})
+        except Exception as error:  # noqa: BLE001 - onnxruntime's errors share no base class but Exception
+            raise InferenceError(f"the forward pass failed: {_one_line(error)}") from error
+        for head, logits in zip(self._heads, outputs, strict=True):
+            if len(logits) != len(rows):
+                raise InferenceError(f"head {head}: {len(logits)} results for a batch of {len(rows)}")
+        return list(outputs)
+
+
+def available_threads() -> int:
+    """Count the threads worth starting: whole cores that this process may use, within its cgroup's CPU quota."""
+    affinity = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+    cores = _whole_cores(affinity) if affinity else (os.cpu_count() or 1)
+    quota = cgroup_quota(Path("/sys/fs/cgroup"), Path("/proc/self/cgroup"))
+    return max(1, cores if quota is None else min(cores, math.ceil(quota)))
+
+
+def _whole_cores(cpus: Sequence[int]) -> int:
+    """Count cores, not their hyper-threads: two threads on one core share the unit that multiplies."""
+    cores = set()
+    for cpu in cpus:
+        siblings = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
+        try:
+            cores.add(siblings.read_text().strip())
+        except OSError:
+            return len(cpus)
+    return len(cores)
+
+
+def cgroup_quota(root: Path, membership: Path) -> float | None:
+    """Return the CPU quota of this process in cores, or None where there is none.
+
+    Reads cgroup v2 (`cpu.max`) on the way from the process's own group up to `root`, where the smallest
+    quota counts, and cgroup v1 (`cpu/cpu.cfs_quota_us`).
+    """
+    quotas = [
+        quota for folder in _groups(root, membership) if (quota := _v2_quota(folder / "cpu.max")) is not None
+    ]
+    try:
+        quota = int((root / "cpu" / "cpu.cfs_quota_us").read_text())
+        period = int((root / "cpu" / "cpu.cfs_period_us").read_text())
+        if quota > 0 and period > 0:
+            quotas.append(quota / period)
+    except (OSError, ValueError):
+        pass  # no cgroup v1 here
+    return min(quotas, default=None)
+
+
+def _groups(root: Path, membership: Path) -> list[Path]:
+    try:
+        lines = membership.read_text().splitlines()
+    except OSError:
+        lines = []
+    own = next((line.removeprefix("0::/") for line in lines if line.startswith("0::/")), "")
+    folder = root / own
+    return [folder, *(parent for parent in folder.parents if parent == root or root in parent.parents)]
+
+
+def _v2_quota(path: Path) -> float | None:
+    try:
+        quota, period = path.read_text().split()
+        return None if quota == "max" else int(quota) / int(period)
+    except (OSError, ValueError, ZeroDivisionError):
+        return None
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,143 @@
+"""What a DistilBERT checkpoint's `config.json` says: sizes and heads, checked."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from worker.classify.errors import PackError
+from worker.classify.heads import Head, read_heads, read_labels
+from worker.convert.errors import CheckpointError
+
+ACTIVATIONS = {"gelu": "none", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh", "relu": "relu"}
+"""Activations by transformers' name, and how ONNX's Gelu (or Relu) spells them."""
+
+SENTIMENT_LABELS = {
+    "negative": "negative",
+    "neg": "negative",
+    "neutral": "neutral",
+    "neu": "neutral",
+    "positive": "positive",
+    "pos": "positive",
+}
+"""Labels that tell a sentiment head, in lower case, and Moodstream's name for each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """The sizes of a DistilBERT encoder, under the names of `DistilBertConfig`."""
+
+    dim: int
+    hidden_dim: int
+    n_layers: int
+    n_heads: int
+    vocab_size: int
+    max_position_embeddings: int
+    activation: str
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointHead:
+    """One head of a checkpoint: what it says, and the prefix of its tensors (`heads.emotion.` or none)."""
+
+    head: Head
+    prefix: str
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Read `config.json`.
+
+    Raises:
+        CheckpointError: it is missing, or no JSON object.
+    """
+    try:
+        config = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"{path} is missing: is this a checkpoint folder as transformers saves it?"
+        ) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from error
+    if not isinstance(config, dict):
+        raise CheckpointError(f"{path} must hold a JSON object")
+    return config
+
+
+def read_architecture(config: Mapping[str, Any], path: Path) -> Architecture:
+    """Check that the configuration is a DistilBERT's and return its sizes; `path` is named in errors.
+
+    Raises:
+        CheckpointError: another architecture, a size missing or impossible, an unknown activation.
+    """
+    model_type = config.get("model_type")
+    if model_type != "distilbert":
+        raise CheckpointError(
+            f"{path}: only distilbert checkpoints can be converted, this one is {model_type!r}"
+        )
+    sizes = {
+        name: _size(config, name, default, path)
+        for name, default in {
+            "dim": 768,
+            "hidden_dim": 3072,
+            "n_layers": 6,
+            "n_heads": 12,
+            "vocab_size": 30522,
+            "max_position_embeddings": 512,
+        }.items()
+    }
+    activation = config.get("activation", "gelu")
+    if activation not in ACTIVATIONS:
+        raise CheckpointError(f"{path}: the activation {activation!r} is none of {', '.join(ACTIVATIONS)}")
+    if sizes["dim"] % sizes["n_heads"]:
+        raise CheckpointError(f"{path}: `dim` {sizes['dim']} does not divide by `n_heads` {sizes['n_heads']}")
+    return Architecture(**sizes, activation=activation)
+
+
+def read_checkpoint_heads(config: Mapping[str, Any], path: Path) -> tuple[CheckpointHead, ...]:
+    """Read the heads: Moodstream's own `heads` table, or the one head of a DistilBertForSequenceClassification.
+
+    Raises:
+        CheckpointError: labels missing or malformed, a regression head, an unknown problem type.
+    """
+    try:
+        if "heads" in config:
+            return tuple(CheckpointHead(head, f"heads.{head.name}.") for head in read_heads(config, path))
+        return (CheckpointHead(_ordinary_head(config, path), ""),)
+    except PackError as error:
+        raise CheckpointError(str(error)) from error
+
+
+def heads_table(heads: tuple[CheckpointHead, ...]) -> dict[str, Any]:
+    """Write heads as the `heads` table of a pack's configuration."""
+    table: dict[str, Any] = {}
+    for head in (entry.head for entry in heads):
+        table[head.name] = {
+            "problem_type": head.problem_type,
+            "id2label": {str(index): label for index, label in enumerate(head.labels)},
+        }
+        if head.thresholds is not None:
+            table[head.name]["thresholds"] = list(head.thresholds)
+    return table
+
+
+def _ordinary_head(config: Mapping[str, Any], path: Path) -> Head:
+    labels = read_labels(config.get("id2label", {"0": "LABEL_0", "1": "LABEL_1"}), str(path))
+    problem = config.get("problem_type")
+    if problem is None and len(labels) > 1:
+        problem = "single_label_classification"
+    if problem not in {"single_label_classification", "multi_label_classification"}:
+        kind = problem or "a single label, so regression"
+        raise CheckpointError(f"{path}: only classification heads can be converted, this one has {kind}")
+    name = "label"
+    if all(label.lower() in SENTIMENT_LABELS for label in labels):
+        name, labels = "sentiment", tuple(SENTIMENT_LABELS[label.lower()] for label in labels)
+    thresholds = None if problem == "single_label_classification" else (0.5,) * len(labels)
+    return Head(name, problem, labels, thresholds)
+
+
+def _size(config: Mapping[str, Any], name: str, default: int, path: Path) -> int:
+    value = config.get(name, default)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise CheckpointError(f"{path}: `{name}` must be a whole number above 0, not {value!r}")
+    return value

@@ -1,0 +1,73 @@
+"""An ONNX graph, written node by node."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+OPSET, IR_VERSION = 21, 10
+"""Understood by onnxruntime 1.20 and later."""
+
+ORT_DOMAIN = "com.microsoft"
+
+
+class Graph:
+    """A graph under construction. Values are known by their names, which methods return."""
+
+    def __init__(self) -> None:
+        self._nodes: list[onnx.NodeProto] = []
+        self._constants: dict[str, onnx.TensorProto] = {}
+        self._inputs: list[onnx.ValueInfoProto] = []
+        self._outputs: list[onnx.ValueInfoProto] = []
+        self._count = 0
+
+    def add(self, op: str, *inputs: str, outputs: int = 1, domain: str = "", **attributes: Any) -> Any:
+        """Add a node; return the name of its output, or a list of names where `outputs` is above 1."""
+        self._count += 1
+        names = [f"{op}_{self._count}_{index}" for index in range(outputs)]
+        self._nodes.append(
+            helper.make_node(op, list(inputs), names, f"{op}_{self._count}", domain=domain, **attributes)
+        )
+        return names[0] if outputs == 1 else names
+
+    def constant(self, name: str, values: NDArray[Any]) -> str:
+        """Store a tensor in the graph under `name`."""
+        if name in self._constants:
+            raise ValueError(f"the constant {name} is there already")
+        self._constants[name] = numpy_helper.from_array(np.asarray(values, order="C"), name)
+        return name
+
+    def constant_once(self, name: str, values: NDArray[Any]) -> str:
+        """Store a tensor under `name` unless it is there already: for small ones that many nodes read."""
+        return name if name in self._constants else self.constant(name, values)
+
+    def ints(self, *values: int) -> str:
+        """Return a constant vector of int64, such as shapes and axes want; equal ones are stored once."""
+        return self.constant_once("ints_" + "_".join(map(str, values)), np.asarray(values, np.int64))
+
+    def number(self, value: float) -> str:
+        """Return a constant float32 scalar; equal ones are stored once."""
+        return self.constant_once(f"number_{value!r}", np.asarray(value, np.float32))
+
+    def input(self, name: str, shape: Sequence[str | int]) -> str:
+        """Declare an int32 input."""
+        self._inputs.append(helper.make_tensor_value_info(name, TensorProto.INT32, list(shape)))
+        return name
+
+    def output(self, name: str, value: str, shape: Sequence[str | int]) -> None:
+        """Declare a float32 output called `name` that gives `value`."""
+        self._nodes.append(helper.make_node("Identity", [value], [name], f"output_{name}"))
+        self._outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, list(shape)))
+
+    def model(self, name: str) -> onnx.ModelProto:
+        """Return the finished model."""
+        graph = helper.make_graph(
+            self._nodes, name, self._inputs, self._outputs, list(self._constants.values())
+        )
+        opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(ORT_DOMAIN, 1)]
+        return helper.make_model(
+            graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="moodstream"
+        )

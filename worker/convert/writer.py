@@ -1,0 +1,87 @@
+"""A checkpoint folder to a pack folder."""
+
+import json
+import shutil
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from worker.classify.errors import PackError
+from worker.classify.pack import CONFIG, FORMAT, GRAPH, MANIFEST, TOKENIZER, Pack, file_entry, load_pack
+from worker.convert.architecture import heads_table, read_architecture, read_checkpoint_heads, read_config
+from worker.convert.encoder import Encoder
+from worker.convert.errors import CheckpointError
+from worker.convert.products import FloatProducts, Int8Products
+from worker.convert.tokenizer_files import write_tokenizer
+from worker.convert.weights import open_weights
+
+CARD = "MODEL_CARD.md"
+
+
+def convert_checkpoint(
+    checkpoint: Path, pack: Path, *, name: str, quantise: bool = True, replace: bool = False
+) -> Pack:
+    """Convert the DistilBERT checkpoint in the folder `checkpoint` to a pack in the folder `pack`.
+
+    `quantise` stores weights and multiplies in int8 (a quarter of the size, several times the speed); without
+    it the graph is float32. The pack appears whole or not at all; one that is there already is kept unless
+    `replace`.
+
+    Raises:
+        CheckpointError: the checkpoint is incomplete or of another architecture, or the target is taken.
+    """
+    if not checkpoint.is_dir():
+        raise CheckpointError(f"there is no checkpoint at {checkpoint}: no such folder")
+    if pack.exists() and not replace:
+        raise CheckpointError(f"{pack} is there already; it is not overwritten unless you ask for it")
+    pack.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{pack.name}.", dir=pack.parent) as room:
+        draft = Path(room) / "pack"
+        draft.mkdir()
+        _write(checkpoint, draft, name, quantise=quantise)
+        try:
+            load_pack(draft)
+        except PackError as error:
+            raise CheckpointError(f"{checkpoint} gives no sound pack: {error}") from error
+        if pack.exists():
+            pack.rename(Path(room) / "replaced")
+        draft.rename(pack)
+    return load_pack(pack)
+
+
+def _write(checkpoint: Path, draft: Path, name: str, *, quantise: bool) -> None:
+    """Write all files of the pack into the empty folder `draft`, the manifest last."""
+    path = checkpoint / CONFIG
+    config = read_config(path)
+    sizes = read_architecture(config, path)
+    heads = read_checkpoint_heads(config, path)
+    products = Int8Products() if quantise else FloatProducts()
+    with open_weights(checkpoint) as weights:
+        model = Encoder(sizes, weights, products).build(heads)
+    (draft / GRAPH).write_bytes(model.SerializeToString())
+    write_tokenizer(checkpoint, draft / TOKENIZER)
+    _write_json(draft / CONFIG, {**config, "heads": heads_table(heads)})
+    _write_card(checkpoint, draft / CARD, name, quantise=quantise)
+    files = {file.name: file_entry(file) for file in sorted(draft.iterdir())}
+    created = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    _write_json(draft / MANIFEST, {"format": FORMAT, "name": name, "created": created, "files": files})
+
+
+def _write_card(checkpoint: Path, target: Path, name: str, *, quantise: bool) -> None:
+    """Copy the checkpoint's card, or say in a short one what is known: where the weights come from."""
+    source = checkpoint / CARD
+    if source.is_file():
+        shutil.copyfile(source, target)
+        return
+    form = "int8 weights, one scale a row of activations" if quantise else "float32"
+    target.write_text(
+        f"# {name}\n\n"
+        f"Converted by `moodstream model import` from the checkpoint folder `{checkpoint.resolve().name}` ({form}).\n"
+        "The checkpoint brought no card of its own: ask whoever trained it for its data, licence and limits.\n",
+        encoding="utf-8",
+    )
+
+
+def _write_json(path: Path, value: dict[str, Any]) -> None:
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
