@@ -1,0 +1,38 @@
+"""The settings as kafka-python's keyword arguments, the same for every client."""
+
+from typing import Any
+
+from pydantic import SecretStr
+
+from worker.settings.groups import KafkaSettings
+
+BOOTSTRAP_LIMIT_MS = 10_000
+"""How long a client's constructor may look for a broker. The probe goes first, so it seldom waits."""
+
+
+def client_options(kafka: KafkaSettings) -> dict[str, Any]:
+    """Keyword arguments that KafkaConsumer, KafkaProducer and KafkaAdminClient all take."""
+    return {
+        "bootstrap_servers": list(kafka.bootstrap_servers),
+        "client_id": kafka.client_id,
+        "security_protocol": kafka.security_protocol,
+        "sasl_mechanism": kafka.sasl_mechanism,
+        "sasl_plain_username": kafka.sasl_plain_username,
+        "sasl_plain_password": _reveal(kafka.sasl_plain_password),
+        "ssl_cafile": _text(kafka.ssl_cafile),
+        "ssl_certfile": _text(kafka.ssl_certfile),
+        "ssl_keyfile": _text(kafka.ssl_keyfile),
+        "ssl_password": _reveal(kafka.ssl_password),
+        "ssl_check_hostname": kafka.ssl_check_hostname,
+        "bootstrap_timeout_ms": BOOTSTRAP_LIMIT_MS,
+        # The default grows to 30 s between two attempts, long after a broker that restarts in 4 s is back.
+        "reconnect_backoff_max_ms": 1_000,
+    }
+
+
+def _reveal(secret: SecretStr | None) -> str | None:
+    return None if secret is None else secret.get_secret_value()
+
+
+def _text(path: object) -> str | None:
+    return None if path is None else str(path)
