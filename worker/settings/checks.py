@@ -68,6 +68,7 @@ def _sasl_conflicts(kafka: "KafkaSettings") -> Iterable[Conflict]:
 
 def _tls_conflicts(kafka: "KafkaSettings") -> Iterable[Conflict]:
     protocol = "kafka.security_protocol"
+    ignored = f"would be ignored: {protocol} is {kafka.security_protocol}, and only SSL and SASL_SSL encrypt"
     if not kafka.security_protocol.endswith("SSL"):
         given = {
             "kafka.ssl_cafile": kafka.ssl_cafile,
@@ -77,10 +78,7 @@ def _tls_conflicts(kafka: "KafkaSettings") -> Iterable[Conflict]:
         }
         for name, value in given.items():
             if value is not None:
-                message = (
-                    f"would be ignored: {protocol} is {kafka.security_protocol}; SSL or SASL_SSL encrypts"
-                )
-                yield Conflict((name, protocol), message)
+                yield Conflict((name, protocol), ignored)
         return
     certificate, key = kafka.ssl_certfile, kafka.ssl_keyfile
     if key is not None and certificate is None:

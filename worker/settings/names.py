@@ -1,7 +1,7 @@
 """Which names are settings, which near misses, and which variables are none of our business."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from difflib import SequenceMatcher
 
 from worker.settings.fields import DELIMITER, PREFIX, SettingField, all_fields, groups
@@ -61,11 +61,14 @@ def _ratio(left: str, right: str) -> float:
     return SequenceMatcher(a=left, b=right, autojunk=False).ratio()
 
 
-def nearest_of(word: str, choices: Iterable[str]) -> str | None:
+def nearest_of(word: str, choices: Sequence[str]) -> str | None:
     """The choice that a wrong word most probably means; None when nothing is near."""
-    scored = [(_ratio(word.lower(), choice.lower()), choice) for choice in choices]
+    wanted = word.lower()
+    # A beginning is a better guess than mere likeness: «SASL» is nearer to SASL_SSL than to SSL.
+    starts = [choice for choice in choices if len(wanted) > 1 and choice.lower().startswith(wanted)]
+    scored = [(_ratio(wanted, choice.lower()), choice) for choice in starts or choices]
     score, best = max(scored, default=(0.0, ""))
-    return best if score >= 0.6 else None
+    return best if starts or score >= 0.6 else None
 
 
 def group_hint(name: str) -> str | None:

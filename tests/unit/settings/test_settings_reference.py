@@ -1,0 +1,18 @@
+"""The reference in docs/ is the one that the code writes."""
+
+from pathlib import Path
+
+from worker.settings import all_fields, reference
+
+DOCUMENT = Path(__file__).parents[3] / "docs" / "settings.md"
+
+
+def test_the_document_is_what_the_code_writes() -> None:
+    assert DOCUMENT.read_text() == reference(), "run: moodstream config reference > docs/settings.md"
+
+
+def test_every_setting_has_a_row() -> None:
+    rows = [line for line in reference().splitlines() if line.startswith("| `")]
+    assert [row.split("`")[1] for row in rows] == list(all_fields())
+    # A cell with a bar of its own would break the table.
+    assert {row.count("|") for row in rows} == {6}

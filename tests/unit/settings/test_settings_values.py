@@ -1,0 +1,248 @@
+"""What a value may be, and the line that says what is wrong with it."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from worker.settings import KafkaSettings, Settings, SettingsError, load_settings
+from worker.settings.values import split_list
+
+
+def load(**values: str) -> Settings:
+    flags = {name.replace("__", "."): value for name, value in values.items()}
+    return load_settings(flags, None, {}, None).settings
+
+
+def mistakes(**values: str) -> tuple[str, ...]:
+    with pytest.raises(SettingsError) as caught:
+        load(**values)
+    return caught.value.lines
+
+
+TOPIC = st.from_regex(r"[A-Za-z0-9._-]{1,20}", fullmatch=True).filter(lambda name: name not in {".", ".."})
+TOPICS = st.lists(TOPIC, min_size=1, max_size=5, unique=True).filter(
+    lambda names: not {"moods", "moods.dead-letter"} & set(names)
+)
+
+
+@given(TOPICS)
+def test_a_list_reads_the_same_from_commas_json_and_toml(topics: list[str]) -> None:
+    for written in (",".join(topics), " , ".join(topics) + ",", json.dumps(topics)):
+        assert load(source__topics=written).source.topics == topics
+    assert Settings.model_validate({"source": {"topics": topics}}).source.topics == topics
+
+
+@given(st.text())
+def test_any_text_is_a_list_without_blanks_or_empty_parts(text: str) -> None:
+    assume(not text.strip().startswith("["))
+    parts = split_list(text)
+    assert parts == [part.strip() for part in text.split(",") if part.strip()]
+
+
+@given(st.text(max_size=30))
+def test_any_text_is_valid_or_gives_one_readable_line(text: str) -> None:
+    for name in ("kafka.bootstrap_servers", "source.topics", "observe.port", "batch.max_padding_share"):
+        lines: tuple[str, ...] = ()
+        try:
+            load_settings({name: text}, None, {}, None)
+        except SettingsError as error:
+            lines = error.lines
+        assert len(lines) == len(set(lines))
+        assert all(line.startswith(f"{name} (flag") and line.isprintable() for line in lines)
+
+
+@pytest.mark.parametrize("broker", ["a:1", "kafka-1.example.com:9092", "10.0.0.7:65535", "[::1]:9092"])
+def test_brokers(broker: str) -> None:
+    assert load(kafka__bootstrap_servers=broker).kafka.bootstrap_servers == [broker]
+
+
+def test_several_brokers_with_ipv6() -> None:
+    written = "[::1]:9092,[fe80::1]:9092"
+    assert load(kafka__bootstrap_servers=written).kafka.bootstrap_servers == written.split(",")
+
+
+@pytest.mark.parametrize("broker", ["a", "a:", ":9092", "a:b", "PLAINTEXT://a:9092", "a b:1", "::1:9092"])
+def test_a_broker_without_host_or_port_is_refused(broker: str) -> None:
+    (line,) = mistakes(kafka__bootstrap_servers=f"ok:1,{broker}")
+    assert line.startswith("kafka.bootstrap_servers (flag --kafka.bootstrap-servers): ")
+    assert line.endswith(f"{broker!r} is not host:port, as in broker1:9092")
+
+
+def test_a_port_beyond_the_last_is_refused() -> None:
+    (line,) = mistakes(kafka__bootstrap_servers="a:65536")
+    assert line.endswith("'a:65536': a port lies between 1 and 65535")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("observe__port", "x", "'x' is no whole number"),
+        ("observe__port", "70000", "'70000' must be at most 65535"),
+        ("source__session_timeout_ms", "5", "'5' must be at least 6000"),
+        ("kafka__connect_limit_s", "0", "'0' must be more than 0"),
+        ("kafka__connect_limit_s", "inf", "'inf' is no finite number"),
+        ("batch__max_padding_share", "a", "'a' is no number"),
+        ("sink__include_text", "maybe", "'maybe' is neither true nor false"),
+        ("source__topics", "", "must not be empty"),
+        ("source__topics", "[1, ]", 'is no JSON list; write a,b or ["a", "b"]'),
+        ("source__topics", "a b", "'a b' is no topic name; Kafka takes"),
+        ("sink__topic", "..", "'..' is no topic name; Kafka takes"),
+        ("source__group_id", "", "must not be empty"),
+        ("delivery__slot", "a/b", "'a/b' does not match ^[A-Za-z0-9._-]{1,64}$"),
+        ("delivery__guarantee", "exactly-once", "did you mean exactly_once?"),
+        ("observe__log_level", "WARN", "did you mean warning?"),
+        ("kafka__ssl_cafile", "/no/such.pem", "no file at '/no/such.pem'"),
+        ("kafka__ssl_cafile", "/", "'/' is a folder, not a file"),
+    ],
+)
+def test_each_kind_of_mistake_has_its_line(name: str, value: str, reason: str) -> None:
+    (line,) = mistakes(**{name: value})
+    dotted = name.replace("__", ".")
+    assert line.startswith(f"{dotted} (flag --{dotted.replace('_', '-')}): ")
+    assert reason in line
+
+
+def test_all_mistakes_come_at_once() -> None:
+    found = mistakes(
+        kafka__bootstrap_servers="a",
+        kafka__security_protocol="SASL_SSL",
+        source__topics="moods",
+        observe__port="x",
+        observe__log_level="y",
+        observe__prt="1",
+    )
+    assert [line.split(" ")[0].rstrip(":") for line in found] == [
+        "--observe.prt",
+        "kafka.bootstrap_servers",
+        "kafka.sasl_mechanism",
+        "kafka.sasl_plain_username",
+        "kafka.sasl_plain_password",
+        "observe.port",
+        "observe.log_level",
+        "sink.topic",
+    ]
+
+
+def test_a_value_that_is_wrong_itself_makes_no_second_mistake() -> None:
+    found = mistakes(kafka__security_protocol="SASL", kafka__sasl_plain_username="u")
+    assert len(found) == 1
+    assert "did you mean SASL_SSL?" in found[0]
+
+
+@pytest.mark.parametrize(
+    ("values", "setting", "reason"),
+    [
+        (
+            {"kafka__sasl_plain_username": "u"},
+            "kafka.sasl_plain_username",
+            "would be ignored: kafka.security_protocol is PLAINTEXT, and only SASL_… logs in",
+        ),
+        (
+            {"kafka__security_protocol": "SSL", "kafka__ssl_keyfile": __file__},
+            "kafka.ssl_certfile",
+            "is needed with kafka.ssl_keyfile",
+        ),
+        (
+            {"kafka__ssl_cafile": __file__},
+            "kafka.ssl_cafile",
+            "would be ignored: kafka.security_protocol is PLAINTEXT, and only SSL and SASL_SSL encrypt",
+        ),
+        ({"source__topics": "a,b,a"}, "source.topics", "names 'a' more than once"),
+        (
+            {"source__session_timeout_ms": "400000"},
+            "source.max_poll_interval_ms",
+            "must not be below source.session_timeout_ms (400000)",
+        ),
+        (
+            {"source__topics": "a,moods"},
+            "sink.topic",
+            "'moods' is an input topic too: it would feed on itself",
+        ),
+        (
+            {"sink__dead_letter_topic": "posts"},
+            "sink.dead_letter_topic",
+            "'posts' is an input topic too: it would feed on itself",
+        ),
+        (
+            {"sink__dead_letter_topic": "moods"},
+            "sink.dead_letter_topic",
+            "is sink.topic as well ('moods'): dead letters need a topic of their own",
+        ),
+        (
+            {"delivery__transaction_timeout_ms": "20000"},
+            "delivery.transaction_timeout_ms",
+            "must exceed 20000, the time in which a batch may be delivered",
+        ),
+        (
+            {"source__max_in_flight_messages": "10"},
+            "source.max_in_flight_messages",
+            "must not be below batch.max_messages (256)",
+        ),
+    ],
+)
+def test_settings_that_do_not_fit_one_another(values: dict[str, str], setting: str, reason: str) -> None:
+    given_by_flag = setting.replace(".", "__") in values
+    origin = f" (flag --{setting.replace('_', '-')})" if given_by_flag else ""
+    assert mistakes(**values) == (f"{setting}{origin}: {reason}",)
+
+
+def test_a_certificate_needs_its_key_unless_the_file_holds_both(tmp_path: Path) -> None:
+    alone, both = tmp_path / "alone.pem", tmp_path / "both.pem"
+    certificate = "-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----\n"
+    key = "-----BEGIN PRIVATE KEY-----\nMA==\n-----END PRIVATE KEY-----\n"
+    alone.write_text(certificate)
+    both.write_text(certificate + key)
+    found = mistakes(kafka__security_protocol="SSL", kafka__ssl_certfile=str(alone))
+    assert found == ("kafka.ssl_keyfile: is needed: kafka.ssl_certfile holds no private key",)
+    assert load(kafka__security_protocol="SSL", kafka__ssl_certfile=str(both)).kafka.ssl_certfile == both
+
+
+def test_at_least_once_knows_no_transaction_timeout() -> None:
+    settings = load(delivery__guarantee="at_least_once", delivery__transaction_timeout_ms="6000")
+    assert settings.delivery.transaction_timeout_ms == 6_000
+
+
+def test_an_empty_value_means_none_where_none_is_the_default() -> None:
+    settings = load(model__path="", kafka__sasl_plain_password="", kafka__ssl_cafile="")
+    assert settings.model.path is None
+    assert settings.kafka.sasl_plain_password is None
+    assert settings.kafka.ssl_cafile is None
+
+
+def test_a_path_may_begin_at_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert load(model__path="~/pack").model.path == tmp_path / "pack"
+
+
+def test_toml_may_write_a_slot_as_a_number(tmp_path: Path) -> None:
+    path = tmp_path / "worker.toml"
+    path.write_text('[delivery]\nslot = 3\n[source]\ntopics = "a, b"\n')
+    settings = load_settings({}, path, {}, None).settings
+    assert settings.delivery.slot == "3"
+    assert settings.source.topics == ["a", "b"]
+
+
+def test_no_mistake_and_no_printout_shows_a_secret() -> None:
+    found = mistakes(kafka__sasl_plain_password="hunter2", kafka__ssl_password="hunter2")
+    assert len(found) == 2
+    assert "hunter2" not in "".join(found)
+    settings = load(
+        kafka__security_protocol="SASL_PLAINTEXT",
+        kafka__sasl_mechanism="PLAIN",
+        kafka__sasl_plain_username="u",
+        kafka__sasl_plain_password="hunter2",
+    )
+    assert settings.kafka.sasl_plain_password is not None
+    assert settings.kafka.sasl_plain_password.get_secret_value() == "hunter2"
+    assert "hunter2" not in f"{settings!r} {settings.model_dump_json()}"
+
+
+def test_a_group_built_by_hand_is_checked_too() -> None:
+    with pytest.raises(ValidationError, match="sasl_plain_username is needed"):
+        KafkaSettings(security_protocol="SASL_SSL")
+    with pytest.raises(ValidationError, match="frozen"):
+        KafkaSettings().client_id = "x"

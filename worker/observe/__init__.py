@@ -1,0 +1,21 @@
+"""What a worker tells about itself: log lines, Prometheus metrics, health, and the server that shows them."""
+
+from worker.observe.health import READY_CHECKS, Health
+from worker.observe.logs import LogFormat, LogLevel
+from worker.observe.logs import configure as configure_logging
+from worker.observe.memory import resident_memory_bytes
+from worker.observe.metrics import STAGES, Metrics
+from worker.observe.server import ObserveError, ObserveServer
+
+__all__ = [
+    "READY_CHECKS",
+    "STAGES",
+    "Health",
+    "LogFormat",
+    "LogLevel",
+    "Metrics",
+    "ObserveError",
+    "ObserveServer",
+    "configure_logging",
+    "resident_memory_bytes",
+]

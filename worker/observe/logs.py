@@ -1,0 +1,110 @@
+"""Log lines: JSON for machines, coloured for people, the same way for ours and for the Kafka client's."""
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Literal, TextIO
+
+import orjson
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+LogLevel = Literal["debug", "info", "warning", "error"]
+LogFormat = Literal["auto", "json", "console"]
+
+QUIET_S = 10.0
+"""A line of the Kafka client is not repeated sooner: with a broker away it says the same every second."""
+
+
+def configure(level: LogLevel = "info", format: LogFormat = "auto", stream: TextIO | None = None) -> None:  # noqa: A002 - the setting is called log_format
+    """Send every log line of this process to one stream (standard error by default) in one form.
+
+    `auto` is `console` when the stream is a terminal and `json` when it is not. Colours need a terminal and
+    no `NO_COLOR`. kafka-python's own lines go the same way, from warning on (from info on at level debug).
+    May be called again: the last call holds.
+    """
+    stream = sys.stderr if stream is None else stream
+    terminal = stream.isatty()
+    console = format == "console" or (format == "auto" and terminal)
+    colours = terminal and not os.environ.get("NO_COLOR")
+    before: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.ExtraAdder(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+    ]
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *before,
+            structlog.stdlib.PositionalArgumentsFormatter(),
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=before,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                *_renderers(console=console, colours=colours),
+            ],
+        )
+    )
+    handler.addFilter(Quieter(prefix="kafka"))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    logging.getLogger("kafka").setLevel(
+        logging.INFO if level == "debug" else max(logging.WARNING, root.level)
+    )
+    logging.captureWarnings(True)
+
+
+def _renderers(*, console: bool, colours: bool) -> list[Processor]:
+    """Tracebacks are plain in both forms: those that show local variables would show message texts."""
+    if console:
+        plain = structlog.dev.plain_traceback
+        return [structlog.dev.ConsoleRenderer(colors=colours, exception_formatter=plain)]
+    return [structlog.processors.format_exc_info, _json_line]
+
+
+def _json_line(_: WrappedLogger, __: str, event: EventDict) -> str:
+    """Write one object, what a reader looks for first in front."""
+    first = {name: event.pop(name) for name in ("timestamp", "level", "event", "logger") if name in event}
+    return orjson.dumps({**first, **event}, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+
+
+class Quieter(logging.Filter):
+    """Lets one line of a kind through every `QUIET_S`, for the loggers under `prefix`.
+
+    A kind is a logger and its message before the values are put in. The next line that passes says how many
+    were held back, as `repeated`.
+    """
+
+    def __init__(self, prefix: str, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._prefix = prefix
+        self._clock = clock
+        self._seen: dict[tuple[str, str], tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the line passes."""
+        if record.name != self._prefix and not record.name.startswith(f"{self._prefix}."):
+            return True
+        kind, now = (record.name, str(record.msg)), self._clock()
+        since, held = self._seen.get(kind, (float("-inf"), 0))
+        if now - since < QUIET_S:
+            self._seen[kind] = (since, held + 1)
+            return False
+        self._seen[kind] = (now, 0)
+        if held:
+            record.repeated = held
+        return True

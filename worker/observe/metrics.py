@@ -1,0 +1,136 @@
+"""The Prometheus instruments. The methods say what happened; names and labels stay in this file."""
+
+import time
+from collections.abc import Callable, Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
+
+from worker.observe.memory import resident_memory_bytes
+from worker.types import Failure, Prediction, Record, Tombstone, TopicPartition
+
+STAGES = ("decode", "queue", "tokenise", "infer", "encode", "publish", "commit")
+"""The steps whose durations are shown, in the order in which a message meets them."""
+
+_PREFIX = "moodstream"
+_DURATIONS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_LATENCIES = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1_800, 7_200)
+_MESSAGES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1_024)
+_TOKENS = (32, 64, 128, 256, 512, 1_024, 2_048, 4_096, 8_192)
+_SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75)
+
+
+class Metrics:
+    """All instruments of a worker, in one registry (a fresh one by default).
+
+    Every label takes its values from a short list: outcomes, stages, failure codes, the labels of the pack,
+    the partitions assigned now. Any thread may call any method, but `source` only one at a time.
+    """
+
+    def __init__(
+        self, registry: CollectorRegistry | None = None, clock: Callable[[], float] = time.time
+    ) -> None:
+        self.registry = CollectorRegistry() if registry is None else registry
+        self._clock = clock
+        self._lag_of: set[TopicPartition] = set()
+        self._rebalances_told = 0
+        self._counters()
+        self._histograms()
+        self._gauges()
+
+    def _counters(self) -> None:
+        self._messages = self._counter("messages", "Messages committed, by what became of them", "outcome")
+        self._rebalances = self._counter("rebalances", "Changes of the assigned partitions")
+        self._transactions = self._counter("transactions", "Checkpoints, by how they ended", "outcome")
+        self._dead_letters = self._counter(
+            "dead_letters", "Dead letters committed, by where and why the message failed", "stage", "reason"
+        )
+        self._labels = self._counter("labels", "Strongest labels committed, by head", "task", "label")
+        self._corrupt = self._counter(
+            "corrupt_batches", "Batches of the log that could not be read and were passed over", "topic"
+        )
+
+    def _histograms(self) -> None:
+        self._batch_messages = self._histogram("batch_messages", "Messages in a micro-batch", _MESSAGES)
+        self._batch_tokens = self._histogram("batch_tokens", "Tokens in a micro-batch with padding", _TOKENS)
+        self._padding = self._histogram(
+            "batch_padding_ratio", "Share of a micro-batch's tokens that are padding, 0 to 1", _SHARES
+        )
+        self._stages = self._histogram(
+            "stage_duration_seconds",
+            "Duration of a step, for one window or one forward pass",
+            _DURATIONS,
+            "stage",
+        )
+        self._latency = self._histogram(
+            "end_to_end_latency_seconds", "From the record's timestamp to its commit", _LATENCIES
+        )
+
+    def _gauges(self) -> None:
+        self._lag = Gauge(
+            f"{_PREFIX}_lag_messages",
+            "Messages between the position and the end of a partition",
+            ["topic", "partition"],
+            registry=self.registry,
+        )
+        self._model = Info(f"{_PREFIX}_model", "The model that runs", registry=self.registry)
+        memory = Gauge(
+            f"{_PREFIX}_resident_memory_bytes", "Resident memory of the process", registry=self.registry
+        )
+        memory.set_function(resident_memory_bytes)
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"{_PREFIX}_{name}", text, labels, registry=self.registry)
+
+    def _histogram(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+        return Histogram(f"{_PREFIX}_{name}", text, labels, buckets=buckets, registry=self.registry)
+
+    def message(self, record: Record, answer: Prediction | Tombstone | Failure) -> None:
+        """Count a message whose answer is committed: its outcome, its labels, how old it has become."""
+        if isinstance(answer, Failure):
+            self._messages.labels("dead_letter").inc()
+            self._dead_letters.labels(answer.stage, answer.reason).inc()
+        elif isinstance(answer, Tombstone):
+            self._messages.labels("tombstone").inc()
+        else:
+            self._messages.labels("labelled").inc()
+            for task, result in answer.heads.items():
+                self._labels.labels(task, result.label).inc()
+        if record.timestamp_ms >= 0:
+            # A producer's clock may run ahead of ours; an age below zero is none.
+            self._latency.observe(max(0.0, self._clock() - record.timestamp_ms / 1000))
+
+    def stage(self, name: str, seconds: float) -> None:
+        """Take the duration of one step of one window: one of `STAGES`."""
+        self._stages.labels(name).observe(seconds)
+
+    def micro_batch(self, rows: int, tokens: int, padded_tokens: int, seconds: float) -> None:
+        """Take the size of one forward pass (`padded_tokens` counts padding too) and its duration."""
+        self._batch_messages.observe(rows)
+        self._batch_tokens.observe(padded_tokens)
+        self._padding.observe(1 - tokens / padded_tokens if padded_tokens else 0.0)
+        self.stage("infer", seconds)
+
+    def source(self, lag: Mapping[TopicPartition, int], rebalances: int) -> None:
+        """Take what each assigned partition has waiting, and how many rebalances there were since the start.
+
+        A partition that is not named is no longer ours, and its lag is no longer shown.
+        """
+        for gone in self._lag_of - lag.keys():
+            self._lag.remove(gone.topic, str(gone.partition))
+        for partition, messages in lag.items():
+            self._lag.labels(partition.topic, str(partition.partition)).set(messages)
+        self._lag_of = set(lag)
+        self._rebalances.inc(max(0, rebalances - self._rebalances_told))
+        self._rebalances_told = rebalances
+
+    def transaction(self, outcome: str) -> None:
+        """Count a checkpoint by how it ended, under `at_least_once` too, where it is no Kafka transaction."""
+        self._transactions.labels(outcome).inc()
+
+    def corrupt_batch(self, topic: str) -> None:
+        """Count a batch of the log that failed its checksum and was passed over."""
+        self._corrupt.labels(topic).inc()
+
+    def model(self, name: str, revision: str) -> None:
+        """Name the model that runs from now on."""
+        self._model.info({"name": name, "revision": revision})
