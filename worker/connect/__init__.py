@@ -2,7 +2,7 @@
 
 from worker.connect.errors import BrokerRefused, BrokerUnavailable
 from worker.connect.first import first_connection
-from worker.connect.options import client_options
+from worker.connect.options import client_options, slot_name
 from worker.connect.probe import probe
 from worker.connect.reasons import explain
 from worker.connect.topics import (
@@ -25,4 +25,5 @@ __all__ = [
     "missing_topics",
     "partition_counts",
     "probe",
+    "slot_name",
 ]

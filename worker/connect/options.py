@@ -36,3 +36,12 @@ def _reveal(secret: SecretStr | None) -> str | None:
 
 def _text(path: object) -> str | None:
     return None if path is None else str(path)
+
+
+def slot_name(group_id: str, slot: str) -> str:
+    """The name under which a worker slot is known to the brokers, the same over restarts.
+
+    It is the transactional id and the group instance id. With an id of its own for each process, a killed
+    worker's transaction stays open until it times out, and nobody reads past it.
+    """
+    return f"{group_id}.{slot}"
