@@ -5,7 +5,7 @@ from worker.observe.logs import LogFormat, LogLevel
 from worker.observe.logs import configure as configure_logging
 from worker.observe.memory import resident_memory_bytes
 from worker.observe.metrics import STAGES, Metrics
-from worker.observe.server import ObserveError, ObserveServer
+from worker.observe.server import ObserveServer, PortInUse
 
 __all__ = [
     "READY_CHECKS",
@@ -14,8 +14,8 @@ __all__ = [
     "LogFormat",
     "LogLevel",
     "Metrics",
-    "ObserveError",
     "ObserveServer",
+    "PortInUse",
     "configure_logging",
     "resident_memory_bytes",
 ]

@@ -18,8 +18,8 @@ _log = structlog.get_logger(__name__)
 _JSON = "application/json; charset=utf-8"
 
 
-class ObserveError(Exception):
-    """The server cannot listen where it should; one line with the reason and the setting to look at."""
+class PortInUse(Exception):
+    """The port is taken, or the address is not ours; one line with the reason and the setting to look at."""
 
 
 class _Listener(ThreadingHTTPServer):
@@ -98,7 +98,7 @@ class ObserveServer:
         """Listen and answer.
 
         Raises:
-            ObserveError: the address is taken, not ours, or not to be resolved.
+            PortInUse: the address is taken, not ours, or not to be resolved.
         """
         try:
             family = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)[0][0]
@@ -106,7 +106,7 @@ class ObserveServer:
             listener: _Listener = kind((self.host, self.port), _Handler)
         except OSError as error:
             reason = error.strerror or str(error)
-            raise ObserveError(
+            raise PortInUse(
                 f"cannot serve metrics on {self.host}:{self.port}: {reason} "
                 "(settings observe.host and observe.port; port 0 takes a free one)"
             ) from None

@@ -8,15 +8,10 @@ from pydantic_core import PydanticCustomError
 if TYPE_CHECKING:
     from worker.settings.groups import (
         BatchSettings,
-        DeliverySettings,
         KafkaSettings,
         SinkSettings,
         SourceSettings,
     )
-
-DELIVERY_TIMEOUT_MS = 20_000
-"""How long the producer goes on trying to deliver a batch. A transaction must outlive it, or the broker
-aborts it under a producer that still believes in it."""
 
 
 class Conflict(NamedTuple):
@@ -105,16 +100,6 @@ def sink_conflicts(sink: "SinkSettings") -> Iterable[Conflict]:
         names = ("sink.dead_letter_topic", "sink.topic")
         yield Conflict(
             names, f"is sink.topic as well ({sink.topic!r}): dead letters need a topic of their own"
-        )
-
-
-def delivery_conflicts(delivery: "DeliverySettings") -> Iterable[Conflict]:
-    """A transaction that ends before the producer has given up."""
-    short = delivery.transaction_timeout_ms <= DELIVERY_TIMEOUT_MS
-    if delivery.guarantee == "exactly_once" and short:
-        names = ("delivery.transaction_timeout_ms", "delivery.guarantee")
-        yield Conflict(
-            names, f"must exceed {DELIVERY_TIMEOUT_MS}, the time in which a batch may be delivered"
         )
 
 

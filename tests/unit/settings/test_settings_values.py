@@ -173,11 +173,6 @@ def test_a_value_that_is_wrong_itself_makes_no_second_mistake() -> None:
             "is sink.topic as well ('moods'): dead letters need a topic of their own",
         ),
         (
-            {"delivery__transaction_timeout_ms": "20000"},
-            "delivery.transaction_timeout_ms",
-            "must exceed 20000, the time in which a batch may be delivered",
-        ),
-        (
             {"source__max_in_flight_messages": "10"},
             "source.max_in_flight_messages",
             "must not be below batch.max_messages (256)",
@@ -199,11 +194,6 @@ def test_a_certificate_needs_its_key_unless_the_file_holds_both(tmp_path: Path) 
     found = mistakes(kafka__security_protocol="SSL", kafka__ssl_certfile=str(alone))
     assert found == ("kafka.ssl_keyfile: is needed: kafka.ssl_certfile holds no private key",)
     assert load(kafka__security_protocol="SSL", kafka__ssl_certfile=str(both)).kafka.ssl_certfile == both
-
-
-def test_at_least_once_knows_no_transaction_timeout() -> None:
-    settings = load(delivery__guarantee="at_least_once", delivery__transaction_timeout_ms="6000")
-    assert settings.delivery.transaction_timeout_ms == 6_000
 
 
 def test_an_empty_value_means_none_where_none_is_the_default() -> None:

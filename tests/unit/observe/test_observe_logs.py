@@ -1,0 +1,173 @@
+"""What a log line looks like, and what never gets into one."""
+
+import io
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from worker.observe import configure_logging
+from worker.observe.logs import QUIET_S, Quieter
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> Iterator[None]:
+    root, client = logging.getLogger(), logging.getLogger("kafka")
+    handlers, level, client_level = list(root.handlers), root.level, client.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    client.setLevel(client_level)
+    logging.captureWarnings(False)
+    structlog.reset_defaults()
+
+
+def json_lines(stream: io.StringIO) -> list[dict[str, object]]:
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def test_no_terminal_means_one_json_object_a_line() -> None:
+    stream = io.StringIO()
+    configure_logging(stream=stream)
+    structlog.get_logger("worker.loop").info("window", messages=256, topic="posts — é")
+    (line,) = json_lines(stream)
+    assert line.pop("timestamp")
+    assert line == {
+        "level": "info",
+        "event": "window",
+        "logger": "worker.loop",
+        "messages": 256,
+        "topic": "posts — é",
+    }
+
+
+def test_a_terminal_gets_coloured_lines_unless_no_color(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    stream = Terminal()
+    configure_logging(stream=stream)
+    structlog.get_logger("x").warning("dead letter", offset=3)
+    assert "\x1b[" in stream.getvalue()
+    assert "dead letter" in stream.getvalue()
+    monkeypatch.setenv("NO_COLOR", "1")
+    plain = Terminal()
+    configure_logging(stream=plain)
+    structlog.get_logger("x").warning("dead letter", offset=3)
+    assert "\x1b[" not in plain.getvalue()
+    assert "offset=3" in plain.getvalue()
+
+
+def test_the_form_can_be_forced() -> None:
+    terminal, pipe = Terminal(), io.StringIO()
+    configure_logging("info", "json", terminal)
+    structlog.get_logger("x").info("a")
+    assert json_lines(terminal)[0]["event"] == "a"
+    configure_logging("info", "console", pipe)
+    structlog.get_logger("x").info("a", b=1)
+    assert "b=1" in pipe.getvalue()
+    assert not pipe.getvalue().startswith("{")
+    assert "\x1b[" not in pipe.getvalue()
+
+
+def test_levels_are_kept() -> None:
+    stream = io.StringIO()
+    configure_logging("warning", "json", stream)
+    log = structlog.get_logger("x")
+    log.debug("no")
+    log.info("no")
+    log.warning("yes")
+    log.error("yes")
+    assert [line["event"] for line in json_lines(stream)] == ["yes", "yes"]
+
+
+def test_lines_of_the_kafka_client_go_the_same_way_from_warning_on() -> None:
+    stream = io.StringIO()
+    configure_logging("info", "json", stream)
+    client = logging.getLogger("kafka.net.manager")
+    client.info("chatter")
+    client.warning("connection to %s failed", "broker1:9092")
+    (line,) = json_lines(stream)
+    assert line["event"] == "connection to broker1:9092 failed"
+    assert line["logger"] == "kafka.net.manager"
+    assert line["level"] == "warning"
+
+
+def test_debug_shows_more_of_the_kafka_client_but_not_every_packet() -> None:
+    stream = io.StringIO()
+    configure_logging("debug", "json", stream)
+    logging.getLogger("kafka.x").debug("packet")
+    logging.getLogger("kafka.x").info("joined")
+    assert [line["event"] for line in json_lines(stream)] == ["joined"]
+
+
+def test_other_libraries_and_warnings_go_the_same_way() -> None:
+    stream = io.StringIO()
+    configure_logging("info", "json", stream)
+    logging.getLogger("asyncio").error("odd", extra={"count": 2})
+    warnings.warn("old", UserWarning, stacklevel=1)
+    first, second = json_lines(stream)
+    assert (first["event"], first["count"]) == ("odd", 2)
+    assert "old" in str(second["event"])
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_a_traceback_shows_no_local_variables(form: str) -> None:
+    stream = io.StringIO()
+    configure_logging("info", form, stream)  # type: ignore[arg-type]  # both are formats
+
+    def divide(text: str) -> float:
+        return len(text) / text.count("z")
+
+    try:
+        divide("".join(["private", " words"]))
+    except ZeroDivisionError:
+        structlog.get_logger("x").exception("failed")
+    assert "ZeroDivisionError: division by zero" in stream.getvalue()
+    assert "private words" not in stream.getvalue()
+
+
+def test_what_json_cannot_hold_is_written_as_text() -> None:
+    stream = io.StringIO()
+    configure_logging("info", "json", stream)
+    structlog.get_logger("x").info("a", value={1: frozenset({2})})
+    (line,) = json_lines(stream)
+    assert line["value"] == {"1": "frozenset({2})"}
+
+
+def test_the_last_configuration_holds() -> None:
+    first, second = io.StringIO(), io.StringIO()
+    configure_logging("info", "json", first)
+    log = structlog.get_logger("x")
+    configure_logging("info", "json", second)
+    log.info("a")
+    assert not first.getvalue()
+    assert len(json_lines(second)) == 1
+
+
+def test_the_same_line_of_the_client_is_not_repeated_every_second() -> None:
+    now = 0.0
+    quieter = Quieter("kafka", clock=lambda: now)
+
+    def passes(name: str, message: str) -> logging.LogRecord | None:
+        record = logging.LogRecord(name, logging.WARNING, __file__, 1, message, (), None)
+        return record if quieter.filter(record) else None
+
+    assert passes("kafka.net", "no broker at %s")
+    assert passes("kafka.net", "no broker at %s") is None
+    assert passes("kafka.net", "no broker at %s") is None
+    assert passes("kafka.net", "another"), "another line of the same logger"
+    assert passes("kafkaesque", "no broker at %s"), "not the client"
+    assert passes("kafkaesque", "no broker at %s"), "our own lines are never held back"
+    now = QUIET_S
+    again = passes("kafka.net", "no broker at %s")
+    assert again is not None
+    assert again.__dict__["repeated"] == 2
