@@ -1,0 +1,79 @@
+"""Fixtures for the tests on a real Apache Kafka.
+
+`kafka` is the address of one node that all tests share; they use topics and groups of their own (`unique`).
+A test that kills brokers takes `cluster` (one node) or `make_cluster` (as many as it wants) for itself.
+Without Java or Maven these tests are skipped; with MOODSTREAM_REQUIRE_KAFKA=1 they fail instead.
+"""
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.kafka.brokers import KafkaCluster
+from tests.kafka.libs import KafkaMissing, kafka_libs
+from worker.settings.groups import KafkaSettings
+
+_HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(_HERE):
+            item.add_marker(pytest.mark.kafka)
+
+
+@pytest.fixture(scope="session")
+def libs() -> Path:
+    """Kafka's jars, or the reason why there are none."""
+    try:
+        return kafka_libs()
+    except KafkaMissing as reason:
+        if os.environ.get("MOODSTREAM_REQUIRE_KAFKA") == "1":
+            pytest.fail(f"MOODSTREAM_REQUIRE_KAFKA=1, but {reason}")
+        pytest.skip(str(reason))
+
+
+@pytest.fixture(scope="session")
+def shared_cluster(libs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaCluster]:
+    """The node that all tests share: never kill it."""
+    with KafkaCluster(tmp_path_factory.mktemp("kafka") / "shared") as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def kafka(shared_cluster: KafkaCluster) -> str:
+    """The shared node's address."""
+    return shared_cluster.bootstrap
+
+
+@pytest.fixture
+def settings(kafka: str) -> KafkaSettings:
+    """How to reach the shared node."""
+    return KafkaSettings(bootstrap_servers=[kafka])
+
+
+@pytest.fixture
+def make_cluster(libs: Path, tmp_path: Path) -> Iterator[Callable[[int], KafkaCluster]]:
+    """Starts a cluster of as many nodes as asked, for this test alone."""
+    with ExitStack() as stack:
+
+        def make(nodes: int) -> KafkaCluster:
+            return stack.enter_context(KafkaCluster(tmp_path / f"kafka-{uuid.uuid4().hex[:8]}", nodes))
+
+        yield make
+
+
+@pytest.fixture
+def cluster(make_cluster: Callable[[int], KafkaCluster]) -> KafkaCluster:
+    """One node for this test alone: kill it, start it again."""
+    return make_cluster(1)
+
+
+@pytest.fixture
+def unique() -> str:
+    """A name that no other test uses, for topics and groups."""
+    return f"t-{uuid.uuid4().hex[:10]}"
