@@ -1,0 +1,100 @@
+"""A recipe is read as written, and a mistake in it gives one line that says where."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from worker.training import TrainingError, load_recipe
+
+BUNDLED = Path(__file__).parents[3] / "worker" / "training" / "recipes" / "compact.toml"
+SHORT = 'name = "x"\nbase = "b"\n[[tasks]]\ndata = "sst2"\n'
+
+
+def _load(tmp_path: Path, text: str) -> object:
+    path = tmp_path / "recipe.toml"
+    path.write_text(text, encoding="utf-8")
+    return load_recipe(path)
+
+
+def test_the_bundled_recipe_trains_both_heads() -> None:
+    recipe = load_recipe(BUNDLED)
+    assert recipe.name == "compact"
+    assert {"sst2", "goemotions"} <= {task.data for task in recipe.tasks}
+
+
+def test_what_is_not_written_takes_its_default(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text(SHORT + "epochs = 2\n[optimiser]\ntrunk_rate = 1e-5\n", encoding="utf-8")
+    recipe = load_recipe(path)
+    assert (recipe.tasks[0].epochs, recipe.tasks[0].weight) == (2.0, 1.0)
+    assert (recipe.optimiser.trunk_rate, recipe.optimiser.head_rate) == (1e-5, 1e-3)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (SHORT + "epoch = 2\n", "unknown name tasks[0].epoch; did you mean 'epochs'?"),
+        (SHORT + "[optimizer]\n", "unknown name optimizer; did you mean 'optimiser'?"),
+        (SHORT + "[run]\nzzz = 1\n", "unknown name run.zzz; it may be one of seed, threads"),
+        (SHORT + '[run]\nseed = "one"\n', "run.seed must be a whole number, not 'one'"),
+        (SHORT + "[run]\nseed = true\n", "run.seed must be a whole number, not True"),
+        (SHORT + '[run]\nprecision = "fp8"\n', "run.precision must be auto, fp32 or bf16"),
+        (SHORT + "epochs = 0\n", "tasks[0]: epochs and weight must be above 0"),
+        (SHORT + "max_tokens = 5000\n", "tasks[0].max_tokens must lie between"),
+        ('name = "x"\nbase = "b"\n', "no [[tasks]]"),
+        ('name = "x"\n[[tasks]]\ndata = "sst2"\n', "base is missing"),
+        ('name = "x"\nbase = "b"\n[[tasks]]\nepochs = 1\n', "tasks[0].data is missing"),
+        ('name = "x"\nbase = "b"\ntasks = ["sst2"]\n', "tasks[0] must be a table"),
+        ("name = \n", "Invalid value"),
+    ],
+)
+def test_a_mistake_is_one_readable_line(tmp_path: Path, text: str, expected: str) -> None:
+    with pytest.raises(TrainingError) as caught:
+        _load(tmp_path, text)
+    line = str(caught.value)
+    assert expected in line
+    assert "recipe.toml" in line
+    assert "\n" not in line
+
+
+def test_a_missing_recipe_is_named(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"absent\.toml: No such file"):
+        load_recipe(tmp_path / "absent.toml")
+
+
+def test_the_command_tells_a_mistake_without_a_traceback(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text(SHORT + "epoch = 2\n", encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "worker.training", str(path)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr.strip().splitlines() == [
+        f"recipe {path}: unknown name tasks[0].epoch; did you mean 'epochs'?"
+    ]
+
+
+def test_recipes_data_and_figures_need_no_torch() -> None:
+    rooms = "data, evaluate, fold, labels, metrics, plan, recipe, schedule, thresholds"
+    code = f"import sys; from worker.training import {rooms}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_without_torch_the_command_says_what_to_install(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text(SHORT, encoding="utf-8")
+    code = (
+        "import sys, importlib.util as util; find = util.find_spec\n"
+        "util.find_spec = lambda name, *rest: None if name == 'torch' else find(name, *rest)\n"
+        "from worker.training.__main__ import main; sys.exit(main(sys.argv[1:]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path), "--data", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr == "training needs more packages: pip install 'moodstream[train]'\n"

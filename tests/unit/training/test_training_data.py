@@ -1,0 +1,111 @@
+"""The readers on small files in each set's own form. The texts are made up here."""
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from worker.training import TrainingError, data
+
+NEGATIVE, NEUTRAL, POSITIVE = 0, 1, 2
+
+
+def _write(root: Path, name: str, text: str) -> None:
+    path = root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(text.encode())
+
+
+def test_sst2_reads_both_headers_and_both_line_ends(tmp_path: Path) -> None:
+    _write(tmp_path, "sst2/train.tsv", "label\tsentence\r\n1\ta warm little film \r\n0\tdull\r\n")
+    _write(tmp_path, "sst2/dev.tsv", "content\tlabel\nnever again\t0\n")
+    train, dev = data.load("sst2", "train", tmp_path), data.load("sst2", "dev", tmp_path)
+    assert (train.texts, train.labels) == (["a warm little film", "dull"], [(POSITIVE,), (NEGATIVE,)])
+    assert (dev.texts, dev.labels, dev.binary) == (["never again"], [(NEGATIVE,)], True)
+
+
+def test_texts_of_dev_are_left_out_of_train(tmp_path: Path) -> None:
+    _write(tmp_path, "sst2/train.tsv", "label\tsentence\n1\tIt works , really !\n0\tit broke\n1\t:-)\n")
+    _write(tmp_path, "sst2/dev.tsv", "label\tsentence\n1\tit works, really\n0\t:-(\n")
+    assert data.load("sst2", "train", tmp_path).texts == ["it broke", ":-)"]
+    assert len(data.load("sst2", "dev", tmp_path)) == 2
+
+
+def test_tweets_lose_their_escapes_and_keep_three_classes(tmp_path: Path) -> None:
+    rows = (
+        "id\tlabel\tsource\ttext\n1\t2\ta\tSo good\\u002c isn\\u2019t it \\ud83d\\ude00\n2\t1\ta\ton Monday\n"
+    )
+    _write(tmp_path, "tweeteval/sentiment/train_reconstructed.tsv", rows)
+    _write(tmp_path, "tweeteval/sentiment/val_text.txt", 'he said \\""no\\"" twice \nfine\u2028by me\n')
+    _write(tmp_path, "tweeteval/sentiment/val_labels.txt", "0\n2\n")
+    train = data.load("tweeteval_sentiment", "train", tmp_path)
+    dev = data.load("tweeteval_sentiment", "dev", tmp_path)
+    assert train.texts == ["So good, isn\u2019t it \N{GRINNING FACE}", "on Monday"]
+    assert (train.labels, train.binary) == ([(POSITIVE,), (NEUTRAL,)], False)
+    assert dev.texts == ['he said "no" twice', "fine\u2028by me"]
+
+
+def test_goemotions_keeps_every_label_and_quotes(tmp_path: Path) -> None:
+    _write(tmp_path, "goemotions/train.tsv", '"Quoted" start\t17,0\tx1\nplain\t27\tx2\n')
+    _write(tmp_path, "goemotions/dev.tsv", "other\t2\tx3\n")
+    train = data.load("goemotions", "train", tmp_path)
+    assert (train.head, train.texts, train.labels) == (
+        "emotion",
+        ['"Quoted" start', "plain"],
+        [(0, 17), (27,)],
+    )
+
+
+def test_reviews_span_lines_and_imdb_loses_its_markup(tmp_path: Path) -> None:
+    for domain in ("airline", "books", "dvd", "electronics", "kitchen"):
+        text = f'sentence\tlabel\r\n"{domain} ""ok""\nsecond line"\t1\r\n'
+        _write(tmp_path, f"reviews_multidomain/{domain}_train.tsv", text)
+    reviews = data.load("reviews", "train", tmp_path)
+    assert len(reviews) == 5
+    assert reviews.texts[0] == 'airline "ok"\nsecond line'
+    (tmp_path / "imdb").mkdir()
+    for name in ("train", "val"):
+        rows = [{"label": n % 2, "text": f"{name} {n}<br /><br />end"} for n in range(4)]
+        with gzip.open(tmp_path / f"imdb/{name}.jsonl.gz", "wt", encoding="utf-8") as file:
+            file.write("".join(json.dumps(row) + "\n" for row in rows))
+    imdb = data.load("imdb", "train", tmp_path, rows=3)
+    assert imdb.texts == ["train 0\nend", "train 1\nend", "train 2\nend"]
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "text", "expected"),
+    [
+        ("sst2", "sst2/dev.tsv", "label\tsentence\n2\tx\n", "line 2: label must be 0 or 1, not '2'"),
+        ("sst2", "sst2/dev.tsv", "label\tsentence\n1\n", "line 2: expected 2 columns, found 1"),
+        ("sst2", "sst2/dev.tsv", "a\tb\n1\tx\n", "line 1: expected a column named label"),
+        ("sst2", "sst2/dev.tsv", "label\tsentence\n", "sst2: no rows in its dev split"),
+        ("goemotions", "goemotions/dev.tsv", "x\t28\ty\n", "line 1: label numbers go from 0 to 27"),
+        ("goemotions", "goemotions/dev.tsv", "x\tjoy\ty\n", "line 1: labels must be whole numbers"),
+    ],
+)
+def test_a_row_without_sense_is_named(tmp_path: Path, name: str, file: str, text: str, expected: str) -> None:
+    _write(tmp_path, file, text)
+    with pytest.raises(TrainingError) as caught:
+        data.load(name, "dev", tmp_path)
+    assert expected in str(caught.value)
+
+
+def test_texts_and_labels_of_unlike_length_are_refused(tmp_path: Path) -> None:
+    _write(tmp_path, "tweeteval/sentiment/val_text.txt", "a\nb\n")
+    _write(tmp_path, "tweeteval/sentiment/val_labels.txt", "0\n")
+    with pytest.raises(TrainingError, match=r"2 lines, .* has 1"):
+        data.load("tweeteval_sentiment", "dev", tmp_path)
+
+
+def test_what_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(TrainingError, match=r"data set sst2: no file .*dev\.tsv"):
+        data.load("sst2", "dev", tmp_path)
+    with pytest.raises(TrainingError, match="unknown data set 'sst3': there is sst2"):
+        data.load("sst3", "dev", tmp_path)
+    with pytest.raises(TrainingError, match="reviews has no dev split"):
+        data.load("reviews", "dev", tmp_path)
+    monkeypatch.setenv("MOODSTREAM_DATA", str(tmp_path / "absent"))
+    with pytest.raises(TrainingError, match=r"no data folder .*absent: name it with --data"):
+        data.data_root(None)
+    assert data.data_root(str(tmp_path)) == tmp_path

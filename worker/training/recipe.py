@@ -1,0 +1,147 @@
+"""The recipe: what is trained on what, in one readable TOML file."""
+
+import difflib
+import tomllib
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+from worker.training.errors import TrainingError
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One data set in the mix. It trains the head that its labels belong to."""
+
+    data: str
+    epochs: float = 1.0
+    """Passes over the rows; 0.5 takes half of them."""
+    weight: float = 1.0
+    """Factor on the loss of a batch."""
+    max_tokens: int = 128
+    """Texts are cut to so many tokens, marks included."""
+    rows: int = 0
+    """How many rows to take from the front; 0 takes all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Optimiser:
+    """AdamW (Loshchilov and Hutter 2019) with warm-up and a linear decay to nothing."""
+
+    trunk_rate: float = 2e-4
+    head_rate: float = 1e-3
+    warm_up: float = 0.06
+    """Share of the run in which the rate rises from nothing."""
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    """Longest gradient, as the norm over all weights."""
+    max_padded_tokens: int = 1_024
+    """Tokens in one batch, padding counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """How the run behaves on the machine. None of it is meant to change what is learnt."""
+
+    seed: int = 1
+    threads: int = 0
+    """0 leaves the choice to torch."""
+    minutes: float = 0.0
+    """If above 0: the schedule is shortened so that the decay ends after so long."""
+    checkpoint_minutes: float = 4.0
+    precision: str = "auto"
+    """`fp32`, `bf16`, or `auto`: bf16 products where this processor does them at least 1.5 times as fast."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """A whole training."""
+
+    name: str
+    base: str
+    tasks: tuple[Task, ...]
+    data: str = ""
+    """Folder with the data sets; a command-line argument goes before it."""
+    optimiser: Optimiser = field(default_factory=Optimiser)
+    run: Run = field(default_factory=Run)
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read a recipe. Raises TrainingError: one line that names the file and the mistake."""
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise TrainingError(f"recipe {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise TrainingError(f"recipe {path}: {error}") from error
+    try:
+        return _recipe(raw)
+    except TrainingError as error:
+        raise TrainingError(f"recipe {path}: {error}") from error
+
+
+def _recipe(raw: dict[str, Any]) -> Recipe:
+    """Return the checked recipe."""
+    tasks = raw.get("tasks", [])
+    if not isinstance(tasks, list) or not tasks:
+        raise TrainingError("no [[tasks]]: name at least one data set")
+    values = dict(raw)
+    values["tasks"] = tuple(_table(Task, task, f"tasks[{number}]") for number, task in enumerate(tasks))
+    for name, kind in (("optimiser", Optimiser), ("run", Run)):
+        if name in raw:
+            values[name] = _table(kind, raw[name], name)
+    recipe: Recipe = _table(Recipe, values, "")
+    _check_ranges(recipe)
+    return recipe
+
+
+def _table(kind: Any, raw: Any, where: str) -> Any:
+    """Build `kind` from a TOML table; an unknown name is a mistake, never ignored."""
+    dot = f"{where}." if where else ""
+    if not isinstance(raw, dict):
+        raise TrainingError(f"{where} must be a table")
+    known = {item.name: item for item in fields(kind)}
+    for name in raw:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; it may be one of {', '.join(known)}"
+            raise TrainingError(f"unknown name {dot}{name}{hint}")
+    hints = get_type_hints(kind)
+    values = {name: _value(hints[name], value, dot + name) for name, value in raw.items()}
+    for name, item in known.items():
+        if name not in raw and item.default is MISSING and item.default_factory is MISSING:
+            raise TrainingError(f"{dot}{name} is missing")
+    return kind(**values)
+
+
+def _value(kind: Any, value: Any, name: str) -> Any:
+    """Check one value's type; a whole number is fine where a fraction may stand."""
+    if get_args(kind) or kind not in (str, int, float):
+        return value
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, kind) or isinstance(value, bool):
+        words = {str: "a text", int: "a whole number", float: "a number"}
+        raise TrainingError(f"{name} must be {words[kind]}, not {value!r}")
+    return value
+
+
+def _check_ranges(recipe: Recipe) -> None:
+    """Refuse values that would train nothing or run for ever."""
+    for number, task in enumerate(recipe.tasks):
+        where = f"tasks[{number}]"
+        if task.epochs <= 0 or task.weight <= 0:
+            raise TrainingError(f"{where}: epochs and weight must be above 0")
+        if not 3 <= task.max_tokens <= recipe.optimiser.max_padded_tokens:
+            raise TrainingError(f"{where}.max_tokens must lie between 3 and optimiser.max_padded_tokens")
+        if task.rows < 0:
+            raise TrainingError(f"{where}.rows must not be below 0")
+    optimiser = recipe.optimiser
+    if optimiser.trunk_rate <= 0 or optimiser.head_rate <= 0 or optimiser.clip <= 0:
+        raise TrainingError("optimiser: trunk_rate, head_rate and clip must be above 0")
+    if not 0 <= optimiser.warm_up < 1:
+        raise TrainingError("optimiser.warm_up must be a share below 1")
+    if recipe.run.precision not in ("auto", "fp32", "bf16"):
+        raise TrainingError(f"run.precision must be auto, fp32 or bf16, not {recipe.run.precision!r}")
+    if recipe.run.checkpoint_minutes <= 0 or recipe.run.minutes < 0:
+        raise TrainingError("run: checkpoint_minutes must be above 0, minutes not below 0")

@@ -1,0 +1,254 @@
+"""The run itself: one trunk, several heads, a batch of one task at a time."""
+
+import hashlib
+import math
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from worker.training import data, fold, state
+from worker.training.errors import TrainingError
+from worker.training.labels import HeadSpec, head_named
+from worker.training.losses import loss, targets
+from worker.training.machine import best_precision, keep_memory
+from worker.training.plan import Step, plan
+from worker.training.recipe import Recipe, Task
+from worker.training.schedule import Schedule
+from worker.training.tokens import Ids, encode, pad
+from worker.training.trunk import Network
+
+Say = Callable[[str], None]
+_STATE = "state.safetensors"
+
+
+def say_to_stderr(line: str) -> None:
+    """Write one line of progress."""
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()
+
+
+@dataclass(slots=True)
+class TaskData:
+    """A task of the recipe with its rows read and tokenised."""
+
+    task: Task
+    head: HeadSpec
+    binary: bool
+    ids: list[Ids]
+    labels: list[tuple[int, ...]]
+
+
+@dataclass(slots=True)
+class Trained:
+    """What a run leaves."""
+
+    network: Network
+    config: dict[str, Any]
+    tokenizer: Path
+    heads: list[HeadSpec]
+    steps: int
+    planned: int
+    rows: dict[str, int]
+    """Rows by data set, after removing what the dev splits hold too."""
+    elapsed_s: float
+    precision: str
+
+
+def read_tasks(recipe: Recipe, root: Path, tokenizer: Path) -> list[TaskData]:
+    """Read and tokenise every task's train split. Raises TrainingError."""
+    tasks = []
+    for task in recipe.tasks:
+        split = data.load(task.data, "train", root, task.rows)
+        ids = encode(tokenizer, split.texts, task.max_tokens)
+        tasks.append(TaskData(task, head_named(split.head), split.binary, ids, split.labels))
+    return tasks
+
+
+def train(
+    recipe: Recipe, root: Path, work: Path, *, resume: bool = False, say: Say = say_to_stderr
+) -> Trained:
+    """Train as the recipe says; the state goes to `work` every few minutes.
+
+    With `resume` a run goes on where its last state stands (from the start if there is none). Without a time
+    limit it comes to the same result as a run without a break. Raises TrainingError.
+    """
+    keep_memory()
+    if recipe.run.threads:
+        torch.set_num_threads(recipe.run.threads)
+    base = fold.base_folder(recipe.base)
+    config, weights = fold.fold(base)
+    tasks = read_tasks(recipe, root, base / "tokenizer.json")
+    heads = list({task.head.name: task.head for task in tasks}.values())
+    network = Network(config, heads)
+    network.distilbert.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
+    network.reset_heads(recipe.run.seed)
+    _start_biases(network, tasks)
+    steps = plan(
+        [[len(row) for row in task.ids] for task in tasks],
+        [task.task.epochs for task in tasks],
+        recipe.optimiser.max_padded_tokens,
+        recipe.run.seed,
+    )
+    loop = Loop(recipe, network, tasks, steps, path=work / _STATE, say=say)
+    elapsed_s = loop.run(resume)
+    return Trained(
+        network=network,
+        config=config,
+        tokenizer=base / "tokenizer.json",
+        heads=heads,
+        steps=loop.done,
+        planned=len(steps),
+        rows={task.task.data: len(task.ids) for task in tasks},
+        elapsed_s=elapsed_s,
+        precision=loop.position.precision,
+    )
+
+
+def _start_biases(network: Network, tasks: Sequence[TaskData]) -> None:
+    """Let a multi-label head begin at each label's share of the rows, as a logit.
+
+    From 0 it would begin by unlearning that every label is as likely as not, which takes AdamW, whose steps
+    are about the rate long, thousands of steps.
+    """
+    for task in tasks:
+        if task.head.multi_label:
+            counts = targets(task.head, task.labels).sum(dim=0)
+            shares = (counts + 1) / (len(task.labels) + 2)
+            with torch.no_grad():
+                network.heads[task.head.name].classifier.bias.copy_(torch.log(shares / (1 - shares)))
+
+
+class Loop:
+    """The steps of one run."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        network: Network,
+        tasks: list[TaskData],
+        steps: list[Step],
+        *,
+        path: Path,
+        say: Say,
+    ) -> None:
+        self.recipe, self.network, self.tasks, self.steps = recipe, network, tasks, steps
+        self.path, self.say = path, say
+        self.optimiser = _optimiser(network, recipe)
+        self.schedule = Schedule(len(steps), recipe.optimiser.warm_up, recipe.run.minutes * 60)
+        self.rates = [group["lr"] for group in self.optimiser.param_groups]
+        self.position = state.Position(0, 0.0, _digest(recipe, steps), recipe.run.precision)
+        self.recent: dict[str, list[float]] = {}
+        self.done = 0
+
+    def run(self, resume: bool) -> float:
+        """Make all steps; return the seconds spent on them, earlier parts of the run included."""
+        self._begin(resume)
+        tokens, spoken = 0, time.monotonic()
+        saved = spoken
+        start = spoken - self.position.elapsed_s
+        number = self.position.step
+        while True:
+            now = time.monotonic()
+            progress = self.schedule.progress(number, now - start)
+            if now - spoken >= 60 and tokens:
+                self._report(number, progress, tokens / (now - spoken))
+                tokens, spoken = 0, now
+            if number >= len(self.steps) or progress >= 1:
+                break
+            if now - saved >= self.recipe.run.checkpoint_minutes * 60:
+                self._save(number, now - start)
+                saved = now
+            tokens += self._step(self.steps[number], self.schedule.factor(progress))
+            number += 1
+        elapsed_s = time.monotonic() - start
+        self._save(number, elapsed_s)
+        self.done = number
+        self.say(f"{number} of {len(self.steps)} steps in {elapsed_s / 60:.1f} minutes")
+        return elapsed_s
+
+    def _begin(self, resume: bool) -> None:
+        """Take up an earlier state, or choose the precision for a new run."""
+        if resume and self.path.is_file():
+            found = state.load(self.path, self.network, self.optimiser)
+            if found.recipe != self.position.recipe:
+                raise TrainingError(
+                    f"{self.path} was made by another recipe or other data: start without --resume"
+                )
+            self.position = found
+            self.say(f"resumed at step {found.step} of {len(self.steps)}")
+        elif self.position.precision == "auto":
+            self.position.precision = best_precision()
+        rows = ", ".join(f"{task.task.data} {len(task.ids)}" for task in self.tasks)
+        threads = torch.get_num_threads()
+        self.say(f"{len(self.steps)} steps, {self.position.precision}, {threads} threads; rows: {rows}")
+
+    def _step(self, step: Step, factor: float) -> int:
+        """Make one step at `factor` of the highest rate; return the tokens in it, padding counted."""
+        task = self.tasks[step.task]
+        ids, mask = pad([task.ids[row] for row in step.rows])
+        wanted = targets(task.head, [task.labels[row] for row in step.rows])
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.position.precision == "bf16"):
+            first = self.network(torch.from_numpy(ids), None if mask is None else torch.from_numpy(mask))
+            logits = self.network.heads[task.head.name](first)
+        value = loss(task.head, logits, wanted, task.binary)
+        number = value.item()
+        if not math.isfinite(number):
+            raise TrainingError(f"the loss of {task.task.data} is no longer a number: lower the rates")
+        (value * task.task.weight).backward()
+        self._clip()
+        for group, rate in zip(self.optimiser.param_groups, self.rates, strict=True):
+            group["lr"] = rate * factor
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        self.recent.setdefault(task.task.data, []).append(number)
+        return int(ids.size)
+
+    def _clip(self) -> None:
+        """Shorten the gradient where it is longer than the recipe allows (and only then: it costs a pass)."""
+        gradients = [weight.grad for weight in self.network.parameters() if weight.grad is not None]
+        norm = float(torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients])))
+        if norm > self.recipe.optimiser.clip:
+            for gradient in gradients:
+                gradient.mul_(self.recipe.optimiser.clip / norm)
+
+    def _report(self, number: int, progress: float, rate: float) -> None:
+        """Say how far the run is: one line."""
+        means = " ".join(f"{name} {np.mean(values):.3f}" for name, values in sorted(self.recent.items()))
+        self.recent.clear()
+        self.say(f"step {number}/{len(self.steps)} {progress:6.1%} {rate:,.0f} tokens/s loss: {means}")
+
+    def _save(self, number: int, elapsed_s: float) -> None:
+        self.position.step, self.position.elapsed_s = number, elapsed_s
+        state.save(self.path, self.network, self.optimiser, self.position)
+
+
+def _optimiser(network: Network, recipe: Recipe) -> torch.optim.Optimizer:
+    """AdamW with two rates; biases, norms and embeddings do not decay."""
+    groups: dict[tuple[bool, bool], list[Any]] = {}
+    for name, parameter in network.named_parameters():
+        decays = parameter.dim() > 1 and "embeddings" not in name
+        groups.setdefault((name.startswith("heads."), decays), []).append(parameter)
+    chosen = recipe.optimiser
+    return torch.optim.AdamW(
+        [
+            {
+                "params": parameters,
+                "lr": chosen.head_rate if is_head else chosen.trunk_rate,
+                "weight_decay": chosen.weight_decay if decays else 0.0,
+            }
+            for (is_head, decays), parameters in groups.items()
+        ],
+        fused=True,
+    )
+
+
+def _digest(recipe: Recipe, steps: list[Step]) -> str:
+    """Return what makes a run what it is: tasks, rates, seed, and the batches that came of the data."""
+    parts = repr((recipe.base, recipe.tasks, recipe.optimiser, recipe.run.seed, recipe.run.minutes, steps))
+    return hashlib.sha256(parts.encode()).hexdigest()[:16]
