@@ -113,7 +113,9 @@ class ObserveServer:
         listener.registry, listener.health = self._registry, self._health
         self.port = listener.server_port
         self._listener = listener
-        self._thread = threading.Thread(target=listener.serve_forever, name="observe", daemon=True)
+        self._thread = threading.Thread(
+            target=listener.serve_forever, args=(0.1,), name="observe", daemon=True
+        )
         self._thread.start()
 
     def stop(self) -> None:
