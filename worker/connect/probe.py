@@ -16,6 +16,8 @@ from worker.connect.options import client_options
 from worker.connect.reasons import Problem, explain
 from worker.settings.groups import KafkaSettings
 
+_LOOK_EVERY_S = 0.01
+
 
 class _Manager(KafkaConnectionManager):  # type: ignore[misc]  # kafka-python has no types
     """The client's connections, reading a refusal before the end of the stream."""
@@ -23,6 +25,10 @@ class _Manager(KafkaConnectionManager):  # type: ignore[misc]  # kafka-python ha
     async def _build_transport(self, node: Any, timeout_at: float | None = None) -> Any:
         transport = await super()._build_transport(node, timeout_at=timeout_at)
         return guards.hand_over_last_bytes(transport)
+
+    async def pause(self, seconds: float) -> None:
+        """Let the connections get on."""
+        await self._net.sleep(seconds)
 
 
 def probe(kafka: KafkaSettings, timeout_s: float = 5.0) -> None:
@@ -76,7 +82,10 @@ async def _reach(manager: _Manager, deadline: float) -> Problem | None:
 async def _first_answer(
     manager: _Manager, nodes: dict[Any, str], deadline: float
 ) -> tuple[Problem | None, Any | None]:
-    """Connect to all at once; the first in order that answers, or the problem to tell."""
+    """Connect to all at once; the first that answers, or the problem to tell.
+
+    A host that swallows packets costs nothing while another one answers.
+    """
     connections = {}
     problems: list[Problem] = []
     for node_id, server in nodes.items():
@@ -84,13 +93,19 @@ async def _first_answer(
             connections[node_id] = manager.get_connection(node_id, timeout_ms=_left_ms(deadline))
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the reason
             problems.append(explain(server, error))
-    for node_id, connection in connections.items():
-        try:
-            await manager.wait_for(connection.init_future, _left_ms(deadline))
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is the reason
-            problems.append(explain(nodes[node_id], error))
-        else:
-            return None, node_id
+    while connections:
+        for node_id, connection in list(connections.items()):
+            answer = connection.init_future
+            if not answer.is_done:
+                continue
+            if answer.succeeded():
+                return None, node_id
+            problems.append(explain(nodes[node_id], answer.exception))
+            del connections[node_id]
+        if time.monotonic() >= deadline:
+            problems += [explain(nodes[node_id], TimeoutError("timed out")) for node_id in connections]
+            break
+        await manager.pause(_LOOK_EVERY_S)
     refusals = [problem for problem in problems if isinstance(problem, BrokerRefused)]
     return (refusals or problems)[0], None
 

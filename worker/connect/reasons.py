@@ -68,6 +68,8 @@ _SILENCES: tuple[tuple[str, str], ...] = (
     ("econnrefused", "does not listen (kafka.bootstrap_servers)"),
     ("socket disconnected", _HANGS_UP),
     ("econnreset", _HANGS_UP),
+    ("connection reset", _HANGS_UP),
+    ("broken pipe", _HANGS_UP),
     ("eof", _HANGS_UP),
     ("timed out", "does not answer in time (kafka.bootstrap_servers)"),
     ("timeout", "does not answer in time (kafka.bootstrap_servers)"),
