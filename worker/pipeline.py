@@ -2,33 +2,23 @@
 
 import time
 from collections.abc import Sequence
-from typing import Protocol
+from dataclasses import dataclass
 
-from worker.classifier import Classifier
+from worker.classifier import Classifier, Listener, Silent
 from worker.deadletter import DeadLetters
 from worker.decode import decode
 from worker.encode import Encoder
 from worker.types import Failure, Message, OutputRecord, Prediction, Record, Tombstone
 
+Answer = Prediction | Tombstone | Failure
 
-class Tally(Protocol):
-    """Who counts what became of the messages. Times in seconds."""
 
-    def stage(self, name: str, seconds: float) -> None:
-        """Take the duration of one stage of one window."""
-        ...
+@dataclass(frozen=True, slots=True)
+class Processed:
+    """What became of a window: for each record one output, and the answer that it came from."""
 
-    def labelled(self, record: Record, prediction: Prediction) -> None:
-        """Count a labelled message."""
-        ...
-
-    def tombstone(self, record: Record) -> None:
-        """Count a null value that passed through."""
-        ...
-
-    def dead_letter(self, record: Record, failure: Failure) -> None:
-        """Count a dead letter."""
-        ...
+    outputs: list[OutputRecord]
+    answers: list[Answer]
 
 
 class Pipeline:
@@ -39,7 +29,7 @@ class Pipeline:
         classifier: labels the texts.
         encoder: makes outputs.
         dead_letters: makes dead letters.
-        tally: counts.
+        listener: told what each stage cost.
     """
 
     def __init__(
@@ -49,54 +39,49 @@ class Pipeline:
         classifier: Classifier,
         encoder: Encoder,
         dead_letters: DeadLetters,
-        tally: Tally,
+        listener: Listener | None = None,
     ) -> None:
         self._text_field = text_field
         self._classifier = classifier
         self._encoder = encoder
         self._dead_letters = dead_letters
-        self._tally = tally
+        self._listener: Listener = listener or Silent()
 
-    def process(self, records: Sequence[Record]) -> list[OutputRecord]:
+    def process(self, records: Sequence[Record]) -> Processed:
         """Turn each record into exactly one output record, in the same order."""
         started = time.perf_counter()
         decoded = [decode(record, self._text_field) for record in records]
-        self._tally.stage("decode", time.perf_counter() - started)
+        self._listener.stage("decode", time.perf_counter() - started)
 
-        messages = [item for item in decoded if isinstance(item, Message)]
-        answers = iter(self._classifier.classify([message.text for message in messages]))
+        texts = [item.text for item in decoded if isinstance(item, Message)]
+        predictions = iter(self._classifier.classify(texts))
 
         started = time.perf_counter()
         now_ms = time.time_ns() // 1_000_000
-        outputs: list[OutputRecord] = []
+        processed = Processed([], [])
         for record, item in zip(records, decoded, strict=True):
-            answer = next(answers) if isinstance(item, Message) else None
-            outputs.append(self._output(record, item, answer, now_ms))
-        self._tally.stage("encode", time.perf_counter() - started)
-        return outputs
+            output, answer = (
+                self._labelled(record, item, next(predictions), now_ms)
+                if isinstance(item, Message)
+                else self._unlabelled(record, item)
+            )
+            processed.outputs.append(output)
+            processed.answers.append(answer)
+        self._listener.stage("encode", time.perf_counter() - started)
+        return processed
 
-    def _output(
-        self,
-        record: Record,
-        item: Message | Tombstone | Failure,
-        answer: Prediction | Failure | None,
-        now_ms: int,
-    ) -> OutputRecord:
+    def _labelled(
+        self, record: Record, message: Message, answer: Prediction | Failure, now_ms: int
+    ) -> tuple[OutputRecord, Answer]:
+        if isinstance(answer, Failure):
+            return self._unlabelled(record, answer)
+        try:
+            return self._encoder.encode(record, message, answer, now_ms), answer
+        except TypeError as error:  # what orjson raises for half a surrogate pair in an event's id
+            reason = f"no JSON can be made of it: {error}"
+            return self._unlabelled(record, Failure("encode", "not_encodable", reason, "builtins.TypeError"))
+
+    def _unlabelled(self, record: Record, item: Tombstone | Failure) -> tuple[OutputRecord, Answer]:
         if isinstance(item, Tombstone):
-            self._tally.tombstone(record)
-            return self._encoder.passed_through(record)
-        failure = item if isinstance(item, Failure) else answer
-        if isinstance(item, Message) and isinstance(answer, Prediction):
-            try:
-                output = self._encoder.encode(record, item, answer, now_ms)
-            except TypeError as error:  # what orjson raises for half a surrogate pair in an event's id
-                failure = Failure(
-                    "encode", "not_encodable", f"no JSON can be made: {error}", "builtins.TypeError"
-                )
-            else:
-                self._tally.labelled(record, answer)
-                return output
-        if not isinstance(failure, Failure):
-            raise TypeError("a message came out of the classifier without an answer")
-        self._tally.dead_letter(record, failure)
-        return self._dead_letters.letter(record, failure)
+            return self._encoder.passed_through(record), item
+        return self._dead_letters.letter(record, item), item

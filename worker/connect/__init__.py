@@ -8,6 +8,7 @@ from worker.connect.reasons import explain
 from worker.connect.topics import (
     ROOM_FOR_LARGE_RECORDS,
     TopicSpec,
+    admin_client,
     create_topics,
     missing_topics,
     partition_counts,
@@ -18,6 +19,7 @@ __all__ = [
     "BrokerRefused",
     "BrokerUnavailable",
     "TopicSpec",
+    "admin_client",
     "client_options",
     "create_topics",
     "explain",

@@ -1,9 +1,8 @@
 """The output message as a model of types, and its JSON Schema.
 
-`python -m worker.encode.schema` writes `schemas/`; a test says that both agree.
+`moodstream model schema` prints it for any pack; `schemas/` holds it for the bundled one.
 """
 
-import json
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
@@ -63,8 +62,3 @@ def output_schema(heads: Sequence[HeadLike]) -> dict[str, Any]:
         "$id": f"urn:moodstream:output:v{SCHEMA_VERSION}",
         **schema,
     }
-
-
-def render(schema: dict[str, Any]) -> str:
-    """Write a schema as the file in `schemas/` holds it."""
-    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"

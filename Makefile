@@ -1,0 +1,71 @@
+# Two commands do all the set-up on a fresh machine: `make demo` and `make test`.
+# Each makes its own virtual environment; pip's cache makes the second time quick.
+
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+VENV := .venv
+TRAIN := .venv-train
+DATA ?= ../shared/data
+DEMO_ARGS ?=
+PYTEST_ARGS ?=
+
+.PHONY: help demo test test-kafka test-train lint bench bench-quick pack schemas image-test clean
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+demo: $(VENV)/demo.stamp ## watch it work: embedded broker, sample posts, live view
+	@$(VENV)/bin/moodstream demo $(DEMO_ARGS)
+
+test: $(VENV)/dev.stamp ## all tests that need no more than Python
+	$(VENV)/bin/python -m pytest -m "not kafka and not train and not container" $(PYTEST_ARGS)
+
+test-kafka: $(VENV)/dev.stamp ## the tests against a real Apache Kafka (Java 17, Maven)
+	MOODSTREAM_REQUIRE_KAFKA=1 $(VENV)/bin/python -m pytest -m kafka $(PYTEST_ARGS)
+
+test-train: $(TRAIN)/train.stamp ## the tests that need torch (a large download)
+	$(TRAIN)/bin/python -m pytest -m train $(PYTEST_ARGS)
+
+lint: $(VENV)/dev.stamp ## ruff, mypy --strict and the borders between the rooms
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+bench: $(TRAIN)/train.stamp ## measure: against transformers pipelines, Kafka to Kafka, memory (torch, Java)
+	$(TRAIN)/bin/python benchmarks/classifier.py
+	$(TRAIN)/bin/python benchmarks/stream.py
+	$(TRAIN)/bin/python benchmarks/footprint.py
+
+pack: $(TRAIN)/train.stamp ## train the bundled model again from the labelled text in DATA
+	$(TRAIN)/bin/python -m worker.training worker/training/recipes/compact.toml --data $(DATA) --out worker/packs/compact
+
+schemas: $(VENV)/dev.stamp ## write schemas/ and docs/settings.md from the code
+	$(VENV)/bin/python -m worker.encode.schema schemas
+	$(VENV)/bin/moodstream config reference > docs/settings.md
+
+image-test: ## build the container image and run it as its own user
+	deploy/image-test.sh
+
+clean: ## remove what these commands made
+	rm -rf $(VENV) $(TRAIN) build dist
+
+$(VENV)/bin/python:
+	@test -n "$(PYTHON)" || { echo "moodstream needs Python 3.11 or newer; set PYTHON=/path/to/python3.11" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(TRAIN)/bin/python:
+	@test -n "$(PYTHON)" || { echo "moodstream needs Python 3.11 or newer; set PYTHON=/path/to/python3.11" >&2; exit 1; }
+	$(PYTHON) -m venv $(TRAIN)
+
+$(VENV)/demo.stamp: pyproject.toml | $(VENV)/bin/python
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[demo]'
+	@touch $@
+
+$(VENV)/dev.stamp: pyproject.toml | $(VENV)/bin/python
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@ $(VENV)/demo.stamp
+
+$(TRAIN)/train.stamp: pyproject.toml | $(TRAIN)/bin/python
+	$(TRAIN)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,train]'
+	@touch $@
