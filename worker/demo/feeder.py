@@ -1,0 +1,202 @@
+"""Sends the samples to a topic, at the pace of people or all at once.
+
+`python -m worker.demo.feeder --bootstrap localhost:9092 --topic posts --rate 4` feeds any cluster, as
+`compose.yaml` does.
+"""
+
+import itertools
+import random
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import click
+from kafka import KafkaProducer
+from kafka.errors import KafkaError
+
+from worker import exitcodes
+from worker.connect import BrokerRefused, BrokerUnavailable, client_options, first_connection
+from worker.demo.samples import Sample, load_samples
+from worker.settings import SettingsError, load_settings
+from worker.settings.groups import KafkaSettings
+from worker.types import TopicPartition
+
+_ACKNOWLEDGED_S = 30.0
+_SHORTEST, _LONGEST = 0.1, 4.0  # of the mean pause
+
+
+class FeederError(Exception):
+    """A sample could not be sent; `str()` is one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A sample that the broker has acknowledged, and where it lies now. `timestamp_ms` is Unix time."""
+
+    sample: Sample
+    source: TopicPartition
+    offset: int
+    timestamp_ms: int
+
+
+def pauses(rate: float, rng: random.Random) -> Iterator[float]:
+    """Seconds between messages at `rate` messages a second: people write independently, so exponential.
+
+    The longest pauses are cut, so that nobody thinks that the demo has stopped.
+    """
+    while True:
+        yield min(max(rng.expovariate(rate), _SHORTEST / rate), _LONGEST / rate)
+
+
+def laps(samples: Sequence[Sample], count: int | None, rng: random.Random) -> Iterator[Sample]:
+    """The samples `count` times (without end when None): first in their order, then shuffled each time."""
+    order = list(samples)
+    for lap in itertools.count():
+        if lap == count:
+            return
+        yield from order
+        rng.shuffle(order)
+
+
+class Feeder:
+    """A producer for samples; a context manager.
+
+    Raises:
+        FeederError: the broker cannot be reached.
+    """
+
+    def __init__(self, kafka: KafkaSettings, topic: str) -> None:
+        self._topic = topic
+        try:
+            self._producer = KafkaProducer(
+                **client_options(kafka), acks="all", enable_idempotence=True, linger_ms=0
+            )
+        except KafkaError as error:
+            raise FeederError(f"cannot send samples: {error}") from error
+
+    def feed(
+        self,
+        samples: Iterable[Sample],
+        *,
+        rate: float | None,
+        stop: threading.Event,
+        on_sent: Callable[[Sent], None],
+        rng: random.Random | None = None,
+    ) -> int:
+        """Send samples until they or `stop` end it, and return how many were sent.
+
+        Args:
+            samples: what to send.
+            rate: messages a second on average; as fast as the broker takes them when None.
+            stop: ends the feeding after the message in hand.
+            on_sent: told of each acknowledged message, in the order of sending, on this thread.
+            rng: where the jitter of the pauses comes from.
+
+        Raises:
+            FeederError: the broker did not take a message.
+        """
+        rests = pauses(rate, rng or random.Random()) if rate is not None else None  # noqa: S311 - jitter
+        pending: list[tuple[Sample, Any]] = []
+        count = 0
+        for sample in samples:
+            if stop.is_set() or (rests is not None and stop.wait(next(rests))):
+                break
+            pending.append((sample, self._send(sample)))
+            count += 1
+            if rests is not None:
+                self._confirm(pending, on_sent)
+        self._confirm(pending, on_sent)
+        return count
+
+    def close(self) -> None:
+        """Close the producer. What was sent is acknowledged already."""
+        self._producer.close(timeout=5)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _send(self, sample: Sample) -> Any:
+        try:
+            return self._producer.send(
+                self._topic,
+                key=sample.key,
+                value=sample.value,
+                headers=list(sample.headers),
+                timestamp_ms=time.time_ns() // 1_000_000,
+            )
+        except KafkaError as error:
+            raise FeederError(f"sample {sample.id} could not be sent: {error}") from error
+
+    def _confirm(self, pending: list[tuple[Sample, Any]], on_sent: Callable[[Sent], None]) -> None:
+        for sample, future in pending:
+            try:
+                lies = future.get(_ACKNOWLEDGED_S)
+            except KafkaError as error:
+                raise FeederError(f"sample {sample.id} was not acknowledged: {error}") from error
+            on_sent(Sent(sample, TopicPartition(lies.topic, lies.partition), lies.offset, lies.timestamp))
+        pending.clear()
+
+
+@click.command(help="Send the demo's samples to a topic. Settings of `kafka` are the worker's own.")
+@click.option("--bootstrap", help="Brokers, as host:port; else MOODSTREAM_KAFKA__BOOTSTRAP_SERVERS.")
+@click.option("--topic", help="Topic to feed; else the first of MOODSTREAM_SOURCE__TOPICS.")
+@click.option("--rate", type=click.FloatRange(min=0, min_open=True), default=4.0, show_default=True,
+              help="Messages a second, on average.")  # fmt: skip
+@click.option("--at-once", is_flag=True, help="No pauses.")
+@click.option("--laps", "lap_count", type=click.IntRange(min=1), help="Rounds of the samples; else no end.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the pauses and the shuffling.")
+def command(
+    *, bootstrap: str | None, topic: str | None, rate: float, at_once: bool, lap_count: int | None, seed: int
+) -> None:
+    """Feed a cluster until the laps are over or SIGTERM comes; both end with exit code 0."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    flags = {"kafka.bootstrap_servers": bootstrap, "source.topics": topic}
+    sys.exit(_feed(flags, None if at_once else rate, lap_count, seed, stop))
+
+
+def _feed(
+    flags: dict[str, str | None], rate: float | None, lap_count: int | None, seed: int, stop: threading.Event
+) -> int:
+    try:
+        settings = load_settings({name: value for name, value in flags.items() if value}).settings
+        kafka = settings.kafka
+        first_connection(kafka, limit_s=kafka.connect_limit_s, on_retry=_waiting, stop=stop)
+        if stop.is_set():
+            return exitcodes.OK
+        rng = random.Random(seed)  # noqa: S311 - jitter
+        with Feeder(kafka, settings.source.topics[0]) as feeder:
+            samples = laps(load_samples(), lap_count, rng)
+            count = feeder.feed(samples, rate=rate, stop=stop, on_sent=lambda _: None, rng=rng)
+    except SettingsError as error:
+        return _ends(str(error), exitcodes.USAGE)
+    except BrokerRefused as error:
+        return _ends(str(error), exitcodes.BROKER_REFUSED)
+    except (BrokerUnavailable, FeederError) as error:
+        return _ends(str(error), exitcodes.BROKER_UNAVAILABLE)
+    click.echo(f"sent {count} messages to {settings.source.topics[0]}")
+    return exitcodes.OK
+
+
+def _waiting(reason: str, waited_s: float) -> None:
+    click.echo(f"waiting for the brokers ({waited_s:.0f} s): {reason}", err=True)
+
+
+def _ends(reason: str, code: int) -> int:
+    click.echo(reason, err=True)
+    return code
+
+
+if __name__ == "__main__":
+    command()
