@@ -1,6 +1,6 @@
 """Texts from files and pipes, labelled without a broker: what `moodstream label` does."""
 
-from worker.files.inputs import STDIN, Format, Input, format_of, open_input
+from worker.files.inputs import STDIN, Format, Input, check_inputs, format_of, open_input
 from worker.files.labeller import Answer, Labeller
 from worker.files.rows import BadRow, InputError, Pause, Row
 
@@ -14,6 +14,7 @@ __all__ = [
     "Labeller",
     "Pause",
     "Row",
+    "check_inputs",
     "format_of",
     "open_input",
 ]

@@ -72,6 +72,19 @@ def format_of(name: str) -> Format:
     return found
 
 
+def check_inputs(names: Iterable[str], format: Format = "auto") -> None:  # noqa: A002 - see open_input
+    """See that every input is there and of a known format, before the work on the first begins.
+
+    Raises:
+        InputError: naming the first that is not.
+    """
+    for name in names:
+        if name != STDIN:
+            os.close(_descriptor(name)[0])
+        if format == "auto":
+            format_of(name)
+
+
 def open_input(name: str, text_field: str, format: Format = "auto") -> Input:  # noqa: A002 - the flag is --format
     """Open an input: a path, or `-` for standard input.
 

@@ -11,7 +11,7 @@ from worker.files.inputs import Input
 from worker.files.rows import BadRow, Item, Pause, Row
 from worker.types import Failure, Message, Record
 
-WINDOW_ROWS = 512
+WINDOW_ROWS = 256
 """Rows labelled together."""
 
 WINDOW_BYTES = 4 * 1024 * 1024
@@ -36,7 +36,7 @@ class Labeller:
         pack = classifier.pack
         model = f"{pack.name}@{pack.revision}"
         self._classifier = classifier
-        self._text_field = text_field
+        self.text_field = text_field
         self._encoder = Encoder(pack.heads, model=model, topic="", include_text=include_text)
 
     def label(self, source: Input) -> Iterator[list[Answer]]:
@@ -69,7 +69,7 @@ class Labeller:
     def _decode(self, name: str, item: Row | BadRow) -> Message | Failure:
         if isinstance(item, BadRow):
             return Failure("decode", "bad_row", item.reason, "worker.files.rows.BadRow")
-        decoded = decode(_record(name, item), self._text_field)
+        decoded = decode(_record(name, item), self.text_field)
         if isinstance(decoded, Message | Failure):
             return decoded
         return Failure("decode", "no_value", "the row has no value", "worker.files.rows.BadRow")

@@ -20,7 +20,7 @@ class Line(NamedTuple):
 
 
 class LineReader:
-    """Cuts a file descriptor into lines, and counts what it has read.
+    """Cuts a file descriptor into lines, and counts the bytes of those it has handed on.
 
     Iterating gives a `Line` each, and None whenever a pipe or terminal has been silent for 50 ms, so that
     `tail -f posts.jsonl | moodstream label -` answers at once. The end of a line is LF or CRLF.
@@ -30,7 +30,7 @@ class LineReader:
         self._descriptor = descriptor
         self._max_bytes = max_bytes
         self.position = 0
-        """Bytes read so far."""
+        """Bytes of the lines handed on so far."""
 
     def __iter__(self) -> Iterator[Line | None]:
         number, rest, dropped, told = 0, b"", False, True
@@ -39,7 +39,6 @@ class LineReader:
                 told = True
                 yield None
             chunk = os.read(self._descriptor, _CHUNK)
-            self.position += len(chunk)
             if not chunk:
                 break
             told = False
@@ -47,11 +46,13 @@ class LineReader:
             for line in lines:
                 number += 1
                 whole = rest + line
+                self.position += len(line) + 1
                 yield Line(
                     number, None if dropped or len(whole) > self._max_bytes else _without_return(whole)
                 )
                 rest, dropped = b"", False
             rest += tail
+            self.position += len(tail)
             if len(rest) > self._max_bytes:
                 rest, dropped = b"", True
         if rest or dropped:

@@ -45,7 +45,7 @@ class ParquetReader:
         index, total, size = 0, max(1, self._file.metadata.num_rows), self._path.stat().st_size
         try:
             for batch in self._file.iter_batches(batch_size=_ROWS, columns=self._columns):
-                for record in batch.to_pylist():
+                for record in _records(batch):
                     yield _row(index, record)
                     index += 1
                 self.position = size * index // total
@@ -55,7 +55,21 @@ class ParquetReader:
             self._file.close()
 
 
-def _row(index: int, record: dict[str, Any]) -> Row | BadRow:
+def _records(batch: Any) -> Iterator[dict[str, Any] | None]:
+    """The rows of a batch; None for one whose text is not UTF-8, which pyarrow finds only now."""
+    try:
+        yield from batch.to_pylist()
+    except UnicodeDecodeError:
+        for place in range(batch.num_rows):
+            try:
+                yield batch.slice(place, 1).to_pylist()[0]
+            except UnicodeDecodeError:
+                yield None
+
+
+def _row(index: int, record: dict[str, Any] | None) -> Row | BadRow:
+    if record is None:
+        return BadRow(index, index + 1, "the row is not UTF-8")
     try:
         return Row(index, index + 1, orjson.dumps(record, default=_readable), JSON)
     except TypeError:

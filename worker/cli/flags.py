@@ -1,0 +1,107 @@
+"""The settings as flags: `--kafka.bootstrap-servers`, one for each, made from the model."""
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem
+
+from worker.settings import Loaded, SettingField, all_fields, groups, load_settings
+
+_SEPARATOR = "__"
+_METAVARS = {"list": "LIST", "path": "PATH", "secret": "SECRET", "text": "TEXT", "number": "NUMBER"}
+
+
+class SettingOption(click.Option):
+    """One setting as a flag. Its value stays a text: the settings check it, and tell all mistakes at once."""
+
+    def __init__(self, field: SettingField, *, hidden: bool) -> None:
+        yes_or_no = field.choices == ("true", "false")
+        super().__init__(
+            [field.flag, field.name.replace(".", _SEPARATOR)],
+            metavar=_metavar(field),
+            help=_help(field),
+            hidden=hidden,
+            # `--sink.include-text` alone says true.
+            is_flag=False,
+            flag_value="true" if yes_or_no else None,
+        )
+        self.field = field
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Offer the allowed values, or files for a path."""
+        if self.field.kind == "path":
+            return [CompletionItem(incomplete, type="file")]
+        return [CompletionItem(choice) for choice in self.field.choices if choice.startswith(incomplete)] or (
+            super().shell_complete(ctx, incomplete)
+        )
+
+
+def _metavar(field: SettingField) -> str:
+    if field.choices:
+        return "[" + "|".join(field.choices) + "]"
+    return _METAVARS.get(field.kind.partition(",")[0].removeprefix("whole "), "TEXT")
+
+
+def _help(field: SettingField) -> str:
+    default = f"  [default: {field.default_text}]" if field.default_text else ""
+    return field.description.replace("`", "") + default
+
+
+class SettingsCommand(click.Command):
+    """A command whose help shows the settings group by group."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the command's own options first, then a section a group."""
+        sections: dict[str, list[tuple[str, str]]] = {"Options": []}
+        for name, cls in groups().items():
+            purpose = (cls.__doc__ or "").partition(".")[0]
+            sections[f"{name} ({purpose[:1].lower()}{purpose[1:]})"] = []
+        titles = dict(zip(groups(), list(sections)[1:], strict=True))
+        for parameter in self.get_params(ctx):
+            row = parameter.get_help_record(ctx)
+            if row is not None:
+                group = parameter.field.group if isinstance(parameter, SettingOption) else None
+                sections[titles[group] if group else "Options"].append(row)
+        for title, rows in sections.items():
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows)
+
+
+def settings_flags(*, hidden: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give a command `--config` and a flag for every setting; it gets one argument, `loaded`.
+
+    `hidden` leaves the settings out of its help; they work all the same.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def command(config_file: Path | None, **values: Any) -> Any:
+            return function(loaded=load(config_file, values), **values)
+
+        return _with_options(command, hidden=hidden)
+
+    return decorate
+
+
+def _with_options(command: Callable[..., Any], *, hidden: bool) -> Callable[..., Any]:
+    options: list[click.Option] = list(getattr(command, "__click_params__", []))
+    flags = [SettingOption(field, hidden=hidden) for field in all_fields().values()]
+    # click keeps them in reverse, as decorators are applied.
+    command.__click_params__ = [*reversed(flags), *options]  # type: ignore[attr-defined]  # click's own place
+    help_text = "TOML file with settings, a table a group."
+    return click.option("--config", "config_file", type=click.Path(path_type=Path), help=help_text)(command)
+
+
+def load(config: Path | None, values: dict[str, Any]) -> Loaded:
+    """Take the settings' flags out of `values`, and load.
+
+    Raises:
+        SettingsError: with one line a mistake.
+    """
+    names = [name for name in values if name.replace(_SEPARATOR, ".") in all_fields()]
+    flags = {name.replace(_SEPARATOR, "."): values.pop(name) for name in names}
+    return load_settings({name: value for name, value in flags.items() if value is not None}, config)

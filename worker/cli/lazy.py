@@ -1,0 +1,70 @@
+"""A command group that imports its commands only when they are used: `moodstream --help` answers at once."""
+
+import importlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import click
+
+from worker.cli.errors import ReaderGone
+
+
+class Lazy(NamedTuple):
+    """Where a command lives (`module:name`), and what the list of commands says of it."""
+
+    target: str
+    summary: str
+
+
+class LazyGroup(click.Group):
+    """A group with a table of commands that are not imported yet."""
+
+    def __init__(self, *args: Any, lazy: Mapping[str, Lazy], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._lazy = lazy
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """The commands in the order of the table: what people need first comes first."""
+        return list(self._lazy)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - see above
+        """Import a command."""
+        entry = self._lazy.get(cmd_name)
+        if entry is None:
+            return None
+        module, name = entry.target.split(":")
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - see above
+        """Write the list without importing anything."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.summary) for name, entry in self._lazy.items()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command.
+
+        Raises:
+            ReaderGone: instead of BrokenPipeError, which click would turn into exit code 1.
+        """
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise ReaderGone from None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command, or say which one is meant.
+
+        Raises:
+            click.UsageError: there is none of that name.
+        """
+        name = args[0]
+        if name not in self._lazy and not name.startswith("-"):
+            from worker.cli.spelling import nearest  # noqa: PLC0415 - difflib only for those who misspell
+
+            near = nearest(name, list(self._lazy))
+            hint = f" Did you mean {near}?" if near else ""
+            raise click.UsageError(f"No such command: {name}.{hint}", ctx)
+        return super().resolve_command(ctx, args)

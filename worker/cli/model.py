@@ -1,0 +1,95 @@
+"""`moodstream model show | verify | import`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from worker.cli.show import columns
+
+if TYPE_CHECKING:
+    from worker.classify import Pack
+
+_FOLDER = click.Path(path_type=Path)
+
+
+@click.group()
+def model() -> None:
+    """Show, verify and import model packs.
+
+    A pack is a folder with the model's graph, tokenizer, labels and card, and a manifest with the SHA-256
+    sum of each file. Without FOLDER the commands take the setting model.path, or else the bundled pack.
+    """
+
+
+@model.command()
+@click.argument("folder", type=_FOLDER, required=False)
+def show(folder: Path | None) -> None:
+    """Print what a pack is: its heads and labels, its files and their sizes."""
+    pack = _load(folder)
+    click.echo(
+        f"{pack.name}@{pack.revision}\nfolder      {pack.path}\nreads       up to {pack.max_tokens} tokens"
+    )
+    click.echo(f"made        {pack.created or 'unknown'}")
+    for head in pack.heads:
+        click.echo(f"\n{head.name}: {head.problem_type.replace('_', ' ')}, {len(head.labels)} labels")
+        if head.thresholds is None:
+            click.echo(click.wrap_text(", ".join(head.labels), 100, "  ", "  "))
+        else:
+            pairs = zip(head.labels, head.thresholds, strict=True)
+            text = ", ".join(f"{label} > {threshold:.2f}" for label, threshold in pairs)
+            click.echo(click.wrap_text(text, 100, "  ", "  "))
+    click.echo()
+    click.echo(columns(("FILE", "BYTES"), [(name, size) for name, size in pack.files.items()]), nl=False)
+
+
+@model.command()
+@click.argument("folder", type=_FOLDER, required=False)
+def verify(folder: Path | None) -> None:
+    """Compare every byte of a pack with its manifest, and label one text with it; exit code 7 if it fails."""
+    from worker.classifier import Classifier  # noqa: PLC0415 - loads onnxruntime
+    from worker.types import Failure  # noqa: PLC0415 - beside it
+
+    pack = _load(folder)
+    (answer,) = Classifier.load(pack.path).classify(["This is a test."])
+    if isinstance(answer, Failure):
+        from worker.classify import PackError  # noqa: PLC0415 - see above
+
+        raise PackError(f"{pack.path}: {answer.message}")
+    size = sum(pack.files.values())
+    click.echo(
+        f"{pack.name}@{pack.revision} is sound: {len(pack.files)} files, {size} bytes, as in the manifest"
+    )
+
+
+@model.command("import")
+@click.argument("checkpoint", type=_FOLDER)
+@click.option("--output", "-o", type=_FOLDER, required=True, help="Folder of the new pack.")
+@click.option("--name", default=None, help="Name of the pack.  [default: that of the checkpoint's folder]")
+@click.option("--quantise/--no-quantise", default=True, show_default=True, help="Make its weights int8.")
+def import_(checkpoint: Path, output: Path, name: str | None, quantise: bool) -> None:
+    """Make a pack from a DistilBERT checkpoint folder, as transformers saves it.
+
+    The folder holds config.json, model.safetensors and tokenizer.json. Labels and problem type come from
+    its config.json.
+
+    \b
+      moodstream model import ./distilbert-sst2 --output ./sst2-pack
+      moodstream run --model.path ./sst2-pack
+    """
+    try:
+        from worker.convert import convert_checkpoint  # noqa: PLC0415 - an extra
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in {"onnx", "safetensors"}:
+            raise
+        raise click.ClickException("model import needs: pip install 'moodstream[import]'") from None
+    pack = convert_checkpoint(checkpoint, output, name=name or checkpoint.resolve().name, quantise=quantise)
+    heads = ", ".join(f"{head.name} ({len(head.labels)} labels)" for head in pack.heads)
+    click.echo(f"{pack.name}@{pack.revision} is in {output}: {heads}")
+
+
+def _load(folder: Path | None) -> "Pack":
+    from worker.classify import bundled_pack, load_pack  # noqa: PLC0415 - loads onnxruntime
+    from worker.settings import load_settings  # noqa: PLC0415 - loads pydantic
+
+    return load_pack(folder or load_settings().settings.model.path or bundled_pack())

@@ -1,0 +1,31 @@
+"""`moodstream run`."""
+
+import click
+
+from worker.cli.flags import SettingsCommand, settings_flags
+from worker.settings import Loaded
+
+
+@click.command(cls=SettingsCommand)
+@settings_flags()
+def run(loaded: Loaded) -> int:
+    """Run a worker until it is told to stop.
+
+    Reads texts from the input topics, labels them, and writes one message for each to the output topic, or
+    to the dead-letter topic when it cannot be labelled. SIGTERM or Ctrl-C drains: what was read is finished
+    and committed, and the exit code is 0.
+
+    \b
+      moodstream run --kafka.bootstrap-servers broker1:9092 --source.topics posts,reviews
+      moodstream run --config worker.toml --delivery.slot 1
+      MOODSTREAM_SINK__TOPIC=feelings moodstream run
+
+    Workers that share the work share source.group-id, and each has its own delivery.slot.
+
+    \b
+    Exit codes: 0 drained, 1 fault, 2 wrong setting, 3 no broker answers, 4 broker refused,
+    5 another worker in this slot, 6 hung, 7 model missing or damaged, 8 topic missing.
+    """
+    from worker.app import run as run_worker  # noqa: PLC0415 - loads onnxruntime and the Kafka client
+
+    return run_worker(loaded.settings)
