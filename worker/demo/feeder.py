@@ -53,9 +53,10 @@ def pauses(rate: float, rng: random.Random) -> Iterator[float]:
         yield min(max(rng.expovariate(rate), _SHORTEST / rate), _LONGEST / rate)
 
 
-def laps(samples: Sequence[Sample], count: int | None, rng: random.Random) -> Iterator[Sample]:
+def laps(samples: Sequence[Sample], count: int | None, rng: random.Random | None = None) -> Iterator[Sample]:
     """The samples `count` times (without end when None): first in their order, then shuffled each time."""
     order = list(samples)
+    rng = rng or random.Random()  # noqa: S311 - an order
     for lap in itertools.count():
         if lap == count:
             return

@@ -1,0 +1,247 @@
+"""A demo run from the first process to the last: broker, topics, worker, feeder, view, and the reckoning."""
+
+import contextlib
+import queue
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import click
+from kafka.errors import KafkaError
+from rich.console import Console
+from rich.live import Live
+
+from worker.connect import ROOM_FOR_LARGE_RECORDS, BrokerRefused, BrokerUnavailable, TopicSpec, create_topics
+from worker.demo.answers import AnswerError, read_answer
+from worker.demo.broker import BrokerError, EmbeddedBroker
+from worker.demo.feeder import Feeder, FeederError, Sent, laps
+from worker.demo.process import WorkerDied, WorkerProcess
+from worker.demo.reader import Reader, ReaderError
+from worker.demo.samples import SampleError, load_samples
+from worker.demo.tally import Tally
+from worker.demo.view import View, export_svg
+from worker.settings.groups import KafkaSettings
+from worker.types import Record
+
+SOURCE, SINK, DEAD_LETTERS = "posts", "moods", "moods.dead-letter"
+_PARTITIONS = 3
+_RATE = 4.0
+_READY_S = 90.0
+_ANSWERS_S = 60.0
+_POLL_S = 0.1
+
+_TROUBLE = (
+    AnswerError,
+    BrokerError,
+    BrokerRefused,
+    BrokerUnavailable,
+    FeederError,
+    KafkaError,
+    ReaderError,
+    SampleError,
+    WorkerDied,
+)
+
+
+def run_demo(*, once: bool, rate: float | None, svg: Path | None) -> int:
+    """Run the demo; see `worker.demo.main`."""
+    if not once and not sys.stdout.isatty():
+        click.echo("the live view needs a terminal; `moodstream demo --once` needs none", err=True)
+        return 1
+    folder = Path(tempfile.mkdtemp(prefix="moodstream-demo-"))
+    stop = threading.Event()
+    try:
+        with _signals(stop), EmbeddedBroker(data_dir=folder / "broker") as broker:
+            kafka = KafkaSettings(bootstrap_servers=[broker.bootstrap])
+            pace = rate if rate is not None or once else _RATE
+            good = Run(kafka, folder, stop, live=not once).run(1 if once else None, pace, svg)
+    except _TROUBLE as error:
+        click.echo(f"the demo could not go on: {error}", err=True)
+        good = False
+    except KeyboardInterrupt:
+        click.echo("ended at once, undrained", err=True)
+        good = False
+    if good:
+        shutil.rmtree(folder, ignore_errors=True)
+        return 0
+    click.echo(f"logs: {folder}", err=True)
+    return 1
+
+
+class Run:
+    """One run against one broker.
+
+    Args:
+        kafka: how to reach the broker.
+        folder: where the logs go.
+        stop: set by the user to end the run.
+        live: draw the view on the terminal.
+    """
+
+    def __init__(self, kafka: KafkaSettings, folder: Path, stop: threading.Event, *, live: bool) -> None:
+        self._kafka = kafka
+        self._folder = folder
+        self._stop = stop
+        self._console = Console()
+        self._tally = Tally()
+        self._view = View(self._tally, source=SOURCE, sink=SINK)
+        self._live = (
+            Live(self._view, console=self._console, screen=True, auto_refresh=False) if live else None
+        )
+        self._inbox: queue.SimpleQueue[Sent] = queue.SimpleQueue()
+        self._feeding: threading.Thread | None = None
+        self._feeder_trouble: Exception | None = None
+        self._wanted = 0
+
+    def run(self, lap_count: int | None, rate: float | None, svg: Path | None) -> bool:
+        """Feed, show, drain, and say whether every message has its one answer."""
+        create_topics(
+            self._kafka,
+            [
+                TopicSpec(SOURCE, _PARTITIONS, 1),
+                TopicSpec(SINK, _PARTITIONS, 1, ROOM_FOR_LARGE_RECORDS),
+                TopicSpec(DEAD_LETTERS, 1, 1, ROOM_FOR_LARGE_RECORDS),
+            ],
+        )
+        worker = WorkerProcess(self._worker_settings(), self._folder)
+        reader = Reader(self._kafka, [SINK, DEAD_LETTERS])
+        try:
+            with self._live or contextlib.nullcontext():
+                code = self._stream(worker, reader, lap_count, rate)
+        finally:
+            self._stop.set()
+            if self._feeding is not None:
+                self._feeding.join(5.0)
+            worker.kill()  # no more than a formality when it has drained
+            reader.close()
+        if self._live is not None:
+            self._console.print(self._view)
+        if svg is not None:
+            export_svg(self._view, svg)
+        return self._reckon(code, worker)
+
+    def _stream(
+        self, worker: WorkerProcess, reader: Reader, lap_count: int | None, rate: float | None
+    ) -> int:
+        """Run the phases, and return the exit code of the worker."""
+        turn = lambda: self._turn(worker, reader)  # noqa: E731 - one line, used four times
+        started = time.monotonic()
+        self._view.status = "starting the worker"
+        if not self._until(lambda: worker.ready() or self._stop.is_set(), _READY_S, turn):
+            raise WorkerDied(
+                f"the worker was not ready after {_READY_S:g} s. Its last lines:\n{worker.tail()}"
+            )
+        took = time.monotonic() - started
+        self._say(f"broker on {self._kafka.bootstrap_servers[0]}, worker ready after {took:.1f} s")
+        self._view.status = "Ctrl-C to end"
+        self._feed(lap_count, rate)
+        self._until(lambda: self._stop.is_set() or not self._is_feeding(), None, turn)
+        self._view.status = "draining"
+        self._stop.set()
+        self._until(lambda: not self._is_feeding() and self._inbox.empty(), _ANSWERS_S, turn)
+        self._until(self._tally.complete, _ANSWERS_S, turn)
+        code = worker.stop()
+        self._take(reader.read_to_end())
+        self._view.status = "ended"
+        self._refresh()
+        return code
+
+    def _until(self, done: Callable[[], bool], limit_s: float | None, turn: Callable[[], None]) -> bool:
+        deadline = None if limit_s is None else time.monotonic() + limit_s
+        while not done():
+            if deadline is not None and time.monotonic() > deadline:
+                return False
+            turn()
+        return True
+
+    def _turn(self, worker: WorkerProcess, reader: Reader) -> None:
+        """Read what is there, draw, and see that nobody has died."""
+        worker.check()
+        if self._feeder_trouble is not None:
+            raise self._feeder_trouble
+        self._take(reader.read(_POLL_S))
+        self._refresh()
+
+    def _take(self, records: list[Record]) -> None:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._tally.sent(self._inbox.get_nowait())
+        now_ms = time.time_ns() // 1_000_000
+        for record in records:
+            answer = read_answer(record, dead_letter_topic=DEAD_LETTERS, now_ms=now_ms)
+            self._tally.answered(answer)
+            self._view.add(answer)
+
+    def _refresh(self) -> None:
+        if self._live is not None:
+            self._live.refresh()
+
+    def _say(self, line: str) -> None:
+        if self._live is None:
+            click.echo(line, err=True)
+
+    def _is_feeding(self) -> bool:
+        return self._feeding is not None and self._feeding.is_alive()
+
+    def _feed(self, lap_count: int | None, rate: float | None) -> None:
+        """Start the feeder on a thread of its own."""
+        samples = load_samples()
+        self._wanted = len(samples) * (lap_count or 0)
+
+        def feed() -> None:
+            try:
+                with Feeder(self._kafka, SOURCE) as feeder:
+                    order = laps(samples, lap_count)
+                    feeder.feed(order, rate=rate, stop=self._stop, on_sent=self._inbox.put)
+            except (FeederError, KafkaError) as error:
+                self._feeder_trouble = error
+
+        self._feeding = threading.Thread(target=feed, name="feeder", daemon=True)
+        self._feeding.start()
+
+    def _reckon(self, code: int, worker: WorkerProcess) -> bool:
+        """Print the summary line, and what is wrong."""
+        faults = self._tally.faults()
+        if self._tally.inputs < self._wanted:
+            faults.append(f"interrupted: {self._tally.inputs} of {self._wanted} samples were sent")
+        if code != 0:
+            faults.append(f"the worker ended with exit code {code}. Its last lines:\n{worker.tail()}")
+        click.echo(self._tally.summary())
+        for fault in faults:
+            click.echo(fault, err=True)
+        return not faults
+
+    def _worker_settings(self) -> dict[str, str]:
+        return {
+            "kafka.bootstrap_servers": self._kafka.bootstrap_servers[0],
+            "source.topics": SOURCE,
+            "sink.topic": SINK,
+            "sink.dead_letter_topic": DEAD_LETTERS,
+            "sink.include_text": "true",
+            "delivery.slot": "demo",
+            "observe.port": "0",
+            "observe.log_format": "json",
+        }
+
+
+@contextlib.contextmanager
+def _signals(stop: threading.Event) -> Iterator[None]:
+    """Ctrl-C, SIGTERM and a closed terminal end the feeding; a second one ends everything."""
+
+    def on_signal(*_: object) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, on_signal) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
