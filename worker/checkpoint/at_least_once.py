@@ -10,6 +10,7 @@ from worker.checkpoint.outcome import Phase
 from worker.checkpoint.producers import producer_options
 from worker.checkpoint.sending import await_all, send_all
 from worker.checkpoint.watchdog import Watchdog
+from worker.connect import guards
 from worker.settings.groups import DeliverySettings, KafkaSettings, SinkSettings
 from worker.types import OutputRecord, TopicPartition
 
@@ -50,4 +51,6 @@ class AtLeastOnceCheckpoint(BaseCheckpoint):
             self._commit_offsets(offsets)
 
     def _open_once(self) -> KafkaProducer:
-        return KafkaProducer(**self._options)
+        producer = KafkaProducer(**self._options)
+        guards.refuse_topic_creation(producer)
+        return producer

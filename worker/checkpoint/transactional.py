@@ -56,6 +56,7 @@ class TransactionalCheckpoint(BaseCheckpoint):
     def _open_once(self) -> KafkaProducer:
         producer = KafkaProducer(**self._options)
         try:
+            guards.refuse_topic_creation(producer)
             guards.protect(producer)
             producer.init_transactions()
         except BaseException:

@@ -91,6 +91,19 @@ def retry_lost_coordinator(producer: KafkaProducer) -> None:
     client.await_ready = patient
 
 
+def refuse_topic_creation(client: KafkaConsumer | KafkaProducer) -> None:
+    """Keep the client from making topics that are missing, as most brokers do for whoever asks.
+
+    The client takes `allow_auto_create_topics=False` and does not hand it on to what asks for metadata. A
+    mistyped topic would come into being, empty and with the wrong number of partitions.
+    """
+    cluster = getattr(client, "_cluster", None) or getattr(client, "_metadata", None)
+    if cluster is None or "allow_auto_create_topics" not in cluster.config:
+        _warn(["ClusterMetadata.config[allow_auto_create_topics]"])
+        return
+    cluster.config["allow_auto_create_topics"] = False
+
+
 def transaction_error(producer: KafkaProducer) -> Exception | None:
     """What put the producer into its error state.
 

@@ -209,6 +209,7 @@ class Source:
                 raise_if_final(problem, self._twin())
             self._trouble(problem, timeout_s)
             return None
+        guards.refuse_topic_creation(consumer)
         consumer.subscribe(self._settings.topics, listener=self._rebalances)
         self._consumer = consumer
         self._positions = Positions(consumer, self._settings.auto_offset_reset)

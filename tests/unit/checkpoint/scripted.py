@@ -1,6 +1,7 @@
 """A producer that does what a test tells it, and writes down what it was asked."""
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 from kafka.errors import KafkaError
@@ -32,6 +33,7 @@ class Scripted:
         self.fail: dict[str, Exception] = {}
         self.answer: Callable[[dict[str, Any]], Answer] = lambda _: Answer()
         self.closed = False
+        self._metadata = SimpleNamespace(config={"allow_auto_create_topics": True})
 
     def _call(self, name: str) -> None:
         self.calls.append(name)

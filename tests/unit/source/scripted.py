@@ -39,6 +39,7 @@ class Scripted:
         self.ends: dict[TopicPartition, int] = defaultdict(int)
         self.listener: Any = None
         self._coordinator: Any = None
+        self._cluster = SimpleNamespace(config={"allow_auto_create_topics": True})
         self._fetcher = SimpleNamespace(_next_partition_records=None)
 
     def subscribe(self, topics: list[str], listener: Any) -> None:
