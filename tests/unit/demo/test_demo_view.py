@@ -1,0 +1,112 @@
+"""The view at several sizes: nothing wider than the terminal, and what it says is what the books say."""
+
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from rich.cells import cell_len
+from rich.console import Console
+
+from worker.demo.answers import Answer, DeadLetter, Labelled, PassedThrough
+from worker.demo.feeder import Sent
+from worker.demo.samples import Sample
+from worker.demo.tally import Tally
+from worker.demo.view import View, export_svg
+from worker.types import TopicPartition
+
+PART = TopicPartition("posts", 0)
+JOY = (("joy", 0.81), ("love", 0.44), ("excitement", 0.4))
+
+
+def _labelled(offset: int, text: str, sentiment: str = "positive") -> Labelled:
+    emotions = JOY if sentiment == "positive" else ()
+    return Labelled(PART, offset, text, sentiment, 0.97, "joy", emotions, "compact@0123456789ab", 0.04)
+
+
+ANSWERS: list[Answer] = [
+    _labelled(0, "best day ever 🎉🎉 " + "so happy " * 30),
+    _labelled(1, "meh\nsecond line\x1b[31m and a bell \x07", "neutral"),
+    _labelled(2, "電車が遅れている。もう三回目だ。", "negative"),
+    DeadLetter(PART, 3, "not_json", "the value is not JSON: line 1, column 9", b'{"text": \xff\n', 0.1),
+    PassedThrough(b"deleted-post-1", 1_004, 0.02),
+    _labelled(5, "three words: warm. cheese. bread."),
+]
+
+
+def _view(answers: list[Answer] = ANSWERS) -> View:
+    tally = Tally()
+    view = View(tally, source="posts", sink="moods")
+    for offset, answer in enumerate(answers):
+        value = None if isinstance(answer, PassedThrough) else b"x"
+        tally.sent(
+            Sent(Sample(f"s{offset}", b"deleted-post-1", value, (), "labelled"), PART, offset, 1_000 + offset)
+        )
+        tally.answered(answer)
+        view.add(answer)
+    return view
+
+
+def _lines(view: View, width: int, height: int) -> list[str]:
+    console = Console(width=width, height=height, force_terminal=True, color_system=None)
+    with console.capture() as capture:
+        console.print(view)
+    return capture.get().splitlines()
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (100, 40), (200, 60), (80, 10)])
+def test_it_fits_the_terminal(width: int, height: int) -> None:
+    lines = _lines(_view(), width, height)
+    assert max(map(cell_len, lines)) <= width
+    assert len(lines) < max(height, 21)
+
+
+def test_it_shows_messages_scores_emotions_shares_and_dead_letters() -> None:
+    text = "\n".join(_lines(_view(), 120, 40))
+    assert re.search(
+        r"positive +97% +best day ever 🎉🎉 so happy .*… +joy 81% +love 44% +excitement 40%", text
+    )
+    assert re.search(r"neutral +97% +meh second line", text)
+    assert re.search(r"negative +97% +電車が遅れている。", text)
+    assert re.search(r"deleted +deleted-post-1", text)
+    assert re.search(r"not_json +the value is not JSON", text)
+    assert "dead letters: 1" in text
+    assert re.search(r"positive +50% █+", text)
+    assert re.search(r"joy +100% █+", text)
+    assert "6 in · 6 out" in text
+    assert "p50 40 ms · p95 100 ms" in text
+    assert "compact@0123456789ab" in text
+
+
+def test_no_text_reaches_the_terminal_as_a_command() -> None:
+    text = "\n".join(_lines(_view(), 120, 40))
+    assert "\x07" not in text
+    assert "\x1b[31m" not in text
+
+
+def test_at_80_columns_emotions_are_left_out_whole() -> None:
+    text = "\n".join(_lines(_view(), 80, 30))
+    assert re.search(r"joy 81%  love 44% ", text)
+    assert "exci" not in text
+
+
+def test_the_latest_messages_stay_when_there_are_more_than_lines() -> None:
+    text = "\n".join(_lines(_view([_labelled(n, f"message {n:03d}") for n in range(300)]), 80, 24))
+    assert "message 299" in text
+    assert "message 280" not in text
+
+
+def test_before_the_first_answer_there_is_an_empty_frame() -> None:
+    text = "\n".join(_lines(_view([]), 80, 24))
+    assert "0 in · 0 out" in text
+    assert "starting" in text
+
+
+def test_the_svg_is_well_formed_and_fetches_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "docs" / "demo.svg"
+    export_svg(_view(), path)
+    svg = path.read_text(encoding="utf-8")
+    ElementTree.fromstring(svg)
+    assert "best&#160;day&#160;ever" in svg
+    assert "url(http" not in svg
+    assert "@font-face" not in svg
