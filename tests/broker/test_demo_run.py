@@ -19,7 +19,8 @@ from worker.demo.samples import parse_samples
 ROOT = Path(__file__).parents[2]
 SUMMARY = re.compile(
     r"(\d+) in = (\d+) labelled \+ (\d+) passed through \+ (\d+) dead letters · "
-    r"nothing lost, nothing doubled · [\d.]+ messages/s · latency p50 .+, p95 .+ · (negative|neutral|positive) \d+%"
+    r"nothing lost, nothing doubled · [\d.]+ messages/s · latency p50 .+, p95 .+ · "
+    r"(negative|neutral|positive) \d+%"
 )
 
 
