@@ -24,9 +24,8 @@ class SettingOption(click.Option):
             metavar=_metavar(field),
             help=_help(field),
             hidden=hidden,
-            # `--sink.include-text` alone says true.
-            is_flag=False,
-            flag_value="true" if yes_or_no else None,
+            # `--sink.include-text` alone says true; all others need their value.
+            **({"is_flag": False, "flag_value": "true"} if yes_or_no else {}),
         )
         self.field = field
 
