@@ -1,17 +1,30 @@
 """`moodstream demo`."""
 
+from pathlib import Path
+
 import click
 
 
 @click.command()
+@click.option("--once", is_flag=True, help="Send every sample once, wait for all answers, and end.")
 @click.option(
-    "--once", is_flag=True, help="Send every sample once, wait for all answers, and end. No terminal."
+    "--rate",
+    type=click.FloatRange(0, 10_000, min_open=True),
+    help="Messages a second on average.  [default: 4, and with --once as fast as they go]",
 )
-def demo(once: bool) -> int:
+@click.option(
+    "--svg",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write the last picture of the view to a file.",
+)
+def demo(once: bool, rate: float | None, svg: Path | None) -> int:
     """Watch it work: an embedded broker, a worker of its own, sample posts and a live view.
 
-    Nothing is needed but the extra: pip install 'moodstream[demo]'. Ctrl-C drains and ends with a summary.
-    With --once the exit code is 0 only if every sample came back exactly once.
+    Needs the extra: pip install 'moodstream[demo]'. Ctrl-C drains and ends with a summary line.
+
+    With --once no terminal is needed, and the exit code is 0 only if every sample came back exactly once,
+    labelled or as a dead letter.
     """
     try:
         import noida_db  # noqa: F401, PLC0415 - an extra: ask before anything is started
@@ -19,4 +32,4 @@ def demo(once: bool) -> int:
         raise click.ClickException("the demo needs: pip install 'moodstream[demo]'") from None
     from worker.demo import main  # noqa: PLC0415 - loads the Kafka client
 
-    return main(once=once)
+    return main(once=once, rate=rate, svg=svg)
