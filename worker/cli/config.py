@@ -3,11 +3,12 @@
 import click
 
 from worker.cli.flags import SettingsCommand, settings_flags
+from worker.cli.lazy import CommandGroup
 from worker.cli.show import as_toml
 from worker.settings import Loaded, reference
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def config() -> None:
     """Check and show the settings, and write their reference."""
 

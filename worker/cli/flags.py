@@ -18,14 +18,16 @@ class SettingOption(click.Option):
     """One setting as a flag. Its value stays a text: the settings check it, and tell all mistakes at once."""
 
     def __init__(self, field: SettingField, *, hidden: bool) -> None:
-        yes_or_no = field.choices == ("true", "false")
+        # `--sink.include-text` alone says true; all others need their value.
+        alone: dict[str, Any] = {}
+        if field.choices == ("true", "false"):
+            alone = {"is_flag": False, "flag_value": "true"}
         super().__init__(
             [field.flag, field.name.replace(".", _SEPARATOR)],
             metavar=_metavar(field),
             help=_help(field),
             hidden=hidden,
-            # `--sink.include-text` alone says true; all others need their value.
-            **({"is_flag": False, "flag_value": "true"} if yes_or_no else {}),
+            **alone,
         )
         self.field = field
 

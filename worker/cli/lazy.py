@@ -1,4 +1,4 @@
-"""A command group that imports its commands only when they are used: `moodstream --help` answers at once."""
+"""Command groups: one that helps with spelling, and one that imports its commands only when they are used."""
 
 import importlib
 from collections.abc import Mapping
@@ -16,7 +16,28 @@ class Lazy(NamedTuple):
     summary: str
 
 
-class LazyGroup(click.Group):
+class CommandGroup(click.Group):
+    """A group that knows what a misspelt command means (click itself does since 8.2 only)."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command, or say which one is meant.
+
+        Raises:
+            click.UsageError: there is none of that name.
+        """
+        name, known = args[0], self.list_commands(ctx)
+        if name not in known and not name.startswith("-"):
+            from worker.cli.spelling import nearest  # noqa: PLC0415 - difflib only for those who misspell
+
+            near = nearest(name, known)
+            hint = f" Did you mean {near}?" if near else ""
+            raise click.UsageError(f"No such command: {name}.{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+class LazyGroup(CommandGroup):
     """A group with a table of commands that are not imported yet."""
 
     def __init__(self, *args: Any, lazy: Mapping[str, Lazy], **kwargs: Any) -> None:
@@ -51,20 +72,3 @@ class LazyGroup(click.Group):
             return super().invoke(ctx)
         except BrokenPipeError:
             raise ReaderGone from None
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command, or say which one is meant.
-
-        Raises:
-            click.UsageError: there is none of that name.
-        """
-        name = args[0]
-        if name not in self._lazy and not name.startswith("-"):
-            from worker.cli.spelling import nearest  # noqa: PLC0415 - difflib only for those who misspell
-
-            near = nearest(name, list(self._lazy))
-            hint = f" Did you mean {near}?" if near else ""
-            raise click.UsageError(f"No such command: {name}.{hint}", ctx)
-        return super().resolve_command(ctx, args)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from worker.cli.lazy import CommandGroup
 from worker.cli.show import columns
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 _FOLDER = click.Path(path_type=Path)
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def model() -> None:
     """Show, verify and import model packs.
 

@@ -3,6 +3,7 @@
 import click
 
 from worker.cli.flags import SettingsCommand, settings_flags
+from worker.cli.lazy import CommandGroup
 from worker.cli.show import columns
 from worker.settings import Loaded
 
@@ -10,7 +11,7 @@ _DAY_MS = 24 * 60 * 60 * 1000
 _KEEP_DAYS = {"input": 7, "output": 7, "dead letters": 30}
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def topics() -> None:
     """Create the topics that a worker needs."""
 

@@ -34,7 +34,8 @@ def configure(level: LogLevel = "info", format: LogFormat = "auto", stream: Text
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.ExtraAdder(),
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        # People read their own clock; machines compare those of many hosts.
+        structlog.processors.TimeStamper(fmt="%H:%M:%S" if console else "iso", utc=not console),
         structlog.processors.StackInfoRenderer(),
     ]
     structlog.configure(
@@ -72,7 +73,7 @@ def _renderers(*, console: bool, colours: bool) -> list[Processor]:
     """Tracebacks are plain in both forms: those that show local variables would show message texts."""
     if console:
         plain = structlog.dev.plain_traceback
-        return [structlog.dev.ConsoleRenderer(colors=colours, exception_formatter=plain)]
+        return [structlog.dev.ConsoleRenderer(colors=colours, exception_formatter=plain, sort_keys=False)]
     return [structlog.processors.format_exc_info, _json_line]
 
 

@@ -79,8 +79,8 @@ def test_the_settings_commands_load_neither_model_nor_kafka() -> None:
     ("args", "hint"),
     [
         (["lable"], "Did you mean label?"),
-        (["config", "chek"], "Did you mean 'check'?"),
-        (["config", "check", "--kafka.bootstrap-server", "a:1"], "Did you mean '--kafka.bootstrap-servers'?"),
+        (["config", "chek"], "Did you mean check?"),
+        (["config", "check", "--kafka.bootstrap-server", "a:1"], "--kafka.bootstrap-servers"),
         (["config", "check", "--kafka.bootstrap-servers"], "requires an argument"),
         (["topics", "create", "--partitions", "0"], "0 is not in the range"),
         (["label"], "Missing argument"),
