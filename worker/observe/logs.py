@@ -66,6 +66,8 @@ def configure(level: LogLevel = "info", format: LogFormat = "auto", stream: Text
     logging.getLogger("kafka").setLevel(
         logging.INFO if level == "debug" else max(logging.WARNING, root.level)
     )
+    # It warns whenever a machine is busy for 0.1 s, with an object's address in place of a cause.
+    logging.getLogger("kafka.net.selector").setLevel(logging.NOTSET if level == "debug" else logging.ERROR)
     logging.captureWarnings(True)
 
 
@@ -86,21 +88,21 @@ def _json_line(_: WrappedLogger, __: str, event: EventDict) -> str:
 class Quieter(logging.Filter):
     """Lets one line of a kind through every `QUIET_S`, for the loggers under `prefix`.
 
-    A kind is a logger and its message before the values are put in. The next line that passes says how many
-    were held back, as `repeated`.
+    A kind is the line of code that logs: the texts differ by addresses and times. The next line that passes
+    says how many were held back, as `repeated`.
     """
 
     def __init__(self, prefix: str, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
         self._prefix = prefix
         self._clock = clock
-        self._seen: dict[tuple[str, str], tuple[float, int]] = {}
+        self._seen: dict[tuple[str, int], tuple[float, int]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the line passes."""
         if record.name != self._prefix and not record.name.startswith(f"{self._prefix}."):
             return True
-        kind, now = (record.name, str(record.msg)), self._clock()
+        kind, now = (record.pathname, record.lineno), self._clock()
         since, held = self._seen.get(kind, (float("-inf"), 0))
         if now - since < QUIET_S:
             self._seen[kind] = (since, held + 1)
