@@ -1,4 +1,4 @@
-"""The classify room: a model pack in, predictions out. The tokenizer and onnxruntime live here and nowhere else."""
+"""The classify room: a model pack in, predictions out. Tokenizer and onnxruntime live here alone."""
 
 from worker.classify.errors import InferenceError, PackError
 from worker.classify.heads import Head

@@ -99,9 +99,10 @@ def read_labels(id2label: object, where: str) -> tuple[str, ...]:
     """
     if not isinstance(id2label, dict) or not id2label:
         raise PackError(f"{where} needs `id2label`")
-    labels = tuple(id2label.get(str(index)) for index in range(len(id2label)))
-    if not all(isinstance(label, str) and label for label in labels):
-        raise PackError(f"{where}: `id2label` must name labels 0 to {len(labels) - 1}")
+    found = [id2label.get(str(index)) for index in range(len(id2label))]
+    labels = tuple(label for label in found if isinstance(label, str) and label)
+    if len(labels) != len(found):
+        raise PackError(f"{where}: `id2label` must name labels 0 to {len(found) - 1}")
     if len(set(labels)) != len(labels):
         raise PackError(f"{where}: `id2label` names a label twice")
     return labels

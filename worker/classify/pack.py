@@ -1,4 +1,4 @@
-"""A model pack: a folder with the graph, the tokenizer, the configuration, and a manifest that vouches for them."""
+"""A model pack: a folder with graph, tokenizer and configuration, and a manifest that vouches for them."""
 
 import hashlib
 import json
@@ -53,7 +53,8 @@ def load_pack(path: Path) -> Pack:
     manifest = _read_object(path / MANIFEST)
     if manifest.get("format") != FORMAT:
         raise PackError(
-            f"{path / MANIFEST}: pack format {manifest.get('format')!r} is unknown; this version reads {FORMAT}"
+            f"{path / MANIFEST}: pack format {manifest.get('format')!r} is unknown; "
+            f"this version reads {FORMAT}"
         )
     name, files = manifest.get("name"), manifest.get("files")
     if not isinstance(name, str) or not name or not isinstance(files, dict):
@@ -77,7 +78,7 @@ def load_pack(path: Path) -> Pack:
 
 
 def files_revision(files: Mapping[str, Any]) -> str:
-    """Name the content of a pack: 12 hexadecimal digits over the manifest's table of files, in a canonical form."""
+    """Name the content of a pack: 12 hexadecimal digits of the SHA-256 of the manifest's table of files."""
     canonical = json.dumps(files, sort_keys=True, separators=(",", ":")).encode()
     return hashlib.sha256(canonical).hexdigest()[:12]
 
@@ -103,7 +104,8 @@ def _verify(folder: Path, file: object, expected: object) -> None:
         raise PackError(f"{folder / file} cannot be read: {error.strerror}") from error
     if found["bytes"] != expected["bytes"]:
         raise PackError(
-            f"{folder / file} is damaged: it has {found['bytes']} bytes, the manifest says {expected['bytes']}"
+            f"{folder / file} is damaged: it has {found['bytes']} bytes, "
+            f"the manifest says {expected['bytes']}"
         )
     if found["sha256"] != expected.get("sha256"):
         raise PackError(f"{folder / file} is damaged: its SHA-256 is not the one in the manifest")

@@ -16,26 +16,31 @@ IDS, LENGTHS = "ids", "lengths"
 
 
 class Session:
-    """One graph, ready to run. To be used from one thread at a time."""
+    """One graph, ready to run.
 
-    def __init__(self, path: Path, heads: Sequence[str], threads: int) -> None:
-        """Load `model.onnx` at `path`; its outputs must be named like the heads.
+    Several threads may run passes at the same time, and that is how to use more than one core: a pass itself
+    keeps to the thread that calls it. Passes of a few hundred tokens are too short to be shared out: handing
+    each of their small operators to a second thread costs most of what the second thread gains.
+    """
+
+    def __init__(self, path: Path, outputs: Sequence[str]) -> None:
+        """Load the ONNX graph at `path`, which must have these outputs.
 
         Raises:
             PackError: the graph cannot be loaded, or has other inputs or outputs.
         """
         options = ort.SessionOptions()
-        options.intra_op_num_threads = threads or available_threads()
+        options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
-        # Spinning threads burn a core between two batches, and the worker shares its cores with Kafka and JSON.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
+        # Without VNNI the quick uint8 by int8 product saturates; this has such processors use the exact one.
+        options.add_session_config_entry("session.x64quantprecision", "1")
         try:
             self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # noqa: BLE001 - onnxruntime's errors share no base class but Exception
+        except Exception as error:
+            # onnxruntime's errors share no base class but Exception.
             raise PackError(f"{path} cannot be loaded: {_one_line(error)}") from error
-        self.threads: int = options.intra_op_num_threads
-        self._heads = list(heads)
+        self._outputs = list(outputs)
         self._check(path)
 
     def _check(self, path: Path) -> None:
@@ -43,13 +48,13 @@ class Session:
         outputs = {item.name for item in self._session.get_outputs()}
         if inputs != {IDS, LENGTHS}:
             raise PackError(f"{path}: the graph wants inputs {sorted(inputs)}, not {[IDS, LENGTHS]}")
-        if missing := [head for head in self._heads if head not in outputs]:
-            raise PackError(f"{path}: the graph has no output for head {missing[0]!r} of config.json")
+        if missing := [name for name in self._outputs if name not in outputs]:
+            raise PackError(f"{path}: the graph has no output {missing[0]!r}")
 
     def run(self, rows: Sequence[Sequence[int]]) -> list[NDArray[np.float32]]:
         """Run one forward pass over rows of token numbers, padded to the longest of them.
 
-        Returns one array (batch, labels) of logits a head, in the heads' order.
+        Returns one array (batch, …) for each of the outputs asked for, in their order.
 
         Raises:
             InferenceError: onnxruntime refused the batch, or answered with another number of rows.
@@ -59,17 +64,17 @@ class Session:
         for row, tokens in zip(ids, rows, strict=True):
             row[: len(tokens)] = tokens
         try:
-            outputs = self._session.run(self._heads, {IDS: ids, LENGTHS: lengths})
-        except Exception as error:  # noqa: BLE001 - onnxruntime's errors share no base class but Exception
+            outputs = self._session.run(self._outputs, {IDS: ids, LENGTHS: lengths})
+        except Exception as error:
             raise InferenceError(f"the forward pass failed: {_one_line(error)}") from error
-        for head, logits in zip(self._heads, outputs, strict=True):
-            if len(logits) != len(rows):
-                raise InferenceError(f"head {head}: {len(logits)} results for a batch of {len(rows)}")
+        for name, values in zip(self._outputs, outputs, strict=True):
+            if len(values) != len(rows):
+                raise InferenceError(f"output {name}: {len(values)} results for a batch of {len(rows)}")
         return list(outputs)
 
 
 def available_threads() -> int:
-    """Count the threads worth starting: whole cores that this process may use, within its cgroup's CPU quota."""
+    """Count the cores that this process may use, hyper-threads not counted, within its cgroup's CPU quota."""
     affinity = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
     cores = _whole_cores(affinity) if affinity else (os.cpu_count() or 1)
     quota = cgroup_quota(Path("/sys/fs/cgroup"), Path("/proc/self/cgroup"))

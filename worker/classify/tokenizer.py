@@ -17,7 +17,7 @@ does; where it takes effect, the result says `truncated`, since its tail was not
 
 
 class Tokens(NamedTuple):
-    """One text as the model reads it: token numbers with [CLS] and [SEP]; `truncated` when its end was cut off."""
+    """One text as the model reads it: token numbers with [CLS] and [SEP]; `truncated` if cut short."""
 
     ids: list[int]
     truncated: bool
@@ -34,7 +34,8 @@ class Tokenizer:
         """
         try:
             self._rust = RustTokenizer.from_file(str(path))
-        except Exception as error:  # noqa: BLE001 - the library raises plain Exception for whatever it dislikes
+        except Exception as error:
+            # The library raises plain Exception for whatever it dislikes.
             raise PackError(f"{path} is no tokenizer that can be read: {_one_line(error)}") from error
         # A packaged tokenizer.json carries the padding and truncation it was trained with.
         self._rust.no_padding()
@@ -48,6 +49,12 @@ class Tokenizer:
     def vocab_size(self) -> int:
         """How many token numbers there are, added tokens included."""
         return int(self._rust.get_vocab_size())
+
+    def words(self) -> list[str]:
+        """Return the vocabulary's whole words, in its order: no special tokens, no word parts."""
+        special = {token.content for token in self._rust.get_added_tokens_decoder().values()}
+        vocabulary = sorted(self._rust.get_vocab().items(), key=lambda item: item[1])
+        return [word for word, _ in vocabulary if word not in special and not word.startswith("##")]
 
     def __call__(self, texts: Sequence[str]) -> list[Tokens]:
         """Tokenise texts; the result has their length and order. Never fails on odd Unicode."""

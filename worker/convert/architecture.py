@@ -95,7 +95,7 @@ def read_architecture(config: Mapping[str, Any], path: Path) -> Architecture:
 
 
 def read_checkpoint_heads(config: Mapping[str, Any], path: Path) -> tuple[CheckpointHead, ...]:
-    """Read the heads: Moodstream's own `heads` table, or the one head of a DistilBertForSequenceClassification.
+    """Read Moodstream's own `heads` table, or the one head of a DistilBertForSequenceClassification.
 
     Raises:
         CheckpointError: labels missing or malformed, a regression head, an unknown problem type.

@@ -1,19 +1,22 @@
 """DistilBERT with classification heads as an ONNX graph (Sanh et al. 2019, arXiv:1910.01108).
 
-What the graph does that an exporter's does not: queries, keys and values in one product; the mask built once;
-all heads in one pass; and in the last layer queries, feed-forward and norms for the first token alone, since
-no head reads another.
+What the graph does that an exporter's does not: it prepares a layer's input once for queries, keys and
+values; it builds the mask once; it runs all heads in one pass; and in the last layer it computes queries,
+feed-forward and norms for the first token alone, since no head reads another. Three steps of the attention
+are folded into weights, exactly: the 1/√width of the scores into the queries; the keys' bias, which adds the
+same to all of a row's scores, into nothing; the values' bias, which every mixture keeps whole, into the
+output's bias.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import numpy as np
 import onnx
 
 from worker.classify.session import IDS, LENGTHS
 from worker.convert.architecture import ACTIVATIONS, Architecture, CheckpointHead
-from worker.convert.nodes import ORT_DOMAIN, Graph
-from worker.convert.products import Products
+from worker.convert.nodes import INT32, ORT_DOMAIN, Graph
+from worker.convert.products import Linear, Products, Ready
 from worker.convert.weights import Floats, Weights
 
 EPSILON = 1e-12
@@ -22,11 +25,8 @@ EPSILON = 1e-12
 MASKED = -1e9
 """Added to the score of a padding token: its share after softmax is 0 exactly."""
 
-
-@dataclass(frozen=True, slots=True)
-class _Linear:
-    weight: Floats
-    bias: Floats
+LEAST: Mapping[str, float] = {"none": -0.17, "tanh": -0.171, "relu": 0.0}
+"""The least value of each activation function, rounded down."""
 
 
 class Encoder:
@@ -39,97 +39,109 @@ class Encoder:
         self._graph = Graph()
 
     def build(self, heads: tuple[CheckpointHead, ...]) -> onnx.ModelProto:
-        """Write the whole graph: `ids` (batch, longest) and `lengths` (batch) in, one array of logits a head out.
+        """Write the whole graph: `ids` (batch, longest) and `lengths` (batch) in, logits out, a head each.
 
         Raises:
             CheckpointError: a tensor is missing or has another shape than the configuration says.
         """
-        graph, dim = self._graph, self._sizes.dim
+        graph, last = self._graph, self._sizes.n_layers - 1
         ids = graph.input(IDS, ["batch", "longest"])
         lengths = graph.input(LENGTHS, ["batch"])
         longest = graph.add("Shape", ids, start=1, end=2)
         mask = self._mask(lengths, longest)
         rows = self._embeddings(ids, longest)
-        for layer in range(self._sizes.n_layers - 1):
-            rows = self._layer(layer, rows, longest, mask)
-        first = self._last_layer(self._sizes.n_layers - 1, rows, longest, mask)
+        for layer in range(last):
+            rows = self._layer(f"distilbert.transformer.layer.{layer}", rows, longest, mask)
+        first = self._last_layer(f"distilbert.transformer.layer.{last}", rows, longest, mask)
         for head in heads:
-            graph.output(head.head.name, self._head(head, first, dim), ["batch", len(head.head.labels)])
+            graph.output(head.head.name, self._head(head, first), ["batch", len(head.head.labels)])
         return graph.model("distilbert")
 
     def _mask(self, lengths: str, longest: str) -> str:
         """Return (batch, 1, 1, longest): 0 for a token, MASKED for padding."""
         graph = self._graph
         zero, one = (graph.constant_once(f"int32_{n}", np.asarray(n, np.int32)) for n in (0, 1))
-        end = graph.add("Cast", graph.add("Squeeze", longest), to=onnx.TensorProto.INT32)
-        positions = graph.add("Range", zero, end, one)
-        padding = graph.add("Less", positions, graph.add("Reshape", lengths, graph.ints(-1, 1, 1, 1)))
-        return str(graph.add("Where", padding, graph.number(0.0), graph.number(MASKED)))
+        positions = graph.add("Range", zero, graph.add("Cast", graph.add("Squeeze", longest), to=INT32), one)
+        real = graph.add("Less", positions, graph.add("Reshape", lengths, graph.ints(-1, 1, 1, 1)))
+        return graph.add("Where", real, graph.number(0.0), graph.number(MASKED))
 
     def _embeddings(self, ids: str, longest: str) -> str:
         """Return (batch · longest, dim): word plus position, normalised."""
-        graph, sizes = self._graph, self._sizes
-        name = "distilbert.embeddings.word_embeddings.weight"
+        graph, sizes, prefix = self._graph, self._sizes, "distilbert.embeddings"
+        name = f"{prefix}.word_embeddings.weight"
         words = self._products.table(graph, name, self._weights.get(name, sizes.vocab_size, sizes.dim), ids)
-        name = "distilbert.embeddings.position_embeddings.weight"
+        name = f"{prefix}.position_embeddings.weight"
         table = graph.constant(name, self._weights.get(name, sizes.max_position_embeddings, sizes.dim))
         positions = graph.add("Slice", table, graph.ints(0), longest, graph.ints(0))
         rows = graph.add("Reshape", graph.add("Add", words, positions), graph.ints(-1, sizes.dim))
-        return self._norm("distilbert.embeddings.LayerNorm", rows)
+        return self._norm(f"{prefix}.LayerNorm", rows)
 
-    def _layer(self, index: int, rows: str, longest: str, mask: str) -> str:
+    def _layer(self, prefix: str, rows: str, longest: str, mask: str) -> str:
         """Return the rows (batch · longest, dim) after one layer."""
-        graph, sizes = self._graph, self._sizes
-        prefix = f"distilbert.transformer.layer.{index}"
-        query, key, value = (
-            self._linear(f"{prefix}.attention.{part}_lin", sizes.dim, sizes.dim) for part in "qkv"
+        query, key, value, out = self._attention(prefix)
+        ready = self._ready(f"{prefix}.input", rows, query, key, value)
+        queries, keys, values = (
+            self._by_head(self._products.product(self._graph, f"{prefix}.{name}", ready, linear), longest)
+            for name, linear in (("query", query), ("key", key), ("value", value))
         )
-        fused = _stack(_scaled(query, sizes), key, value)
-        product = self._products.product(
-            graph, f"{prefix}.qkv", self._products.prepare(graph, rows), fused.weight, fused.bias
-        )
-        shape = graph.add(
-            "Concat",
-            graph.ints(-1),
-            longest,
-            graph.ints(3, sizes.n_heads, sizes.dim // sizes.n_heads),
-            axis=0,
-        )
-        parts = graph.add("Transpose", graph.add("Reshape", product, shape), perm=[2, 0, 3, 1, 4])
-        queries, keys, values = graph.add("Split", parts, outputs=3, axis=0, num_outputs=3)
-        squeezed = [graph.add("Squeeze", part, graph.ints(0)) for part in (queries, keys, values)]
-        context = self._attend(squeezed[0], squeezed[1], squeezed[2], mask)
-        return self._after_attention(prefix, rows, context)
+        return self._after_attention(prefix, rows, self._attend(queries, keys, values, mask), out)
 
-    def _last_layer(self, index: int, rows: str, longest: str, mask: str) -> str:
+    def _last_layer(self, prefix: str, rows: str, longest: str, mask: str) -> str:
         """Return the first token's row (batch, dim) after the last layer."""
+        graph, sizes, products = self._graph, self._sizes, self._products
+        query, key, value, out = self._attention(prefix)
+        ready = self._ready(f"{prefix}.input", rows, query, key, value)
+        keys, values = (
+            self._by_head(products.product(graph, f"{prefix}.{name}", ready, linear), longest)
+            for name, linear in (("key", key), ("value", value))
+        )
+        firsts = Ready(
+            self._first(ready.values, longest), ready.step, ready.zero_point, None, ready.column_scale
+        )
+        asked = products.product(graph, f"{prefix}.query", firsts, query)
+        query_row = graph.add("Reshape", asked, graph.ints(-1, sizes.n_heads, 1, sizes.dim // sizes.n_heads))
+        # Twice the same row: onnxruntime multiplies a single one by another routine, whose order of adding
+        # depends on the padding, and a text alone would get other last digits than in company.
+        both = self._attend(graph.add("Concat", query_row, query_row, axis=2), keys, values, mask)
+        index = graph.constant_once("first_token", np.asarray(0, np.int64))
+        pairs = graph.add("Reshape", both, graph.ints(-1, 2, sizes.dim))
+        context = graph.add("Gather", pairs, index, axis=1)
+        return self._after_attention(prefix, self._first(rows, longest), context, out)
+
+    def _attention(self, prefix: str) -> tuple[Linear, Linear, Linear, Linear]:
+        """Return queries, keys, values and output, with what can be folded folded."""
+        dim = self._sizes.dim
+        query, key, value, out = (
+            self._linear(f"{prefix}.attention.{part}_lin", dim, dim) for part in ("q", "k", "v", "out")
+        )
+        factor = np.float32(1 / np.sqrt(dim // self._sizes.n_heads))
+        return (
+            Linear(query.weight * factor, _bias(query) * factor),
+            Linear(key.weight, None),
+            Linear(value.weight, None),
+            Linear(out.weight, _bias(out) + out.weight @ _bias(value)),
+        )
+
+    def _ready(self, name: str, rows: str, *readers: Linear) -> Ready:
+        """Make a LayerNorm's output ready for the products that read it."""
+        return self._products.normed(
+            self._graph, name, rows, np.concatenate([reader.weight for reader in readers])
+        )
+
+    def _by_head(self, rows: str, longest: str) -> str:
+        """Turn (batch · longest, dim) into (batch, heads, longest, width)."""
         graph, sizes = self._graph, self._sizes
-        width = sizes.dim // sizes.n_heads
-        prefix = f"distilbert.transformer.layer.{index}"
-        query, key, value = (
-            self._linear(f"{prefix}.attention.{part}_lin", sizes.dim, sizes.dim) for part in "qkv"
+        split = graph.add(
+            "Concat", graph.ints(-1), longest, graph.ints(sizes.n_heads, sizes.dim // sizes.n_heads), axis=0
         )
-        fused = _stack(key, value)
-        product = self._products.product(
-            graph, f"{prefix}.kv", self._products.prepare(graph, rows), fused.weight, fused.bias
-        )
-        shape = graph.add("Concat", graph.ints(-1), longest, graph.ints(2, sizes.n_heads, width), axis=0)
-        parts = graph.add("Transpose", graph.add("Reshape", product, shape), perm=[2, 0, 3, 1, 4])
-        keys, values = graph.add("Split", parts, outputs=2, axis=0, num_outputs=2)
-        shape = graph.add("Concat", graph.ints(-1), longest, graph.ints(sizes.dim), axis=0)
-        first = graph.add(
-            "Gather",
-            graph.add("Reshape", rows, shape),
-            graph.constant_once("first", np.asarray(0, np.int64)),
-            axis=1,
-        )
-        scaled = _scaled(query, sizes)
-        asked = self._products.product(
-            graph, f"{prefix}.q", self._products.prepare(graph, first), scaled.weight, scaled.bias
-        )
-        queries = graph.add("Reshape", asked, graph.ints(-1, sizes.n_heads, 1, width))
-        keys, values = (graph.add("Squeeze", part, graph.ints(0)) for part in (keys, values))
-        return self._after_attention(prefix, first, self._attend(queries, keys, values, mask))
+        return graph.add("Transpose", graph.add("Reshape", rows, split), perm=[0, 2, 1, 3])
+
+    def _first(self, rows: str, longest: str) -> str:
+        """Take the first token's row of each text: (batch · longest, dim) to (batch, dim)."""
+        graph = self._graph
+        shape = graph.add("Concat", graph.ints(-1), longest, graph.ints(self._sizes.dim), axis=0)
+        index = graph.constant_once("first_token", np.asarray(0, np.int64))
+        return graph.add("Gather", graph.add("Reshape", rows, shape), index, axis=1)
 
     def _attend(self, queries: str, keys: str, values: str, mask: str) -> str:
         """Return the context (rows, dim) of queries, keys and values (batch, heads, tokens, width)."""
@@ -137,70 +149,50 @@ class Encoder:
         scores = graph.add("FusedMatMul", queries, keys, domain=ORT_DOMAIN, transB=1)
         shares = graph.add("Softmax", graph.add("Add", scores, mask), axis=-1)
         context = graph.add("Transpose", graph.add("MatMul", shares, values), perm=[0, 2, 1, 3])
-        return str(graph.add("Reshape", context, graph.ints(-1, self._sizes.dim)))
+        return graph.add("Reshape", context, graph.ints(-1, self._sizes.dim))
 
-    def _after_attention(self, prefix: str, rows: str, context: str) -> str:
+    def _after_attention(self, prefix: str, rows: str, context: str, out: Linear) -> str:
         """Return the rows after the attention's own projection, the feed-forward part and both norms."""
         graph, sizes, products = self._graph, self._sizes, self._products
-        out = self._linear(f"{prefix}.attention.out_lin", sizes.dim, sizes.dim)
-        projected = products.product(
-            graph, f"{prefix}.out", products.prepare(graph, context), out.weight, out.bias
-        )
+        mixed = products.mixed(graph, context, sizes.dim)
+        projected = products.product(graph, f"{prefix}.out", mixed, out)
         rows = self._norm(f"{prefix}.sa_layer_norm", graph.add("Add", projected, rows))
         wide = self._linear(f"{prefix}.ffn.lin1", sizes.hidden_dim, sizes.dim)
-        inner = self._activate(
-            products.product(graph, f"{prefix}.lin1", products.prepare(graph, rows), wide.weight, wide.bias)
-        )
         narrow = self._linear(f"{prefix}.ffn.lin2", sizes.dim, sizes.hidden_dim)
-        outer = products.product(
-            graph, f"{prefix}.lin2", products.prepare_one_sided(graph, inner), narrow.weight, narrow.bias
-        )
+        inner = products.product(graph, f"{prefix}.lin1", self._ready(f"{prefix}.middle", rows, wide), wide)
+        kind = ACTIVATIONS[self._sizes.activation]
+        inner = graph.add("Relu", inner) if kind == "relu" else graph.add("Gelu", inner, approximate=kind)
+        activated = products.activated(graph, inner, sizes.hidden_dim, LEAST[kind])
+        outer = products.product(graph, f"{prefix}.lin2", activated, narrow)
         return self._norm(f"{prefix}.output_layer_norm", graph.add("Add", outer, rows))
 
-    def _head(self, head: CheckpointHead, first: str, dim: int) -> str:
+    def _head(self, head: CheckpointHead, first: str) -> str:
         """Return the logits (batch, labels) of one head, in float32: it reads one row a text."""
-        graph, labels = self._graph, len(head.head.labels)
+        dim, labels, name = self._sizes.dim, len(head.head.labels), head.head.name
         values = first
         if f"{head.prefix}pre_classifier.weight" in self._weights:
             hidden = self._linear(f"{head.prefix}pre_classifier", dim, dim)
-            values = graph.add(
-                "Relu", self._float_product(f"{head.head.name}.pre_classifier", values, hidden)
-            )
-        return self._float_product(
-            f"{head.head.name}.classifier", values, self._linear(f"{head.prefix}classifier", labels, dim)
-        )
+            values = self._graph.add("Relu", self._gemm(f"{name}.pre_classifier", values, hidden))
+        linear = self._linear(f"{head.prefix}classifier", labels, dim)
+        return self._gemm(f"{name}.classifier", values, linear)
 
-    def _float_product(self, name: str, rows: str, linear: _Linear) -> str:
-        weight = self._graph.constant(f"{name}.weight", linear.weight)
-        return str(
-            self._graph.add("Gemm", rows, weight, self._graph.constant(f"{name}.bias", linear.bias), transB=1)
-        )
+    def _gemm(self, name: str, rows: str, linear: Linear) -> str:
+        graph = self._graph
+        weight = graph.constant(f"{name}.weight", linear.weight)
+        return graph.add("Gemm", rows, weight, graph.constant(f"{name}.bias", _bias(linear)), transB=1)
 
-    def _linear(self, name: str, outputs: int, inputs: int) -> _Linear:
-        return _Linear(
-            self._weights.get(f"{name}.weight", outputs, inputs), self._weights.get(f"{name}.bias", outputs)
-        )
+    def _linear(self, name: str, outputs: int, inputs: int) -> Linear:
+        weights = self._weights
+        return Linear(weights.get(f"{name}.weight", outputs, inputs), weights.get(f"{name}.bias", outputs))
 
     def _norm(self, name: str, rows: str) -> str:
-        dim = self._sizes.dim
-        weight = self._graph.constant(f"{name}.weight", self._weights.get(f"{name}.weight", dim))
-        bias = self._graph.constant(f"{name}.bias", self._weights.get(f"{name}.bias", dim))
-        return str(self._graph.add("LayerNormalization", rows, weight, bias, axis=-1, epsilon=EPSILON))
-
-    def _activate(self, rows: str) -> str:
-        kind = ACTIVATIONS[self._sizes.activation]
-        if kind == "relu":
-            return str(self._graph.add("Relu", rows))
-        return str(self._graph.add("Gelu", rows, approximate=kind))
+        graph, dim = self._graph, self._sizes.dim
+        weight = graph.constant(f"{name}.weight", self._weights.get(f"{name}.weight", dim))
+        bias = graph.constant(f"{name}.bias", self._weights.get(f"{name}.bias", dim))
+        return graph.add("LayerNormalization", rows, weight, bias, axis=-1, epsilon=EPSILON)
 
 
-def _stack(*parts: _Linear) -> _Linear:
-    return _Linear(
-        np.concatenate([part.weight for part in parts]), np.concatenate([part.bias for part in parts])
-    )
-
-
-def _scaled(query: _Linear, sizes: Architecture) -> _Linear:
-    """Fold the attention's 1/√width into the queries: a product with a power of the head's width, once for ever."""
-    factor = np.float32(1 / np.sqrt(sizes.dim // sizes.n_heads))
-    return _Linear(query.weight * factor, query.bias * factor)
+def _bias(linear: Linear) -> Floats:
+    if linear.bias is None:
+        raise ValueError("this product has no bias")
+    return linear.bias

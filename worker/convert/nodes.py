@@ -13,6 +13,9 @@ OPSET, IR_VERSION = 21, 10
 
 ORT_DOMAIN = "com.microsoft"
 
+FLOAT: int = TensorProto.FLOAT
+INT32: int = TensorProto.INT32
+
 
 class Graph:
     """A graph under construction. Values are known by their names, which methods return."""
@@ -22,16 +25,18 @@ class Graph:
         self._constants: dict[str, onnx.TensorProto] = {}
         self._inputs: list[onnx.ValueInfoProto] = []
         self._outputs: list[onnx.ValueInfoProto] = []
-        self._count = 0
 
-    def add(self, op: str, *inputs: str, outputs: int = 1, domain: str = "", **attributes: Any) -> Any:
-        """Add a node; return the name of its output, or a list of names where `outputs` is above 1."""
-        self._count += 1
-        names = [f"{op}_{self._count}_{index}" for index in range(outputs)]
-        self._nodes.append(
-            helper.make_node(op, list(inputs), names, f"{op}_{self._count}", domain=domain, **attributes)
-        )
-        return names[0] if outputs == 1 else names
+    def add(self, op: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
+        """Add a node with one output; return the output's name. An input "" is one left out."""
+        return self._add(op, inputs, 1, domain, attributes)[0]
+
+    def _add(
+        self, op: str, inputs: Sequence[str], count: int, domain: str, attributes: dict[str, Any]
+    ) -> list[str]:
+        name = f"{op}_{len(self._nodes)}"
+        outputs = [f"{name}.{index}" for index in range(count)]
+        self._nodes.append(helper.make_node(op, list(inputs), outputs, name, domain=domain, **attributes))
+        return outputs
 
     def constant(self, name: str, values: NDArray[Any]) -> str:
         """Store a tensor in the graph under `name`."""
@@ -54,13 +59,13 @@ class Graph:
 
     def input(self, name: str, shape: Sequence[str | int]) -> str:
         """Declare an int32 input."""
-        self._inputs.append(helper.make_tensor_value_info(name, TensorProto.INT32, list(shape)))
+        self._inputs.append(helper.make_tensor_value_info(name, INT32, list(shape)))
         return name
 
     def output(self, name: str, value: str, shape: Sequence[str | int]) -> None:
         """Declare a float32 output called `name` that gives `value`."""
         self._nodes.append(helper.make_node("Identity", [value], [name], f"output_{name}"))
-        self._outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, list(shape)))
+        self._outputs.append(helper.make_tensor_value_info(name, FLOAT, list(shape)))
 
     def model(self, name: str) -> onnx.ModelProto:
         """Return the finished model."""

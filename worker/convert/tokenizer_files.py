@@ -34,7 +34,8 @@ def _build(vocabulary: Path, lower_case: bool, target: Path) -> None:
     special = {name: vocab.get(name) for name in ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")}
     if missing := [name for name in ("[UNK]", "[CLS]", "[SEP]") if special[name] is None]:
         raise CheckpointError(f"{vocabulary} has no {missing[0]}")
-    tokenizer = Tokenizer(models.WordPiece(vocab, unk_token="[UNK]", max_input_chars_per_word=100))
+    unknown = "[UNK]"
+    tokenizer = Tokenizer(models.WordPiece(vocab, unk_token=unknown, max_input_chars_per_word=100))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lower_case)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece()

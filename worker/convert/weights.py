@@ -17,7 +17,7 @@ Floats = NDArray[np.float32]
 
 
 class Weights:
-    """An open safetensors file. Tensors are read when asked for, so that a checkpoint is never whole in memory."""
+    """An open safetensors file. Tensors are read when asked for: a checkpoint is never whole in memory."""
 
     def __init__(self, path: Path, tensors: Any) -> None:
         self._path = path
@@ -48,7 +48,7 @@ def open_weights(checkpoint: Path) -> Iterator[Weights]:
     """Open `model.safetensors` of a checkpoint folder.
 
     Raises:
-        CheckpointError: the file is missing or damaged. Pickled weights are never read: they can run any code.
+        CheckpointError: the file is missing or damaged. Pickles are never read: they can run any code.
     """
     from safetensors import SafetensorError, safe_open  # noqa: PLC0415 - the extra `import`
 

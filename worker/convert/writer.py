@@ -10,9 +10,11 @@ from typing import Any
 from worker.classify.errors import PackError
 from worker.classify.pack import CONFIG, FORMAT, GRAPH, MANIFEST, TOKENIZER, Pack, file_entry, load_pack
 from worker.convert.architecture import heads_table, read_architecture, read_checkpoint_heads, read_config
+from worker.convert.calibrate import largest_magnitudes
 from worker.convert.encoder import Encoder
 from worker.convert.errors import CheckpointError
-from worker.convert.products import FloatProducts, Int8Products
+from worker.convert.int8 import Int8Products
+from worker.convert.products import FloatProducts, Products
 from worker.convert.tokenizer_files import write_tokenizer
 from worker.convert.weights import open_weights
 
@@ -56,11 +58,14 @@ def _write(checkpoint: Path, draft: Path, name: str, *, quantise: bool) -> None:
     config = read_config(path)
     sizes = read_architecture(config, path)
     heads = read_checkpoint_heads(config, path)
-    products = Int8Products() if quantise else FloatProducts()
+    write_tokenizer(checkpoint, draft / TOKENIZER)
     with open_weights(checkpoint) as weights:
+        products: Products = FloatProducts()
+        if quantise:
+            scratch = draft.parent / "float32.onnx"
+            products = Int8Products(largest_magnitudes(sizes, weights, heads, draft / TOKENIZER, scratch))
         model = Encoder(sizes, weights, products).build(heads)
     (draft / GRAPH).write_bytes(model.SerializeToString())
-    write_tokenizer(checkpoint, draft / TOKENIZER)
     _write_json(draft / CONFIG, {**config, "heads": heads_table(heads)})
     _write_card(checkpoint, draft / CARD, name, quantise=quantise)
     files = {file.name: file_entry(file) for file in sorted(draft.iterdir())}
@@ -74,11 +79,12 @@ def _write_card(checkpoint: Path, target: Path, name: str, *, quantise: bool) ->
     if source.is_file():
         shutil.copyfile(source, target)
         return
-    form = "int8 weights, one scale a row of activations" if quantise else "float32"
+    form = "int8" if quantise else "float32"
     target.write_text(
         f"# {name}\n\n"
-        f"Converted by `moodstream model import` from the checkpoint folder `{checkpoint.resolve().name}` ({form}).\n"
-        "The checkpoint brought no card of its own: ask whoever trained it for its data, licence and limits.\n",
+        f"Converted by `moodstream model import` from the checkpoint folder `{checkpoint.resolve().name}`, "
+        f"as {form}.\nThe checkpoint brought no card of its own: ask whoever trained it for its data, "
+        "licence and limits.\n",
         encoding="utf-8",
     )
 

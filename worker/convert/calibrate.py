@@ -1,0 +1,68 @@
+"""How far the channels after each LayerNorm reach: what the constant scales of the int8 form are made from.
+
+No data is needed. What these channels reach is mostly a matter of the LayerNorm's own weights and of a few
+outlier tokens, and random words from the model's vocabulary show it as well as real texts do (docs/packs.md
+has the comparison).
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from worker.classify.session import Session
+from worker.classify.tokenizer import Tokenizer
+from worker.convert.architecture import Architecture, CheckpointHead
+from worker.convert.encoder import Encoder
+from worker.convert.nodes import Graph
+from worker.convert.products import FloatProducts, Ready
+from worker.convert.weights import Floats, Weights
+
+TEXTS, SEED = 192, 20_240_229
+SHORTEST, LONGEST = 1, 60
+"""Words in a text; a few texts are made much longer, for the later positions."""
+LONG_EVERY, LONG = 24, 400
+
+
+class Recorder(FloatProducts):
+    """The float32 form, which also gives out each LayerNorm's rows under their name."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def normed(self, graph: Graph, name: str, rows: str, readers: Floats) -> Ready:
+        """Give the rows' largest magnitude a channel out: (1, dim), over all rows of the batch."""
+        largest = graph.add("ReduceMax", graph.add("Abs", rows), graph.ints(0))
+        graph.output(name, largest, [1, readers.shape[1]])
+        self.names.append(name)
+        return super().normed(graph, name, rows, readers)
+
+
+def largest_magnitudes(
+    sizes: Architecture, weights: Weights, heads: tuple[CheckpointHead, ...], tokenizer: Path, scratch: Path
+) -> Mapping[str, Floats]:
+    """Run random texts through the float32 form and return each channel's largest magnitude, by name.
+
+    `tokenizer` is the `tokenizer.json` to use, `scratch` a file to write the float32 graph to.
+    """
+    recorder = Recorder()
+    scratch.write_bytes(Encoder(sizes, weights, recorder).build(heads).SerializeToString())
+    session = Session(scratch, recorder.names)
+    largest = {name: np.zeros(sizes.dim, np.float32) for name in recorder.names}
+    # One text a pass: no padding, whose rows would count too.
+    for ids in _random_texts(Tokenizer(tokenizer, sizes.max_position_embeddings), sizes.vocab_size):
+        for name, values in zip(recorder.names, session.run([ids]), strict=True):
+            np.maximum(largest[name], values[0], out=largest[name])
+    scratch.unlink()
+    return largest
+
+
+def _random_texts(tokenizer: Tokenizer, vocab_size: int) -> Iterator[list[int]]:
+    """Yield token numbers of texts of random words, always the same ones for a vocabulary."""
+    words = tokenizer.words()
+    random = np.random.default_rng(SEED)
+    for number in range(TEXTS):
+        count = LONG if number % LONG_EVERY == 0 else int(random.integers(SHORTEST, LONGEST))
+        text = " ".join(words[index] for index in random.integers(0, len(words), count))
+        ids = tokenizer([text + " ." if number % 2 else text])[0].ids
+        yield [min(token, vocab_size - 1) for token in ids]
