@@ -72,10 +72,14 @@ class KafkaNode:
         """Its process id while it runs."""
         return self._process.pid if self._process is not None and self.running else None
 
-    def configure(self, voters: str, nodes: int, cluster_id: str, scram: Mapping[str, str]) -> None:
+    def configure(
+        self, voters: str, nodes: int, cluster_id: str, scram: Mapping[str, str], more: Mapping[str, str]
+    ) -> None:
         """Write its properties and format its data folder, once."""
         self.folder.mkdir(parents=True)
-        text = "\n".join(f"{name}={value}" for name, value in self._properties(voters, nodes).items())
+        text = "\n".join(
+            f"{name}={value}" for name, value in {**self._properties(voters, nodes), **more}.items()
+        )
         (self.folder / "server.properties").write_text(text + "\n")
         (self.folder / "log4j2.properties").write_text(
             "rootLogger.level=WARN\nrootLogger.appenderRef.out.ref=out\nappender.out.type=Console\n"
@@ -184,6 +188,7 @@ class KafkaCluster:
         nodes: one or three.
         listeners: more ports for each node, such as one with TLS.
         scram: users and passwords for SCRAM-SHA-256.
+        properties: broker properties over the ones that the harness sets.
 
     As a context manager it starts on entry, and on exit it is killed and its data removed.
     """
@@ -195,12 +200,14 @@ class KafkaCluster:
         *,
         listeners: Sequence[Listener] = (),
         scram: Mapping[str, str] | None = None,
+        properties: Mapping[str, str] | None = None,
     ) -> None:
         self.folder = folder
         self.nodes = [
             KafkaNode(number, folder / f"node-{number}", listeners) for number in range(1, nodes + 1)
         ]
         self._scram = dict(scram or {})
+        self._properties = dict(properties or {})
 
     @property
     def bootstrap(self) -> str:
@@ -219,7 +226,7 @@ class KafkaCluster:
         fresh = not self.nodes[0].folder.exists()
         for node in self.nodes:
             if fresh:
-                node.configure(voters, len(self.nodes), cluster_id, self._scram)
+                node.configure(voters, len(self.nodes), cluster_id, self._scram, self._properties)
             node.start()
         if wait:
             self.wait_ready()

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -57,18 +58,19 @@ def settings(kafka: str) -> KafkaSettings:
 
 
 @pytest.fixture
-def make_cluster(libs: Path, tmp_path: Path) -> Iterator[Callable[[int], KafkaCluster]]:
-    """Starts a cluster of as many nodes as asked, for this test alone."""
+def make_cluster(libs: Path, tmp_path: Path) -> Iterator[Callable[..., KafkaCluster]]:
+    """Starts a cluster for this test alone; arguments are those of KafkaCluster, after its folder."""
     with ExitStack() as stack:
 
-        def make(nodes: int) -> KafkaCluster:
-            return stack.enter_context(KafkaCluster(tmp_path / f"kafka-{uuid.uuid4().hex[:8]}", nodes))
+        def make(nodes: int = 1, **options: Any) -> KafkaCluster:
+            folder = tmp_path / f"kafka-{uuid.uuid4().hex[:8]}"
+            return stack.enter_context(KafkaCluster(folder, nodes, **options))
 
         yield make
 
 
 @pytest.fixture
-def cluster(make_cluster: Callable[[int], KafkaCluster]) -> KafkaCluster:
+def cluster(make_cluster: Callable[..., KafkaCluster]) -> KafkaCluster:
     """One node for this test alone: kill it, start it again."""
     return make_cluster(1)
 

@@ -1,8 +1,10 @@
 """What follows a failed checkpoint: one table, read from the top, the first row that fits counts."""
 
+import re
 from dataclasses import dataclass
 from enum import Enum
 
+import kafka.errors
 from kafka.errors import (
     AuthorizationError,
     CommitFailedError,
@@ -160,7 +162,23 @@ TABLE: tuple[Rule, ...] = (
 
 def find_rule(error: BaseException, phase: Phase) -> Rule | None:
     """The row for an error, or None: not Kafka's fault, or worth trying again while opening."""
+    error = unwrap(error)
     return next((rule for rule in TABLE if rule.fits(error, phase)), None)
+
+
+def unwrap(error: BaseException) -> BaseException:
+    """What a plain KafkaError is about.
+
+    The client puts the broker's answer into the text of another error («Unexpected error in
+    InitProducerIdResponse: [Error 50] InvalidTransactionTimeoutError»), and its class decides.
+    """
+    if type(error) is not KafkaError:
+        return error
+    for name in re.findall(r"\w+Error\b", str(error)):
+        kind = getattr(kafka.errors, name, None)
+        if kind is not None and kind is not KafkaError:
+            return kind(*error.args)  # type: ignore[no-any-return]  # kafka-python has no types
+    return error
 
 
 def judge(error: BaseException, phase: Phase) -> Outcome:

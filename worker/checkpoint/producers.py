@@ -19,6 +19,10 @@ LINGER_MS = 5
 OPENING_WAIT_MS = 5_000
 """How long one wait for the transaction coordinator or for a topic's metadata lasts; a line follows it."""
 
+RETRY_S = 0.5
+TELL_EVERY_S = 3.0
+"""A broker that is back is met soon; a person is told every few seconds."""
+
 MAX_RECORD_BYTES = 96 * 1024 * 1024
 """The client's own limit, just under what a broker reads in one request: the topic's limit decides."""
 
@@ -65,7 +69,7 @@ def open_patiently(
     Raises:
         Fatal: a broker refuses, or the limit is reached.
     """
-    started = time.monotonic()
+    started, told_s = time.monotonic(), -TELL_EVERY_S
     while True:
         try:
             # The client's constructor hides why it fails; the probe says it, and leaks no connections.
@@ -85,5 +89,7 @@ def open_patiently(
             )
         if stop.is_set():
             return None
-        _log.warning("cannot write to Kafka yet; trying again", reason=reason, waited_s=round(waited, 1))
-        stop.wait(1.0)
+        if waited >= told_s + TELL_EVERY_S:
+            told_s = waited
+            _log.warning("cannot write to Kafka yet; trying again", reason=reason, waited_s=round(waited, 1))
+        stop.wait(RETRY_S)

@@ -7,6 +7,7 @@ from kafka.errors import (
     AuthorizationError,
     IllegalSaslStateError,
     KafkaError,
+    KafkaProtocolError,
     SaslAuthenticationFailedError,
     UnsupportedSaslMechanismError,
 )
@@ -52,6 +53,12 @@ def explain(server: str, error: BaseException) -> Problem:
     for sign, meaning in _TLS_REFUSALS:
         if sign in lowered:
             return BrokerRefused(f"{server} cannot be trusted over TLS: {meaning}: {text}")
+    if isinstance(error, KafkaProtocolError) or "invalid frame length" in lowered:
+        # A TLS alert or a web page, read as if it were Kafka's.
+        return BrokerRefused(
+            f"{server} answers, but not as Kafka does there: {text} (kafka.security_protocol, the port in "
+            "kafka.bootstrap_servers)"
+        )
     if isinstance(error, (ssl.SSLError, OSError)) and not isinstance(error, ConnectionError):
         return BrokerRefused(
             f"the TLS files cannot be used: {text} (kafka.ssl_cafile, kafka.ssl_certfile, kafka.ssl_keyfile)"

@@ -89,6 +89,25 @@ def test_the_table_has_an_answer_to_every_error_of_the_client(phase: Phase) -> N
     assert silent == []
 
 
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        (
+            "Unexpected error in InitProducerId: InvalidTransactionTimeoutError",
+            exitcodes.USAGE,
+        ),
+        (
+            "Cannot execute, we are in an error state: [Error 90] ProducerFencedError",
+            exitcodes.FENCED,
+        ),
+    ],
+)
+def test_the_class_inside_a_wrapped_error_counts(text: str, code: int) -> None:
+    with pytest.raises(Fatal) as end:
+        judge(KafkaError(text), Phase.OPENING)
+    assert end.value.exit_code == code
+
+
 def test_a_fault_of_our_own_is_not_swallowed() -> None:
     with pytest.raises(ZeroDivisionError):
         judge(ZeroDivisionError(), Phase.SENDING)

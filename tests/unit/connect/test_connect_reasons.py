@@ -31,6 +31,7 @@ _BAD_CERTIFICATE = "Handshake failed: [SSL: CERTIFICATE_VERIFY_FAILED] certifica
         (KafkaConnectionError(_BAD_CERTIFICATE + "Hostname mismatch, …"), "kafka.ssl_check_hostname"),
         (KafkaConnectionError(ssl.SSLError(1, "tlsv13 alert certificate required")), "kafka.ssl_certfile"),
         (KafkaConnectionError("[SSL: WRONG_VERSION_NUMBER] wrong version number"), "kafka.security_protocol"),
+        (KafkaConnectionError("Invalid frame length: 352518912"), "kafka.security_protocol"),
         (FileNotFoundError(2, "No such file or directory", "/ca.pem"), "kafka.ssl_cafile"),
         (ssl.SSLError("[X509] PEM lib"), "kafka.ssl_certfile"),
     ],

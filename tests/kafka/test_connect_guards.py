@@ -1,0 +1,149 @@
+"""Each guard does what it is for, and the fault that it answers is still in the client.
+
+When a test named «…_without_the_guard» fails, the client has been mended and the guard can go.
+"""
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from kafka import KafkaProducer
+from kafka.errors import KafkaConnectionError, KafkaError, OutOfOrderSequenceNumberError
+from kafka.structs import TopicPartition
+
+from tests.broker.stream import Topics
+from tests.kafka.brokers import KafkaCluster
+from worker.checkpoint.outcome import unwrap
+from worker.checkpoint.producers import producer_options
+from worker.connect import guards
+from worker.settings.groups import DeliverySettings, KafkaSettings
+
+Protect = Callable[[KafkaProducer], None]
+
+
+@pytest.fixture
+def topics(settings: KafkaSettings, unique: str) -> Topics:
+    return Topics(settings, unique).create(partitions=1)
+
+
+@pytest.fixture
+def make(topics: Topics) -> Iterator[Callable[[Protect], KafkaProducer]]:
+    """A transactional producer with the settings of the checkpoint and the guards of the test's choice."""
+    made: list[KafkaProducer] = []
+
+    def producer(protect: Protect) -> KafkaProducer:
+        options = producer_options(topics.kafka, topics.sink, DeliverySettings())
+        made.append(KafkaProducer(**options, transactional_id=topics.name, transaction_timeout_ms=30_000))
+        protect(made[-1])
+        made[-1].init_transactions()
+        return made[-1]
+
+    yield producer
+    for one in made:
+        guards.discard(one)
+
+
+def _lose_count(producer: KafkaProducer, topics: Topics) -> None:
+    """A transaction whose second batch carries a sequence number that the broker does not expect."""
+    part = TopicPartition(topics.sink.topic, 0)
+    producer.begin_transaction()
+    producer.send(part.topic, value=b"first", partition=0)
+    producer.flush(timeout=10)
+    manager: Any = producer._transaction_manager
+    manager.set_sequence_number(part, manager.sequence_number(part) + 7)
+    producer.send(part.topic, value=b"second", partition=0)
+
+
+def test_a_sequence_error_makes_the_commit_fail(
+    make: Callable[[Protect], KafkaProducer], topics: Topics
+) -> None:
+    producer = make(guards.protect)
+    _lose_count(producer, topics)
+    with pytest.raises(KafkaError) as failure:
+        producer.commit_transaction()
+    cause = guards.transaction_error(producer) or unwrap(failure.value)
+    assert isinstance(cause, OutOfOrderSequenceNumberError)
+    assert topics.read() == []
+
+
+def test_a_sequence_error_loses_the_whole_transaction_in_silence_without_the_guard(
+    make: Callable[[Protect], KafkaProducer], topics: Topics
+) -> None:
+    producer = make(lambda _: None)
+    _lose_count(producer, topics)
+    producer.commit_transaction()  # returns as if all were well
+    assert topics.read() == []
+
+
+def _coordinator_goes_away(producer: KafkaProducer) -> None:
+    """The next connection to a coordinator fails once, as when its broker has just died."""
+    client: Any = producer._sender._client
+    await_ready, failures = client.await_ready, [KafkaConnectionError("Node 1 not ready after 8000 ms")]
+
+    def failing(node_id: Any, timeout_ms: float = 30_000) -> bool:
+        if armed.is_set() and failures:
+            raise failures.pop()
+        return bool(await_ready(node_id, timeout_ms=timeout_ms))
+
+    armed = threading.Event()
+    client.await_ready = failing
+    producer.arm = armed.set
+
+
+def _commit_in_a_thread(producer: KafkaProducer, topic: str) -> threading.Thread:
+    producer.begin_transaction()
+    producer.send(topic, value=b"value", partition=0)
+    producer.flush(timeout=10)
+    producer.arm()
+    thread = threading.Thread(target=lambda: _quietly(producer.commit_transaction), daemon=True)
+    thread.start()
+    thread.join(5)
+    return thread
+
+
+def _quietly(call: Callable[[], None]) -> None:
+    with contextlib.suppress(KafkaError):
+        call()
+
+
+def test_a_coordinator_that_goes_away_is_looked_up_again(
+    make: Callable[[Protect], KafkaProducer], topics: Topics
+) -> None:
+    def protect(producer: KafkaProducer) -> None:
+        _coordinator_goes_away(producer)
+        guards.protect(producer)
+
+    thread = _commit_in_a_thread(make(protect), topics.sink.topic)
+    assert not thread.is_alive()
+    assert [row.value for row in topics.read()] == [b"value"]
+
+
+def test_a_coordinator_that_goes_away_hangs_the_commit_without_the_guard(
+    make: Callable[[Protect], KafkaProducer], topics: Topics
+) -> None:
+    assert _commit_in_a_thread(make(_coordinator_goes_away), topics.sink.topic).is_alive()
+
+
+def test_a_discarded_producer_stops_sending(cluster: KafkaCluster, unique: str) -> None:
+    """With its broker gone it would go on for as long as it takes to deliver."""
+    topics = Topics(KafkaSettings(bootstrap_servers=[cluster.bootstrap]), unique).create()
+    producer = KafkaProducer(**producer_options(topics.kafka, topics.sink, DeliverySettings()))
+    producer.partitions_for(topics.sink.topic)
+    cluster.kill()
+    producer.send(topics.sink.topic, value=b"v", key=b"k")
+    started = time.monotonic()
+    guards.discard(producer)
+    assert time.monotonic() - started < 1
+    producer._sender.join(10)
+    assert not producer._sender.is_alive()
+
+
+def test_topics_are_not_made_by_asking_for_them(
+    make: Callable[[Protect], KafkaProducer], topics: Topics
+) -> None:
+    producer = make(guards.refuse_topic_creation)
+    assert producer._metadata.metadata_request().allow_auto_topic_creation is False
+    assert make(lambda _: None)._metadata.metadata_request().allow_auto_topic_creation is True

@@ -1,0 +1,195 @@
+"""Logging in, TLS and rights: what works, and the one line that says why something does not."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.broker.stream import Stream, Topics, assert_each_once, numbered
+from tests.kafka import certificates
+from tests.kafka.brokers import KafkaCluster, Listener
+from tests.kafka.certificates import Certificates
+from worker import exitcodes
+from worker.checkpoint import Fatal, TransactionalCheckpoint
+from worker.connect import BrokerRefused, BrokerUnavailable, first_connection, missing_topics
+from worker.settings.groups import DeliverySettings, KafkaSettings, SinkSettings, SourceSettings
+from worker.source import Source
+
+_PLAIN = "org.apache.kafka.common.security.plain.PlainLoginModule required"
+_USERS = {"alice": "alice-secret", "bob": "bob-secret"}
+_QUICK_S = 3.0
+"""A refusal takes well under a second; the rest is for a busy machine."""
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    if not certificates.available():
+        pytest.skip("the openssl command is missing")
+    return certificates.make_certificates(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture(scope="module")
+def secured(
+    libs: Path, made: Certificates, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[KafkaCluster]:
+    """A node with every kind of port. Alice may do everything, Bob nothing."""
+    users = " ".join(f'user_{name}="{password}"' for name, password in _USERS.items())
+    login = {
+        "sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-256",
+        "plain.sasl.jaas.config": f"{_PLAIN} {users};",
+        "scram-sha-256.sasl.jaas.config": "org.apache.kafka.common.security.scram.ScramLoginModule required;",
+    }
+    tls = {"ssl.keystore.type": "PEM", "ssl.keystore.location": str(made.broker_all)}
+    trust = {"ssl.truststore.type": "PEM", "ssl.truststore.location": str(made.authority)}
+    listeners = [
+        Listener("LOGIN", "SASL_PLAINTEXT", login),
+        Listener("TLS", "SSL", tls),
+        Listener("MUTUAL", "SSL", {**tls, **trust, "ssl.client.auth": "required"}),
+        Listener("ELSEWHERE", "SSL", {**tls, "ssl.keystore.location": str(made.elsewhere_all)}),
+        Listener("BOTH", "SASL_SSL", {**login, **tls}),
+    ]
+    rights = {
+        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        "super.users": "User:alice;User:ANONYMOUS;User:CN=client",
+    }
+    folder = tmp_path_factory.mktemp("secured") / "kafka"
+    with KafkaCluster(folder, listeners=listeners, scram=_USERS, properties=rights) as cluster:
+        yield cluster
+
+
+def _settings(cluster: KafkaCluster, listener: str, protocol: Any, **more: Any) -> KafkaSettings:
+    port = cluster.port(listener) if listener else cluster.nodes[0].port
+    return KafkaSettings(bootstrap_servers=[f"127.0.0.1:{port}"], security_protocol=protocol, **more)
+
+
+def _login(user: str = "alice", password: str | None = None, mechanism: str = "PLAIN") -> dict[str, Any]:
+    return {
+        "sasl_mechanism": mechanism,
+        "sasl_plain_username": user,
+        "sasl_plain_password": password or _USERS[user],
+    }
+
+
+def _refusal(settings: KafkaSettings, kind: type[Exception] = BrokerRefused) -> str:
+    """The one line of a first connection that is refused, soon."""
+    started = time.monotonic()
+    with pytest.raises(kind) as problem:
+        first_connection(settings, limit_s=2 if kind is BrokerUnavailable else 30)
+    assert time.monotonic() - started < _QUICK_S + 2
+    text = str(problem.value)
+    assert "\n" not in text
+    assert "secret" not in text
+    return text
+
+
+@pytest.mark.parametrize("way", ["PLAIN", "SCRAM-SHA-256", "TLS", "mutual TLS", "TLS and SCRAM"])
+def test_records_go_through_each_way_of_connecting(
+    secured: KafkaCluster, made: Certificates, unique: str, way: str
+) -> None:
+    client = {"ssl_certfile": made.client, "ssl_keyfile": made.client_key}
+    settings = {
+        "PLAIN": lambda: _settings(secured, "LOGIN", "SASL_PLAINTEXT", **_login()),
+        "SCRAM-SHA-256": lambda: _settings(
+            secured, "LOGIN", "SASL_PLAINTEXT", **_login(mechanism="SCRAM-SHA-256")
+        ),
+        "TLS": lambda: _settings(secured, "TLS", "SSL", ssl_cafile=made.authority),
+        "mutual TLS": lambda: _settings(secured, "MUTUAL", "SSL", ssl_cafile=made.authority, **client),
+        "TLS and SCRAM": lambda: _settings(
+            secured, "BOTH", "SASL_SSL", ssl_cafile=made.authority, **_login(mechanism="SCRAM-SHA-256")
+        ),
+    }[way]()
+    first_connection(settings, limit_s=10)
+    topics = Topics(settings, unique).create()
+    fed = topics.feed(numbered(50))
+    stream = Stream(topics).open()
+    stream.run(len(fed))
+    stream.close()
+    assert_each_once(fed, topics.read())
+
+
+@pytest.mark.parametrize("attempt", range(3))
+@pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-256"])
+def test_a_wrong_password_is_told_in_one_line_within_seconds(
+    secured: KafkaCluster, mechanism: str, attempt: int
+) -> None:
+    """Three times each: the client alone tells it only when answer and end of stream come apart."""
+    text = _refusal(_settings(secured, "LOGIN", "SASL_PLAINTEXT", **_login("alice", "wrong", mechanism)))
+    assert "refuses the login" in text
+    assert "kafka.sasl_plain_password" in text
+
+
+def test_a_wrong_password_over_tls(secured: KafkaCluster, made: Certificates) -> None:
+    text = _refusal(
+        _settings(secured, "BOTH", "SASL_SSL", ssl_cafile=made.authority, **_login("alice", "wrong"))
+    )
+    assert "kafka.sasl_plain_password" in text
+
+
+def test_a_wrong_password_ends_checkpoint_source_and_topics_alike(secured: KafkaCluster, unique: str) -> None:
+    settings = _settings(secured, "LOGIN", "SASL_PLAINTEXT", **_login("alice", "wrong"))
+    source = SourceSettings(topics=[unique], group_id=unique)
+    with pytest.raises(Fatal, match=r"kafka\.sasl_plain_password") as end:
+        TransactionalCheckpoint(settings, SinkSettings(), source, DeliverySettings()).open()
+    assert end.value.exit_code == exitcodes.BROKER_REFUSED
+    with pytest.raises(BrokerRefused, match=r"kafka\.sasl_plain_password"):
+        Source(settings, source, "0").poll(1, 0.1)
+    with pytest.raises(BrokerRefused, match=r"kafka\.sasl_plain_password"):
+        missing_topics(settings, [unique])
+
+
+def test_a_mechanism_that_the_broker_lacks(secured: KafkaCluster) -> None:
+    text = _refusal(
+        _settings(secured, "LOGIN", "SASL_PLAINTEXT", **_login("alice", mechanism="SCRAM-SHA-512"))
+    )
+    assert "kafka.sasl_mechanism" in text
+
+
+def test_an_unknown_authority(secured: KafkaCluster, made: Certificates) -> None:
+    assert "kafka.ssl_cafile" in _refusal(_settings(secured, "TLS", "SSL", ssl_cafile=made.stranger))
+
+
+def test_a_certificate_for_another_host(secured: KafkaCluster, made: Certificates) -> None:
+    settings = _settings(secured, "ELSEWHERE", "SSL", ssl_cafile=made.authority)
+    assert "kafka.ssl_check_hostname" in _refusal(settings)
+    first_connection(settings.model_copy(update={"ssl_check_hostname": False}), limit_s=10)
+
+
+def test_a_client_certificate_that_is_missing(secured: KafkaCluster, made: Certificates) -> None:
+    assert "kafka.ssl_certfile" in _refusal(_settings(secured, "MUTUAL", "SSL", ssl_cafile=made.authority))
+
+
+def test_a_file_that_is_no_certificate(secured: KafkaCluster, made: Certificates, tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("not a certificate\n")
+    assert "kafka.ssl_cafile" in _refusal(_settings(secured, "TLS", "SSL", ssl_cafile=tmp_path / "ca.pem"))
+
+
+def test_tls_to_a_port_without(secured: KafkaCluster, made: Certificates) -> None:
+    text = _refusal(_settings(secured, "", "SSL", ssl_cafile=made.authority), BrokerUnavailable)
+    assert "kafka.security_protocol" in text
+
+
+def test_no_tls_to_a_port_with(secured: KafkaCluster) -> None:
+    text = _refusal(_settings(secured, "TLS", "PLAINTEXT"))
+    assert "kafka.security_protocol" in text
+
+
+def test_no_login_to_a_port_that_wants_one(secured: KafkaCluster) -> None:
+    text = _refusal(_settings(secured, "LOGIN", "PLAINTEXT"), BrokerUnavailable)
+    assert "kafka.security_protocol" in text
+
+
+def test_a_user_without_rights(secured: KafkaCluster, unique: str) -> None:
+    """The login is right, so the first connection is made; what is denied then is told."""
+    allowed = Topics(_settings(secured, "LOGIN", "SASL_PLAINTEXT", **_login("alice")), unique).create()
+    allowed.feed(numbered(1))
+    denied = _settings(secured, "LOGIN", "SASL_PLAINTEXT", **_login("bob"))
+    first_connection(denied, limit_s=10)
+    with pytest.raises(Fatal, match=r"kafka\.sasl_plain_username") as end:
+        TransactionalCheckpoint(denied, allowed.sink, allowed.source, DeliverySettings()).open()
+    assert end.value.exit_code == exitcodes.BROKER_REFUSED
+    source = Source(denied, allowed.source, "0")
+    with pytest.raises(BrokerRefused, match=r"source\.topics"):
+        source.poll(1, 5.0)
+    source.close()

@@ -1,0 +1,120 @@
+"""The source as a member of a real group: sharing, fencing, and a batch that is damaged on disk."""
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+from tests.broker.stream import SESSION_MS, Running, Stream, Topics, assert_each_once, numbered
+from tests.kafka.brokers import KafkaCluster
+from worker.checkpoint import Outcome
+from worker.connect import missing_topics, partition_counts
+from worker.settings.groups import KafkaSettings, SourceSettings
+from worker.source import Source, SourceFenced
+from worker.types import TopicPartition
+
+
+@pytest.fixture
+def topics(settings: KafkaSettings, unique: str) -> Topics:
+    return Topics(settings, unique).create()
+
+
+def test_a_second_member_takes_its_share_and_gives_it_back(topics: Topics) -> None:
+    """Records in flight while the group shares anew are neither lost nor doubled."""
+    first = Running(lambda: Stream(topics, "a").open())
+    fed = topics.feed(numbered(400))
+    first.wait_committed(100)
+    second = Running(lambda: Stream(topics, "b").open())
+    while second.committed < 100:  # so that there is always something in flight
+        assert len(fed) < 20_000, "the second member gets nothing"
+        fed += topics.feed(numbered(50, start=len(fed)))
+        time.sleep(0.1)
+    second.stop()
+    fed += topics.feed(numbered(200, start=len(fed)))
+    # A static member's partitions stay its own until its session ends.
+    _until(lambda: first.committed + second.committed >= len(fed), SESSION_MS / 1_000 + 30)
+    first.stop()
+    assert first.error is None
+    assert second.error is None
+    assert_each_once(fed, topics.read())
+    assert first.stream is not None
+    assert first.stream.source.rebalances >= 3
+
+
+def test_a_rebalance_changes_the_generation_and_voids_what_was_read(topics: Topics) -> None:
+    fed = topics.feed(numbered(200))
+    first = Stream(topics, "a").open().join()
+    kept = first.read(5.0)
+    snapshot, generation = first.source.snapshot(), first.source.generation
+    assert kept
+    second = Running(lambda: Stream(topics, "b").open())
+    _until(lambda: not first.read(0.1) and first.source.generation != generation, 20)
+    assert first.source.in_flight == (0, 0)
+    # What was read before it, committed late with the snapshot of its own poll, is refused by the broker.
+    assert first.write(kept, snapshot) is Outcome.ABORTED
+    deadline = time.monotonic() + 60
+    while len(topics.read()) < len(fed) and time.monotonic() < deadline:
+        first.step()
+    second.stop()
+    first.close()
+    assert_each_once(fed, topics.read())
+
+
+def test_an_idle_source_notices_a_twin_in_its_slot(topics: Topics) -> None:
+    """The client itself polls on in silence; nothing is written here that a broker could refuse."""
+    first = Source(topics.kafka, topics.source, "0")
+    _until(lambda: not first.poll(10, 0.1) and bool(first.assignment()), 20)
+    twin = Source(topics.kafka, topics.source, "0")
+    _until(lambda: not twin.poll(10, 0.1) and bool(twin.assignment()), 20)
+    started = time.monotonic()
+    with pytest.raises(SourceFenced, match=r"delivery\.slot"):
+        _until(lambda: bool(first.poll(10, 0.2)), 15)
+    assert time.monotonic() - started < 10
+    assert twin.poll(10, 0.1) == []  # the newer one stays
+    for source in (first, twin):
+        source.close()
+
+
+def test_a_topic_that_is_missing_stays_missing(
+    make_cluster: Callable[..., KafkaCluster], unique: str
+) -> None:
+    """Also where brokers make topics for whoever asks, as most do by default."""
+    cluster = make_cluster(1, properties={"auto.create.topics.enable": "true"})
+    settings = KafkaSettings(bootstrap_servers=[cluster.bootstrap])
+    source = Source(settings, SourceSettings(topics=[unique], group_id=unique), "0")
+    for _ in range(10):
+        assert source.poll(10, 0.2) == []
+    source.close()
+    assert missing_topics(settings, [unique]) == [unique]
+    assert partition_counts(settings, [unique]) == {}
+
+
+def test_a_batch_damaged_on_disk_is_passed_over_and_told(cluster: KafkaCluster, unique: str) -> None:
+    """Three batches, the middle one damaged while the broker is down: its records are told, the rest come."""
+    topics = Topics(KafkaSettings(bootstrap_servers=[cluster.bootstrap]), unique).create(partitions=1)
+    for start in (0, 10, 20):
+        topics.feed(numbered(10, start=start))
+    cluster.stop()
+    segment = cluster.nodes[0].partition_folder(topics.source.topics[0], 0) / "00000000000000000000.log"
+    data = bytearray(segment.read_bytes())
+    data[data.index(b"message 000015")] ^= 0xFF
+    segment.write_bytes(data)
+    cluster.start()
+    told: list[tuple[TopicPartition, int]] = []
+    source = Source(
+        topics.kafka, topics.source, "0", on_corrupt=lambda part, offset: told.append((part, offset))
+    )
+    read: list[bytes] = []
+    deadline = time.monotonic() + 60
+    while len(read) < 20 and time.monotonic() < deadline:
+        read += [record.value or b"" for record in source.poll(100, 0.2)]
+    source.close()
+    assert read == numbered(10) + numbered(10, start=20)
+    assert told == [(TopicPartition(topics.source.topics[0], 0), offset) for offset in range(10, 20)]
+
+
+def _until(condition: Callable[[], bool], timeout_s: float) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to pass in time"
+        time.sleep(0.05)
