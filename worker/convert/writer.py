@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from worker.classify.errors import PackError
+from worker.classify.errors import InferenceError, PackError
+from worker.classify.model import Model
 from worker.classify.pack import CONFIG, FORMAT, GRAPH, MANIFEST, TOKENIZER, Pack, file_entry, load_pack
 from worker.convert.architecture import heads_table, read_architecture, read_checkpoint_heads, read_config
 from worker.convert.calibrate import largest_magnitudes
@@ -41,10 +42,11 @@ def convert_checkpoint(
     with tempfile.TemporaryDirectory(prefix=f".{pack.name}.", dir=pack.parent) as room:
         draft = Path(room) / "pack"
         draft.mkdir()
-        _write(checkpoint, draft, name, quantise=quantise)
         try:
-            load_pack(draft)
-        except PackError as error:
+            _write(checkpoint, draft, name, quantise=quantise)
+            model = Model.load(draft)
+            model.predict(model.tokenize(["One text through the finished pack."]))
+        except (PackError, InferenceError) as error:
             raise CheckpointError(f"{checkpoint} gives no sound pack: {error}") from error
         if pack.exists():
             pack.rename(Path(room) / "replaced")

@@ -1,0 +1,140 @@
+"""A pack is used only if every byte is the one the manifest vouches for."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from worker.classify import Model, PackError, load_pack
+from worker.classify.pack import file_entry
+
+
+def refusal(pack: Path) -> str:
+    """What loading the pack says, which must be one line."""
+    with pytest.raises(PackError) as caught:
+        Model.load(pack)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def change_manifest(pack: Path, **changes: Any) -> None:
+    path = pack / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def rewrite(pack: Path, file: str, content: str) -> None:
+    """Change a file and have the manifest vouch for the change."""
+    (pack / file).write_text(content)
+    files = json.loads((pack / "manifest.json").read_text())["files"]
+    change_manifest(pack, files={**files, file: file_entry(pack / file)})
+
+
+def test_a_sound_pack_tells_what_it_is(tiny_pack: Path) -> None:
+    pack = load_pack(tiny_pack)
+    assert pack.name == "tiny"
+    assert len(pack.revision) == 12
+    assert [head.name for head in pack.heads] == ["sentiment", "emotion"]
+    assert pack.max_tokens == 24
+    assert pack.files["model.onnx"] == (tiny_pack / "model.onnx").stat().st_size
+
+
+def test_the_revision_follows_the_content(own_pack: Path) -> None:
+    before = load_pack(own_pack).revision
+    change_manifest(own_pack, name="other", created="1970-01-01T00:00:00Z")
+    assert load_pack(own_pack).revision == before
+    rewrite(own_pack, "MODEL_CARD.md", "# Another card\n")
+    assert load_pack(own_pack).revision != before
+
+
+@pytest.mark.parametrize("file", ["model.onnx", "config.json", "tokenizer.json", "MODEL_CARD.md"])
+def test_one_changed_byte_is_refused_and_its_file_named(own_pack: Path, file: str) -> None:
+    content = bytearray((own_pack / file).read_bytes())
+    content[len(content) // 2] ^= 1
+    (own_pack / file).write_bytes(content)
+    assert file in refusal(own_pack)
+
+
+def test_a_file_cut_short_is_refused(own_pack: Path) -> None:
+    content = (own_pack / "model.onnx").read_bytes()
+    (own_pack / "model.onnx").write_bytes(content[:-1])
+    assert f"{len(content) - 1} bytes" in refusal(own_pack)
+
+
+@pytest.mark.parametrize("file", ["manifest.json", "model.onnx", "config.json", "tokenizer.json"])
+def test_a_missing_file_is_named(own_pack: Path, file: str) -> None:
+    (own_pack / file).unlink()
+    message = refusal(own_pack)
+    assert file in message
+    assert "missing" in message
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    assert str(tmp_path / "nowhere") in refusal(tmp_path / "nowhere")
+
+
+def test_a_folder_in_place_of_a_file_is_refused(own_pack: Path) -> None:
+    (own_pack / "tokenizer.json").unlink()
+    (own_pack / "tokenizer.json").mkdir()
+    assert "tokenizer.json" in refusal(own_pack)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "\x00", "[" * 100_000, '{"format": 1}'])
+def test_a_malformed_manifest_is_refused(own_pack: Path, content: str) -> None:
+    (own_pack / "manifest.json").write_text(content)
+    assert "manifest.json" in refusal(own_pack)
+
+
+def test_an_unknown_format_is_refused(own_pack: Path) -> None:
+    change_manifest(own_pack, format=2)
+    assert "format 2" in refusal(own_pack)
+
+
+@pytest.mark.parametrize("name", ["../config.json", "/etc/hostname", "..", ""])
+def test_the_manifest_may_not_point_outside(own_pack: Path, name: str) -> None:
+    files = json.loads((own_pack / "manifest.json").read_text())["files"]
+    change_manifest(own_pack, files={**files, name: {"sha256": "0" * 64, "bytes": 1}})
+    assert "plain file name" in refusal(own_pack)
+
+
+def test_a_manifest_that_leaves_the_graph_out_is_refused(own_pack: Path) -> None:
+    files = json.loads((own_pack / "manifest.json").read_text())["files"]
+    del files["model.onnx"]
+    change_manifest(own_pack, files=files)
+    assert "model.onnx" in refusal(own_pack)
+
+
+@pytest.mark.parametrize(
+    ("head", "word"),
+    [
+        ({"problem_type": "regression"}, "regression"),
+        ({"id2label": {"0": "a", "1": "b", "3": "c"}}, "id2label"),
+        ({"id2label": {}}, "id2label"),
+        ({"id2label": {"0": "a", "1": 1, "2": "c"}}, "id2label"),
+        ({"problem_type": "multi_label_classification", "thresholds": [0.5]}, "thresholds"),
+        ({"problem_type": "multi_label_classification", "thresholds": [0.5, 2, 0.5]}, "thresholds"),
+    ],
+)
+def test_heads_that_make_no_sense_are_refused(own_pack: Path, head: dict[str, Any], word: str) -> None:
+    config = json.loads((own_pack / "config.json").read_text())
+    config["heads"]["sentiment"] |= head
+    rewrite(own_pack, "config.json", json.dumps(config))
+    message = refusal(own_pack)
+    assert word in message
+    assert "sentiment" in message
+
+
+def test_files_that_do_not_fit_together_are_refused(own_pack: Path) -> None:
+    config = json.loads((own_pack / "config.json").read_text())
+    rewrite(own_pack, "config.json", json.dumps({**config, "vocab_size": 10}))
+    assert "tokenizer.json" in refusal(own_pack)
+    config["heads"]["toxicity"] = config["heads"]["sentiment"]
+    rewrite(own_pack, "config.json", json.dumps(config))
+    assert "toxicity" in refusal(own_pack)
+
+
+def test_a_graph_that_is_none_is_refused(own_pack: Path) -> None:
+    rewrite(own_pack, "model.onnx", "no graph")
+    assert "model.onnx" in refusal(own_pack)
+    rewrite(own_pack, "tokenizer.json", "{}")
+    assert "tokenizer.json" in refusal(own_pack)
