@@ -170,9 +170,10 @@ class KafkaNode:
             "min.insync.replicas": str(in_sync),
             "group.initial.rebalance.delay.ms": "0",
             "transaction.abort.timed.out.transaction.cleanup.interval.ms": "2000",
-            # With the defaults a node that was killed is let in again only after 9 s.
-            "broker.session.timeout.ms": "1000",
-            "broker.heartbeat.interval.ms": "250",
+            # A node that was killed is let in again only after this: 9 s by default. Much less, and a busy
+            # machine takes living nodes for dead.
+            "broker.session.timeout.ms": "3000",
+            "broker.heartbeat.interval.ms": "500",
         }
         for own in self.listeners:
             prefix = f"listener.name.{own.name.lower()}."

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from kafka import KafkaProducer
+from kafka import KafkaConsumer, KafkaProducer
 from kafka.errors import KafkaConnectionError, KafkaError, OutOfOrderSequenceNumberError
-from kafka.structs import TopicPartition
+from kafka.structs import MemberState, TopicPartition
 
 from tests.broker.stream import Topics
 from tests.kafka.brokers import KafkaCluster
@@ -20,6 +20,7 @@ from worker.checkpoint.outcome import unwrap
 from worker.checkpoint.producers import producer_options
 from worker.connect import guards
 from worker.settings.groups import DeliverySettings, KafkaSettings
+from worker.source.consumer import consumer_options
 
 Protect = Callable[[KafkaProducer], None]
 
@@ -125,6 +126,35 @@ def test_a_coordinator_that_goes_away_hangs_the_commit_without_the_guard(
     make: Callable[[Protect], KafkaProducer], topics: Topics
 ) -> None:
     assert _commit_in_a_thread(make(_coordinator_goes_away), topics.sink.topic).is_alive()
+
+
+def _join_that_ends_between_two_polls(topics: Topics, before_poll: Callable[[KafkaConsumer], None]) -> str:
+    """A leader whose topic got partitions joins anew; its poll ends before the join does."""
+    consumer = KafkaConsumer(**consumer_options(topics.kafka, topics.source, "0"))
+    with contextlib.closing(consumer):
+        consumer.subscribe(topics.source.topics)
+        _poll_until_stable(consumer, lambda _: None)
+        coordinator: Any = consumer._coordinator
+        coordinator._assignment_snapshot = {topics.source.topics[0]: {0, 1, 2, 3, 4}}
+        consumer.poll(timeout_ms=0)
+        time.sleep(1.0)
+        return _poll_until_stable(consumer, before_poll)
+
+
+def _poll_until_stable(consumer: KafkaConsumer, before_poll: Callable[[KafkaConsumer], None]) -> str:
+    deadline = time.monotonic() + 5
+    while consumer.group_metadata().state != MemberState.STABLE and time.monotonic() < deadline:
+        before_poll(consumer)
+        consumer.poll(timeout_ms=100)
+    return str(consumer.group_metadata().state)
+
+
+def test_a_join_that_ends_between_two_polls_is_taken_up(topics: Topics) -> None:
+    assert _join_that_ends_between_two_polls(topics, guards.finish_join) == MemberState.STABLE
+
+
+def test_a_join_that_ends_between_two_polls_is_lost_without_the_guard(topics: Topics) -> None:
+    assert _join_that_ends_between_two_polls(topics, lambda _: None) == MemberState.REBALANCING
 
 
 def test_a_discarded_producer_stops_sending(cluster: KafkaCluster, unique: str) -> None:

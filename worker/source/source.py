@@ -216,6 +216,7 @@ class Source:
         return consumer
 
     def _fetch(self, consumer: KafkaConsumer, max_rows: int, timeout_s: float) -> dict[Any, list[Any]]:
+        guards.finish_join(consumer)
         try:
             return dict(consumer.poll(timeout_ms=max(0, round(timeout_s * 1_000)), max_records=max_rows))
         except CorruptRecordError as error:

@@ -1,5 +1,8 @@
 """The start-up check of the guards, and those that need no broker."""
 
+import threading
+from types import SimpleNamespace
+
 import pytest
 import structlog
 from kafka.errors import KafkaConnectionError
@@ -30,6 +33,16 @@ def test_a_missing_part_is_found_by_name() -> None:
         await_ready = None
 
     assert guards.missing(((Client, "await_ready"), (Client, "gone"))) == ["Client.gone"]
+
+
+@pytest.mark.parametrize("state", [MemberState.REBALANCING, MemberState.STABLE, MemberState.UNJOINED])
+def test_only_a_join_under_way_is_taken_up_again(state: str) -> None:
+    asked: list[str] = []
+    coordinator = SimpleNamespace(
+        _lock=threading.RLock(), state=state, request_rejoin=lambda: asked.append("rejoin")
+    )
+    guards.finish_join(SimpleNamespace(_coordinator=coordinator))
+    assert asked == (["rejoin"] if state is MemberState.REBALANCING else [])
 
 
 class _Transport:
@@ -63,9 +76,6 @@ def test_the_answer_comes_before_the_end_of_the_stream() -> None:
 def test_only_a_stable_member_without_heartbeats_is_fenced(
     state: str, rejoin: bool, beats: bool, fenced: bool
 ) -> None:
-    import threading
-    from types import SimpleNamespace
-
     coordinator = SimpleNamespace(
         _lock=threading.RLock(), state=state, rejoin_needed=rejoin, _heartbeat_enabled=beats
     )

@@ -1,5 +1,6 @@
 """A consumer that does what a test tells it, and writes down what it was asked."""
 
+import threading
 from collections import defaultdict
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -38,7 +39,7 @@ class Scripted:
         self.commits: list[Any] = []
         self.ends: dict[TopicPartition, int] = defaultdict(int)
         self.listener: Any = None
-        self._coordinator: Any = None
+        self._coordinator = SimpleNamespace(_lock=threading.RLock(), state=MemberState.STABLE)
         self._cluster = SimpleNamespace(config={"allow_auto_create_topics": True})
         self._fetcher = SimpleNamespace(_next_partition_records=None)
 

@@ -1,6 +1,7 @@
 """The source's decisions, on a scripted consumer. The same on real brokers: tests/broker/, tests/kafka/."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -278,6 +279,35 @@ def test_missing_rights_end_the_source(make: Make) -> None:
     consumer.script.append(_raise(TopicAuthorizationFailedError({"posts"})))
     with pytest.raises(BrokerRefused, match="posts"):
         source.poll(10, 0.01)
+
+
+def test_leaving_takes_out_this_member_and_no_successor(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    removed: list[Any] = []
+
+    class Admin:
+        def remove_group_members(self, group: str, members: list[Any]) -> None:
+            removed.append((group, members))
+
+    @contextlib.contextmanager
+    def admin_client(kafka: KafkaSettings) -> Iterator[Admin]:
+        yield Admin()
+
+    monkeypatch.setattr("worker.source.source.admin_client", admin_client)
+    source, _ = make()
+    source.leave()
+    source.leave()  # a second time there is nothing to leave
+    [(group, [member])] = removed
+    assert (group, member.member_id, member.group_instance_id) == ("moodstream", "member-1", "group.0")
+    assert source.assignment() == frozenset()
+
+
+def test_leaving_never_raises(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(kafka: KafkaSettings) -> None:
+        raise BrokerUnavailable("does not listen")
+
+    monkeypatch.setattr("worker.source.source.admin_client", away)
+    source, _ = make()
+    source.leave()
 
 
 def test_offsets_committed_outside_a_transaction_are_the_next_ones(make: Make) -> None:
