@@ -30,6 +30,7 @@ from worker.demo.tally import Tally
 from worker.settings.groups import KafkaSettings
 
 _WHO = "import importlib.util as u, os; print(os.getuid(), os.getgid(), u.find_spec('torch'))"
+_SAMPLES = "from worker.demo.feeder import load_samples; print(len(load_samples()))"
 _TEXTS = "What a wonderful morning, thank you all!\nThe worst service I have ever had.\n"
 _READY_S = 60.0
 _ANSWERS_S = 60.0
@@ -78,6 +79,7 @@ def check_contents(python: Sequence[str], config: dict[str, object]) -> None:
     expect(
         config["Entrypoint"] == ["moodstream"] and config["Cmd"] == ["run"], f"wrong entry point: {config}"
     )
+    expect(_output([*python, "-c", _SAMPLES]) == "400\n", "the feeder of compose.yaml lacks its samples")
     click.echo(f"user {uid}:{gid}, torch absent, entry point `moodstream run`")
 
 

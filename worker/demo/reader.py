@@ -23,6 +23,9 @@ class Reader:
     """A consumer without a group, on every partition of the topics, from their beginning.
 
     With `read_committed`: an output of a transaction that is not committed is never seen.
+
+    Raises:
+        ReaderError: a topic is not there.
     """
 
     def __init__(self, kafka: KafkaSettings, topics: Sequence[str]) -> None:
@@ -33,11 +36,12 @@ class Reader:
             enable_auto_commit=False,
             fetch_max_wait_ms=50,
         )
-        self._partitions = [
-            KafkaPartition(topic, number)
-            for topic in topics
-            for number in sorted(self._consumer.partitions_for_topic(topic) or ())
-        ]
+        self._partitions: list[KafkaPartition] = []
+        for topic in topics:
+            numbers = self._consumer.partitions_for_topic(topic)
+            if not numbers:
+                raise ReaderError(f"the topic {topic} is not there")
+            self._partitions += [KafkaPartition(topic, number) for number in sorted(numbers)]
         self._consumer.assign(self._partitions)
 
     def read(self, timeout_s: float) -> list[Record]:

@@ -32,7 +32,7 @@ SOURCE, SINK, DEAD_LETTERS = "posts", "moods", "moods.dead-letter"
 _PARTITIONS = 3
 _RATE = 4.0
 _READY_S = 90.0
-_ANSWERS_S = 60.0
+_QUIET_S = 30.0
 _POLL_S = 0.1
 
 _TROUBLE = (
@@ -143,13 +143,23 @@ class Run:
         self._until(lambda: self._stop.is_set() or not self._is_feeding(), None, turn)
         self._view.status = "draining"
         self._stop.set()
-        self._until(lambda: not self._is_feeding() and self._inbox.empty(), _ANSWERS_S, turn)
-        self._until(self._tally.complete, _ANSWERS_S, turn)
+        self._until(lambda: not self._is_feeding() and self._inbox.empty(), _QUIET_S, turn)
+        self._wait_for_answers(turn)
         code = worker.stop()
         self._take(reader.read_to_end())
         self._view.status = "ended"
         self._refresh()
         return code
+
+    def _wait_for_answers(self, turn: Callable[[], None]) -> None:
+        """Return when every message has its answer, or when none has come for a while."""
+        seen = -1
+        while not self._tally.complete() and self._tally.answers != seen:
+            seen = self._tally.answers
+            self._until(self._moved_from(seen), _QUIET_S, turn)
+
+    def _moved_from(self, answers: int) -> Callable[[], bool]:
+        return lambda: self._tally.complete() or self._tally.answers != answers
 
     def _until(self, done: Callable[[], bool], limit_s: float | None, turn: Callable[[], None]) -> bool:
         deadline = None if limit_s is None else time.monotonic() + limit_s

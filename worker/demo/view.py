@@ -86,7 +86,7 @@ class View:
         table.add_column(width=8, no_wrap=True)
         table.add_column(width=4, no_wrap=True, justify="right")
         table.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
-        room = 40 if wide else 24
+        room = 34 if wide else 24
         table.add_column(width=room, no_wrap=True, overflow="ellipsis")
         shown = list(self._latest)[-rows:]
         for answer in shown:
