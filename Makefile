@@ -41,7 +41,7 @@ pack: $(TRAIN)/train.stamp ## train the bundled model again from the labelled te
 	$(TRAIN)/bin/python -m worker.training worker/training/recipes/compact.toml --data $(DATA) --out worker/packs/compact
 
 schemas: $(VENV)/dev.stamp ## write schemas/ and docs/settings.md from the code
-	$(VENV)/bin/python -m worker.encode.schema schemas
+	$(VENV)/bin/moodstream model schema > schemas/output.v1.json
 	$(VENV)/bin/moodstream config reference > docs/settings.md
 
 image-test: ## build the container image and run it as its own user

@@ -37,7 +37,7 @@ def run(settings: Settings) -> int:
     """Run a worker until it is told to stop (SIGTERM, SIGINT) or cannot go on.
 
     Returns:
-        The exit code: 0 after a clean drain, else one of `worker.exitcodes`, with the reason logged in a line.
+        The exit code: 0 after a clean drain, else one of `worker.exitcodes`; the reason is logged.
     """
     configure_logging(settings.observe.log_level, settings.observe.log_format)
     stop = threading.Event()
@@ -147,7 +147,7 @@ def _kafka_ends(settings: Settings, metrics: Metrics) -> tuple[Source, Checkpoin
 
 @contextlib.contextmanager
 def _signals(stop: threading.Event, drain_timeout_s: float) -> Iterator[None]:
-    """Turn SIGTERM and SIGINT into `stop`. Over the deadline, or at a second signal, the process ends at once.
+    """Turn SIGTERM and SIGINT into `stop`. Over the deadline, or at a second signal, the process ends.
 
     Ending at once is safe at any moment: what is not committed is read again.
     """

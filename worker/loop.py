@@ -71,6 +71,7 @@ class Loop:
         Raises:
             Fatal: the checkpoint or the source found something that only a new process can mend.
         """
+        self._health.watch("loop", threading.current_thread())
         pending: Labelled | None = None
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint") as thread:
             while not stop.is_set():
@@ -119,8 +120,9 @@ class Loop:
         return records
 
     def _label(self, records: list[Record], snapshot: object) -> Labelled:
-        processed = self._pipeline.process(records)
         self._health.beat("classify")
+        processed = self._pipeline.process(records)
+        self._health.rest("classify")  # an idle topic is no stall
         return Labelled(records, processed, snapshot)
 
     def _commit(self, window: Labelled) -> Outcome:

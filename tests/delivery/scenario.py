@@ -218,7 +218,7 @@ def count(topics: Topics) -> Count:
 
 
 def wait_until_answered(topics: Topics, keep_running: Callable[[], None], timeout_s: float = 180.0) -> None:
-    """Wait until there are as many answers as inputs. `keep_running` is called meanwhile, as a supervisor would."""
+    """Wait until there are as many answers as inputs; `keep_running` is called meanwhile, as a supervisor."""
     deadline = time.monotonic() + timeout_s
     inputs = len(read_all(topics.bootstrap, topics.posts))
     answers = 0
@@ -235,7 +235,9 @@ def _committed(bootstrap: str, topic: str) -> int:
     return len(read_all(bootstrap, topic))
 
 
-def crashes(topics: Topics, folder: Path, *, kills: int, seed: int, rate: float = 60.0) -> tuple[Count, str]:
+def crashes(
+    topics: Topics, folder: Path, *, kills: int, seed: int, rate: float = 60.0, **settings: str
+) -> tuple[Count, str]:
     """Kill one worker again and again at random moments while a second one joins and leaves.
 
     Moments are drawn from a seeded generator; what they hit still differs from run to run, since threads
@@ -243,7 +245,7 @@ def crashes(topics: Topics, folder: Path, *, kills: int, seed: int, rate: float 
     """
     chance = random.Random(seed)
     topics.create()
-    first, second = topics.worker("a", folder), topics.worker("b", folder)
+    first, second = (topics.worker(slot, folder, **settings) for slot in ("a", "b"))
     feeder = Feeder(topics, rate)
     feeder.start()
     first.start()

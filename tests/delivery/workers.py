@@ -43,6 +43,12 @@ class WorkerProcess:
         """Whether a worker runs in the slot now."""
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def pid(self) -> int:
+        """Process id of the worker that runs."""
+        assert self._process is not None
+        return self._process.pid
+
     def start(self) -> None:
         """Start a worker, unless one runs."""
         if self.running:
@@ -89,11 +95,7 @@ class WorkerProcess:
         with self.log.open("rb") as log:
             log.seek(self._log_start)
             lines = log.read().split(b"\n")
-        found: list[dict[str, object]] = []
-        for line in lines:
-            if line.startswith(b"{") and line.endswith(b"}"):
-                found.append(json.loads(line))
-        return found
+        return [json.loads(line) for line in lines if line.startswith(b"{") and line.endswith(b"}")]
 
     def url(self) -> str | None:
         """Where it serves health and metrics, once it says so."""

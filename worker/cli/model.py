@@ -1,4 +1,4 @@
-"""`moodstream model show | verify | import`."""
+"""`moodstream model show | verify | schema | import`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -61,6 +61,17 @@ def verify(folder: Path | None) -> None:
     click.echo(
         f"{pack.name}@{pack.revision} is sound: {len(pack.files)} files, {size} bytes, as in the manifest"
     )
+
+
+@model.command()
+@click.argument("folder", type=_FOLDER, required=False)
+def schema(folder: Path | None) -> None:
+    """Print the JSON Schema of the output messages of a pack: its columns follow from its labels."""
+    import json  # noqa: PLC0415 - beside it
+
+    from worker.encode.schema import output_schema  # noqa: PLC0415 - loads pydantic
+
+    click.echo(json.dumps(output_schema(_load(folder).heads), indent=2, ensure_ascii=False))
 
 
 @model.command("import")

@@ -1,0 +1,53 @@
+"""Nothing lost, nothing doubled, on a real Apache Kafka: crashes, stops and broker restarts."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.delivery.scenario import Topics, broker_restarts, count, crashes, stops
+from tests.kafka.brokers import KafkaCluster
+
+
+@pytest.mark.timeout(600)
+def test_each_input_once_through_kills(kafka: str, unique: str, tmp_path: Path) -> None:
+    counted, told = crashes(Topics(kafka, unique), tmp_path, kills=20, seed=11)
+    print(f"\nApache Kafka, {told}: {counted}")
+    counted.check()
+
+
+@pytest.mark.timeout(400)
+def test_each_input_once_through_stops(kafka: str, unique: str, tmp_path: Path) -> None:
+    counted, told = stops(Topics(kafka, unique), tmp_path, rounds=8, seed=12)
+    print(f"\nApache Kafka, {told}: {counted}")
+    counted.check()
+
+
+@pytest.mark.timeout(600)
+def test_each_input_once_through_broker_restarts(
+    make_cluster: Callable[..., KafkaCluster], unique: str, tmp_path: Path
+) -> None:
+    cluster = make_cluster(1)
+    counted, told = broker_restarts(
+        Topics(cluster.bootstrap, unique),
+        tmp_path,
+        kill=cluster.kill,
+        start=cluster.start,
+        rounds=3,
+        seed=13,
+    )
+    print(f"\nApache Kafka, {told}: {counted}")
+    counted.check()
+
+
+@pytest.mark.timeout(300)
+def test_at_least_once_loses_nothing_and_repeats_only_the_same_event_ids(
+    kafka: str, unique: str, tmp_path: Path
+) -> None:
+    topics = Topics(kafka, unique)
+    counted, told = crashes(
+        topics, tmp_path, kills=5, seed=14, MOODSTREAM_DELIVERY__GUARANTEE="at_least_once"
+    )
+    print(f"\nApache Kafka, at least once, {told}: {counted}")
+    assert (counted.lost, counted.wrong) == (0, 0), str(counted)
+    assert count(topics).labelled + counted.dead_letters >= counted.inputs
