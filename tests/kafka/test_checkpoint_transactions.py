@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from kafka import KafkaProducer
+from kafka.errors import KafkaError
 
 from tests.broker.stream import Running, Stream, Topics, assert_each_once, numbered
 from tests.kafka.brokers import KafkaCluster
@@ -123,6 +124,30 @@ def test_a_transaction_time_limit_above_the_brokers_is_told(topics: Topics) -> N
     with pytest.raises(Fatal, match=r"delivery\.transaction_timeout_ms") as end:
         checkpoint.open()
     assert end.value.exit_code == exitcodes.USAGE
+
+
+@pytest.mark.parametrize("took_place", [True, False])
+def test_a_lost_answer_to_the_commit_is_settled_by_what_is_committed(
+    topics: Topics, monkeypatch: pytest.MonkeyPatch, took_place: bool
+) -> None:
+    """Whether the broker committed or not before its answer was lost: each record comes once."""
+    fed = topics.feed(numbered(120))
+    stream = Stream(topics).open().join()
+    records = stream.read(5.0)
+    commit = KafkaProducer.commit_transaction
+
+    def lose_the_answer(producer: KafkaProducer) -> None:
+        if took_place:
+            commit(producer)
+        raise KafkaError("Could not execute transactional request for unknown reasons: RequestTimedOutError")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(KafkaProducer, "commit_transaction", lose_the_answer)
+        assert stream.write(records) is Outcome.UNKNOWN
+    assert len(topics.read()) == (len(records) if took_place else 0)
+    stream.run(len(fed) - len(topics.read()))
+    stream.close()
+    assert_each_once(fed, topics.read())
 
 
 @pytest.mark.timeout(240)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.broker.stream import SESSION_MS, Running, Stream, Topics, assert_each_once, numbered
+from tests.broker.stream import PARTITIONS, SESSION_MS, Running, Stream, Topics, assert_each_once, numbered
 from tests.kafka.brokers import KafkaCluster
 from worker.checkpoint import Outcome
 from worker.connect import missing_topics, partition_counts
@@ -58,6 +58,20 @@ def test_a_rebalance_changes_the_generation_and_voids_what_was_read(topics: Topi
     second.stop()
     first.close()
     assert_each_once(fed, topics.read())
+
+
+def test_a_member_that_leaves_hands_its_partitions_over_at_once(topics: Topics) -> None:
+    """A static member that only disconnects keeps them until its session ends."""
+    first = Source(topics.kafka, topics.source, "a")
+    _until(lambda: not first.poll(10, 0.1) and len(first.assignment()) == PARTITIONS, 20)
+    second = Running(lambda: Stream(topics, "b").open())
+    _until(lambda: not first.poll(10, 0.1) and len(first.assignment()) < PARTITIONS, 30)
+    started = time.monotonic()
+    first.leave()
+    _until(lambda: second.stream is not None and len(second.stream.source.assignment()) == PARTITIONS, 20)
+    took = time.monotonic() - started
+    second.stop()
+    assert took < SESSION_MS / 1_000
 
 
 def test_an_idle_source_notices_a_twin_in_its_slot(topics: Topics) -> None:

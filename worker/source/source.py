@@ -1,19 +1,20 @@
 """Kafka in: poll, rebalances, flow control, lag."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import structlog
 from kafka import KafkaConsumer
 from kafka.admin import MemberToRemove
-from kafka.errors import CorruptRecordError, KafkaError
+from kafka.errors import CommitFailedError, CorruptRecordError, KafkaError
 from kafka.structs import ConsumerGroupMetadata, MemberState, OffsetAndMetadata
 from kafka.structs import TopicPartition as ClientTopicPartition
 
 from worker.connect import BrokerRefused, BrokerUnavailable, admin_client, guards, probe, slot_name
 from worker.settings.groups import KafkaSettings, SourceSettings
 from worker.source.consumer import Rebalances, consumer_options, to_record
+from worker.source.corrupt import CorruptBatches, CorruptListener
 from worker.source.errors import SourceFenced
 from worker.source.faults import raise_if_final
 from worker.source.flow import Flow, fitting
@@ -23,14 +24,9 @@ from worker.types import Record, TopicPartition
 SETTLE_LIMIT_S = 3.0
 """How long one poll may take to see a rebalance through. A poll that ends before it starts the join anew."""
 
-SETTLE_STEP_MS = 100
-COMMIT_LIMIT_MS = 15_000
+SETTLE_STEP_MS, COMMIT_LIMIT_MS = 100, 15_000
 PAUSE_S = 0.5
 """Rest after trouble with the connection, so that a broker that is away does not make the loop spin."""
-
-CorruptListener = Callable[[TopicPartition, int], None]
-"""Called for each offset that cannot be read from the broker's disk and is passed over."""
-
 _log = structlog.get_logger(__name__)
 
 
@@ -42,7 +38,7 @@ class Source:
     logged and shows as empty polls.
 
     `on_corrupt(partition, offset)` is called for each offset that is passed over because its batch fails its
-    checksum: no dead letter is possible, for the original bytes are gone.
+    checksum (see `CorruptBatches`).
     """
 
     def __init__(
@@ -56,7 +52,7 @@ class Source:
         self._kafka = kafka
         self._settings = source
         self._slot = slot
-        self._on_corrupt = on_corrupt
+        self._corrupt = CorruptBatches(on_corrupt)
         self._consumer: KafkaConsumer | None = None
         self._positions: Positions | None = None
         self._rebalances = Rebalances()
@@ -65,7 +61,6 @@ class Source:
         self._seen_changes = 0
         self._rewind_due = False
         self._paused = False
-        self._corrupt: set[tuple[str, int, int]] = set()
         self._logged: list[str] = []
 
     @property
@@ -140,11 +135,12 @@ class Source:
         Raises:
             KafkaError: as the client raises it; CommitFailedError when the group has moved on.
         """
-        if self._consumer is not None:
-            self._consumer.commit(
-                {_theirs(part): OffsetAndMetadata(offset + 1, "", -1) for part, offset in offsets.items()},
-                timeout_ms=COMMIT_LIMIT_MS,
-            )
+        if self._consumer is None:
+            raise CommitFailedError("the source is closed")
+        self._consumer.commit(
+            {_theirs(part): OffsetAndMetadata(offset + 1, "", -1) for part, offset in offsets.items()},
+            timeout_ms=COMMIT_LIMIT_MS,
+        )
 
     def assignment(self) -> frozenset[TopicPartition]:
         """The partitions that are this worker's now."""
@@ -220,7 +216,7 @@ class Source:
         try:
             return dict(consumer.poll(timeout_ms=max(0, round(timeout_s * 1_000)), max_records=max_rows))
         except CorruptRecordError as error:
-            self._pass_over(consumer, error)
+            self._corrupt.pass_over(consumer, error)
         except KafkaError as error:
             raise_if_final(error, self._twin())
             self._trouble(error, timeout_s)
@@ -287,30 +283,6 @@ class Source:
         self._snapshot = None if lost else metadata
         return records
 
-    def _pass_over(self, consumer: KafkaConsumer, error: CorruptRecordError) -> None:
-        """Step over one offset of a batch that fails its checksum; seeking is what frees the client.
-
-        One by one, because the batch's own word for where it ends cannot be trusted.
-        """
-        stuck = guards.stuck_partition(consumer)
-        if stuck is None:
-            raise error
-        part, offset = stuck
-        consumer.seek(part, offset + 1)
-        place = (part.topic, part.partition, offset)
-        if place in self._corrupt:
-            return
-        self._corrupt.add(place)
-        _log.error(
-            "corrupt on the broker's disk, passed over: this message is lost to the stream",
-            topic=part.topic,
-            partition=part.partition,
-            offset=offset,
-            reason=_one_line(error),
-        )
-        if self._on_corrupt is not None:
-            self._on_corrupt(TopicPartition(part.topic, part.partition), offset)
-
     def _trouble(self, error: Exception, timeout_s: float) -> None:
         _log.warning("cannot read from Kafka; trying again", reason=_one_line(error))
         time.sleep(min(PAUSE_S, timeout_s))
@@ -321,7 +293,7 @@ class Source:
 
 
 def _theirs(part: TopicPartition) -> ClientTopicPartition:
-    return ClientTopicPartition(part.topic, part.partition)
+    return ClientTopicPartition(*part)
 
 
 def _one_line(error: Exception) -> str:

@@ -13,7 +13,7 @@ import worker.checkpoint.producers
 import worker.checkpoint.transactional
 from tests.unit.checkpoint.scripted import SNAPSHOT, Answer, Scripted
 from worker import exitcodes
-from worker.checkpoint import AtLeastOnceCheckpoint, Fatal, Outcome, TransactionalCheckpoint
+from worker.checkpoint import AtLeastOnceCheckpoint, Fatal, Outcome, TransactionalCheckpoint, Watchdog
 from worker.connect import BrokerRefused, BrokerUnavailable
 from worker.settings.groups import DeliverySettings, KafkaSettings, SinkSettings, SourceSettings
 from worker.types import OutputRecord, TopicPartition
@@ -189,6 +189,27 @@ def test_stop_ends_the_wait_and_nothing_is_committed(
     checkpoint.open(stop)
     assert checkpoint.commit(_OUTPUTS, _OFFSETS, SNAPSHOT) is Outcome.ABORTED
     assert made == []
+
+
+def test_a_commit_that_hangs_ends_the_process(made: list[Scripted], monkeypatch: pytest.MonkeyPatch) -> None:
+    codes: list[int] = []
+    released = threading.Event()
+
+    def end(code: int) -> None:
+        codes.append(code)
+        released.set()  # a real exit does not return
+
+    checkpoint = TransactionalCheckpoint(
+        KafkaSettings(),
+        SinkSettings(),
+        SourceSettings(),
+        DeliverySettings(),
+        watchdog=Watchdog(0.05, exit=end),
+    )
+    checkpoint.open()
+    monkeypatch.setattr(Scripted, "commit_transaction", lambda _: released.wait(5))
+    checkpoint.commit(_OUTPUTS, _OFFSETS, SNAPSHOT)
+    assert codes == [exitcodes.WATCHDOG]
 
 
 def test_at_least_once_commits_offsets_only_after_every_output(made: list[Scripted]) -> None:

@@ -8,6 +8,11 @@ from typing import Any
 
 from kafka.structs import ConsumerGroupMetadata, MemberState, TopicPartition
 
+from worker.source import Source
+
+Make = Callable[..., tuple[Source, "Scripted"]]
+"""Of the fixture `make`."""
+
 P0, P1 = TopicPartition("posts", 0), TopicPartition("posts", 1)
 
 
@@ -88,3 +93,30 @@ class Scripted:
         self.assigned = set(assigned)
         self.metadata = self.metadata._replace(generation_id=self.metadata.generation_id + 1)
         self.listener.on_partitions_assigned(self.assigned)
+
+
+def rebalance(consumer: Scripted, *parts: TopicPartition, rows: Any = None) -> Callable[[], Any]:
+    """A poll that meets a rebalance, and brings rows all the same."""
+
+    def act() -> Any:
+        consumer.rebalance(*parts)
+        return rows or {}
+
+    return act
+
+
+def rows(**counts: int) -> Callable[[], Any]:
+    """A poll that brings so many rows of partition `p0` and of `p1`."""
+    parts = {"p0": P0, "p1": P1}
+    return lambda: {
+        parts[name]: [row(parts[name], n) for n in range(count)] for name, count in counts.items()
+    }
+
+
+def failing(error: Exception) -> Callable[[], Any]:
+    """A poll that raises."""
+
+    def act() -> Any:
+        raise error
+
+    return act
