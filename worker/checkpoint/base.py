@@ -51,6 +51,7 @@ class BaseCheckpoint(ABC):
         Raises:
             Fatal: a broker refuses, another worker takes over the slot, or the limit is reached.
         """
+        guards.announce()
         self._stop = stop or self._stop
         self._renew()
 

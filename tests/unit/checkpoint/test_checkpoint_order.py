@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import structlog
 from kafka.errors import CommitFailedError, KafkaError, KafkaTimeoutError, ProducerFencedError
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
 
@@ -166,6 +167,16 @@ def test_opening_waits_for_brokers_and_tells_the_reason_at_the_limit(
     with pytest.raises(Fatal, match="does not listen") as end:
         checkpoint.open()
     assert end.value.exit_code == exitcodes.BROKER_UNAVAILABLE
+
+
+def test_opening_says_so_when_the_client_has_changed_under_the_guards(
+    made: list[Scripted], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.connect.guards.missing", lambda: ["TransactionManager._supports_epoch_bump"])
+    with structlog.testing.capture_logs() as lines:
+        _transactional()
+    assert [line["log_level"] for line in lines] == ["error"]
+    assert "exactly-once is NOT assured" in lines[0]["event"]
 
 
 def test_opening_does_not_wait_for_a_broker_that_refuses(
