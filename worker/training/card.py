@@ -50,8 +50,8 @@ LICENCES = {
 """As the README.txt of each data folder gives it."""
 
 _HEADS = {
-    "sentiment": "a **sentiment** head (negative, neutral, positive)",
-    "emotion": "an **emotion** head (the 28 GoEmotions labels, any number of them, a threshold each)",
+    "sentiment": "**sentiment**: negative, neutral or positive",
+    "emotion": "**emotion**: the 28 GoEmotions labels, any number of them, a threshold each",
 }
 
 
@@ -81,7 +81,7 @@ def write_card(recipe: Recipe, facts: Facts, fp32: list[Result], int8: list[Resu
         name=recipe.name,
         base=recipe.base,
         seed=recipe.run.seed,
-        heads=" and ".join(_HEADS[head.name] for head in facts.heads),
+        heads="\n".join(f"- {_HEADS[head.name]}" for head in facts.heads),
         longest=max(task.max_tokens for task in recipe.tasks),
         figures=figures_table(fp32, int8),
         sources=_sources(recipe, facts.rows),
