@@ -19,9 +19,9 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 import psutil  # noqa: E402 - after the path is set
+from classifier import made_up_texts  # noqa: E402
 from kafka import KafkaProducer  # noqa: E402
 from stream import committed  # noqa: E402
-from texts import mixed_texts  # noqa: E402
 
 from tests.delivery.scenario import Topics  # noqa: E402
 from worker.demo.broker import EmbeddedBroker  # noqa: E402
@@ -54,17 +54,21 @@ def one_round(bootstrap: str, texts: list[str], folder: Path) -> tuple[float, fl
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--messages", type=int, default=2_000)
     options = parser.parse_args()
-    texts = mixed_texts(options.messages)
+    texts = made_up_texts(options.messages)
     rows = []
     with tempfile.TemporaryDirectory() as name, EmbeddedBroker() as broker:
         for _ in range(options.rounds):
             rows.append(one_round(broker.bootstrap, texts, Path(name)))
             print(f"ready in {rows[-1][0]:.2f} s, {rows[-1][1]:.0f} MB", flush=True)
-    print(f"start to ready    {statistics.median(row[0] for row in rows):8.2f} s (median of {options.rounds})")
+    print(
+        f"start to ready    {statistics.median(row[0] for row in rows):8.2f} s (median of {options.rounds})"
+    )
     print(f"resident memory   {statistics.median(row[1] for row in rows):8.0f} MB")
 
 

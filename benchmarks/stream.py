@@ -21,8 +21,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
-from kafka import KafkaProducer  # noqa: E402 - after the path is set
-from texts import mixed_texts  # noqa: E402
+from classifier import made_up_texts  # noqa: E402 - after the path is set
+from kafka import KafkaProducer  # noqa: E402
 
 from tests.delivery.scenario import Topics  # noqa: E402
 from tests.delivery.workers import WorkerProcess  # noqa: E402
@@ -49,7 +49,9 @@ def classifier_alone(texts_file: Path) -> float:
 
 def committed(metrics: str) -> float:
     """Sum of the worker's counter over its outcomes."""
-    return sum(float(line.rsplit(" ", 1)[1]) for line in metrics.splitlines() if line.startswith(_COUNTER + "{"))
+    return sum(
+        float(line.rsplit(" ", 1)[1]) for line in metrics.splitlines() if line.startswith(_COUNTER + "{")
+    )
 
 
 def kafka_to_kafka(bootstrap: str, texts: list[str], folder: Path) -> float:
@@ -84,11 +86,13 @@ def _rate(worker: WorkerProcess, wanted: int) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--messages", type=int, default=4_000)
     options = parser.parse_args()
-    texts = mixed_texts(options.messages)
+    texts = made_up_texts(options.messages)
     alone, stream = [], []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -98,11 +102,16 @@ def main() -> None:
             for number in range(options.rounds):
                 alone.append(classifier_alone(texts_file))
                 stream.append(kafka_to_kafka(cluster.bootstrap, texts, folder))
-                print(f"round {number + 1}: alone {alone[-1]:.0f}/s, Kafka to Kafka {stream[-1]:.0f}/s", flush=True)
+                print(
+                    f"round {number + 1}: alone {alone[-1]:.0f}/s, Kafka to Kafka {stream[-1]:.0f}/s",
+                    flush=True,
+                )
     ratios = [ours / bare for ours, bare in zip(stream, alone, strict=True)]
     print(f"classifier alone  {statistics.median(alone):8.0f} messages/s (median of {options.rounds})")
     print(f"Kafka to Kafka    {statistics.median(stream):8.0f} messages/s")
-    print(f"ratio             {statistics.median(ratios):8.2f} (rounds {min(ratios):.2f} to {max(ratios):.2f})")
+    print(
+        f"ratio             {statistics.median(ratios):8.2f} (rounds {min(ratios):.2f} to {max(ratios):.2f})"
+    )
 
 
 if __name__ == "__main__":

@@ -79,7 +79,15 @@ def _run(settings: Settings, stop: threading.Event) -> None:
         # Before the source joins: it ends what a dead predecessor in this slot left open.
         checkpoint.open(stop)
         log.info("started", topics=settings.source.topics, slot=settings.delivery.slot)
-        Loop(source, pipeline, checkpoint, batch=settings.batch, health=health, metrics=metrics).run(stop)
+        Loop(
+            source,
+            pipeline,
+            checkpoint,
+            batch=settings.batch,
+            connect_limit_s=settings.kafka.connect_limit_s,
+            health=health,
+            metrics=metrics,
+        ).run(stop)
         source.leave()
 
 

@@ -1,7 +1,8 @@
 """Texts in, labels out, without Kafka: `schedule` and `classify` put together."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
@@ -15,7 +16,7 @@ _WINDOW = 1_024
 
 
 class Listener(Protocol):
-    """Who wants to know what a call cost. Times in seconds."""
+    """Who wants to know what a call cost. Times in seconds. Called from several threads."""
 
     def stage(self, name: str, seconds: float) -> None:
         """Take the duration of one stage of one window: `tokenise`."""
@@ -39,7 +40,8 @@ class Silent:
 class Classifier:
     """Labels texts with one model pack, in micro-batches of like length.
 
-    The same text gets the same scores whatever stands beside it. One thread at a time.
+    The same text gets the same scores whatever stands beside it. Micro-batches run side by side, one on each
+    of the model's threads: passes are too short to be shared out within. One caller at a time.
 
     Args:
         model: a loaded pack.
@@ -53,6 +55,9 @@ class Classifier:
         self._model = model
         self._batch = batch or BatchSettings()
         self._listener: Listener = listener or Silent()
+        self._pool = (
+            ThreadPoolExecutor(model.threads, thread_name_prefix="classify") if model.threads > 1 else None
+        )
 
     @classmethod
     def load(cls, path: Path | str | None = None, *, threads: int = 0) -> "Classifier":
@@ -60,7 +65,7 @@ class Classifier:
 
         Args:
             path: folder of a pack.
-            threads: threads of one forward pass; 0 takes what the machine or its cgroup grants.
+            threads: forward passes side by side; 0 takes what the machine or its cgroup grants.
 
         Raises:
             PackError: the folder is no pack, or a byte of it has changed.
@@ -89,11 +94,17 @@ class Classifier:
             max_padding_share=self._batch.max_padding_share,
         )
         results: list[Prediction | Failure | None] = [None] * len(texts)
-        for batch in batches:
-            answers = self._micro_batch([tokens[index] for index in batch])
-            for index, answer in zip(batch, answers, strict=True):
+        batches.reverse()  # the longest first, so that the threads end together
+        answers = self._side_by_side([tokens[index] for index in batch] for batch in batches)
+        for batch, answered in zip(batches, answers, strict=True):
+            for index, answer in zip(batch, answered, strict=True):
                 results[index] = answer
         return [result for result in results if result is not None]
+
+    def _side_by_side(self, batches: Iterable[list[Tokens]]) -> Iterable[Sequence[Prediction | Failure]]:
+        if self._pool is None:
+            return map(self._micro_batch, batches)
+        return self._pool.map(self._micro_batch, batches)
 
     def _micro_batch(self, rows: list[Tokens]) -> Sequence[Prediction | Failure]:
         started = time.perf_counter()

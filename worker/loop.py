@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import structlog
 
-from worker.checkpoint import Checkpoint, Outcome
+from worker import exitcodes
+from worker.checkpoint import Checkpoint, Fatal, Outcome
 from worker.observe import Health, Metrics
 from worker.pipeline import Pipeline, Processed
 from worker.schedule import Window
@@ -53,6 +54,7 @@ class Loop:
         checkpoint: Checkpoint,
         *,
         batch: BatchSettings,
+        connect_limit_s: float,
         health: Health,
         metrics: Metrics,
     ) -> None:
@@ -63,13 +65,16 @@ class Loop:
         self._health = health
         self._metrics = metrics
         self._generation = source.generation
+        self._connect_limit_s = connect_limit_s
+        self._joined_at = time.monotonic()
         self._lag_due = 0.0
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set, then commit what is labelled and return.
 
         Raises:
-            Fatal: the checkpoint or the source found something that only a new process can mend.
+            Fatal: the checkpoint found something that only a new process can mend, or the worker has been
+                outside its group for `connect_limit_s`.
         """
         self._health.watch("loop", threading.current_thread())
         pending: Labelled | None = None
@@ -153,8 +158,17 @@ class Loop:
     def _report(self) -> None:
         """Tell health and metrics where the stream stands."""
         self._health.beat("poll")
-        self._health.set_ready("partitions", bool(self._source.assignment()))
-        now = time.monotonic()
+        joined, now = self._source.joined, time.monotonic()
+        self._health.set_ready("brokers", joined)
+        self._health.set_ready("partitions", joined and bool(self._source.assignment()))
+        if joined:
+            self._joined_at = now
+        elif now - self._joined_at > self._connect_limit_s:
+            raise Fatal(
+                exitcodes.BROKER_UNAVAILABLE,
+                f"outside the consumer group for {self._connect_limit_s:g} s (kafka.connect_limit_s): "
+                "no broker answers, or the group never settles",
+            )
         if now >= self._lag_due:
             self._lag_due = now + _LAG_EVERY_S
             self._metrics.source(self._source.lag(), self._source.rebalances)

@@ -11,6 +11,7 @@ from tests.delivery.scenario import Topics, read_all
 from tests.delivery.workers import WorkerProcess
 from worker import exitcodes
 from worker.classify import bundled_pack
+from worker.demo.broker import EmbeddedBroker
 
 
 def reason(worker: WorkerProcess) -> str:
@@ -143,3 +144,22 @@ def test_a_megabyte_of_text_and_a_tombstone_are_answered(embedded: str, unique: 
     ((_, _, value, headers),) = read_all(embedded, topics.dead)
     assert value == b"\xff" + bytes(900_000)
     assert headers["moodstream.reason"] == b"invalid_utf8"
+
+
+def test_a_broker_that_goes_away_for_good_turns_readyz_red_and_ends_the_worker(
+    own_broker: EmbeddedBroker, unique: str, tmp_path: Path
+) -> None:
+    topics = Topics(own_broker.bootstrap, unique)
+    topics.create()
+    worker = topics.worker("0", tmp_path, MOODSTREAM_KAFKA__CONNECT_LIMIT_S="10")
+    worker.start()
+    worker.wait_ready()
+    own_broker.kill()
+    deadline = time.monotonic() + 60
+    red = False
+    while worker.running and time.monotonic() < deadline:
+        red = red or worker.get("/readyz")[0] == 503
+        time.sleep(0.2)
+    assert worker.wait() == exitcodes.BROKER_UNAVAILABLE
+    assert red
+    assert "kafka.connect_limit_s" in reason(worker)

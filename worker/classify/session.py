@@ -6,6 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+
+# Before the import: the wheels for Linux report to their maker as soon as they are loaded.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 import onnxruntime as ort
 from numpy.typing import NDArray
 

@@ -34,6 +34,7 @@ _CLASS_PARTS: tuple[tuple[type, str], ...] = (
     (KafkaSSLTransport, "_sock_recv"),
     (BaseCoordinator, "need_rejoin"),
     (BaseCoordinator, "request_rejoin"),
+    (BaseCoordinator, "coordinator_unknown"),
     (BaseCoordinator, "_disable_heartbeat"),
 )
 
@@ -158,6 +159,16 @@ def finish_join(consumer: KafkaConsumer) -> None:
     with coordinator._lock:
         if coordinator.state is MemberState.REBALANCING:
             coordinator.request_rejoin()
+
+
+def in_group(consumer: KafkaConsumer) -> bool:
+    """Whether this member is in its group and knows the coordinator.
+
+    While the brokers are away the client goes on calling itself stable: it cannot be told otherwise.
+    """
+    coordinator = consumer._coordinator
+    with coordinator._lock:
+        return coordinator.state is MemberState.STABLE and not coordinator.coordinator_unknown()
 
 
 def stuck_partition(consumer: KafkaConsumer) -> tuple[Any, int] | None:

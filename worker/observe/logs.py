@@ -59,7 +59,7 @@ def configure(level: LogLevel = "info", format: LogFormat = "auto", stream: Text
             ],
         )
     )
-    handler.addFilter(Quieter(prefix="kafka"))
+    handler.addFilter(Quieter(prefix="kafka", tracebacks=level == "debug"))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
@@ -92,8 +92,11 @@ class Quieter(logging.Filter):
     says how many were held back, as `repeated`.
     """
 
-    def __init__(self, prefix: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, prefix: str, clock: Callable[[], float] = time.monotonic, *, tracebacks: bool = False
+    ) -> None:
         super().__init__()
+        self._tracebacks = tracebacks
         self._prefix = prefix
         self._clock = clock
         self._seen: dict[tuple[str, int], tuple[float, int]] = {}
@@ -103,6 +106,8 @@ class Quieter(logging.Filter):
         if record.name != self._prefix and not record.name.startswith(f"{self._prefix}."):
             return True
         kind, now = (record.pathname, record.lineno), self._clock()
+        if not self._tracebacks:
+            record.exc_info = record.exc_text = None
         since, held = self._seen.get(kind, (float("-inf"), 0))
         if now - since < QUIET_S:
             self._seen[kind] = (since, held + 1)

@@ -148,6 +148,12 @@ class Source:
             return frozenset()
         return frozenset(TopicPartition(*part) for part in self._consumer.assignment())
 
+    @property
+    def joined(self) -> bool:
+        """Whether this worker is a member of its group now: false before the first join and while brokers
+        are away."""
+        return self._consumer is not None and guards.in_group(self._consumer)
+
     def lag(self) -> dict[TopicPartition, int]:
         """Records behind the end of each partition whose end the broker has told. On the polling thread."""
         behind: dict[TopicPartition, int] = {}

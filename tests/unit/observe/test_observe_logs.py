@@ -179,3 +179,13 @@ def test_the_same_line_of_the_client_is_not_repeated_every_second() -> None:
     again = passes("kafka.net", 1)
     assert again is not None
     assert again.__dict__["repeated"] == 2
+
+
+def test_the_clients_tracebacks_are_cut_off_unless_asked_for() -> None:
+    def line(*, tracebacks: bool) -> logging.LogRecord:
+        record = logging.LogRecord("kafka.net", logging.ERROR, "f", 1, "reset", (), (OSError, OSError(), None))
+        assert Quieter("kafka", tracebacks=tracebacks).filter(record)
+        return record
+
+    assert line(tracebacks=False).exc_info is None
+    assert line(tracebacks=True).exc_info is not None
