@@ -16,13 +16,13 @@ import uuid
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+sys.path.insert(0, str(ROOT))
 
 import psutil  # noqa: E402 - after the path is set
-from classifier import made_up_texts  # noqa: E402
 from kafka import KafkaProducer  # noqa: E402
-from stream import committed  # noqa: E402
 
+from benchmarks.classifier import made_up_texts  # noqa: E402
+from benchmarks.stream import committed  # noqa: E402
 from tests.delivery.scenario import Topics  # noqa: E402
 from worker.demo.broker import EmbeddedBroker  # noqa: E402
 

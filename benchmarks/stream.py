@@ -19,11 +19,11 @@ import uuid
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+sys.path.insert(0, str(ROOT))
 
-from classifier import made_up_texts  # noqa: E402 - after the path is set
 from kafka import KafkaProducer  # noqa: E402
 
+from benchmarks.classifier import made_up_texts  # noqa: E402 - after the path is set
 from tests.delivery.scenario import Topics  # noqa: E402
 from tests.delivery.workers import WorkerProcess  # noqa: E402
 from tests.kafka.brokers import KafkaCluster  # noqa: E402

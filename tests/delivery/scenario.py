@@ -302,8 +302,8 @@ def broker_restarts(
     topics: Topics,
     folder: Path,
     *,
-    kill: Callable[[], None],
-    start: Callable[[], None],
+    kill: Callable[[], object],
+    start: Callable[[], object],
     rounds: int,
     seed: int,
 ) -> tuple[Count, str]:

@@ -183,7 +183,9 @@ def test_the_same_line_of_the_client_is_not_repeated_every_second() -> None:
 
 def test_the_clients_tracebacks_are_cut_off_unless_asked_for() -> None:
     def line(*, tracebacks: bool) -> logging.LogRecord:
-        record = logging.LogRecord("kafka.net", logging.ERROR, "f", 1, "reset", (), (OSError, OSError(), None))
+        record = logging.LogRecord(
+            "kafka.net", logging.ERROR, "f", 1, "reset", (), (OSError, OSError(), None)
+        )
         assert Quieter("kafka", tracebacks=tracebacks).filter(record)
         return record
 
