@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Self
 
 from worker.classify.errors import InferenceError, PackError
+from worker.classify.machine import available_threads
 from worker.classify.pack import GRAPH, TOKENIZER, Pack, bundled_pack, load_pack
-from worker.classify.session import Session, available_threads
+from worker.classify.session import Session
 from worker.classify.tokenizer import Tokenizer, Tokens
 from worker.types import Prediction
 

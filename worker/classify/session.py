@@ -1,7 +1,5 @@
-"""The onnxruntime session of a pack, and how many threads it may use."""
+"""The onnxruntime session of a pack."""
 
-import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -37,8 +35,8 @@ class Session:
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        # Without VNNI the quick uint8 by int8 product saturates; this has such processors use the exact one.
-        options.add_session_config_entry("session.x64quantprecision", "1")
+        if saturates():
+            options.add_session_config_entry("session.x64quantprecision", "1")
         try:
             self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:
@@ -75,63 +73,6 @@ class Session:
             if len(values) != len(rows):
                 raise InferenceError(f"output {name}: {len(values)} results for a batch of {len(rows)}")
         return list(outputs)
-
-
-def available_threads() -> int:
-    """Count the cores that this process may use, hyper-threads not counted, within its cgroup's CPU quota."""
-    affinity = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
-    cores = _whole_cores(affinity) if affinity else (os.cpu_count() or 1)
-    quota = cgroup_quota(Path("/sys/fs/cgroup"), Path("/proc/self/cgroup"))
-    return max(1, cores if quota is None else min(cores, math.ceil(quota)))
-
-
-def _whole_cores(cpus: Sequence[int]) -> int:
-    """Count cores, not their hyper-threads: two threads on one core share the unit that multiplies."""
-    cores = set()
-    for cpu in cpus:
-        siblings = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
-        try:
-            cores.add(siblings.read_text().strip())
-        except OSError:
-            return len(cpus)
-    return len(cores)
-
-
-def cgroup_quota(root: Path, membership: Path) -> float | None:
-    """Return the CPU quota of this process in cores, or None where there is none.
-
-    Reads cgroup v2 (`cpu.max`) on the way from the process's own group up to `root`, where the smallest
-    quota counts, and cgroup v1 (`cpu/cpu.cfs_quota_us`).
-    """
-    quotas = [
-        quota for folder in _groups(root, membership) if (quota := _v2_quota(folder / "cpu.max")) is not None
-    ]
-    try:
-        quota = int((root / "cpu" / "cpu.cfs_quota_us").read_text())
-        period = int((root / "cpu" / "cpu.cfs_period_us").read_text())
-        if quota > 0 and period > 0:
-            quotas.append(quota / period)
-    except (OSError, ValueError):
-        pass  # no cgroup v1 here
-    return min(quotas, default=None)
-
-
-def _groups(root: Path, membership: Path) -> list[Path]:
-    try:
-        lines = membership.read_text().splitlines()
-    except OSError:
-        lines = []
-    own = next((line.removeprefix("0::/") for line in lines if line.startswith("0::/")), "")
-    folder = root / own
-    return [folder, *(parent for parent in folder.parents if parent == root or root in parent.parents)]
-
-
-def _v2_quota(path: Path) -> float | None:
-    try:
-        quota, period = path.read_text().split()
-        return None if quota == "max" else int(quota) / int(period)
-    except (OSError, ValueError, ZeroDivisionError):
-        return None
 
 
 def _one_line(error: Exception) -> str:
