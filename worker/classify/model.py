@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
+from worker.classify.cores import available_threads
 from worker.classify.errors import InferenceError, PackError
-from worker.classify.machine import available_threads
 from worker.classify.pack import GRAPH, TOKENIZER, Pack, bundled_pack, load_pack
 from worker.classify.session import Session
 from worker.classify.tokenizer import Tokenizer, Tokens

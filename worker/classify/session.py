@@ -1,5 +1,6 @@
 """The onnxruntime session of a pack."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from worker.classify.errors import InferenceError, PackError
+from worker.classify.processor import saturates
 
 IDS, LENGTHS = "ids", "lengths"
 """Inputs of the graph: token numbers (batch, longest) and how many of each row count (batch), both int32."""

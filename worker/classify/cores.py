@@ -1,28 +1,9 @@
-"""What the machine grants: cores, and an exact product of uint8 by int8."""
+"""How many cores the machine grants."""
 
 import math
 import os
-import platform
 from collections.abc import Sequence
 from pathlib import Path
-
-_CPUINFO = Path("/proc/cpuinfo")
-
-
-def exact_int8(cpuinfo: Path = _CPUINFO, architecture: str | None = None) -> bool:
-    """Whether the processor's quick product of uint8 by int8 is exact.
-
-    x86 without VNNI adds pairs of products in 16 bits, which saturate. A processor that cannot be asked
-    counts as one without.
-    """
-    if (architecture or platform.machine()).lower() not in {"x86_64", "amd64", "i386", "i686"}:
-        return True
-    try:
-        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return False
-    flags = next((line.split() for line in lines if line.startswith("flags")), [])
-    return not {"avx512_vnni", "avx_vnni"}.isdisjoint(flags)
 
 
 def available_threads() -> int:

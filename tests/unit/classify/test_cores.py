@@ -1,30 +1,8 @@
-"""What is read from the machine: CPU quotas, and whether its int8 product is exact."""
+"""CPU quotas, as containers set them."""
 
 from pathlib import Path
 
-import pytest
-
-from worker.classify.machine import cgroup_quota, exact_int8
-
-
-@pytest.mark.parametrize(
-    ("architecture", "flags", "exact"),
-    [
-        ("x86_64", "fpu sse4_2 avx2 avx512f avx512_vnni", True),
-        ("AMD64", "fpu avx2 avx_vnni", True),
-        ("x86_64", "fpu sse4_2 avx2 avx512f", False),
-        ("aarch64", "", True),
-    ],
-)
-def test_only_x86_without_vnni_needs_the_slower_product(
-    tmp_path: Path, architecture: str, flags: str, exact: bool
-) -> None:
-    (tmp_path / "cpuinfo").write_text(f"processor : 0\nflags\t\t: {flags}\n")
-    assert exact_int8(tmp_path / "cpuinfo", architecture) is exact
-
-
-def test_a_processor_that_cannot_be_asked_is_not_trusted(tmp_path: Path) -> None:
-    assert exact_int8(tmp_path / "none", "x86_64") is False
+from worker.classify.cores import cgroup_quota
 
 
 def group(root: Path, name: str, **files: str) -> None:
