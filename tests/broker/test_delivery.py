@@ -1,6 +1,7 @@
 """Nothing lost, nothing doubled, on the embedded broker. Its proof on Apache Kafka is in tests/kafka/."""
 
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,14 +10,14 @@ from tests.delivery.scenario import Topics, crashes, stops
 
 
 @pytest.mark.timeout(420)
-def test_each_input_once_through_kills(embedded: str, tmp_path: Path) -> None:
+def test_each_input_once_through_kills(embedded: str, tmp_path: Path, tell: Callable[[str], None]) -> None:
     counted, told = crashes(Topics(embedded, f"kills-{uuid.uuid4().hex[:8]}"), tmp_path, kills=20, seed=1)
-    print(f"\nembedded broker, {told}: {counted}")
+    tell(f"embedded broker, {told}: {counted}")
     counted.check()
 
 
 @pytest.mark.timeout(300)
-def test_each_input_once_through_stops(embedded: str, tmp_path: Path) -> None:
+def test_each_input_once_through_stops(embedded: str, tmp_path: Path, tell: Callable[[str], None]) -> None:
     counted, told = stops(Topics(embedded, f"stops-{uuid.uuid4().hex[:8]}"), tmp_path, rounds=6, seed=2)
-    print(f"\nembedded broker, {told}: {counted}")
+    tell(f"embedded broker, {told}: {counted}")
     counted.check()
