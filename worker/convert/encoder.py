@@ -1,14 +1,15 @@
 """DistilBERT with classification heads as an ONNX graph (Sanh et al. 2019, arXiv:1910.01108).
 
 What the graph does that an exporter's does not: it prepares a layer's input once for queries, keys and
-values; it builds the mask once; it runs all heads in one pass; and in the last layer it computes queries,
-feed-forward and norms for the first token alone, since no head reads another. Three steps of the attention
-are folded into weights, exactly: the 1/√width of the scores into the queries; the keys' bias, which adds the
-same to all of a row's scores, into nothing; the values' bias, which every mixture keeps whole, into the
-output's bias.
+values; it builds the mask once, and adds it only where there is padding; it runs all heads in one pass; and in
+the last layer it computes queries, feed-forward and norms for the first token alone, since no head reads
+another. Three steps of the attention are folded into weights, exactly: the 1/√width of the scores into the
+queries; the keys' bias, which adds the same to all of a row's scores, into nothing; the values' bias, which
+every mixture keeps whole, into the output's bias.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import onnx
@@ -27,6 +28,14 @@ MASKED = -1e9
 
 LEAST: Mapping[str, float] = {"none": -0.17, "tanh": -0.171, "relu": 0.0}
 """The least value of each activation function, rounded down."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Mask:
+    """What keeps padding out of the attention: values to add to scores, and whether any row is padded."""
+
+    values: str
+    needed: str
 
 
 class Encoder:
@@ -57,13 +66,17 @@ class Encoder:
             graph.output(head.head.name, self._head(head, first), ["batch", len(head.head.labels)])
         return graph.model("distilbert")
 
-    def _mask(self, lengths: str, longest: str) -> str:
-        """Return (batch, 1, 1, longest): 0 for a token, MASKED for padding."""
+    def _mask(self, lengths: str, longest: str) -> _Mask:
+        """Write the mask, (batch, 1, 1, longest): 0 for a token, MASKED for padding."""
         graph = self._graph
         zero, one = (graph.constant_once(f"int32_{n}", np.asarray(n, np.int32)) for n in (0, 1))
-        positions = graph.add("Range", zero, graph.add("Cast", graph.add("Squeeze", longest), to=INT32), one)
+        end = graph.add("Cast", graph.add("Squeeze", longest), to=INT32)
+        positions = graph.add("Range", zero, end, one)
         real = graph.add("Less", positions, graph.add("Reshape", lengths, graph.ints(-1, 1, 1, 1)))
-        return graph.add("Where", real, graph.number(0.0), graph.number(MASKED))
+        return _Mask(
+            values=graph.add("Where", real, graph.number(0.0), graph.number(MASKED)),
+            needed=graph.add("Less", graph.add("ReduceMin", lengths, keepdims=0), end),
+        )
 
     def _embeddings(self, ids: str, longest: str) -> str:
         """Return (batch · longest, dim): word plus position, normalised."""
@@ -76,7 +89,7 @@ class Encoder:
         rows = graph.add("Reshape", graph.add("Add", words, positions), graph.ints(-1, sizes.dim))
         return self._norm(f"{prefix}.LayerNorm", rows)
 
-    def _layer(self, prefix: str, rows: str, longest: str, mask: str) -> str:
+    def _layer(self, prefix: str, rows: str, longest: str, mask: _Mask) -> str:
         """Return the rows (batch · longest, dim) after one layer."""
         query, key, value, out = self._attention(prefix)
         ready = self._ready(f"{prefix}.input", rows, query, key, value)
@@ -86,7 +99,7 @@ class Encoder:
         )
         return self._after_attention(prefix, rows, self._attend(queries, keys, values, mask), out)
 
-    def _last_layer(self, prefix: str, rows: str, longest: str, mask: str) -> str:
+    def _last_layer(self, prefix: str, rows: str, longest: str, mask: _Mask) -> str:
         """Return the first token's row (batch, dim) after the last layer."""
         graph, sizes, products = self._graph, self._sizes, self._products
         query, key, value, out = self._attention(prefix)
@@ -143,11 +156,16 @@ class Encoder:
         index = graph.constant_once("first_token", np.asarray(0, np.int64))
         return graph.add("Gather", graph.add("Reshape", rows, shape), index, axis=1)
 
-    def _attend(self, queries: str, keys: str, values: str, mask: str) -> str:
+    def _attend(self, queries: str, keys: str, values: str, mask: _Mask) -> str:
         """Return the context (rows, dim) of queries, keys and values (batch, heads, tokens, width)."""
         graph = self._graph
         scores = graph.add("FusedMatMul", queries, keys, domain=ORT_DOMAIN, transB=1)
-        shares = graph.add("Softmax", graph.add("Add", scores, mask), axis=-1)
+        # The scores are the largest values of all where texts are long, and a pass over them is dear.
+        shares = graph.choose(
+            mask.needed,
+            lambda: graph.add("Softmax", graph.add("Add", scores, mask.values), axis=-1),
+            lambda: graph.add("Softmax", scores, axis=-1),
+        )
         context = graph.add("Transpose", graph.add("MatMul", shares, values), perm=[0, 2, 1, 3])
         return graph.add("Reshape", context, graph.ints(-1, self._sizes.dim))
 

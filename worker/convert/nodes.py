@@ -1,6 +1,6 @@
 """An ONNX graph, written node by node."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,21 +22,31 @@ class Graph:
 
     def __init__(self) -> None:
         self._nodes: list[onnx.NodeProto] = []
+        self._count = 0
         self._constants: dict[str, onnx.TensorProto] = {}
         self._inputs: list[onnx.ValueInfoProto] = []
         self._outputs: list[onnx.ValueInfoProto] = []
 
     def add(self, op: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
         """Add a node with one output; return the output's name. An input "" is one left out."""
-        return self._add(op, inputs, 1, domain, attributes)[0]
+        self._count += 1
+        name = f"{op}_{self._count}"
+        self._nodes.append(helper.make_node(op, list(inputs), [name], name, domain=domain, **attributes))
+        return name
 
-    def _add(
-        self, op: str, inputs: Sequence[str], count: int, domain: str, attributes: dict[str, Any]
-    ) -> list[str]:
-        name = f"{op}_{len(self._nodes)}"
-        outputs = [f"{name}.{index}" for index in range(count)]
-        self._nodes.append(helper.make_node(op, list(inputs), outputs, name, domain=domain, **attributes))
-        return outputs
+    def choose(self, condition: str, yes: Callable[[], str], no: Callable[[], str]) -> str:
+        """Compute one of two values as `condition` says; `yes` and `no` write it and return its name."""
+        return self.add("If", condition, then_branch=self._branch(yes), else_branch=self._branch(no))
+
+    def _branch(self, write: Callable[[], str]) -> onnx.GraphProto:
+        outer, self._nodes = self._nodes, []
+        try:
+            value = write()
+            nodes = self._nodes
+        finally:
+            self._nodes = outer
+        output = helper.make_tensor_value_info(value, FLOAT, None)
+        return helper.make_graph(nodes, f"branch_{value}", [], [output])
 
     def constant(self, name: str, values: NDArray[Any]) -> str:
         """Store a tensor in the graph under `name`."""
