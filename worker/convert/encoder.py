@@ -1,8 +1,8 @@
 """DistilBERT with classification heads as an ONNX graph (Sanh et al. 2019, arXiv:1910.01108).
 
 What the graph does that an exporter's does not: it prepares a layer's input once for queries, keys and
-values; it builds the mask once, and adds it only where there is padding; it runs all heads in one pass; and in
-the last layer it computes queries, feed-forward and norms for the first token alone, since no head reads
+values; it builds the mask once, and adds it only where there is padding; it runs all heads in one pass; and
+in the last layer it computes queries, feed-forward and norms for the first token alone, since no head reads
 another. Three steps of the attention are folded into weights, exactly: the 1/√width of the scores into the
 queries; the keys' bias, which adds the same to all of a row's scores, into nothing; the values' bias, which
 every mixture keeps whole, into the output's bias.
