@@ -220,7 +220,7 @@ class BatchSettings(Group):
         description="How long a window that is not full waits for more. Milliseconds.",
     )
     max_padded_tokens: int = Field(
-        default=1_024,
+        default=256,
         ge=64,
         description="Tokens in one micro-batch at most, padding counted.",
     )
