@@ -23,7 +23,7 @@ from kafka import KafkaProducer  # noqa: E402
 
 from benchmarks.classifier import made_up_texts  # noqa: E402
 from benchmarks.stream import committed  # noqa: E402
-from tests.delivery.scenario import Topics  # noqa: E402
+from tests.delivery.topics import Topics  # noqa: E402
 from worker.demo.broker import EmbeddedBroker  # noqa: E402
 
 _MB = 1_000_000

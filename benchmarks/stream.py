@@ -24,7 +24,7 @@ sys.path.insert(0, str(ROOT))
 from kafka import KafkaProducer  # noqa: E402
 
 from benchmarks.classifier import made_up_texts  # noqa: E402 - after the path is set
-from tests.delivery.scenario import Topics  # noqa: E402
+from tests.delivery.topics import Topics  # noqa: E402
 from tests.delivery.workers import WorkerProcess  # noqa: E402
 from tests.kafka.brokers import KafkaCluster  # noqa: E402
 

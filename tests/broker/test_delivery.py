@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.delivery.scenario import Topics, crashes, stops
+from tests.delivery.scenario import crashes, stops
+from tests.delivery.topics import Topics
 
 
 @pytest.mark.timeout(420)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.delivery.scenario import Topics, read_all
+from tests.delivery.proof import read_all
+from tests.delivery.topics import Topics
 from tests.delivery.workers import WorkerProcess
 from worker import exitcodes
 from worker.classify import bundled_pack

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.delivery.scenario import Topics, broker_restarts, count, crashes, stops
+from tests.delivery.proof import count
+from tests.delivery.scenario import broker_restarts, crashes, stops
+from tests.delivery.topics import Topics
 from tests.kafka.brokers import KafkaCluster
 
 

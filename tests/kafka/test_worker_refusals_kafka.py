@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.delivery.scenario import Topics
+from tests.delivery.topics import Topics
 from tests.delivery.workers import WorkerProcess
 from tests.kafka.brokers import KafkaCluster, Listener
 from worker import exitcodes

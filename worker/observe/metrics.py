@@ -8,8 +8,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from worker.observe.memory import resident_memory_bytes
 from worker.types import Failure, Prediction, Record, Tombstone, TopicPartition
 
-STAGES = ("decode", "queue", "tokenise", "infer", "encode", "publish", "commit")
-"""The steps whose durations are shown, in the order in which a message meets them."""
+STAGES = ("decode", "tokenise", "infer", "encode", "commit")
+"""The steps whose durations are shown, in the order in which a message meets them. A commit is all of a
+checkpoint: sending the outputs, the offsets and the end of the transaction."""
 
 _PREFIX = "moodstream"
 _DURATIONS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
