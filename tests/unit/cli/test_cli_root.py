@@ -155,6 +155,8 @@ def test_ctrl_c_while_labelling_is_130_and_quiet() -> None:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        # A shell's background jobs, CI among them, ignore SIGINT, and hand that down to their children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no threads here
     )
     assert process.stdin is not None
     assert process.stdout is not None
