@@ -76,10 +76,12 @@ def schema(folder: Path | None) -> None:
 
 @model.command("import")
 @click.argument("checkpoint", type=_FOLDER)
-@click.option("--output", "-o", type=_FOLDER, required=True, help="Folder of the new pack.")
+@click.option(
+    "--output", "-o", type=_FOLDER, default=None, help="Folder of the new pack.  [default: ./NAME-pack]"
+)
 @click.option("--name", default=None, help="Name of the pack.  [default: that of the checkpoint's folder]")
 @click.option("--quantise/--no-quantise", default=True, show_default=True, help="Make its weights int8.")
-def import_(checkpoint: Path, output: Path, name: str | None, quantise: bool) -> None:
+def import_(checkpoint: Path, output: Path | None, name: str | None, quantise: bool) -> None:
     """Make a pack from a DistilBERT checkpoint folder, as transformers saves it.
 
     The folder holds config.json, model.safetensors and tokenizer.json. Labels and problem type come from
@@ -95,7 +97,9 @@ def import_(checkpoint: Path, output: Path, name: str | None, quantise: bool) ->
         if (error.name or "").partition(".")[0] not in {"onnx", "safetensors"}:
             raise
         raise click.ClickException("model import needs: pip install 'moodstream[import]'") from None
-    pack = convert_checkpoint(checkpoint, output, name=name or checkpoint.resolve().name, quantise=quantise)
+    name = name or checkpoint.resolve().name
+    output = output or Path(f"{name}-pack")
+    pack = convert_checkpoint(checkpoint, output, name=name, quantise=quantise)
     heads = ", ".join(f"{head.name} ({len(head.labels)} labels)" for head in pack.heads)
     click.echo(f"{pack.name}@{pack.revision} is in {output}: {heads}")
 

@@ -110,6 +110,23 @@ def test_import_makes_a_pack_that_labels(moodstream: Any, checkpoint: Path, proc
     assert fields["model"].startswith("tiny@")
 
 
+def test_import_without_output_names_the_pack_after_the_checkpoint(
+    moodstream: Any, checkpoint: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ended = moodstream("model", "import", str(checkpoint), "--name", "mine")
+    assert ended.code == exitcodes.OK
+    assert "mine-pack" in ended.out
+    assert load_pack(tmp_path / "mine-pack").name == "mine"
+
+
+def test_schema_prints_the_columns_of_the_pack(moodstream: Any) -> None:
+    ended = moodstream("model", "schema")
+    assert ended.code == exitcodes.OK
+    columns = json.loads(ended.out)["properties"]
+    assert {"sentiment_label", "emotion_labels", "emotion_joy"} <= columns.keys()
+
+
 def test_import_of_what_is_no_checkpoint_is_one_line(moodstream: Any, tmp_path: Path) -> None:
     ended = moodstream("model", "import", str(tmp_path / "none"), "--output", "x")
     assert ended.code == exitcodes.MODEL
