@@ -243,7 +243,7 @@ class ModelSettings(Group):
         default=0,
         ge=0,
         le=256,
-        description="Forward passes side by side, a thread each; 0 takes what the machine or its cgroup grants.",
+        description="Forward passes side by side, a thread each; 0 takes what machine and cgroup grant.",
     )
 
 
