@@ -160,6 +160,7 @@ def test_a_broker_killed_in_the_middle_of_a_commit(
     stream = Stream(topics).open().join()
     fed = topics.feed(numbered(600))
     commit, calls = KafkaProducer.commit_transaction, iter(range(1, 10_000))
+    restarts: list[threading.Timer] = []
 
     def interrupted(producer: KafkaProducer) -> None:
         if next(calls) in (3, 6, 9):
@@ -167,7 +168,8 @@ def test_a_broker_killed_in_the_middle_of_a_commit(
                 cluster.kill()
             else:
                 threading.Timer(0.004, cluster.kill).start()
-            threading.Timer(1.0, cluster.start).start()
+            restarts.append(threading.Timer(1.0, cluster.start))
+            restarts[-1].start()
         commit(producer)
 
     monkeypatch.setattr(KafkaProducer, "commit_transaction", interrupted)
@@ -180,6 +182,8 @@ def test_a_broker_killed_in_the_middle_of_a_commit(
             break
     print(f"\n{moment}: { {outcome.value: times for outcome, times in stream.outcomes.items()} }")
     stream.close()
+    for restart in restarts:
+        restart.join()  # a restart that is under way must not meet the end of the cluster
     assert_each_once(fed, topics.read())
     assert next(calls) > 9, "not every kill took place"
 
