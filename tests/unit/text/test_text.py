@@ -1,0 +1,69 @@
+"""What a pack's text handling does to posts, and that every character can be traced back."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.text import RAW, TextError, normaliser
+
+SOCIAL = normaliser("social", 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("@maria_99 look", "@user look"),
+        ("mail me at a.b@example.org", "mail me at a.b@example.org"),
+        ("see https://example.org/a?b=1#c now", "see http now"),
+        ("(www.example.org)", "(http"),
+        ("it\\u2019s fine", "it\u2019s fine"),
+        ("so \\ud83d\\ude02", "so  laughing "),
+        ("one\\ntwo", "one\\ntwo"),
+        ("one\\n two", "one  two"),
+        ("fish &amp; chips &lt;3", "fish & chips <3"),
+        ("&nosuchname; stays", "&nosuchname; stays"),
+        ("sooooo goooood", "soo good"),
+        ("World War III", "World War III"),
+        ("#GoodMorning #BBCNews #1 #so_it_goes", "#Good Morning #BBC News #1 #so_ it_ goes"),
+        ("😂😂 😂", " laughing "),
+        ("👍🏽 and ❤️", " thumbs up  and  love "),
+        ("👨‍👩‍👧", " man "),
+        ("🇮🇹🇪🇸", " flag  flag "),
+        ("🦥", " sloth "),
+        ("", ""),
+    ],
+)
+def test_posts_become_readable(text: str, expected: str) -> None:
+    assert SOCIAL.apply(text) == expected
+
+
+@given(st.text(alphabet=st.one_of(st.characters(), st.sampled_from("@#\\u&;😂❤️👍🏽oo http://w."))))
+def test_every_character_leads_back_into_the_original(text: str) -> None:
+    new, spans = SOCIAL.with_offsets(text)
+    assert new == SOCIAL.apply(text)
+    assert len(new) == len(spans)
+    for char, (start, end) in zip(new, spans, strict=True):
+        assert 0 <= start <= end <= len(text)
+        if end - start == 1 and text[start] == char:
+            continue
+        assert text[start:end] != char
+    assert spans == sorted(spans)
+    # What no piece replaced covers the rest: nothing of the text falls out unseen.
+    covered = {place for start, end in spans for place in range(start, end)}
+    assert covered == set(range(len(text))) or new == ""
+
+
+def test_offsets_of_a_cut_word() -> None:
+    new, spans = SOCIAL.with_offsets("you fooool!")
+    at = new.index("fool")
+    assert (spans[at][0], spans[at + 3][1]) == (4, 10)
+
+
+def test_raw_changes_nothing() -> None:
+    assert RAW.apply("@a \\u2019 😂") == "@a \\u2019 😂"
+    assert RAW.with_offsets("é😂") == ("é😂", [(0, 1), (1, 2)])
+
+
+def test_an_unknown_handling_is_named() -> None:
+    with pytest.raises(TextError, match="'social' version 7 is unknown"):
+        normaliser("social", 7)

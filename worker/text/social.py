@@ -1,0 +1,77 @@
+"""Text handling `social`, version 1: posts as an uncased model with Wikipedia's vocabulary can read them.
+
+User names and links become one word each, as in TweetEval (Barbieri et al. 2020, arXiv:2010.12421). Literal
+escapes and HTML entities become what they stand for. Letters repeated three times or more are cut to two,
+words in a hashtag are set apart by their capitals, and an emoji is named: the vocabulary has hardly any, and
+would read all others as one and the same unknown word.
+"""
+
+import html
+import re
+from collections.abc import Iterator
+
+from worker.text.emoji import EMOJI, emoji_name
+
+_PATTERN = re.compile(
+    r"(?P<escape>(?:\\u[0-9a-fA-F]{4})+|\\[nrt](?![a-z]))"
+    r"|(?P<entity>&(?:[a-zA-Z]{2,8}|#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6});)"
+    r"|(?P<link>(?:https?://|www\.)[^\s<>\"]+)"
+    r"|(?P<user>(?<![\w.@/])@\w{1,50})"
+    r"|(?P<tag>\#(?=\w*[^\W\d_])\w+)"
+    r"|(?P<long>(?P<letter>[^\W\d_IXM])(?P=letter){2,})"
+    rf"|(?P<emoji>(?P<one>{EMOJI})(?:\s*(?P=one))*)"
+)
+_CAPITALS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|(?<=_)(?=[^\W_])")
+
+Piece = tuple[str, int, int]
+
+
+def pieces(text: str) -> Iterator[Piece]:
+    """Yield the new text in pieces, each with the range of `text` that it stands for, in order."""
+    done = 0
+    for match in _PATTERN.finditer(text):
+        start, end = match.span()
+        if start > done:
+            yield text[done:start], done, start
+        if match.lastgroup == "tag":
+            yield from _tag(match.group(), start)
+        else:
+            yield _replacement(match), start, end
+        done = end
+    if done < len(text):
+        yield text[done:], done, len(text)
+
+
+def _replacement(match: re.Match[str]) -> str:
+    """Return what stands for a match of any kind but a hashtag."""
+    found = match.group()
+    if match["link"]:
+        return "http"
+    if match["user"]:
+        return "@user"
+    if match["long"]:
+        return found[:2]
+    if match["emoji"]:
+        return f" {emoji_name(match['one'])} "
+    if match["entity"]:
+        return html.unescape(found)
+    return _unescaped(found)
+
+
+def _unescaped(found: str) -> str:
+    """Undo a run of literal escapes; surrogate pairs are joined, a lone one becomes U+FFFD."""
+    if found[1] != "u":
+        return " "
+    units = "".join(chr(int(unit, 16)) for unit in found.split("\\u")[1:])
+    joined = units.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return "".join(f" {emoji_name(char)} " if re.fullmatch(EMOJI, char) else char for char in joined)
+
+
+def _tag(tag: str, start: int) -> Iterator[Piece]:
+    """Yield a hashtag with a space between its words; the spaces stand for nothing."""
+    done = 0
+    for place in (match.start() for match in _CAPITALS.finditer(tag)):
+        yield tag[done:place], start + done, start + place
+        yield " ", start + place, start + place
+        done = place
+    yield tag[done:], start + done, start + len(tag)
