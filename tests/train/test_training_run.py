@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from worker.classify import Model
+from worker.evaluation.score import checkpoint_scorer, pack_scorer
 from worker.training import state
 from worker.training.errors import TrainingError
 from worker.training.recipe import Optimiser, Recipe, Run, Task
-from worker.training.score import checkpoint_scorer, pack_scorer
 from worker.training.train import Loop, train
 from worker.training.whole import Places, make_pack
 

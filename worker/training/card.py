@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from worker.training.evaluate import Result
+from worker.evaluation.evaluate import Result
 from worker.training.labels import HeadSpec
 from worker.training.recipe import Recipe
 

@@ -8,11 +8,12 @@ import torch
 
 from worker.classify import Pack
 from worker.convert import convert_checkpoint
-from worker.training import card, evaluate, thresholds
+from worker.evaluation import evaluate, thresholds
+from worker.evaluation.score import checkpoint_scorer, pack_scorer
+from worker.training import card
 from worker.training.files import with_heads, write_checkpoint, write_json
 from worker.training.labels import EMOTION, HeadSpec
 from worker.training.recipe import Recipe
-from worker.training.score import checkpoint_scorer, pack_scorer
 from worker.training.train import Say, Trained, say_to_stderr, train
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from worker.training.metrics import Bools, Floats
+from worker.evaluation.metrics import Bools, Floats
 
 GRID = np.round(np.arange(0.05, 0.951, 0.01), 2)
 """The thresholds to choose from: fine enough for a figure, coarse enough to mean something on a few rows."""

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.training.metrics import multi_label, single_label, with_intervals
-from worker.training.thresholds import GRID, cross_fitted, tune
+from worker.evaluation.metrics import multi_label, single_label, with_intervals
+from worker.evaluation.thresholds import GRID, cross_fitted, tune
 
 
 def test_single_label_figures_by_hand() -> None:

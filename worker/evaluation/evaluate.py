@@ -1,6 +1,6 @@
 """How good a checkpoint or a pack is on the dev splits, with 95 % bootstrap intervals.
 
-`python -m worker.training.evaluate FOLDER [--data DIR]` prints the figures of one.
+`python -m worker.evaluation.evaluate FOLDER [--data DIR]` prints the figures of one.
 """
 
 import json
@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
+from worker.evaluation.metrics import Bools, Figure, Floats, multi_label, single_label, with_intervals
+from worker.evaluation.score import Scorer, checkpoint_scorer, pack_scorer
+from worker.evaluation.thresholds import cross_fitted
 from worker.training import data
 from worker.training.errors import TrainingError
 from worker.training.labels import EMOTION, NEGATIVE, POSITIVE, HeadSpec, head_named
-from worker.training.metrics import Bools, Figure, Floats, multi_label, single_label, with_intervals
-from worker.training.score import Scorer, checkpoint_scorer, pack_scorer
-from worker.training.thresholds import cross_fitted
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +124,7 @@ def main(arguments: list[str]) -> int:
     """Print the figures of the checkpoint or pack in a folder: `FOLDER [--data DIR] [--json]`."""
     import argparse  # noqa: PLC0415 - only the command needs it
 
-    parser = argparse.ArgumentParser(prog="python -m worker.training.evaluate", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m worker.evaluation.evaluate", description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--data")
     parser.add_argument("--json", action="store_true")

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from worker.evaluation.metrics import Floats
 from worker.training.errors import TrainingError
 from worker.training.labels import HeadSpec, head_named
-from worker.training.metrics import Floats
 
 Scorer = Callable[[Sequence[str], int, str], Floats]
 """Texts, the tokens to cut them to, and a head: probabilities (texts, labels)."""
