@@ -18,7 +18,7 @@ class TextError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Normaliser:
-    """One way to prepare texts. A change in what it does is another version: packs keep what they learnt with.
+    """One way to prepare texts. A change in what it does is another version: packs keep theirs.
 
     `pieces` yields the new text in pieces, each with its range in the original, in order; a piece as long as
     its range stands character for character.

@@ -4,6 +4,7 @@ A reader only undoes what the file format did to a text (escapes, markup of a we
 changed: the service gives raw text to the tokenizer, so training does too.
 """
 
+import ast
 import csv
 import gzip
 import json
@@ -15,11 +16,25 @@ from pathlib import Path
 from typing import Literal
 
 from worker.training.errors import TrainingError
-from worker.training.labels import EMOTION, NEGATIVE, NEUTRAL, POSITIVE, SENTIMENT
+from worker.training.labels import (
+    EMOTION,
+    NEGATIVE,
+    NEUTRAL,
+    NOT_TOXIC,
+    POSITIVE,
+    SENTIMENT,
+    SIX_EMOTIONS,
+    TOXIC,
+    TOXIC_SPANS,
+    TOXICITY,
+)
 
 Split = Literal["train", "dev"]
 Row = tuple[str, tuple[int, ...]]
-"""A text and the indexes of its labels in its head; one index, unless the head takes many labels."""
+"""A text and the indexes of its labels in its head; one index, unless the head takes many labels.
+
+For a token head: the places of the marked characters in the text. Texts without labels have none.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +232,68 @@ def unescape(text: str) -> str:
     return re.sub(r'\\?"+', '"', text)
 
 
+def _read_spans(paths: list[Path]) -> Iterator[Row]:
+    """CSV `spans, text`: a list of the toxic characters' places."""
+    for path in paths:
+        with path.open(encoding="utf-8", newline="") as file:
+            for number, row in enumerate(csv.DictReader(file), start=2):
+                try:
+                    places = tuple(sorted({int(place) for place in ast.literal_eval(row["spans"])}))
+                    text = row["text"]
+                except (KeyError, ValueError, SyntaxError, TypeError) as error:
+                    raise _bad(path, number, "expected the columns spans and text") from error
+                if places and not 0 <= places[0] <= places[-1] < len(text):
+                    raise _bad(path, number, "a span lies outside its text")
+                yield text, places
+
+
+def _read_toxic_posts(paths: list[Path]) -> Iterator[Row]:
+    """The same posts as a whole: toxic where anybody marked a character."""
+    return ((text, (TOXIC if places else NOT_TOXIC,)) for text, places in _read_spans(paths))
+
+
+def _read_offensive(paths: list[Path]) -> Iterator[Row]:
+    """Two files: texts, and 0 or 1 line by line."""
+    texts, labels = (list(_lines(path)) for path in paths)
+    if len(texts) != len(labels):
+        raise TrainingError(f"{paths[0]} has {len(texts)} lines, {paths[1]} has {len(labels)}")
+    for number, (text, label) in enumerate(zip(texts, labels, strict=True), start=1):
+        if label.strip() not in ("0", "1"):
+            raise _bad(paths[1], number, f"label must be 0 or 1, not {label[:20]!r}")
+        yield unescape(text).strip(), (TOXIC if label.strip() == "1" else NOT_TOXIC,)
+
+
+_CALM = frozenset(
+    EMOTION.labels.index(name)
+    for name in ("admiration", "approval", "caring", "curiosity", "excitement", "gratitude", "joy", "love",
+                 "optimism", "pride", "realization", "relief", "neutral")
+)  # fmt: skip
+
+
+def _read_calm(paths: list[Path]) -> Iterator[Row]:
+    """GoEmotions' kind and plain comments as not toxic. A weak label: nobody judged it."""
+    return ((text, (NOT_TOXIC,)) for text, labels in _read_goemotions(paths) if _CALM.issuperset(labels))
+
+
+def _read_sentences(paths: list[Path]) -> Iterator[Row]:
+    """Sentences of the IMDB reviews, without labels: a review's own label does not hold for each of them."""
+    for text, _ in _read_imdb(paths):
+        for sentence in re.split(r"(?<=[.!?])\s+", text):
+            words = len(sentence.split())
+            if 3 <= words <= 40:
+                yield sentence.strip(), ()
+
+
+def _read_six(paths: list[Path]) -> Iterator[Row]:
+    """`text;label`."""
+    for path in paths:
+        for number, line in enumerate(_lines(path), start=1):
+            text, _, label = line.rpartition(";")
+            if label not in SIX_EMOTIONS.labels:
+                raise _bad(path, number, f"label must be one of {', '.join(SIX_EMOTIONS.labels)}")
+            yield text.strip(), (SIX_EMOTIONS.labels.index(label),)
+
+
 _DOMAINS = ("airline", "books", "dvd", "electronics", "kitchen")
 
 SOURCES = {
@@ -239,4 +316,24 @@ SOURCES = {
         _read_reviews,
     ),
     "imdb": Source(SENTIMENT.name, True, ("imdb/train.jsonl.gz",), ("imdb/val.jsonl.gz",), _read_imdb),
+    "imdb_sentences": Source(SENTIMENT.name, True, ("imdb/train.jsonl.gz",), (), _read_sentences),
+    "toxic_spans": Source(
+        TOXIC_SPANS.name, False, ("toxic_spans/tsd_train.csv",), ("toxic_spans/tsd_trial.csv",), _read_spans
+    ),
+    "toxic_posts": Source(
+        TOXICITY.name,
+        False,
+        ("toxic_spans/tsd_train.csv",),
+        ("toxic_spans/tsd_trial.csv",),
+        _read_toxic_posts,
+    ),
+    "offensive": Source(
+        TOXICITY.name,
+        False,
+        ("tweeteval/offensive/train_text.txt", "tweeteval/offensive/train_labels.txt"),
+        ("tweeteval/offensive/val_text.txt", "tweeteval/offensive/val_labels.txt"),
+        _read_offensive,
+    ),
+    "goemotions_calm": Source(TOXICITY.name, False, ("goemotions/train.tsv",), (), _read_calm),
+    "six_emotions": Source(SIX_EMOTIONS.name, False, ("emotion/train.txt",), ("emotion/val.txt",), _read_six),
 }

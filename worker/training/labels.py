@@ -1,8 +1,16 @@
-"""The two heads' labels, in the order of their logits."""
+"""The heads that the known data sets train: their labels, in the order of their logits."""
 
 from typing import NamedTuple
 
 from worker.training.errors import TrainingError
+
+
+class Gate(NamedTuple):
+    """When a token head is asked: where this label of that head reaches the threshold."""
+
+    head: str
+    label: str
+    threshold: float
 
 
 class HeadSpec(NamedTuple):
@@ -10,17 +18,29 @@ class HeadSpec(NamedTuple):
 
     name: str
     labels: tuple[str, ...]
-    multi_label: bool
+    multi_label: bool = False
+    layers: tuple[int, ...] = ()
+    """A token head's depths: it reads these layers' hidden states of each token, side by side."""
+    gate: Gate | None = None
+    groups: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """Coarser labels that follow from these."""
+
+    @property
+    def by_token(self) -> bool:
+        """It judges every token instead of the whole text."""
+        return bool(self.layers)
 
     @property
     def problem_type(self) -> str:
         """The name that transformers has for it."""
+        if self.by_token:
+            return "token_classification"
         return "multi_label_classification" if self.multi_label else "single_label_classification"
 
 
 NEGATIVE, NEUTRAL, POSITIVE = 0, 1, 2
 
-SENTIMENT = HeadSpec("sentiment", ("negative", "neutral", "positive"), multi_label=False)
+SENTIMENT = HeadSpec("sentiment", ("negative", "neutral", "positive"))
 
 EMOTION = HeadSpec(
     "emotion",
@@ -32,9 +52,28 @@ EMOTION = HeadSpec(
         "remorse", "sadness", "surprise", "neutral",
     ),
     multi_label=True,
+    # Ekman's six and neutral, as the authors of the data set group them.
+    groups=(
+        ("anger", ("anger", "annoyance", "disapproval")),
+        ("disgust", ("disgust",)),
+        ("fear", ("fear", "nervousness")),
+        ("joy", ("joy", "amusement", "approval", "excitement", "gratitude", "love", "optimism", "relief",
+                 "pride", "admiration", "desire", "caring")),
+        ("sadness", ("sadness", "disappointment", "embarrassment", "grief", "remorse")),
+        ("surprise", ("surprise", "realization", "confusion", "curiosity")),
+        ("neutral", ("neutral",)),
+    ),
 )  # fmt: skip
 
-HEADS = {head.name: head for head in (SENTIMENT, EMOTION)}
+NOT_TOXIC, TOXIC = 0, 1
+
+TOXICITY = HeadSpec("toxicity", ("not_toxic", "toxic"))
+
+TOXIC_SPANS = HeadSpec("toxic_spans", ("toxic",), layers=(2, 3, 4, 5), gate=Gate(TOXICITY.name, "toxic", 0.5))
+
+SIX_EMOTIONS = HeadSpec("six_emotions", ("sadness", "joy", "love", "anger", "fear", "surprise"))
+
+HEADS = {head.name: head for head in (SENTIMENT, EMOTION, TOXICITY, TOXIC_SPANS, SIX_EMOTIONS)}
 
 
 def head_named(name: str) -> HeadSpec:

@@ -6,6 +6,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
+from worker.text import TextError, normaliser
 from worker.training.errors import TrainingError
 
 
@@ -22,6 +23,16 @@ class Task:
     """Texts are cut to so many tokens, marks included."""
     rows: int = 0
     """How many rows to take from the front; 0 takes all."""
+    loss: str = "plain"
+    """`plain`, or for a head of many labels `asymmetric`, which hears rare labels better."""
+    teacher: str = ""
+    """Folder of a pack or checkpoint whose head of the same name is learnt from (distillation)."""
+    hard: float = 0.5
+    """With a teacher: the share of the loss that the data's own labels keep. 0 for texts without labels."""
+    softening: float = 2.0
+    """With a teacher: the temperature by which both sides' scores are softened."""
+    masked: float = 0.0
+    """Share of the tokens that are hidden behind [MASK] at each pass, against learning rows by heart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +46,8 @@ class Optimiser:
     weight_decay: float = 0.01
     clip: float = 1.0
     """Longest gradient, as the norm over all weights."""
+    dropout: float = 0.0
+    """Share of the first token's values that a head does not see in a step."""
     max_padded_tokens: int = 1_024
     """Tokens in one batch, padding counted."""
 
@@ -54,12 +67,24 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
+class Depths:
+    """Which layers a token head reads, where not the usual ones."""
+
+    head: str
+    layers: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Recipe:
     """A whole training."""
 
     name: str
     base: str
     tasks: tuple[Task, ...]
+    text: str = "raw"
+    """How texts are prepared, in training and in service: `raw` or `social`."""
+    text_version: int = 1
+    depths: tuple[Depths, ...] = ()
     data: str = ""
     """Folder with the data sets; a command-line argument goes before it."""
     optimiser: Optimiser = field(default_factory=Optimiser)
@@ -87,12 +112,22 @@ def _recipe(raw: dict[str, Any]) -> Recipe:
         raise TrainingError("no [[tasks]]: name at least one data set")
     values = dict(raw)
     values["tasks"] = tuple(_table(Task, task, f"tasks[{number}]") for number, task in enumerate(tasks))
+    values["depths"] = tuple(_depths(entry, number) for number, entry in enumerate(raw.get("depths", [])))
     for name, kind in (("optimiser", Optimiser), ("run", Run)):
         if name in raw:
             values[name] = _table(kind, raw[name], name)
     recipe: Recipe = _table(Recipe, values, "")
     _check_ranges(recipe)
     return recipe
+
+
+def _depths(raw: Any, number: int) -> Depths:
+    """Build one entry of [[depths]]."""
+    layers = raw.get("layers") if isinstance(raw, dict) else None
+    if not isinstance(layers, list) or not all(type(layer) is int and layer > 0 for layer in layers):
+        raise TrainingError(f"depths[{number}].layers must list layers, counted from 1")
+    entry: Depths = _table(Depths, {**raw, "layers": tuple(layers)}, f"depths[{number}]")
+    return entry
 
 
 def _table(kind: Any, raw: Any, where: str) -> Any:
@@ -129,19 +164,31 @@ def _value(kind: Any, value: Any, name: str) -> Any:
 def _check_ranges(recipe: Recipe) -> None:
     """Refuse values that would train nothing or run for ever."""
     for number, task in enumerate(recipe.tasks):
-        where = f"tasks[{number}]"
-        if task.epochs <= 0 or task.weight <= 0:
-            raise TrainingError(f"{where}: epochs and weight must be above 0")
-        if not 3 <= task.max_tokens <= recipe.optimiser.max_padded_tokens:
-            raise TrainingError(f"{where}.max_tokens must lie between 3 and optimiser.max_padded_tokens")
-        if task.rows < 0:
-            raise TrainingError(f"{where}.rows must not be below 0")
+        _check_task(task, f"tasks[{number}]", recipe.optimiser.max_padded_tokens)
     optimiser = recipe.optimiser
     if optimiser.trunk_rate <= 0 or optimiser.head_rate <= 0 or optimiser.clip <= 0:
         raise TrainingError("optimiser: trunk_rate, head_rate and clip must be above 0")
-    if not 0 <= optimiser.warm_up < 1:
-        raise TrainingError("optimiser.warm_up must be a share below 1")
+    if not 0 <= optimiser.warm_up < 1 or not 0 <= optimiser.dropout < 1:
+        raise TrainingError("optimiser.warm_up and optimiser.dropout must be shares below 1")
+    try:
+        normaliser(recipe.text, recipe.text_version)
+    except TextError as error:
+        raise TrainingError(f"text: {error}") from error
     if recipe.run.precision not in ("auto", "fp32", "bf16"):
         raise TrainingError(f"run.precision must be auto, fp32 or bf16, not {recipe.run.precision!r}")
     if recipe.run.checkpoint_minutes <= 0 or recipe.run.minutes < 0:
         raise TrainingError("run: checkpoint_minutes must be above 0, minutes not below 0")
+
+
+def _check_task(task: Task, where: str, max_padded_tokens: int) -> None:
+    """Refuse a task that would train nothing."""
+    if task.epochs <= 0 or task.weight <= 0:
+        raise TrainingError(f"{where}: epochs and weight must be above 0")
+    if not 3 <= task.max_tokens <= max_padded_tokens:
+        raise TrainingError(f"{where}.max_tokens must lie between 3 and optimiser.max_padded_tokens")
+    if task.rows < 0:
+        raise TrainingError(f"{where}.rows must not be below 0")
+    if task.loss not in ("plain", "asymmetric"):
+        raise TrainingError(f"{where}.loss must be plain or asymmetric, not {task.loss!r}")
+    if not 0 <= task.hard <= 1 or not 0 <= task.masked < 1 or task.softening <= 0:
+        raise TrainingError(f"{where}: hard and masked are shares, softening must be above 0")

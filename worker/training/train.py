@@ -11,20 +11,24 @@ from typing import Any
 
 import numpy as np
 import torch
+from tokenizers import Tokenizer
+from torch.nn import functional
 
-from worker.training import data, fold, state
+from worker.text import Normaliser, normaliser
+from worker.training import data, fold, soft, state
 from worker.training.errors import TrainingError
 from worker.training.labels import HeadSpec, head_named
-from worker.training.losses import loss, targets
+from worker.training.losses import loss, soft_loss, targets, token_loss
 from worker.training.machine import best_precision, keep_memory
 from worker.training.plan import Step, plan
 from worker.training.recipe import Recipe, Task
 from worker.training.schedule import Schedule
-from worker.training.tokens import Ids, encode, pad
+from worker.training.tokens import Ids, encode, encode_marked, pad
 from worker.training.trunk import Network
 
 Say = Callable[[str], None]
 _STATE = "state.safetensors"
+_MASK = "[MASK]"
 
 
 def say_to_stderr(line: str) -> None:
@@ -42,6 +46,12 @@ class TaskData:
     binary: bool
     ids: list[Ids]
     labels: list[tuple[int, ...]]
+    wanted: list[Any]
+    """A token head's targets, (tokens,) a text."""
+    taught: Any = None
+    """A teacher's probabilities, (rows, its labels), or None."""
+    columns: tuple[int, ...] = ()
+    """Which of the head's labels each of the teacher's is."""
 
 
 @dataclass(slots=True)
@@ -60,14 +70,44 @@ class Trained:
     precision: str
 
 
-def read_tasks(recipe: Recipe, root: Path, tokenizer: Path) -> list[TaskData]:
-    """Read and tokenise every task's train split. Raises TrainingError."""
+def read_tasks(
+    recipe: Recipe, root: Path, tokenizer: Path, work: Path, say: Say = say_to_stderr
+) -> list[TaskData]:
+    """Read and tokenise every task's train split, and ask the teachers. Raises TrainingError."""
+    handling = normaliser(recipe.text, recipe.text_version)
     tasks = []
     for task in recipe.tasks:
         split = data.load(task.data, "train", root, task.rows)
-        ids = encode(tokenizer, split.texts, task.max_tokens)
-        tasks.append(TaskData(task, head_named(split.head), split.binary, ids, split.labels))
+        head = _head(recipe, split.head)
+        entry = _tokenised(task, head, split, tokenizer, handling)
+        if task.teacher:
+            say(f"{task.data}: asking the teacher {task.teacher}")
+            given, columns = soft.taught(Path(task.teacher), head, split.texts, task.max_tokens, work)
+            entry.taught, entry.columns = given, tuple(columns)
+        elif not all(split.labels) and not head.by_token:
+            raise TrainingError(f"data set {task.data} has no labels: it needs a teacher")
+        tasks.append(entry)
     return tasks
+
+
+def _head(recipe: Recipe, name: str) -> HeadSpec:
+    """Return a head as the recipe wants it."""
+    head = head_named(name)
+    for depths in recipe.depths:
+        if depths.head == name:
+            head = head._replace(layers=depths.layers)
+    return head
+
+
+def _tokenised(
+    task: Task, head: HeadSpec, split: data.Labelled, tokenizer: Path, handling: Normaliser
+) -> TaskData:
+    """Return a task's rows as the network reads them."""
+    if head.by_token:
+        ids, wanted = encode_marked(tokenizer, split.texts, split.labels, task.max_tokens, handling)
+        return TaskData(task, head, split.binary, ids, split.labels, list(wanted))
+    ids = encode(tokenizer, split.texts, task.max_tokens, handling)
+    return TaskData(task, head, split.binary, ids, split.labels, [])
 
 
 def train(
@@ -83,7 +123,9 @@ def train(
         torch.set_num_threads(recipe.run.threads)
     base = fold.base_folder(recipe.base)
     config, weights = fold.fold(base)
-    tasks = read_tasks(recipe, root, base / "tokenizer.json")
+    if recipe.text != "raw":
+        config["text"] = {"name": recipe.text, "version": recipe.text_version}
+    tasks = read_tasks(recipe, root, base / "tokenizer.json", work, say)
     heads = list({task.head.name: task.head for task in tasks}.values())
     network = Network(config, heads)
     network.distilbert.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
@@ -95,7 +137,8 @@ def train(
         recipe.optimiser.max_padded_tokens,
         recipe.run.seed,
     )
-    loop = Loop(recipe, network, tasks, steps, path=work / _STATE, say=say)
+    mask_id = Tokenizer.from_file(str(base / "tokenizer.json")).token_to_id(_MASK) or 0
+    loop = Loop(recipe, network, tasks, steps, path=work / _STATE, say=say, mask_id=mask_id)
     elapsed_s = loop.run(resume)
     return Trained(
         network=network,
@@ -117,7 +160,7 @@ def _start_biases(network: Network, tasks: Sequence[TaskData]) -> None:
     are about the rate long, thousands of steps.
     """
     for task in tasks:
-        if task.head.multi_label:
+        if task.head.multi_label and all(task.labels):
             counts = targets(task.head, task.labels).sum(dim=0)
             shares = (counts + 1) / (len(task.labels) + 2)
             with torch.no_grad():
@@ -136,6 +179,7 @@ class Loop:
         *,
         path: Path,
         say: Say,
+        mask_id: int = 0,
     ) -> None:
         self.recipe, self.network, self.tasks, self.steps = recipe, network, tasks, steps
         self.path, self.say = path, say
@@ -145,6 +189,7 @@ class Loop:
         self.position = state.Position(0, 0.0, _digest(recipe, steps), recipe.run.precision)
         self.recent: dict[str, list[float]] = {}
         self.done = 0
+        self.mask_id = torch.tensor(mask_id)
 
     def run(self, resume: bool) -> float:
         """Make all steps; return the seconds spent on them, earlier parts of the run included."""
@@ -164,7 +209,7 @@ class Loop:
             if now - saved >= self.recipe.run.checkpoint_minutes * 60:
                 self._save(number, now - start)
                 saved = now
-            tokens += self._step(self.steps[number], self.schedule.factor(progress))
+            tokens += self._step(number, self.schedule.factor(progress))
             number += 1
         elapsed_s = time.monotonic() - start
         self._save(number, elapsed_s)
@@ -188,17 +233,17 @@ class Loop:
         threads = torch.get_num_threads()
         self.say(f"{len(self.steps)} steps, {self.position.precision}, {threads} threads; rows: {rows}")
 
-    def _step(self, step: Step, factor: float) -> int:
+    def _step(self, number: int, factor: float) -> int:
         """Make one step at `factor` of the highest rate; return the tokens in it, padding counted."""
+        step = self.steps[number]
         task = self.tasks[step.task]
         ids, mask = pad([task.ids[row] for row in step.rows])
-        wanted = targets(task.head, [task.labels[row] for row in step.rows])
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.position.precision == "bf16"):
-            first = self.network(torch.from_numpy(ids), None if mask is None else torch.from_numpy(mask))
-            logits = self.network.heads[task.head.name](first)
-        value = loss(task.head, logits, wanted, task.binary)
-        number = value.item()
-        if not math.isfinite(number):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.recipe.run.seed * 1_000_003 + number)
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.position.precision == "bf16"):
+                value = self._loss(task, step.rows, torch.from_numpy(ids), mask)
+        found = value.item()
+        if not math.isfinite(found):
             raise TrainingError(f"the loss of {task.task.data} is no longer a number: lower the rates")
         (value * task.task.weight).backward()
         self._clip()
@@ -206,8 +251,41 @@ class Loop:
             group["lr"] = rate * factor
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
-        self.recent.setdefault(task.task.data, []).append(number)
+        self.recent.setdefault(task.task.data, []).append(found)
         return int(ids.size)
+
+    def _loss(self, task: TaskData, rows: Sequence[int], ids: torch.Tensor, mask: Any) -> torch.Tensor:
+        """Return the loss of one batch."""
+        real = None if mask is None else torch.from_numpy(mask)
+        if task.task.masked:
+            hide = torch.rand(ids.shape) < task.task.masked
+            hide[:, 0] = False
+            ids = torch.where(hide & (ids != 0), self.mask_id, ids)
+        if task.head.by_token:
+            return self._token_loss(task, rows, ids, real)
+        first = functional.dropout(self.network(ids, real), self.recipe.optimiser.dropout)
+        logits = self.network.heads[task.head.name](first)
+        labels = [task.labels[row] for row in rows]
+        if task.taught is None:
+            return loss(task.head, logits, targets(task.head, labels), task.binary, task.task.loss)
+        taught = torch.from_numpy(task.taught[list(rows)])
+        value = soft_loss(logits, taught, task.columns, task.head.multi_label, task.task.softening)
+        hard = task.task.hard if all(labels) else 0.0
+        if not hard:
+            return value
+        plain = loss(task.head, logits, targets(task.head, labels), task.binary, task.task.loss)
+        return hard * plain + (1 - hard) * value
+
+    def _token_loss(
+        self, task: TaskData, rows: Sequence[int], ids: torch.Tensor, real: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Return the loss of a token head on one batch."""
+        depths = self.network.at_depths(ids, real, task.head.layers)
+        logits = self.network.heads[task.head.name](depths)[..., 0]
+        wanted = torch.zeros(ids.shape)
+        for at, row in enumerate(rows):
+            wanted[at, : len(task.wanted[row])] = torch.from_numpy(task.wanted[row])
+        return token_loss(logits, wanted, torch.ones(ids.shape) if real is None else real.float())
 
     def _clip(self) -> None:
         """Shorten the gradient where it is longer than the recipe allows (and only then: it costs a pass)."""
@@ -250,5 +328,17 @@ def _optimiser(network: Network, recipe: Recipe) -> torch.optim.Optimizer:
 
 def _digest(recipe: Recipe, steps: list[Step]) -> str:
     """Return what makes a run what it is: tasks, rates, seed, and the batches that came of the data."""
-    parts = repr((recipe.base, recipe.tasks, recipe.optimiser, recipe.run.seed, recipe.run.minutes, steps))
+    parts = repr(
+        (
+            recipe.base,
+            recipe.text,
+            recipe.text_version,
+            recipe.depths,
+            recipe.tasks,
+            recipe.optimiser,
+            recipe.run.seed,
+            recipe.run.minutes,
+            steps,
+        )
+    )
     return hashlib.sha256(parts.encode()).hexdigest()[:16]

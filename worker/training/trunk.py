@@ -108,27 +108,41 @@ class Trunk(nn.Module):  # type: ignore[misc]  # as above
 
         `mask` is 1 for a token and 0 for padding, (batch, length); None where nothing is padded.
         """
-        added = (
-            None if mask is None else (1.0 - mask[:, None, None, :].float()) * torch.finfo(torch.float32).min
-        )
+        added = _added(mask)
         rows = self.embeddings(ids)
         last = len(self.transformer.layer) - 1
         for number, layer in enumerate(self.transformer.layer):
             rows = layer(rows, added, first_only and number == last)
         return rows
 
+    def hidden_states(self, ids: torch.Tensor, mask: torch.Tensor | None, layers: int) -> list[torch.Tensor]:
+        """Return the embeddings and what each of the first `layers` layers makes of them."""
+        added = _added(mask)
+        states = [self.embeddings(ids)]
+        for layer in self.transformer.layer[:layers]:
+            states.append(layer(states[-1], added, False))
+        return states
+
+
+def _added(mask: torch.Tensor | None) -> torch.Tensor | None:
+    """Return what to add to the attention's scores so that padding gets none."""
+    if mask is None:
+        return None
+    return (1.0 - mask[:, None, None, :].float()) * torch.finfo(torch.float32).min
+
 
 class Head(nn.Module):  # type: ignore[misc]  # as above
-    """A classifier on the first token: one hidden layer with ReLU, then a logit a label."""
+    """A classifier: one hidden layer with ReLU, then a logit a label. It reads a text's first token, or each
+    token at several depths (Multi-depth DistilBERT: Palomino et al. 2021, SemEval task 5)."""
 
-    def __init__(self, dim: int, labels: int) -> None:
+    def __init__(self, inputs: int, dim: int, labels: int) -> None:
         super().__init__()
-        self.pre_classifier = nn.Linear(dim, dim)
+        self.pre_classifier = nn.Linear(inputs, dim)
         self.classifier = nn.Linear(dim, labels)
 
-    def forward(self, first: torch.Tensor) -> torch.Tensor:
-        """(batch, dim) to logits (batch, labels)."""
-        return self.classifier(functional.relu(self.pre_classifier(first)))
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        """(…, inputs) to logits (…, labels)."""
+        return self.classifier(functional.relu(self.pre_classifier(rows)))
 
 
 class Network(nn.Module):  # type: ignore[misc]  # as above
@@ -136,12 +150,25 @@ class Network(nn.Module):  # type: ignore[misc]  # as above
 
     def __init__(self, config: dict[str, Any], heads: list[HeadSpec]) -> None:
         super().__init__()
+        dim = config["dim"]
         self.distilbert = Trunk(config)
-        self.heads = nn.ModuleDict({head.name: Head(config["dim"], len(head.labels)) for head in heads})
+        self.heads = nn.ModuleDict(
+            {head.name: Head(dim * max(1, len(head.layers)), dim, len(head.labels)) for head in heads}
+        )
 
     def forward(self, ids: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-        """Return the first token's last hidden state, (batch, dim): what every head reads."""
+        """Return the first token's last hidden state, (batch, dim): what most heads read."""
         return self.distilbert(ids, mask)[:, 0]
+
+    def at_depths(
+        self, ids: torch.Tensor, mask: torch.Tensor | None, layers: tuple[int, ...]
+    ) -> torch.Tensor:
+        """Return every token's hidden states after these layers (1 is the first) side by side.
+
+        (batch, length, dim · layers): what a token head reads. Layers above the last of them do not run.
+        """
+        found = self.distilbert.hidden_states(ids, mask, max(layers))
+        return torch.cat([found[layer] for layer in layers], dim=-1)
 
     def reset_heads(self, seed: int, spread: float = 0.02) -> None:
         """Draw the heads' weights anew as BERT does: normal with deviation `spread`, biases 0."""

@@ -74,6 +74,12 @@ def _head_table(head: HeadSpec, chosen: list[float] | None) -> dict[str, Any]:
     }
     if chosen is not None:
         table["thresholds"] = chosen
+    if head.by_token:
+        table["layers"] = list(head.layers)
+    if head.gate is not None:
+        table["gate"] = head.gate._asdict()
+    if head.groups:
+        table["groups"] = {name: list(labels) for name, labels in head.groups}
     return table
 
 
