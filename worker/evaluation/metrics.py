@@ -1,6 +1,10 @@
-"""Figures from decisions and gold labels, each with a bootstrap interval. Only numpy is needed."""
+"""Figures from decisions and gold labels, each with a bootstrap interval. Only numpy is needed.
 
-from collections.abc import Callable
+Every figure takes a weight a row, how often the row counts: a resample is then a vector of counts, and
+nothing is copied.
+"""
+
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,10 +14,13 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 
+Measure = Callable[[Floats], dict[str, float]]
+"""A weight a row, (rows,): figures by name."""
+
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One figure, 0 to 1, with its 95 % interval."""
+    """One figure with its 95 % interval. All but `nll` and `brier` lie between 0 and 1."""
 
     value: float
     low: float
@@ -32,12 +39,17 @@ def _share(part: Floats, whole: Floats) -> Floats:
 
 
 def single_label(gold: Ints, chosen: Ints, classes: int, weights: Floats | None = None) -> dict[str, float]:
-    """Return accuracy, macro-F1 and macro-recall over `classes` classes; `gold` and `chosen` are (rows,)."""
+    """Return accuracy, macro- and micro-F1 and macro-recall over `classes`; `gold`, `chosen` are (rows,).
+
+    Each row has one label and gets one, so micro-F1 is the accuracy under another name.
+    """
     table = confusion(gold, chosen, classes, weights)
     right = np.diag(table).copy()
+    accuracy = float(right.sum() / table.sum())
     return {
-        "accuracy": float(right.sum() / table.sum()),
+        "accuracy": accuracy,
         "macro_f1": float(_share(2 * right, table.sum(axis=0) + table.sum(axis=1)).mean()),
+        "micro_f1": accuracy,
         "macro_recall": float(_share(right, table.sum(axis=1)).mean()),
     }
 
@@ -45,7 +57,7 @@ def single_label(gold: Ints, chosen: Ints, classes: int, weights: Floats | None 
 def multi_label(gold: Bools, chosen: Bools, weights: Floats | None = None) -> dict[str, float]:
     """Return accuracy (a row's labels all right), macro- and micro-F1, macro-recall; (rows, labels) both."""
     each = np.ones(len(gold)) if weights is None else weights
-    both, wanted, given = (each @ table.astype(np.float64) for table in (gold & chosen, gold, chosen))
+    both, wanted, given = _counts(gold, chosen, each)
     return {
         "accuracy": float(each @ (gold == chosen).all(axis=1) / each.sum()),
         "macro_f1": float(_share(2 * both, wanted + given).mean()),
@@ -54,17 +66,61 @@ def multi_label(gold: Bools, chosen: Bools, weights: Floats | None = None) -> di
     }
 
 
+def label_f1(gold: Bools, chosen: Bools, weights: Floats | None = None) -> Floats:
+    """Return each label's F1, (labels,); `gold` and `chosen` are (rows, labels)."""
+    both, wanted, given = _counts(gold, chosen, np.ones(len(gold)) if weights is None else weights)
+    return _share(2 * both, wanted + given)
+
+
+def _counts(gold: Bools, chosen: Bools, each: Floats) -> tuple[Floats, Floats, Floats]:
+    """Return how often each label is right, is in the gold, and is given: (labels,) each."""
+    both, wanted, given = (each @ table.astype(np.float64) for table in (gold & chosen, gold, chosen))
+    return both, wanted, given
+
+
+def one_hot(classes: Ints, count: int) -> Bools:
+    """Return class numbers (rows,) as a table (rows, count)."""
+    return np.asarray(classes[:, None] == np.arange(count))
+
+
+def auroc(scores: Floats, positive: Bools) -> Callable[[Floats], float]:
+    """Return a function of row weights: the chance that a positive row scores above a negative one.
+
+    Ties count half (Hanley and McNeil 1982). `scores` and `positive` are (rows,). Without a row of either
+    kind, in a resample too, the figure is 0.5: nothing is known.
+    """
+    _, place = np.unique(scores, return_inverse=True)
+
+    def measure(weights: Floats) -> float:
+        high = np.bincount(place, weights * positive)
+        low = np.bincount(place, weights * ~positive)
+        pairs = high.sum() * low.sum()
+        return float(high @ (np.cumsum(low) - low / 2) / pairs) if pairs else 0.5
+
+    return measure
+
+
 def with_intervals(
-    measure: Callable[[Floats], dict[str, float]], rows: int, draws: int = 1_000, seed: int = 1
+    measure: Measure, rows: int, draws: int = 1_000, seed: int = 1, biased: Collection[str] = ()
 ) -> dict[str, Figure]:
     """Return `measure`'s figures, each with a 95 % percentile interval (Efron 1979) from `draws` resamples.
 
     `measure` takes a weight a row: ones for the figure itself, how often the row was drawn for a resample.
+    A figure named in `biased` is larger in every resample than it should be (a calibration error is: each
+    resample adds chance of its own): its interval is moved down by the mean excess, and not below 0.
     """
     values = measure(np.ones(rows))
     rng = np.random.default_rng(seed)
     drawn = [measure(rng.multinomial(rows, np.full(rows, 1 / rows)).astype(np.float64)) for _ in range(draws)]
     return {
-        name: Figure(value, *(float(edge) for edge in np.quantile([d[name] for d in drawn], (0.025, 0.975))))
+        name: _figure(value, np.array([each[name] for each in drawn]), name in biased)
         for name, value in values.items()
     }
+
+
+def _figure(value: float, drawn: Floats, biased: bool) -> Figure:
+    low, high = (float(edge) for edge in np.quantile(drawn, (0.025, 0.975)))
+    if biased:
+        excess = float(drawn.mean()) - value
+        low, high = max(0.0, low - excess), max(0.0, high - excess)
+    return Figure(value, low, high)

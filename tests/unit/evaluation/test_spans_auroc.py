@@ -1,0 +1,66 @@
+"""Span F1 on worked examples of its definition, AUROC against all pairs, and shifted intervals."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.evaluation.metrics import auroc, label_f1, with_intervals
+from worker.evaluation.spans import characters, post_f1, span_f1
+
+
+@pytest.mark.parametrize(
+    ("gold", "marked", "f1"),
+    [
+        ([], [], 1.0),
+        ([], [(0, 1)], 0.0),
+        ([(0, 4)], [], 0.0),
+        ([(0, 4)], [(0, 4)], 1.0),
+        ([(0, 4)], [(2, 6)], 0.5),
+        ([(0, 2), (6, 8)], [(0, 2)], 2 / 3),
+        ([(0, 3)], [(0, 2), (1, 3)], 1.0),  # ranges that overlap mark a character once
+    ],
+)
+def test_one_post(gold: list[tuple[int, int]], marked: list[tuple[int, int]], f1: float) -> None:
+    assert post_f1(characters(gold), characters(marked)) == pytest.approx(f1)
+
+
+def test_posts_count_alike_however_long() -> None:
+    gold = [characters([(0, 100)]), characters([(0, 2)])]
+    assert span_f1(gold, [characters([(0, 100)]), frozenset()]).mean() == 0.5
+
+
+_ROWS = st.lists(st.tuples(st.integers(0, 5), st.booleans(), st.integers(0, 3)), min_size=1, max_size=25)
+
+
+@given(_ROWS)
+def test_auroc_is_the_share_of_pairs_in_order(rows: list[tuple[int, bool, int]]) -> None:
+    scores, positive, weights = (np.array(column) for column in zip(*rows, strict=True))
+    wins = pairs = 0.0
+    for score, kind, weight in rows:
+        for other, other_kind, other_weight in rows:
+            if kind and not other_kind:
+                pairs += weight * other_weight
+                wins += weight * other_weight * (1.0 if score > other else 0.5 if score == other else 0.0)
+    expected = wins / pairs if pairs else 0.5
+    assert auroc(scores / 5, positive)(weights.astype(float)) == pytest.approx(expected)
+
+
+def test_label_f1_by_hand() -> None:
+    gold = np.array([[1, 0], [1, 1], [0, 0]], dtype=bool)
+    chosen = np.array([[1, 0], [0, 1], [0, 1]], dtype=bool)
+    assert label_f1(gold, chosen) == pytest.approx([2 / 3, 2 / 3])
+
+
+def test_the_interval_of_a_biased_figure_surrounds_it() -> None:
+    values = np.random.default_rng(1).normal(size=400)
+
+    def distance(weights: np.ndarray) -> dict[str, float]:
+        # |mean| of noise: every resample lies farther from 0 on average than it should
+        return {"distance": abs(float(weights @ values / weights.sum()))}
+
+    plain = with_intervals(distance, 400)["distance"]
+    moved = with_intervals(distance, 400, biased={"distance"})["distance"]
+    assert moved.value == plain.value
+    assert moved.high <= plain.high
+    assert 0 <= moved.low <= moved.value <= moved.high

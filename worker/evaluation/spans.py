@@ -1,0 +1,33 @@
+"""Marked characters against gold ones, as SemEval-2021 task 5 counts them. Only numpy is needed.
+
+Pavlopoulos et al. 2021, "SemEval-2021 Task 5: Toxic Spans Detection".
+"""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from worker.evaluation.metrics import Floats
+
+Range = tuple[int, int]
+"""Start and end of a range of characters (Unicode code points), half-open."""
+
+
+def characters(ranges: Iterable[Sequence[int]]) -> frozenset[int]:
+    """Return the places of all characters in half-open ranges."""
+    return frozenset(place for start, end in ranges for place in range(start, end))
+
+
+def post_f1(gold: frozenset[int], marked: frozenset[int]) -> float:
+    """Return one post's F1 over character places.
+
+    With nothing to mark it is 1 where nothing is marked, else 0.
+    """
+    if not gold:
+        return 0.0 if marked else 1.0
+    return 2 * len(gold & marked) / (len(gold) + len(marked))
+
+
+def span_f1(gold: Sequence[frozenset[int]], marked: Sequence[frozenset[int]]) -> Floats:
+    """Return each post's F1, (posts,): the task's figure is their mean."""
+    return np.array([post_f1(wanted, given) for wanted, given in zip(gold, marked, strict=True)])
