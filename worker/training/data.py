@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from worker.training import written
 from worker.training.errors import TrainingError
 from worker.training.labels import (
     EMOTION,
@@ -47,6 +48,8 @@ class Source:
     train: tuple[str, ...]
     dev: tuple[str, ...]
     read: Callable[[list[Path]], Iterator[Row]]
+    from_files: bool = True
+    """False: `read` makes the rows itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +118,8 @@ def _source(name: str) -> Source:
 def _files(name: str, split: Split, root: Path) -> list[Path]:
     source = _source(name)
     names = source.train if split == "train" else source.dev
+    if split == "train" and not source.from_files:
+        return []
     if not names:
         raise TrainingError(f"data set {name} has no {split} split")
     paths = [root / file for file in names]
@@ -336,4 +341,9 @@ SOURCES = {
     ),
     "goemotions_calm": Source(TOXICITY.name, False, ("goemotions/train.tsv",), (), _read_calm),
     "six_emotions": Source(SIX_EMOTIONS.name, False, ("emotion/train.txt",), ("emotion/val.txt",), _read_six),
+    "written_sentiment": Source(
+        SENTIMENT.name, False, (), (), lambda _: written.sentiment(), from_files=False
+    ),
+    "written_toxicity": Source(TOXICITY.name, False, (), (), lambda _: written.toxicity(), from_files=False),
+    "written_emotion": Source(EMOTION.name, False, (), (), lambda _: written.emotion(), from_files=False),
 }
