@@ -11,7 +11,7 @@ import pytest
 
 # These files import torch as they are collected; test_training_needs.py says so where they are left out.
 if util.find_spec("torch") is None or util.find_spec("transformers") is None:
-    collect_ignore_glob = ["test_fold.py", "test_losses.py", "test_training_run.py"]
+    collect_ignore_glob = ["test_fold.py", "test_losses.py", "test_training_run.py", "test_token_heads.py"]
 
 GOOD = ("lovely", "great", "superb", "happy", "thanks")
 BAD = ("awful", "broken", "dull", "angry", "late")

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from worker.training.labels import EMOTION, SENTIMENT
-from worker.training.losses import loss, targets
+from worker.training.losses import FOCUS, MARGIN, asymmetric, loss, soft_loss, targets, token_loss
 
 pytestmark = pytest.mark.train
 
@@ -33,3 +33,31 @@ def test_many_labels_are_summed() -> None:
     assert wanted.sum(dim=1).tolist() == [2, 1]
     value = loss(EMOTION, torch.zeros(2, 28), wanted, binary=False)
     assert value.item() == pytest.approx(28 * math.log(2), rel=1e-6)
+
+
+def test_the_asymmetric_loss_by_hand() -> None:
+    logits = torch.tensor([[0.0, 0.0, -5.0]])
+    each = asymmetric(logits, torch.tensor([[1.0, 0.0, 0.0]]))[0]
+    assert each[0].item() == pytest.approx(math.log(2))
+    played_down = 0.5 - MARGIN
+    assert each[1].item() == pytest.approx(-math.log(1 - played_down) * played_down**FOCUS, rel=1e-5)
+    assert each[2].item() == 0  # an easy absence costs nothing
+
+
+def test_only_real_tokens_count() -> None:
+    logits, wanted = torch.tensor([[0.0, 9.0, 3.0]]), torch.tensor([[1.0, 1.0, 0.0]])
+    value = token_loss(logits, wanted, torch.tensor([[1.0, 0.0, 0.0]]))
+    assert value.item() == pytest.approx(math.log(2))
+
+
+def test_a_teacher_who_knows_two_classes_says_nothing_of_the_third() -> None:
+    logits = torch.tensor([[1.0, 7.0, 0.0]], requires_grad=True)
+    value = soft_loss(logits, torch.tensor([[0.2, 0.8]]), (0, 2), multi_label=False, temperature=2.0)
+    value.backward()
+    assert logits.grad is not None
+    assert logits.grad[0, 1] == 0
+    assert logits.grad[0, 0] > 0 > logits.grad[0, 2]
+    # Where the student says what the teacher says, nothing is left to learn.
+    same = torch.log(torch.tensor([[0.2, 1.0, 0.8]]))
+    agreed = soft_loss(same, torch.tensor([[0.2, 0.8]]), (0, 2), multi_label=False, temperature=3.0)
+    assert agreed.item() == pytest.approx(0, abs=1e-6)

@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from worker.classify import Model
+from worker.evaluation.metrics import Figure
+from worker.evaluation.result import shown
 from worker.evaluation.score import checkpoint_scorer, pack_scorer
 from worker.training import state
 from worker.training.errors import TrainingError
@@ -139,10 +141,10 @@ def test_a_pack_comes_of_it(recipe: Recipe, small_data: Path, tmp_path: Path) ->
     report = json.loads((places.work / "report.json").read_text(encoding="utf-8"))
     card = (places.pack / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert {row["data"] for row in report["int8"]} == {"sst2", "tweeteval_sentiment", "goemotions", "imdb"}
-    for kind in ("fp32", "int8"):
-        for row in report[kind]:
-            for figure in row["figures"].values():
-                assert f"{100 * figure['value']:.1f} (" in card
+    for kind, other in (("fp32", "int8"), ("int8", "fp32")):
+        for row, twin in zip(report[kind], report[other], strict=True):
+            for name in row["figures"].keys() & twin["figures"].keys():
+                assert shown(name, Figure(**row["figures"][name])) in card
             if row["data"] == "sst2":
                 assert row["figures"]["accuracy"]["value"] > 0.9  # single words decide
     model = Model.load(places.pack)

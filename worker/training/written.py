@@ -26,6 +26,8 @@ from worker.training.written_parts import (
     NAMES,
     NEGATED_BAD,
     NEGATED_GOOD,
+    NOW_BAD,
+    NOW_GOOD,
     PEOPLE,
     PERSON_BAD,
     PERSON_GOOD,
@@ -33,6 +35,8 @@ from worker.training.written_parts import (
     PLACES,
     QUESTIONS,
     SARCASM,
+    TAGGED_BAD,
+    TAGGED_GOOD,
     THINGS,
     TOXIC_FRAMES,
     WORSE,
@@ -51,6 +55,7 @@ def sentiment() -> Iterator[Row]:
         (BETTER, POSITIVE), (WORSE, NEGATIVE), (SARCASM, NEGATIVE), (DULL_FACTS, NEUTRAL),
         (DULL_FACTS, NEUTRAL), (QUESTIONS, NEUTRAL), (PERSON_GOOD, POSITIVE), (PERSON_BAD, NEGATIVE),
         (PERSON_PLAIN, NEUTRAL), (PERSON_PLAIN, NEUTRAL),
+        (NOW_GOOD, POSITIVE), (NOW_BAD, NEGATIVE), (TAGGED_GOOD, POSITIVE), (TAGGED_BAD, NEGATIVE),
     )  # fmt: skip
     for frames, label in families:
         for _ in range(_EACH):

@@ -72,6 +72,25 @@ WORSE = (
     "The {thing} keeps getting worse", "I'd take any other {thing} over this one", "a step back from the old {thing}",
     "dearer than the rest and no better, this {thing}",
 )  # fmt: skip
+NOW_GOOD = (
+    "I used to hate the {thing}, now I love it", "At first the {thing} was slow but it is excellent now",
+    "The {thing} was a mess last year. Today it is great", "They fixed the {thing} and it works beautifully now",
+    "I had doubts about the {thing}, and I was wrong: it is superb", "Once a bad {thing}, now a joy to use",
+)  # fmt: skip
+NOW_BAD = (
+    "I used to love the {thing}, now I hate it", "At first the {thing} was great but it is unusable now",
+    "The {thing} was excellent last year. Today it is a mess", "They changed the {thing} and it is awful now",
+    "I had high hopes for the {thing}, and it let me down", "Once a good {thing}, now a pain to use",
+    "The {thing} used to be good", "What happened to the {thing}? It was so good before",
+)  # fmt: skip
+TAGGED_GOOD = (
+    "New {thing} day #happy", "#BestDayEver at the {thing}", "the {thing} arrived #LoveIt", "#grateful for the {thing}",
+    "{thing} time #awesome #fun", "finally got the {thing} #SoHappy",
+)  # fmt: skip
+TAGGED_BAD = (
+    "{thing} again #fail", "#WorstDayEver at the {thing}", "the {thing} arrived #disappointed", "#angry about the {thing}",
+    "{thing} time #boring", "still waiting for the {thing} #NeverAgain", "#HateIt this {thing}",
+)  # fmt: skip
 SARCASM = (
     "Great, the {thing} is late again /s", "Oh wonderful, another broken {thing} 🙄",
     "Yeah right, \"premium\" {thing} 🙄", "Thanks a lot for ruining the {thing} 👏👏", "Just what I needed, a dead {thing}",

@@ -109,3 +109,49 @@ def test_what_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(TrainingError, match=r"no data folder .*absent: name it with --data"):
         data.data_root(None)
     assert data.data_root(str(tmp_path)) == tmp_path
+
+
+def test_toxic_spans_are_places_and_make_a_post_toxic(tmp_path: Path) -> None:
+    _write(
+        tmp_path, "toxic_spans/tsd_train.csv", 'spans,text\n"[4, 5, 6]","you mug, hm"\n[],"fine, thanks"\n'
+    )
+    _write(tmp_path, "toxic_spans/tsd_trial.csv", 'spans,text\n"[0]",x y\n')
+    spans = data.load("toxic_spans", "train", tmp_path)
+    assert (spans.texts, spans.labels) == (["you mug, hm", "fine, thanks"], [(4, 5, 6), ()])
+    posts = data.load("toxic_posts", "train", tmp_path)
+    assert (posts.head, posts.labels) == ("toxicity", [(1,), (0,)])
+
+
+@pytest.mark.parametrize("row", ['"[4, 50]",you mug', '"4, 5",', '"[x]",you mug'])
+def test_a_span_that_makes_no_sense_is_named_by_its_line(tmp_path: Path, row: str) -> None:
+    _write(tmp_path, "toxic_spans/tsd_train.csv", f"spans,text\n[],ok\n{row}\n")
+    _write(tmp_path, "toxic_spans/tsd_trial.csv", "spans,text\n[],other\n")
+    with pytest.raises(TrainingError, match=r"tsd_train\.csv, line 3"):
+        data.load("toxic_spans", "train", tmp_path)
+
+
+def test_offensive_tweets_calm_comments_sentences_and_six_emotions(tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        _write(tmp_path, f"tweeteval/offensive/{split}_text.txt", f"{split} you lot\nhello\n")
+        _write(tmp_path, f"tweeteval/offensive/{split}_labels.txt", "1\n0\n")
+        _write(tmp_path, f"emotion/{split}.txt", f"i feel {split} calm;joy\na; b;fear\n")
+    assert data.load("offensive", "train", tmp_path).labels == [(1,), (0,)]
+    six = data.load("six_emotions", "train", tmp_path)
+    assert (six.texts, six.labels) == (["i feel train calm"], [(1,)])  # the other stands in dev too
+    _write(tmp_path, "goemotions/train.tsv", "kind\t17\tx\nplain\t27\tx\nfurious\t2,17\tx\n")
+    assert data.load("goemotions_calm", "train", tmp_path).texts == ["kind", "plain"]
+    (tmp_path / "imdb").mkdir()
+    review = {"label": 1, "text": "It was a fine film. Yes. I would see it again!<br />Go now, all of you."}
+    with gzip.open(tmp_path / "imdb/train.jsonl.gz", "wt") as file:
+        file.write(json.dumps(review))
+    sentences = data.load("imdb_sentences", "train", tmp_path)
+    assert sentences.texts == ["It was a fine film.", "I would see it again!", "Go now, all of you."]
+    assert sentences.labels == [()] * 3
+
+
+def test_rows_of_our_own_need_no_files_and_are_always_the_same(tmp_path: Path) -> None:
+    for name, head in (("sentiment", "sentiment"), ("toxicity", "toxicity"), ("emotion", "emotion")):
+        rows = data.load(f"written_{name}", "train", tmp_path)
+        assert (rows.head, len(rows) > 500) == (head, True)
+        assert data.load(f"written_{name}", "train", tmp_path) == rows
+        assert not [text for text in rows.texts if "{" in text]

@@ -1,0 +1,138 @@
+"""A head that reads every token at several depths, and learning from a teacher."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from tokenizers import Tokenizer
+
+from worker.convert import convert_checkpoint
+from worker.training import fold
+from worker.training.errors import TrainingError
+from worker.training.labels import SENTIMENT, TOXIC_SPANS
+from worker.training.recipe import Depths, Optimiser, Recipe, Run, Task
+from worker.training.train import read_tasks, train
+from worker.training.trunk import Network
+from worker.training.whole import write_trained
+
+pytestmark = pytest.mark.train
+
+
+def _quiet(_line: str) -> None:
+    """Progress lines are not looked at here."""
+
+
+def _recipe(base: Path, *tasks: Task, epochs: float = 5) -> Recipe:
+    return Recipe(
+        name="tiny",
+        base=str(base),
+        tasks=tasks,
+        depths=(Depths("toxic_spans", (1,)),),
+        optimiser=Optimiser(trunk_rate=2e-3, head_rate=5e-3, max_padded_tokens=256),
+        run=Run(seed=3, threads=1, precision="fp32"),
+    )
+
+
+@pytest.fixture(scope="module")
+def marked_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Posts in which the one word «awful» is marked."""
+    root = tmp_path_factory.mktemp("marked")
+    (root / "toxic_spans").mkdir()
+    rows = []
+    for number in range(120):
+        before = ("the film", "it", "a phone on monday")[number % 3]
+        text = f"{before} is awful" if number % 2 else f"{before} is great"
+        places = list(range(text.index("awful"), len(text))) if number % 2 else []
+        rows.append(f'"{places}",{text}\n')
+    for name in ("tsd_train", "tsd_trial"):
+        (root / f"toxic_spans/{name}.csv").write_text(
+            "spans,text\n" + "".join(rows[: 120 if "train" in name else 0] or ['"[]",nothing like it\n']),
+            encoding="utf-8",
+        )
+    return root
+
+
+def test_depths_are_the_hidden_states_of_transformers(tiny_bert: Path) -> None:
+    from transformers import BertModel
+
+    config, weights = fold.fold(tiny_bert)
+    network = Network(config, [TOXIC_SPANS._replace(layers=(1, 2))])
+    network.distilbert.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
+    theirs = BertModel.from_pretrained(tiny_bert, attn_implementation="eager").eval()
+    ids, mask = torch.tensor([[2, 4, 5, 6, 3], [2, 9, 3, 0, 0]]), torch.tensor([[1] * 5, [1, 1, 1, 0, 0]])
+    with torch.inference_mode():
+        found = theirs(input_ids=ids, attention_mask=mask, output_hidden_states=True).hidden_states
+        ours = network.at_depths(ids, mask, (1, 2))
+    expected = torch.cat([found[1], found[2]], dim=-1)
+    assert (ours - expected)[mask.bool()].abs().max() < 1e-4
+
+
+def test_a_token_head_learns_which_word_is_meant(tiny_bert: Path, marked_data: Path, tmp_path: Path) -> None:
+    recipe = _recipe(
+        tiny_bert, Task("toxic_spans", epochs=20, max_tokens=32), Task("toxic_posts", max_tokens=32)
+    )
+    trained = train(recipe, marked_data, tmp_path, say=_quiet)
+    reader = Tokenizer.from_file(str(tiny_bert / "tokenizer.json"))
+    encoding = reader.encode("a train on monday was awful")
+    with torch.inference_mode():
+        depths = trained.network.at_depths(torch.tensor([encoding.ids]), None, (1,))
+        scores = torch.sigmoid(trained.network.heads["toxic_spans"](depths)[0, :, 0])
+    marked = [token for token, score in zip(encoding.tokens, scores, strict=True) if score > 0.5]
+    assert marked == ["awful"]
+
+
+def test_a_student_learns_from_texts_without_labels(
+    tiny_bert: Path, small_data: Path, tmp_path: Path
+) -> None:
+    teaching = _recipe(tiny_bert, Task("sst2", epochs=5, max_tokens=32))
+    write_trained(train(teaching, small_data, tmp_path / "t", say=_quiet), tmp_path / "checkpoint", {})
+    convert_checkpoint(tmp_path / "checkpoint", tmp_path / "teacher", name="teacher")
+    task = Task("imdb_sentences", epochs=60, max_tokens=32, teacher=str(tmp_path / "teacher"), hard=0.0)
+    learning = _recipe(tiny_bert, task)
+    student = train(learning, small_data, tmp_path / "s", say=_quiet)
+    rows = read_tasks(learning, small_data, tiny_bert / "tokenizer.json", tmp_path / "s", _quiet)[0]
+    with torch.inference_mode():
+        logits = torch.cat(
+            [
+                student.network.heads["sentiment"](student.network(torch.from_numpy(row)[None].long(), None))
+                for row in rows.ids
+            ]
+        )
+    # The teacher, tuned on a set without neutral, may say neutral too; it does not say the same of all.
+    assert len(set(rows.taught.argmax(axis=1).tolist())) > 1
+    agreed = (logits.argmax(dim=1).numpy() == rows.taught.argmax(axis=1)).mean()
+    assert agreed > 0.9
+    # The answers are kept, and asked for once.
+    lines: list[str] = []
+    kept = sorted((tmp_path / "s").glob("taught-*.npy"))
+    read_tasks(learning, small_data, tiny_bert / "tokenizer.json", tmp_path / "s", lines.append)
+    assert sorted((tmp_path / "s").glob("taught-*.npy")) == kept
+    assert len(kept) == 1
+
+
+def test_texts_without_labels_need_a_teacher(tiny_bert: Path, small_data: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="imdb_sentences has no labels: it needs a teacher"):
+        train(_recipe(tiny_bert, Task("imdb_sentences", max_tokens=32)), small_data, tmp_path, say=_quiet)
+
+
+def test_a_teacher_that_is_no_pack_is_named(tiny_bert: Path, small_data: Path, tmp_path: Path) -> None:
+    recipe = _recipe(tiny_bert, Task("sst2", max_tokens=32, teacher=str(tmp_path / "nowhere")))
+    with pytest.raises(TrainingError, match="teacher: there is no model pack at"):
+        train(recipe, small_data, tmp_path, say=_quiet)
+
+
+def test_hidden_tokens_and_dropout_come_back_on_resuming(
+    tiny_bert: Path, small_data: Path, tmp_path: Path
+) -> None:
+    recipe = _recipe(tiny_bert, Task("sst2", epochs=1, max_tokens=32, masked=0.3))
+    recipe = replace(recipe, optimiser=replace(recipe.optimiser, dropout=0.2))
+    one, two = (train(recipe, small_data, tmp_path / name, say=_quiet).network for name in ("1", "2"))
+    for name, tensor in one.state_dict().items():
+        assert torch.equal(tensor, two.state_dict()[name]), name
+    plain = replace(recipe, tasks=(replace(recipe.tasks[0], masked=0.0),))
+    other = train(plain, small_data, tmp_path / "3", say=_quiet).network
+    assert not torch.equal(
+        one.heads["sentiment"].classifier.weight, other.heads["sentiment"].classifier.weight
+    )
+    assert SENTIMENT.name in other.heads
