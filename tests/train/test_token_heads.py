@@ -99,10 +99,10 @@ def test_a_student_learns_from_texts_without_labels(
                 for row in rows.ids
             ]
         )
-    # The teacher, tuned on a set without neutral, may say neutral too; it does not say the same of all.
-    assert len(set(rows.taught.argmax(axis=1).tolist())) > 1
-    agreed = (logits.argmax(dim=1).numpy() == rows.taught.argmax(axis=1)).mean()
-    assert agreed > 0.9
+    said = rows.taught.argmax(axis=1)
+    agreed = (logits.argmax(dim=1).numpy() == said).mean()
+    commonest = max((said == label).mean() for label in range(3))
+    assert agreed > max(0.8, commonest + 0.1)  # more than always saying the commonest label
     # The answers are kept, and asked for once.
     lines: list[str] = []
     kept = sorted((tmp_path / "s").glob("taught-*.npy"))

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from worker.classify import Model
+from worker.evaluation.calibration import to_logits
 from worker.evaluation.metrics import Figure
 from worker.evaluation.result import shown
 from worker.evaluation.score import checkpoint_scorer, pack_scorer
@@ -151,13 +152,14 @@ def test_a_pack_comes_of_it(recipe: Recipe, small_data: Path, tmp_path: Path) ->
     answer = model.predict(model.tokenize(["the phone was lovely"]))[0]
     assert answer.heads["sentiment"].label == "positive"
     assert "joy" in (answer.heads["emotion"].labels or ())
-    # Both ways to a score give the same answers, up to int8.
+    # Both ways to a score give the same logits, up to int8 (and to what all labels share).
     texts = ["the phone was lovely", "it is broken", "a train on monday " * 20]
-    ways = [
-        scorer(texts, 16, "sentiment")
-        for scorer in (checkpoint_scorer(places.checkpoint), pack_scorer(places.pack))
-    ]
-    assert abs(ways[0] - ways[1]).max() < 0.1
+    ways = []
+    for scorer in (checkpoint_scorer(places.checkpoint), pack_scorer(places.pack)):
+        logits = to_logits(scorer(texts, 16, "sentiment"), multi_label=False)
+        ways.append((logits - logits[:, :1]) * scorer.heads["sentiment"].temperature)
+    assert abs(ways[0]).max() > 1
+    assert abs(ways[0] - ways[1]).max() < 0.3
 
 
 def test_transformers_reads_the_checkpoint(recipe: Recipe, small_data: Path, tmp_path: Path) -> None:
