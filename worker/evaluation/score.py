@@ -1,19 +1,57 @@
-"""Two ways to scores: a checkpoint folder through torch in float32, and a pack as the service runs it."""
+"""From texts to probabilities, in two ways: a pack as the service runs it, a checkpoint through torch.
+
+Both give probabilities after the head's temperature, and marked characters after the gate.
+"""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from worker.evaluation.heads import HeadInfo
 from worker.evaluation.metrics import Floats
+from worker.evaluation.spans import Range
 from worker.training.errors import TrainingError
-from worker.training.labels import HeadSpec, head_named
 
-Scorer = Callable[[Sequence[str], int, str], Floats]
-"""Texts, the tokens to cut them to, and a head: probabilities (texts, labels)."""
+Tick = Callable[[int], None]
+"""Told how many more texts are done."""
 
 _PADDED_TOKENS = 2_048
+
+
+class TokenScores(NamedTuple):
+    """One text as a token head sees it: each token's probability, and its range in the text as it came."""
+
+    scores: Floats
+    ranges: list[Range]
+
+
+class Scorer(Protocol):
+    """A model that can be measured."""
+
+    @property
+    def title(self) -> str:
+        """What to call it in a table."""
+        ...
+
+    @property
+    def heads(self) -> Mapping[str, HeadInfo]:
+        """Its heads by name."""
+        ...
+
+    def __call__(self, texts: Sequence[str], max_tokens: int, head: str) -> Floats:
+        """Return probabilities (texts, labels) of texts cut to `max_tokens`, marks included."""
+        ...
+
+    def tokens(self, texts: Sequence[str], max_tokens: int, head: str) -> list[TokenScores]:
+        """Return every token's probability by a token head, without asking its gate."""
+        ...
+
+    def ranges(self, texts: Sequence[str], max_tokens: int, head: str) -> list[list[Range]]:
+        """Return the marked ranges of every text, through the gate."""
+        ...
 
 
 def by_length(lengths: Sequence[int], padded_tokens: int = _PADDED_TOKENS) -> list[list[int]]:
@@ -26,61 +64,63 @@ def by_length(lengths: Sequence[int], padded_tokens: int = _PADDED_TOKENS) -> li
     return batches
 
 
-def checkpoint_heads(folder: Path) -> list[HeadSpec]:
-    """Return the heads that a checkpoint folder's configuration names. Raises TrainingError."""
+def is_pack(folder: Path) -> bool:
+    """Whether a folder holds a pack rather than a checkpoint."""
+    return (folder / "manifest.json").is_file() or (folder / "model.onnx").is_file()
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object. Raises TrainingError: one line."""
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        return [head_named(name) for name in config["heads"]]
-    except (OSError, ValueError, KeyError) as error:
-        raise TrainingError(f"{folder} holds no checkpoint of ours: {error}") from error
+        value = json.loads(path.read_bytes())
+    except OSError as error:
+        raise TrainingError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise TrainingError(f"{path} is not valid JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise TrainingError(f"{path} must hold a JSON object")
+    return value
 
 
-def checkpoint_scorer(folder: Path) -> Scorer:
-    """Score with the checkpoint in `folder`, float32 throughout. Raises TrainingError where it holds none."""
-    import torch  # noqa: PLC0415 - only this way needs it
-    from safetensors.torch import load_file  # noqa: PLC0415 - likewise
-
-    from worker.training.tokens import encode, pad  # noqa: PLC0415 - likewise
-    from worker.training.trunk import Network  # noqa: PLC0415 - likewise
-
-    heads = {head.name: head for head in checkpoint_heads(folder)}
-    network = Network(json.loads((folder / "config.json").read_text(encoding="utf-8")), list(heads.values()))
-    network.load_state_dict(load_file(folder / "model.safetensors"))
-
-    def score(texts: Sequence[str], max_tokens: int, head: str) -> Floats:
-        ids = encode(folder / "tokenizer.json", texts, max_tokens)
-        scores = np.zeros((len(texts), len(heads[head].labels)))
-        with torch.inference_mode():
-            for rows in by_length([len(row) for row in ids]):
-                padded, mask = pad([ids[row] for row in rows])
-                first = network(torch.from_numpy(padded), None if mask is None else torch.from_numpy(mask))
-                logits = network.heads[head](first).double()
-                given = torch.sigmoid(logits) if heads[head].multi_label else torch.softmax(logits, dim=1)
-                scores[rows] = given.numpy()
-        return scores
-
-    return score
-
-
-def pack_scorer(folder: Path) -> Scorer:
+def pack_scorer(folder: Path, tick: Tick = lambda _rows: None) -> Scorer:
     """Score with the pack in `folder`, through the classifier that the service runs. Raises PackError."""
-    from worker.classify import Model, Tokens  # noqa: PLC0415 - onnxruntime starts only where it is used
+    from worker.evaluation.score_pack import PackScorer  # noqa: PLC0415 - onnxruntime starts only where it is used
 
-    model = Model.load(folder)
-    labels = {head.name: head.labels for head in model.pack.heads}
+    return PackScorer(folder, tick)
 
-    def score(texts: Sequence[str], max_tokens: int, head: str) -> Floats:
-        rows = [
-            tokens
-            if len(tokens.ids) <= max_tokens
-            else Tokens([*tokens.ids[: max_tokens - 1], tokens.ids[-1]], truncated=True)
-            for tokens in model.tokenize(texts)
-        ]
-        scores = np.zeros((len(texts), len(labels[head])))
-        for batch in by_length([len(row.ids) for row in rows]):
-            for row, prediction in zip(batch, model.predict([rows[row] for row in batch]), strict=True):
-                given = prediction.heads[head].scores
-                scores[row] = [given[label] for label in labels[head]]
-        return scores
 
-    return score
+def checkpoint_scorer(folder: Path, tick: Tick = lambda _rows: None) -> Scorer:
+    """Score with the checkpoint in `folder`, float32 throughout. Raises TrainingError where it holds none."""
+    try:
+        from worker.evaluation.score_checkpoint import CheckpointScorer  # noqa: PLC0415 - only this way needs torch
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in {"torch", "safetensors"}:
+            raise
+        raise TrainingError(
+            f"{folder}: measuring a checkpoint needs torch: pip install 'moodstream[train]'"
+        ) from None
+    return CheckpointScorer(folder, tick)
+
+
+def scorer_of(folder: Path, tick: Tick = lambda _rows: None) -> Scorer:
+    """Return a pack's scorer where the folder holds a pack, else a checkpoint's.
+
+    Raises:
+        PackError: a damaged pack.
+        TrainingError: no such folder, or neither a pack nor a checkpoint in it.
+    """
+    if not folder.is_dir():
+        raise TrainingError(f"there is no model at {folder}: no such folder")
+    return pack_scorer(folder, tick) if is_pack(folder) else checkpoint_scorer(folder, tick)
+
+
+def gate_scores(scorer: Scorer, texts: Sequence[str], max_tokens: int, head: str) -> tuple[Floats, float]:
+    """Return what the gate of a token head reads of each text, (texts,), and the threshold that opens it.
+
+    A head without a gate is always asked.
+    """
+    gate = scorer.heads[head].gate
+    if gate is None:
+        return np.ones(len(texts)), 0.0
+    column = scorer.heads[gate["head"]].labels.index(gate["label"])
+    return scorer(texts, max_tokens, gate["head"])[:, column], float(gate["threshold"])

@@ -31,3 +31,22 @@ def post_f1(gold: frozenset[int], marked: frozenset[int]) -> float:
 def span_f1(gold: Sequence[frozenset[int]], marked: Sequence[frozenset[int]]) -> Floats:
     """Return each post's F1, (posts,): the task's figure is their mean."""
     return np.array([post_f1(wanted, given) for wanted, given in zip(gold, marked, strict=True)])
+
+
+def marked_ranges(text: str, ranges: Sequence[Range], scores: Floats, threshold: float) -> list[Range]:
+    """Return the ranges of `text` whose tokens score at least `threshold`.
+
+    Neighbours with nothing or white space between them become one. `ranges` are the tokens' own, in order.
+    """
+    found: list[Range] = []
+    previous = -1
+    for number in np.flatnonzero(scores >= threshold).tolist():
+        start, end = ranges[number]
+        if start >= end:
+            continue
+        if found and number == previous + 1 and not text[found[-1][1] : start].strip():
+            found[-1] = (found[-1][0], max(end, found[-1][1]))
+        else:
+            found.append((start, end))
+        previous = number
+    return found

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from worker.evaluation.evaluate import Result
+from worker.evaluation.result import Result, shown
 from worker.training.labels import HeadSpec
 from worker.training.recipe import Recipe
 
@@ -103,8 +103,9 @@ def figures_table(fp32: list[Result], int8: list[Result]) -> str:
     lines = ["| split | rows | figure | fp32 | int8 |", "| --- | ---: | --- | ---: | ---: |"]
     for wide, narrow in zip(fp32, int8, strict=True):
         for name, figure in wide.figures.items():
-            pair = (figure, narrow.figures[name])
-            cells = " | ".join(f"{100 * f.value:.1f} ({100 * f.low:.1f} to {100 * f.high:.1f})" for f in pair)
+            if name not in narrow.figures:
+                continue
+            cells = " | ".join(shown(name, each) for each in (figure, narrow.figures[name]))
             title = name.replace("_", "-").replace("f1", "F1")
             lines.append(f"| {wide.title} | {wide.rows:,} | {title} | {cells} |")
     return "\n".join(lines)

@@ -8,11 +8,14 @@ import torch
 
 from worker.classify import Pack
 from worker.convert import convert_checkpoint
-from worker.evaluation import evaluate, thresholds
+from worker.evaluation.evaluate import as_json, evaluate
+from worker.evaluation.examples import fitting
+from worker.evaluation.result import table
 from worker.evaluation.score import checkpoint_scorer, pack_scorer
+from worker.evaluation.tuning import tune
 from worker.training import card
 from worker.training.files import with_heads, write_checkpoint, write_json
-from worker.training.labels import EMOTION, HeadSpec
+from worker.training.labels import HeadSpec
 from worker.training.recipe import Recipe
 from worker.training.train import Say, Trained, say_to_stderr, train
 
@@ -38,20 +41,16 @@ def make_pack(recipe: Recipe, places: Places, *, resume: bool = False, say: Say 
     """
     trained = train(recipe, places.data, places.work, resume=resume, say=say)
     write_trained(trained, places.checkpoint, {})
+    say("fitting temperatures and thresholds")
+    write_trained(trained, places.checkpoint, tune(checkpoint_scorer(places.checkpoint), places.data, say))
     scorer = checkpoint_scorer(places.checkpoint)
-    if EMOTION in trained.heads:
-        chosen = thresholds.tune(*evaluate.dev_emotions(scorer, places.data))
-        write_trained(trained, places.checkpoint, {EMOTION.name: [float(value) for value in chosen]})
-    say("measuring the checkpoint")
-    benchmarks = evaluate.benchmarks_for(trained.heads)
-    fp32 = evaluate.evaluate(scorer, places.data, benchmarks)
-    say(evaluate.table(fp32))
+    sets = fitting(scorer.heads, places.data, say=say)
+    fp32 = evaluate(scorer, sets, say=say)
     draft = places.work / "draft"
     convert_checkpoint(places.checkpoint, draft, name=recipe.name, replace=True)
-    say("measuring the int8 pack")
-    int8 = evaluate.evaluate(pack_scorer(draft), places.data, benchmarks)
-    say(evaluate.table(int8))
-    write_json(places.work / "report.json", {"fp32": evaluate.as_json(fp32), "int8": evaluate.as_json(int8)})
+    int8 = evaluate(pack_scorer(draft), sets, say=say)
+    say(table([("fp32", fp32), ("int8", int8)]))
+    write_json(places.work / "report.json", {"fp32": as_json(fp32), "int8": as_json(int8)})
     text = card.write_card(recipe, _facts(trained), fp32, int8)
     (places.checkpoint / "MODEL_CARD.md").write_text(text, encoding="utf-8")
     pack = convert_checkpoint(places.checkpoint, places.pack, name=recipe.name, replace=True)
@@ -59,28 +58,26 @@ def make_pack(recipe: Recipe, places: Places, *, resume: bool = False, say: Say 
     return pack
 
 
-def write_trained(trained: Trained, folder: Path, chosen: dict[str, list[float]]) -> None:
-    """Write a checkpoint folder; `chosen` holds the thresholds of the multi-label heads that have any."""
-    heads = {head.name: _head_table(head, chosen.get(head.name)) for head in trained.heads}
+def write_trained(trained: Trained, folder: Path, fitted: dict[str, dict[str, Any]]) -> None:
+    """Write a checkpoint folder; `fitted` holds what was fitted for a head: temperature, thresholds."""
+    heads = {head.name: {**_head_table(head), **fitted.get(head.name, {})} for head in trained.heads}
     weights = {name: tensor.contiguous() for name, tensor in trained.network.state_dict().items()}
     write_checkpoint(folder, with_heads(trained.config, heads), weights, trained.tokenizer)
 
 
-def _head_table(head: HeadSpec, chosen: list[float] | None) -> dict[str, Any]:
+def _head_table(head: HeadSpec) -> dict[str, Any]:
     """Return what config.json says of a head."""
-    table: dict[str, Any] = {
+    entry: dict[str, Any] = {
         "problem_type": head.problem_type,
         "id2label": {str(number): label for number, label in enumerate(head.labels)},
     }
-    if chosen is not None:
-        table["thresholds"] = chosen
     if head.by_token:
-        table["layers"] = list(head.layers)
+        entry["layers"] = list(head.layers)
     if head.gate is not None:
-        table["gate"] = head.gate._asdict()
+        entry["gate"] = head.gate._asdict()
     if head.groups:
-        table["groups"] = {name: list(labels) for name, labels in head.groups}
-    return table
+        entry["groups"] = {name: list(labels) for name, labels in head.groups}
+    return entry
 
 
 def _facts(trained: Trained) -> card.Facts:
