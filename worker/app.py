@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from types import FrameType
 
 import structlog
@@ -16,9 +17,10 @@ from worker.classify import Model, PackError
 from worker.connect import BrokerRefused, BrokerUnavailable, first_connection, missing_topics
 from worker.deadletter import DeadLetters, Origin
 from worker.encode import Encoder
+from worker.language import LanguageError, Languages
 from worker.loop import Loop
 from worker.observe import Health, Metrics, ObserveServer, PortInUse, configure_logging
-from worker.pipeline import Pipeline
+from worker.pipeline import Desk, Pipeline
 from worker.settings import Settings
 from worker.source import Source, SourceFenced
 
@@ -26,6 +28,7 @@ log = structlog.get_logger(__name__)
 
 _EXITS: dict[type[Exception], int] = {
     PackError: exitcodes.MODEL,
+    LanguageError: exitcodes.USAGE,
     PortInUse: exitcodes.USAGE,
     BrokerUnavailable: exitcodes.BROKER_UNAVAILABLE,
     BrokerRefused: exitcodes.BROKER_REFUSED,
@@ -92,28 +95,39 @@ def _run(settings: Settings, stop: threading.Event) -> None:
 
 
 def _pipeline(settings: Settings, metrics: Metrics) -> Pipeline:
-    classifier = Classifier(
-        Model.load(settings.model.path, settings.model.threads), settings.batch, listener=metrics
-    )
-    pack = classifier.pack
-    metrics.model(pack.name, pack.revision)
-    log.info("model", name=pack.name, revision=pack.revision, heads=[head.name for head in pack.heads])
+    language = settings.language
+    # Before the packs: a missing extra shows at once.
+    languages = Languages(language) if language.detect or language.route else None
+    classifier, encoder = _desk(settings, settings.model.path, metrics)
+    metrics.model(classifier.pack.name, classifier.pack.revision)
+    others = languages.packs if languages is not None else ()
     return Pipeline(
         text_field=settings.source.text_field,
         classifier=classifier,
-        encoder=Encoder(
-            pack.heads,
-            model=f"{pack.name}@{pack.revision}",
-            topic=settings.sink.topic,
-            include_text=settings.sink.include_text,
-        ),
+        encoder=encoder,
         dead_letters=DeadLetters(
             settings.sink.dead_letter_topic,
             settings.sink.dead_letter_profile,
             Origin(settings.source.group_id, settings.delivery.slot),
         ),
+        languages=languages,
+        others={folder: _desk(settings, Path(folder), metrics) for folder in others},
         listener=metrics,
     )
+
+
+def _desk(settings: Settings, path: Path | None, metrics: Metrics) -> Desk:
+    """Load one pack."""
+    classifier = Classifier(Model.load(path, settings.model.threads), settings.batch, listener=metrics)
+    pack = classifier.pack
+    log.info("model", name=pack.name, revision=pack.revision, heads=[head.name for head in pack.heads])
+    encoder = Encoder(
+        pack.heads,
+        model=f"{pack.name}@{pack.revision}",
+        topic=settings.sink.topic,
+        include_text=settings.sink.include_text,
+    )
+    return Desk(classifier, encoder)
 
 
 def _connect(settings: Settings, stop: threading.Event) -> None:

@@ -11,7 +11,14 @@ from click.shell_completion import CompletionItem
 from worker.settings import Loaded, SettingField, all_fields, groups, load_settings
 
 _SEPARATOR = "__"
-_METAVARS = {"list": "LIST", "path": "PATH", "secret": "SECRET", "text": "TEXT", "number": "NUMBER"}
+_METAVARS = {
+    "list": "LIST",
+    "table": "TABLE",
+    "path": "PATH",
+    "secret": "SECRET",
+    "text": "TEXT",
+    "number": "NUMBER",
+}
 
 
 class SettingOption(click.Option):

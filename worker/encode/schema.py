@@ -29,7 +29,10 @@ class OutputBase(BaseModel):
     processed_time_ms: int = Field(ge=0, description="When it was labelled. Unix ms.")
     token_count: int = Field(ge=0, description="Tokens that the model read.")
     truncated: bool = Field(description="The text was longer than the model reads, and was cut.")
-    lang: str | None = Field(default=None, description="Language tag, where the message carried one.")
+    lang: str | None = Field(
+        default=None,
+        description="Language tag: the message's own, else the one that `language.detect` found.",
+    )
     model: str = Field(pattern=r"^.+@[0-9a-f]{12}$", description="`name@revision` of the model pack.")
     source_topic: str = Field(description="Topic of the input.")
     source_partition: int = Field(ge=0, description="Partition of the input.")

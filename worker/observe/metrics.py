@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from worker.observe.memory import resident_memory_bytes
 from worker.types import Failure, Prediction, Record, Tombstone, TopicPartition
 
-STAGES = ("decode", "tokenise", "infer", "encode", "commit")
+STAGES = ("decode", "language", "tokenise", "infer", "encode", "commit")
 """The steps whose durations are shown, in the order in which a message meets them. A commit is all of a
 checkpoint: sending the outputs, the offsets and the end of the transaction."""
 

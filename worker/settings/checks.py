@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from worker.settings.groups import (
         BatchSettings,
         KafkaSettings,
+        LanguageSettings,
         SinkSettings,
         SourceSettings,
     )
@@ -101,6 +102,17 @@ def sink_conflicts(sink: "SinkSettings") -> Iterable[Conflict]:
         yield Conflict(
             names, f"is sink.topic as well ({sink.topic!r}): dead letters need a topic of their own"
         )
+
+
+def language_conflicts(language: "LanguageSettings") -> Iterable[Conflict]:
+    """A language that is routed and can never be detected."""
+    if not language.detect or not language.candidates:
+        return
+    known = {*language.candidates, "und", "*"}
+    for tag in language.route:
+        if tag not in known and tag.partition("-")[0] not in known:
+            names = ("language.route", "language.candidates")
+            yield Conflict(names, f"{tag}: language.candidates does not hold it, so it is never detected")
 
 
 def group_conflicts(

@@ -57,6 +57,8 @@ def render(value: object) -> str:
         return "true" if value else "false"
     if isinstance(value, list):
         return ",".join(render(item) for item in value)
+    if isinstance(value, dict):
+        return ",".join(f"{name}={render(item)}" for name, item in value.items())
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return str(value)
@@ -125,7 +127,7 @@ def _kind(kind: Any, info: FieldInfo) -> str:
         SecretStr: "secret",
         str: "text",
     }
-    text = words.get(kind, "list" if get_origin(kind) is list else "path")
+    text = words.get(kind) or {list: "list", dict: "table"}.get(get_origin(kind), "path")
     bounds = _bounds(info)
     return f"{text}, {bounds}" if bounds else text
 

@@ -6,10 +6,12 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from worker.settings.checks import (
     kafka_conflicts,
+    language_conflicts,
     refuse,
     sink_conflicts,
     source_conflicts,
 )
+from worker.settings.languages import LanguageList, RouteTable
 from worker.settings.values import BrokerList, HomePath, ReadableFile, TopicList, TopicName
 
 SecurityProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
@@ -245,6 +247,38 @@ class ModelSettings(Group):
         le=256,
         description="Forward passes side by side, a thread each; 0 takes what machine and cgroup grant.",
     )
+
+
+class LanguageSettings(Group):
+    """What language a message is in, and which pack labels it. Off by default."""
+
+    detect: bool = Field(
+        default=False,
+        description="Name the language of messages that do not say it, in `lang` of the output. Needs the "
+        "extra `lang`.",
+    )
+    candidates: LanguageList = Field(
+        default=[],
+        description="Languages to choose among, as in `en,it,fa`; all that the identifier knows when empty. "
+        "A short list makes it surer.",
+    )
+    min_confidence: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="A language less sure than this is not named.",
+    )
+    route: RouteTable = Field(
+        default={},
+        description="Which pack labels which language: `default` (that of `model.path`), a folder, or "
+        "`unsupported` for a dead letter; `und` is a language unknown, `*` every other. Without it all go to "
+        "the default.",
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        refuse(language_conflicts(self))
+        return self
 
 
 class ObserveSettings(Group):

@@ -17,6 +17,7 @@ _TYPES = {
     "bool_type": "is neither true nor false",
     "string_type": "is no text",
     "list_type": "is no list; write a,b or an array",
+    "dict_type": "is no table; write a=x,b=y or a table",
 }
 
 

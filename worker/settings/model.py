@@ -10,6 +10,7 @@ from worker.settings.groups import (
     BatchSettings,
     DeliverySettings,
     KafkaSettings,
+    LanguageSettings,
     ModelSettings,
     ObserveSettings,
     SinkSettings,
@@ -38,6 +39,7 @@ class Settings(BaseSettings):
     delivery: DeliverySettings = Field(default_factory=DeliverySettings)
     batch: BatchSettings = Field(default_factory=BatchSettings)
     model: ModelSettings = Field(default_factory=ModelSettings)
+    language: LanguageSettings = Field(default_factory=LanguageSettings)
     observe: ObserveSettings = Field(default_factory=ObserveSettings)
 
     @classmethod

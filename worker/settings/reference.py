@@ -21,10 +21,11 @@ Every setting has one name and can be written in five places. The first that say
 4. a `.env` file in the current folder, with the same variables
 5. the default
 
-A list is written `a,b` or as JSON (`["a", "b"]`) in flags and variables, and as an array in TOML. An empty
-value means «none» where the default is none. A path may begin with `~`; a relative one starts at the
-current folder. `moodstream config show` prints every value and where it came from;
-`moodstream config check` says what is wrong. An unknown name is a mistake everywhere, with exit code 2.
+A list is written `a,b` or as JSON (`["a", "b"]`) in flags and variables, and as an array in TOML; a table
+`a=x,b=y` or as JSON, and as a table in TOML. An empty value means «none» where the default is none. A path
+may begin with `~`; a relative one starts at the current folder. `moodstream config show` prints every value
+and where it came from; `moodstream config check` says what is wrong. An unknown name is a mistake
+everywhere, with exit code 2.
 """
 
 

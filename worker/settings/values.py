@@ -31,6 +31,35 @@ def split_list(value: object) -> object:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
+def split_table(value: object) -> object:
+    """Read a table as people write it in a variable or a flag: `a=x,b=y`, or JSON.
+
+    Spaces around a part and empty parts are dropped. Anything but a text is handed on as it is.
+
+    Raises:
+        ValueError: the text looks like JSON and is none, a part has no `=`, or a name stands there twice.
+    """
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    if text.startswith("{"):
+        try:
+            return json.loads(text)
+        except ValueError:
+            raise ValueError('is no JSON table; write a=x,b=y or {"a": "x"}') from None
+    table: dict[str, str] = {}
+    for part in (part.strip() for part in text.split(",")):
+        name, sign, item = (piece.strip() for piece in part.partition("="))
+        if not part:
+            continue
+        if not sign or not name:
+            raise ValueError(f"{part!r} is no name=value")
+        if name in table:
+            raise ValueError(f"names {name!r} twice")
+        table[name] = item
+    return table
+
+
 def check_broker(value: str) -> str:
     """Hand back a `host:port`.
 
