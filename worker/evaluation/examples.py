@@ -71,7 +71,11 @@ BENCHMARKS = (
     Benchmark("toxic_posts", "SemEval-2021 toxic posts trial"),
     Benchmark("toxic_spans", "SemEval-2021 toxic spans trial", tuned=True),
     Benchmark("six_emotions", "six-emotion set val", tuned=True),
-    Benchmark("imdb", "IMDB val (first 1,000 reviews, 256 tokens)", max_tokens=256, rows=1_000),
+    Benchmark("imdb", "IMDB val (first 1,000 reviews)", rows=1_000),
+    *(
+        Benchmark(f"reviews_{name}", f"{name} reviews (every tenth of train)")
+        for name in ("airline", "books", "dvd", "electronics", "kitchen")
+    ),
 )
 
 

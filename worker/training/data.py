@@ -50,6 +50,8 @@ class Source:
     read: Callable[[list[Path]], Iterator[Row]]
     from_files: bool = True
     """False: `read` makes the rows itself."""
+    held: int = 0
+    """Above 0: the dev split is every so-manieth row of the train files, since there are no others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,7 @@ def load(name: str, split: Split, root: Path, rows: int = 0) -> Labelled:
     )
     texts: list[str] = []
     labels: list[tuple[int, ...]] = []
-    for text, indexes in source.read(_files(name, split, root)):
+    for text, indexes in _rows(source, split, _files(name, split, root)):
         if not text or text_key(text) in known:
             continue
         texts.append(text)
@@ -130,7 +132,14 @@ def _files(name: str, split: Split, root: Path) -> list[Path]:
 
 
 def _texts(name: str, split: Split, root: Path) -> Iterable[str]:
-    return (text for text, _ in _source(name).read(_files(name, split, root)))
+    return (text for text, _ in _rows(_source(name), split, _files(name, split, root)))
+
+
+def _rows(source: Source, split: Split, paths: list[Path]) -> Iterable[Row]:
+    rows = source.read(paths)
+    if split == "train" or not source.held:
+        return rows
+    return (row for number, row in enumerate(rows) if number % source.held == 0)
 
 
 def _lines(path: Path) -> Iterator[str]:
@@ -300,6 +309,9 @@ def _read_six(paths: list[Path]) -> Iterator[Row]:
 
 
 _DOMAINS = ("airline", "books", "dvd", "electronics", "kitchen")
+_REVIEWS = tuple(f"reviews_multidomain/{name}_train.tsv" for name in _DOMAINS)
+_HELD = 10
+"""Of the product and airline reviews every tenth is kept for dev: their source has no dev split."""
 
 SOURCES = {
     "sst2": Source(SENTIMENT.name, True, ("sst2/train.tsv",), ("sst2/dev.tsv",), _read_sst2),
@@ -313,13 +325,11 @@ SOURCES = {
     "goemotions": Source(
         EMOTION.name, False, ("goemotions/train.tsv",), ("goemotions/dev.tsv",), _read_goemotions
     ),
-    "reviews": Source(
-        SENTIMENT.name,
-        True,
-        tuple(f"reviews_multidomain/{name}_train.tsv" for name in _DOMAINS),
-        (),
-        _read_reviews,
-    ),
+    "reviews": Source(SENTIMENT.name, True, _REVIEWS, _REVIEWS, _read_reviews, held=_HELD),
+    **{
+        f"reviews_{name}": Source(SENTIMENT.name, True, (path,), (path,), _read_reviews, held=_HELD)
+        for name, path in zip(_DOMAINS, _REVIEWS, strict=True)
+    },
     "imdb": Source(SENTIMENT.name, True, ("imdb/train.jsonl.gz",), ("imdb/val.jsonl.gz",), _read_imdb),
     "imdb_sentences": Source(SENTIMENT.name, True, ("imdb/train.jsonl.gz",), (), _read_sentences),
     "toxic_spans": Source(
