@@ -21,6 +21,7 @@ _DEBUG_VARIABLE = "MOODSTREAM_OBSERVE__LOG_LEVEL"
 _KNOWN: tuple[tuple[str, str, int], ...] = (
     ("worker.settings.load", "SettingsError", exitcodes.USAGE),
     ("worker.files.rows", "InputError", exitcodes.USAGE),
+    ("worker.training.errors", "TrainingError", exitcodes.USAGE),
     ("worker.convert.errors", "CheckpointError", exitcodes.MODEL),
     ("worker.classify.errors", "PackError", exitcodes.MODEL),
     ("worker.connect.errors", "BrokerUnavailable", exitcodes.BROKER_UNAVAILABLE),

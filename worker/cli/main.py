@@ -15,7 +15,8 @@ COMMANDS = {
     "run": Lazy("worker.cli.run:run", "Run a worker: Kafka in, labels out."),
     "config": Lazy("worker.cli.config:config", "Check and show the settings, and write their reference."),
     "topics": Lazy("worker.cli.topics:topics", "Create the topics that a worker needs."),
-    "model": Lazy("worker.cli.model:model", "Show, verify and import model packs."),
+    "model": Lazy("worker.cli.model:model", "Show, verify, import, export and compare model packs."),
+    "evaluate": Lazy("worker.cli.evaluate:evaluate", "Measure packs on labelled texts, with intervals."),
     "completion": Lazy("worker.cli.completion:completion", "Print the completion script for a shell."),
 }
 

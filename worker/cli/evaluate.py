@@ -1,0 +1,175 @@
+"""`moodstream evaluate`."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from worker.evaluation.examples import Examples
+    from worker.evaluation.measure import Thresholds
+    from worker.evaluation.score import Scorer, Tick
+
+    Say = Callable[[str], None]
+
+_FOLDER = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("models", nargs=-1, metavar="PACK...", type=_FOLDER)
+@click.option("--data", metavar="DIR", help="Folder of the known data sets.  [default: MOODSTREAM_DATA]")
+@click.option("--set", "names", multiple=True, metavar="NAME", help="A known data set; may be repeated.")
+@click.option("--rows", type=click.IntRange(min=1), help="Take only so many rows of each set.")
+@click.option(
+    "--file", type=_FOLDER, metavar="FILE", help="Labelled rows of your own: CSV, JSON lines, Parquet."
+)
+@click.option("--text-column", default="text", show_default=True, help="Column of FILE with the text.")
+@click.option("--label-column", default="label", show_default=True, help="Column of FILE with the label.")
+@click.option("--head", help="The head that FILE judges.  [default: the one that has its labels]")
+@click.option(
+    "--thresholds",
+    type=click.Choice(["auto", "own", "cross-fitted"]),
+    default="auto",
+    show_default=True,
+    help="Who decides on many labels: the model's own thresholds, or ones fitted crosswise on the set.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+@click.option("--plots", type=_FOLDER, metavar="DIR", help="Draw the figures into this folder.")
+def evaluate(
+    *,
+    models: tuple[Path, ...],
+    data: str | None,
+    names: tuple[str, ...],
+    rows: int | None,
+    file: Path | None,
+    text_column: str,
+    label_column: str,
+    head: str | None,
+    thresholds: "Thresholds",
+    as_json: bool,
+    plots: Path | None,
+) -> None:
+    """Measure packs or checkpoints on labelled texts, side by side, with 95 % intervals.
+
+    PACK is a folder with a pack, or with a checkpoint (needs 'moodstream[train]'); without one the bundled
+    pack is measured. The texts are the dev splits of the known data sets that fit a model's heads, or the
+    rows of a file of your own. docs/evaluation.md says what each figure means.
+
+    \b
+      moodstream evaluate ./my-pack --data ./data
+      moodstream evaluate ./old ./new --set sst2 --set goemotions --json > figures.json
+      moodstream evaluate --file mine.csv --text-column body --label-column topic
+
+    Shares are in per cent. Progress goes to standard error.
+    """
+    from worker.evaluation.evaluate import evaluate as measure_all  # noqa: PLC0415 - loads numpy
+    from worker.evaluation.result import table  # noqa: PLC0415 - beside it
+
+    if file is not None and names:
+        raise click.UsageError("--file and --set exclude one another")
+    if plots is not None:
+        _need_matplotlib()
+    measured = []
+    with _progress() as (say, tick):
+        for folder in models or (_bundled(),):
+            scorer = _scorer(folder, tick)
+            sets = _sets(
+                scorer,
+                file,
+                (text_column, label_column),
+                head=head,
+                data=data,
+                names=names,
+                rows=rows or 0,
+                say=say,
+            )
+            measured.append((scorer.title, measure_all(scorer, sets, thresholds, say)))
+    if plots is not None:
+        from worker.evaluation.plots import draw  # noqa: PLC0415 - loads matplotlib
+
+        for path in draw(measured, plots):
+            click.echo(f"drawn: {path}", err=True)
+    if as_json:
+        value = [
+            {"model": title, "sets": [result.as_json() for result in results]} for title, results in measured
+        ]
+        click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    else:
+        click.echo(table(measured))
+
+
+def _bundled() -> Path:
+    from worker.classify import bundled_pack  # noqa: PLC0415 - loads onnxruntime
+
+    return bundled_pack()
+
+
+def _scorer(folder: Path, tick: "Tick") -> "Scorer":
+    from worker.evaluation.score import scorer_of  # noqa: PLC0415 - loads numpy
+
+    return scorer_of(folder, tick)
+
+
+def _sets(
+    scorer: "Scorer",
+    file: Path | None,
+    columns: tuple[str, str],
+    *,
+    head: str | None,
+    data: str | None,
+    names: tuple[str, ...],
+    rows: int,
+    say: "Say",
+) -> "list[Examples]":
+    """Read what a model is measured on.
+
+    Raises:
+        TrainingError: nothing fits it, or a set or file that was named does not.
+    """
+    from worker.evaluation.examples import fitting  # noqa: PLC0415 - loads numpy
+    from worker.evaluation.own import own_examples  # noqa: PLC0415 - beside it
+    from worker.training.data import data_root  # noqa: PLC0415 - beside it
+    from worker.training.errors import TrainingError  # noqa: PLC0415 - beside it
+
+    if file is not None:
+        return [own_examples(file, scorer.heads, *columns, head=head, rows=rows)]
+    root = data_root(data)
+    found = fitting(scorer.heads, root, names, rows, say)
+    if not found:
+        raise TrainingError(f"no data set in {root} fits a head of {scorer.title}: {', '.join(scorer.heads)}")
+    return found
+
+
+def _need_matplotlib() -> None:
+    from importlib.util import find_spec  # noqa: PLC0415 - only for plots
+
+    if find_spec("matplotlib") is None:
+        raise click.ClickException("--plots needs: pip install 'moodstream[plots]'")
+
+
+@contextmanager
+def _progress() -> "Iterator[tuple[Say, Tick]]":
+    """Say what is being done on standard error: a line each, or one live line on a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda line: click.echo(line, err=True), lambda _rows: None
+        return
+    from rich.console import Console  # noqa: PLC0415 - only for terminals
+
+    with Console(stderr=True).status("loading") as status:
+        now, done = "", 0
+
+        def say(line: str) -> None:
+            nonlocal now, done
+            now, done = line, 0
+            status.update(line)
+
+        def tick(rows: int) -> None:
+            nonlocal done
+            done += rows
+            status.update(f"{now}: {done:,} texts done")
+
+        yield say, tick
