@@ -2,13 +2,18 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from worker.classify.errors import PackError
-from worker.classify.heads import Head, read_heads, read_labels
+from worker.classify.heads import Head
+from worker.classify.read_heads import read_heads, read_labels
+from worker.classify.token_head import TokenHead
 from worker.convert.errors import CheckpointError
+
+TENSORS = "heads."
+"""What the names of the heads' own tensors begin with, followed by the head's name."""
 
 ACTIVATIONS = {"gelu": "none", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh", "relu": "relu"}
 """Activations by transformers' name, and how ONNX's Gelu (or Relu) spells them."""
@@ -26,7 +31,11 @@ SENTIMENT_LABELS = {
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """The sizes of a DistilBERT encoder, under the names of `DistilBertConfig`."""
+    """The sizes of a DistilBERT encoder, under the names of `DistilBertConfig`.
+
+    `head_dim` is the width of an attention head: `dim / n_heads`, unless pruning left fewer heads of the same
+    width; queries, keys and values are then `attention_dim` wide, and not `dim`.
+    """
 
     dim: int
     hidden_dim: int
@@ -35,6 +44,12 @@ class Architecture:
     vocab_size: int
     max_position_embeddings: int
     activation: str
+    head_dim: int
+
+    @property
+    def attention_dim(self) -> int:
+        """How wide all heads together are."""
+        return self.n_heads * self.head_dim
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +58,13 @@ class CheckpointHead:
 
     head: Head
     prefix: str
+
+
+class CheckpointHeads(NamedTuple):
+    """The heads of a checkpoint: those that judge whole texts, and those that mark tokens."""
+
+    texts: tuple[CheckpointHead, ...]
+    tokens: tuple[TokenHead, ...] = ()
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -89,12 +111,13 @@ def read_architecture(config: Mapping[str, Any], path: Path) -> Architecture:
     activation = config.get("activation", "gelu")
     if activation not in ACTIVATIONS:
         raise CheckpointError(f"{path}: the activation {activation!r} is none of {', '.join(ACTIVATIONS)}")
-    if sizes["dim"] % sizes["n_heads"]:
+    if "head_dim" not in config and sizes["dim"] % sizes["n_heads"]:
         raise CheckpointError(f"{path}: `dim` {sizes['dim']} does not divide by `n_heads` {sizes['n_heads']}")
-    return Architecture(**sizes, activation=activation)
+    head_dim = _size(config, "head_dim", sizes["dim"] // sizes["n_heads"], path)
+    return Architecture(**sizes, activation=activation, head_dim=head_dim)
 
 
-def read_checkpoint_heads(config: Mapping[str, Any], path: Path) -> tuple[CheckpointHead, ...]:
+def read_checkpoint_heads(config: Mapping[str, Any], path: Path) -> CheckpointHeads:
     """Read Moodstream's own `heads` table, or the one head of a DistilBertForSequenceClassification.
 
     Raises:
@@ -102,23 +125,40 @@ def read_checkpoint_heads(config: Mapping[str, Any], path: Path) -> tuple[Checkp
     """
     try:
         if "heads" in config:
-            return tuple(CheckpointHead(head, f"heads.{head.name}.") for head in read_heads(config, path))
-        return (CheckpointHead(_ordinary_head(config, path), ""),)
+            texts, tokens = read_heads(config, path)
+            return CheckpointHeads(
+                tuple(CheckpointHead(head, f"{TENSORS}{head.name}.") for head in texts), tokens
+            )
+        return CheckpointHeads((CheckpointHead(_ordinary_head(config, path), ""),))
     except PackError as error:
         raise CheckpointError(str(error)) from error
 
 
-def heads_table(heads: tuple[CheckpointHead, ...]) -> dict[str, Any]:
+def heads_table(heads: CheckpointHeads) -> dict[str, Any]:
     """Write heads as the `heads` table of a pack's configuration."""
     table: dict[str, Any] = {}
-    for head in (entry.head for entry in heads):
-        table[head.name] = {
-            "problem_type": head.problem_type,
-            "id2label": {str(index): label for index, label in enumerate(head.labels)},
-        }
+    for head in (entry.head for entry in heads.texts):
+        table[head.name] = _entry(head)
         if head.thresholds is not None:
             table[head.name]["thresholds"] = list(head.thresholds)
+        if head.groups:
+            table[head.name]["groups"] = {name: list(labels) for name, labels in head.groups.items()}
+    for marking in heads.tokens:
+        entry = _entry(marking) | {"layers": list(marking.layers), "threshold": marking.threshold}
+        if marking.gate is not None:
+            entry["gate"] = asdict(marking.gate)
+        table[marking.name] = entry
     return table
+
+
+def _entry(head: Head | TokenHead) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "problem_type": head.problem_type,
+        "id2label": {str(index): label for index, label in enumerate(head.labels)},
+    }
+    if head.temperature != 1:
+        entry["temperature"] = head.temperature
+    return entry
 
 
 def _ordinary_head(config: Mapping[str, Any], path: Path) -> Head:

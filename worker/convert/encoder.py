@@ -46,9 +46,13 @@ class Encoder:
         self._weights = weights
         self._products = products
         self._graph = Graph()
+        self._states: list[Ready] = []
+        """What each layer reads, which is what the one before it gave."""
 
-    def build(self, heads: tuple[CheckpointHead, ...]) -> onnx.ModelProto:
+    def build(self, heads: CheckpointHeads) -> onnx.ModelProto:
         """Write the whole graph: `ids` (batch, longest) and `lengths` (batch) in, logits out, a head each.
+
+        For a token head there are two outputs, as `TokenHead` describes them.
 
         Raises:
             CheckpointError: a tensor is missing or has another shape than the configuration says.
@@ -62,8 +66,10 @@ class Encoder:
         for layer in range(last):
             rows = self._layer(f"distilbert.transformer.layer.{layer}", rows, longest, mask)
         first = self._last_layer(f"distilbert.transformer.layer.{last}", rows, longest, mask)
-        for head in heads:
-            graph.output(head.head.name, self._head(head, first), ["batch", len(head.head.labels)])
+        logits = {entry.head.name: self._text_head(entry, first) for entry in heads.texts}
+        marking = TokenHeads(self._sizes, self._weights, self._products, graph)
+        for head in heads.tokens:
+            marking.write(head, heads.texts, logits, [*self._states[1:], rows], longest)
         return graph.model("distilbert")
 
     def _mask(self, lengths: str, longest: str) -> _Mask:
@@ -112,22 +118,21 @@ class Encoder:
             self._first(ready.values, longest), ready.step, ready.zero_point, None, ready.column_scale
         )
         asked = products.product(graph, f"{prefix}.query", firsts, query)
-        query_row = graph.add("Reshape", asked, graph.ints(-1, sizes.n_heads, 1, sizes.dim // sizes.n_heads))
+        query_row = graph.add("Reshape", asked, graph.ints(-1, sizes.n_heads, 1, sizes.head_dim))
         # Twice the same row: onnxruntime multiplies a single one by another routine, whose order of adding
         # depends on the padding, and a text alone would get other last digits than in company.
         both = self._attend(graph.add("Concat", query_row, query_row, axis=2), keys, values, mask)
         index = graph.constant_once("first_token", np.asarray(0, np.int64))
-        pairs = graph.add("Reshape", both, graph.ints(-1, 2, sizes.dim))
+        pairs = graph.add("Reshape", both, graph.ints(-1, 2, sizes.attention_dim))
         context = graph.add("Gather", pairs, index, axis=1)
         return self._after_attention(prefix, self._first(rows, longest), context, out)
 
     def _attention(self, prefix: str) -> tuple[Linear, Linear, Linear, Linear]:
         """Return queries, keys, values and output, with what can be folded folded."""
-        dim = self._sizes.dim
-        query, key, value, out = (
-            self._linear(f"{prefix}.attention.{part}_lin", dim, dim) for part in ("q", "k", "v", "out")
-        )
-        factor = np.float32(1 / np.sqrt(dim // self._sizes.n_heads))
+        dim, wide = self._sizes.dim, self._sizes.attention_dim
+        query, key, value = (self._trained(f"{prefix}.attention.{part}_lin", wide, dim) for part in "qkv")
+        out = self._trained(f"{prefix}.attention.out_lin", dim, wide)
+        factor = np.float32(1 / np.sqrt(self._sizes.head_dim))
         return (
             Linear(query.weight * factor, _bias(query) * factor),
             Linear(key.weight, None),
@@ -142,11 +147,10 @@ class Encoder:
         )
 
     def _by_head(self, rows: str, longest: str) -> str:
-        """Turn (batch · longest, dim) into (batch, heads, longest, width)."""
+        """Turn (batch · longest, attention_dim) into (batch, heads, longest, head_dim)."""
         graph, sizes = self._graph, self._sizes
-        split = graph.add(
-            "Concat", graph.ints(-1), longest, graph.ints(sizes.n_heads, sizes.dim // sizes.n_heads), axis=0
-        )
+        by_head = graph.ints(sizes.n_heads, sizes.head_dim)
+        split = graph.add("Concat", graph.ints(-1), longest, by_head, axis=0)
         return graph.add("Transpose", graph.add("Reshape", rows, split), perm=[0, 2, 1, 3])
 
     def _first(self, rows: str, longest: str) -> str:
@@ -157,7 +161,7 @@ class Encoder:
         return graph.add("Gather", graph.add("Reshape", rows, shape), index, axis=1)
 
     def _attend(self, queries: str, keys: str, values: str, mask: _Mask) -> str:
-        """Return the context (rows, dim) of queries, keys and values (batch, heads, tokens, width)."""
+        """Return the context (rows, attention_dim); what comes in is (batch, heads, tokens, head_dim)."""
         graph = self._graph
         scores = graph.add("FusedMatMul", queries, keys, domain=ORT_DOMAIN, transB=1)
         # The scores are the largest values of all where texts are long, and a pass over them is dear.
@@ -167,16 +171,16 @@ class Encoder:
             lambda: graph.add("Softmax", scores, axis=-1),
         )
         context = graph.add("Transpose", graph.add("MatMul", shares, values), perm=[0, 2, 1, 3])
-        return graph.add("Reshape", context, graph.ints(-1, self._sizes.dim))
+        return graph.add("Reshape", context, graph.ints(-1, self._sizes.attention_dim))
 
     def _after_attention(self, prefix: str, rows: str, context: str, out: Linear) -> str:
         """Return the rows after the attention's own projection, the feed-forward part and both norms."""
         graph, sizes, products = self._graph, self._sizes, self._products
-        mixed = products.mixed(graph, context, sizes.dim)
+        mixed = products.mixed(graph, context, sizes.attention_dim)
         projected = products.product(graph, f"{prefix}.out", mixed, out)
         rows = self._norm(f"{prefix}.sa_layer_norm", graph.add("Add", projected, rows))
-        wide = self._linear(f"{prefix}.ffn.lin1", sizes.hidden_dim, sizes.dim)
-        narrow = self._linear(f"{prefix}.ffn.lin2", sizes.dim, sizes.hidden_dim)
+        wide = self._trained(f"{prefix}.ffn.lin1", sizes.hidden_dim, sizes.dim)
+        narrow = self._trained(f"{prefix}.ffn.lin2", sizes.dim, sizes.hidden_dim)
         inner = products.product(graph, f"{prefix}.lin1", self._ready(f"{prefix}.middle", rows, wide), wide)
         kind = ACTIVATIONS[self._sizes.activation]
         inner = graph.add("Relu", inner) if kind == "relu" else graph.add("Gelu", inner, approximate=kind)
@@ -184,24 +188,8 @@ class Encoder:
         outer = products.product(graph, f"{prefix}.lin2", activated, narrow)
         return self._norm(f"{prefix}.output_layer_norm", graph.add("Add", outer, rows))
 
-    def _head(self, head: CheckpointHead, first: str) -> str:
-        """Return the logits (batch, labels) of one head, in float32: it reads one row a text."""
-        dim, labels, name = self._sizes.dim, len(head.head.labels), head.head.name
-        values = first
-        if f"{head.prefix}pre_classifier.weight" in self._weights:
-            hidden = self._linear(f"{head.prefix}pre_classifier", dim, dim)
-            values = self._graph.add("Relu", self._gemm(f"{name}.pre_classifier", values, hidden))
-        linear = self._linear(f"{head.prefix}classifier", labels, dim)
-        return self._gemm(f"{name}.classifier", values, linear)
-
-    def _gemm(self, name: str, rows: str, linear: Linear) -> str:
-        graph = self._graph
-        weight = graph.constant(f"{name}.weight", linear.weight)
-        return graph.add("Gemm", rows, weight, graph.constant(f"{name}.bias", _bias(linear)), transB=1)
-
-    def _linear(self, name: str, outputs: int, inputs: int) -> Linear:
-        weights = self._weights
-        return Linear(weights.get(f"{name}.weight", outputs, inputs), weights.get(f"{name}.bias", outputs))
+    def _trained(self, name: str, outputs: int, inputs: int) -> Linear:
+        return trained(self._weights, name, outputs, inputs)
 
     def _norm(self, name: str, rows: str) -> str:
         graph, dim = self._graph, self._sizes.dim

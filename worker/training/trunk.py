@@ -38,10 +38,10 @@ class Attention(nn.Module):  # type: ignore[misc]  # as above
 
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__()
-        dim = config["dim"]
-        self.heads = config["n_heads"]
-        self.q_lin, self.k_lin = nn.Linear(dim, dim), nn.Linear(dim, dim)
-        self.v_lin, self.out_lin = nn.Linear(dim, dim), nn.Linear(dim, dim)
+        dim, self.heads = config["dim"], config["n_heads"]
+        wide = self.heads * config.get("head_dim", dim // self.heads)  # less than dim where heads are pruned
+        self.q_lin, self.k_lin = nn.Linear(dim, wide), nn.Linear(dim, wide)
+        self.v_lin, self.out_lin = nn.Linear(dim, wide), nn.Linear(wide, dim)
 
     def forward(self, rows: torch.Tensor, reading: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         """Let the tokens `reading` (batch, read, dim) attend to all `rows`; `mask` is added to the scores."""
