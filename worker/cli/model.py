@@ -75,20 +75,21 @@ def schema(folder: Path | None) -> None:
 
 
 @model.command("import")
-@click.argument("checkpoint", type=_FOLDER)
+@click.argument("checkpoint", metavar="FOLDER|OWNER/NAME", type=_FOLDER)
 @click.option(
     "--output", "-o", type=_FOLDER, default=None, help="Folder of the new pack.  [default: ./NAME-pack]"
 )
 @click.option("--name", default=None, help="Name of the pack.  [default: that of the checkpoint's folder]")
 @click.option("--quantise/--no-quantise", default=True, show_default=True, help="Make its weights int8.")
 def import_(checkpoint: Path, output: Path | None, name: str | None, quantise: bool) -> None:
-    """Make a pack from a DistilBERT checkpoint folder, as transformers saves it.
+    """Make a pack from a DistilBERT checkpoint: a folder as transformers saves it, or a Hugging Face name.
 
-    The folder holds config.json, model.safetensors and tokenizer.json. Labels and problem type come from
-    its config.json.
+    The folder holds config.json, model.safetensors and tokenizer.json or vocab.txt. Labels and problem type
+    come from its config.json. A name, OWNER/NAME, is fetched (pip install 'moodstream[hub]').
 
     \b
       moodstream model import ./distilbert-sst2 --output ./sst2-pack
+      moodstream model import owner/distilbert-italian --output ./italian-pack
       moodstream run --model.path ./sst2-pack
     """
     try:
@@ -97,11 +98,23 @@ def import_(checkpoint: Path, output: Path | None, name: str | None, quantise: b
         if (error.name or "").partition(".")[0] not in {"onnx", "safetensors"}:
             raise
         raise click.ClickException("model import needs: pip install 'moodstream[import]'") from None
-    name = name or checkpoint.resolve().name
+    name, origin = name or checkpoint.resolve().name, None
     output = output or Path(f"{name}-pack")
-    pack = convert_checkpoint(checkpoint, output, name=name, quantise=quantise)
+    if not checkpoint.exists():
+        checkpoint, origin = _fetched(checkpoint)
+    pack = convert_checkpoint(checkpoint, output, name=name, quantise=quantise, origin=origin)
     heads = ", ".join(f"{head.name} ({len(head.labels)} labels)" for head in pack.heads)
     click.echo(f"{pack.name}@{pack.revision} is in {output}: {heads}")
+
+
+def _fetched(name: Path) -> tuple[Path, str | None]:
+    """Fetch what may be a name on the hub, since nothing is at that path: its folder, and its origin."""
+    from worker.convert.hub import fetch, is_hub_name  # noqa: PLC0415 - the extra `import`
+
+    if not is_hub_name(str(name)):
+        return name, None  # convert_checkpoint says that there is no such folder
+    found = fetch(str(name))
+    return found.folder, found.origin
 
 
 def _load(folder: Path | None) -> "Pack":

@@ -23,13 +23,19 @@ CARD = "MODEL_CARD.md"
 
 
 def convert_checkpoint(
-    checkpoint: Path, pack: Path, *, name: str, quantise: bool = True, replace: bool = False
+    checkpoint: Path,
+    pack: Path,
+    *,
+    name: str,
+    quantise: bool = True,
+    replace: bool = False,
+    origin: str | None = None,
 ) -> Pack:
     """Convert the DistilBERT checkpoint in the folder `checkpoint` to a pack in the folder `pack`.
 
     `quantise` stores weights and multiplies in int8 (a quarter of the size, several times the speed); without
     it the graph is float32. The pack appears whole or not at all; one that is there already is kept unless
-    `replace`.
+    `replace`. `origin` says for the card where the checkpoint comes from; its folder's name when None.
 
     Raises:
         CheckpointError: the checkpoint is incomplete or of another architecture, or the target is taken.
@@ -43,7 +49,7 @@ def convert_checkpoint(
         draft = Path(room) / "pack"
         draft.mkdir()
         try:
-            _write(checkpoint, draft, name, quantise=quantise)
+            _write(checkpoint, draft, name, quantise=quantise, origin=origin)
             model = Model.load(draft)
             model.predict(model.tokenize(["One text through the finished pack."]))
         except (PackError, InferenceError) as error:
@@ -54,7 +60,7 @@ def convert_checkpoint(
     return load_pack(pack)
 
 
-def _write(checkpoint: Path, draft: Path, name: str, *, quantise: bool) -> None:
+def _write(checkpoint: Path, draft: Path, name: str, *, quantise: bool, origin: str | None) -> None:
     """Write all files of the pack into the empty folder `draft`, the manifest last."""
     path = checkpoint / CONFIG
     config = read_config(path)
@@ -69,24 +75,25 @@ def _write(checkpoint: Path, draft: Path, name: str, *, quantise: bool) -> None:
         model = Encoder(sizes, weights, products).build(heads)
     (draft / GRAPH).write_bytes(model.SerializeToString())
     _write_json(draft / CONFIG, {**config, "heads": heads_table(heads)})
-    _write_card(checkpoint, draft / CARD, name, quantise=quantise)
+    _write_card(checkpoint, draft / CARD, name, quantise=quantise, origin=origin)
     files = {file.name: file_entry(file) for file in sorted(draft.iterdir())}
     created = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     _write_json(draft / MANIFEST, {"format": FORMAT, "name": name, "created": created, "files": files})
 
 
-def _write_card(checkpoint: Path, target: Path, name: str, *, quantise: bool) -> None:
+def _write_card(checkpoint: Path, target: Path, name: str, *, quantise: bool, origin: str | None) -> None:
     """Copy the checkpoint's card, or say in a short one what is known: where the weights come from."""
     source = checkpoint / CARD
     if source.is_file():
         shutil.copyfile(source, target)
         return
     form = "int8" if quantise else "float32"
+    origin = origin or f"the checkpoint folder `{checkpoint.resolve().name}`"
     target.write_text(
         f"# {name}\n\n"
-        f"Converted by `moodstream model import` from the checkpoint folder `{checkpoint.resolve().name}`, "
-        f"as {form}.\nThe checkpoint brought no card of its own: ask whoever trained it for its data, "
-        "licence and limits.\n",
+        f"Converted by `moodstream model import` from {origin}, as {form}.\n"
+        "The checkpoint brought no card of its own: ask whoever trained it for its data, licence and "
+        "limits.\n",
         encoding="utf-8",
     )
 
