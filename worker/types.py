@@ -1,10 +1,13 @@
 """The few small values that the rooms hand to one another. Nothing here does any work."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 Headers = tuple[tuple[str, bytes | None], ...]
 """Kafka record headers in their order; a name may occur more than once."""
+
+Range = tuple[int, int]
+"""Start and end of a range of characters (Unicode code points) of a text, half-open."""
 
 Stage = Literal["decode", "classify", "encode"]
 """Where a message failed."""
@@ -76,22 +79,39 @@ class HeadResult:
 
     `label` is the strongest label, `score` its probability, `scores` every label's probability (0 to 1) in
     the order of the pack. `labels` is None for a single-label head; for a multi-label head it holds the
-    labels that pass their thresholds, strongest first (it may be empty).
+    labels that pass their thresholds, strongest first (it may be empty). `groups` holds the scores of the
+    head's groups of labels, in the order of the pack; None where it has none.
     """
 
     label: str
     score: float
     scores: dict[str, float]
     labels: tuple[str, ...] | None = None
+    groups: dict[str, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SpanResult:
+    """What one token head says of one text: the ranges that it marks, in order, no two of them touching.
+
+    `read` says whether the head was asked at all: its gate keeps ordinary texts from it.
+    """
+
+    ranges: tuple[Range, ...] = ()
+    read: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """All heads' results for one text. `token_count` counts the tokens that the model read."""
+    """All heads' results for one text: `heads` judge it whole, `spans` mark places in it.
+
+    `token_count` counts the tokens that the model read.
+    """
 
     heads: dict[str, HeadResult]
     token_count: int
     truncated: bool
+    spans: dict[str, SpanResult] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,15 +1,22 @@
 """A pack made ready: texts to tokens, tokens to predictions."""
 
 from collections.abc import Sequence
+from itertools import compress
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
+
+from numpy.typing import NDArray
 
 from worker.classify.cores import available_threads
 from worker.classify.errors import InferenceError, PackError
 from worker.classify.pack import GRAPH, TOKENIZER, Pack, bundled_pack, load_pack
 from worker.classify.session import Session
+from worker.classify.spans import joined
+from worker.classify.token_head import ROWS, TokenHead
 from worker.classify.tokenizer import Tokenizer, Tokens
-from worker.types import Prediction
+from worker.types import Prediction, SpanResult
+
+_UNREAD = SpanResult()
 
 
 class Model:
@@ -17,7 +24,7 @@ class Model:
 
     Threads: `predict` may be called from several threads at the same time, on different micro-batches, and
     each call keeps to its own thread: `threads` says how many at once make use of the machine. `tokenize`
-    takes one caller at a time, which need not be one that predicts.
+    may run beside them.
     """
 
     def __init__(self, pack: Pack, tokenizer: Tokenizer, session: Session, threads: int) -> None:
@@ -37,13 +44,14 @@ class Model:
             PackError: the pack is missing, damaged, or does not fit together.
         """
         pack = load_pack(path or bundled_pack())
-        tokenizer = Tokenizer(pack.path / TOKENIZER, pack.max_tokens)
+        tokenizer = Tokenizer(pack.path / TOKENIZER, pack.max_tokens, pack.text)
         if tokenizer.vocab_size > pack.vocab_size:
             raise PackError(
                 f"{pack.path / TOKENIZER} has {tokenizer.vocab_size} tokens, "
                 f"the model knows {pack.vocab_size}"
             )
-        session = Session(pack.path / GRAPH, [head.name for head in pack.heads])
+        marking = [name for head in pack.token_heads for name in (head.name + ROWS, head.name)]
+        session = Session(pack.path / GRAPH, [head.name for head in pack.heads], marking)
         return cls(pack, tokenizer, session, threads or available_threads())
 
     def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
@@ -62,10 +70,25 @@ class Model:
             return []
         if not all(row.ids for row in batch):
             raise InferenceError("a row of the batch has no tokens")
-        logits = self._session.run([row.ids for row in batch])
-        columns = [head.results(values) for head, values in zip(self.pack.heads, logits, strict=True)]
+        outputs = self._session.run([row.ids for row in batch])
+        marking = outputs[len(self.pack.heads) :]
+        columns = [head.results(values) for head, values in zip(self.pack.heads, outputs, strict=False)]
         names = [head.name for head in self.pack.heads]
+        spans: list[dict[str, SpanResult]] = [{} for _ in batch]
+        for head, rows, logits in zip(self.pack.token_heads, marking[::2], marking[1::2], strict=True):
+            for found, result in zip(spans, self._spans(head, batch, rows, logits), strict=True):
+                found[head.name] = result
         return [
-            Prediction(dict(zip(names, results, strict=True)), len(row.ids), row.truncated)
-            for row, *results in zip(batch, *columns, strict=True)
+            Prediction(dict(zip(names, results, strict=True)), len(row.ids), row.truncated, found)
+            for row, found, *results in zip(batch, spans, *columns, strict=True)
         ]
+
+    def _spans(
+        self, head: TokenHead, batch: Sequence[Tokens], rows: NDArray[Any], logits: NDArray[Any]
+    ) -> list[SpanResult]:
+        """Return what one token head marks in each text; places are looked up only where it marks any."""
+        results = [_UNREAD] * len(batch)
+        for row, marks in head.marked(rows, logits, [len(tokens.ids) for tokens in batch]).items():
+            ranges = self._tokenizer.ranges(batch[row]) if marks.any() else ()
+            results[row] = SpanResult(joined(batch[row].text, compress(ranges, marks)), read=True)
+        return results

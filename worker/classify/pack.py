@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from worker.classify.errors import PackError
-from worker.classify.heads import Head, read_heads
+from worker.classify.heads import Head
+from worker.classify.read_heads import read_heads
+from worker.classify.token_head import TokenHead
+from worker.text import RAW, Normaliser, TextError, normaliser
 
 FORMAT = 1
 """The version of the folder's layout that this code reads."""
@@ -22,7 +25,8 @@ class Pack:
     """A verified pack.
 
     `revision` is the first 12 hexadecimal digits of the SHA-256 over the manifest's table of files, so it
-    names the exact weights, tokenizer and configuration. `max_tokens` counts the special tokens too.
+    names the exact weights, tokenizer and configuration. `heads` judge whole texts, `token_heads` mark
+    places in them. `max_tokens` counts the special tokens too. `text` prepares texts for the tokenizer.
     """
 
     path: Path
@@ -34,6 +38,14 @@ class Pack:
     vocab_size: int
     files: Mapping[str, int]
     """Bytes of each file."""
+
+    token_heads: tuple[TokenHead, ...] = ()
+    text: Normaliser = RAW
+
+    @property
+    def outputs(self) -> tuple[Head | TokenHead, ...]:
+        """All heads: what an output message has columns for."""
+        return (*self.heads, *self.token_heads)
 
 
 def bundled_pack() -> Path:
@@ -65,16 +77,39 @@ def load_pack(path: Path) -> Pack:
     for file, expected in files.items():
         _verify(path, file, expected)
     config = _read_object(path / CONFIG)
+    heads = read_heads(config, path / CONFIG)
     return Pack(
         path=path,
         name=name,
         revision=files_revision(files),
         created=str(manifest.get("created", "")),
-        heads=read_heads(config, path / CONFIG),
+        heads=heads.texts,
         max_tokens=_positive(config, "max_position_embeddings", path / CONFIG),
         vocab_size=_positive(config, "vocab_size", path / CONFIG),
         files={file: entry["bytes"] for file, entry in files.items()},
+        token_heads=heads.tokens,
+        text=read_text(config, path / CONFIG),
     )
+
+
+def read_text(config: Mapping[str, Any], path: Path) -> Normaliser:
+    """Read which text handling a configuration names; none means texts as they are.
+
+    Raises:
+        PackError: the entry is malformed, or names a handling that this version does not know.
+    """
+    entry = config.get("text")
+    if entry is None:
+        return RAW
+    if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
+        raise PackError(f"{path}: `text` must be a table of `name` and `version`")
+    version = entry.get("version")
+    if not isinstance(version, int) or isinstance(version, bool):
+        raise PackError(f"{path}: `text` needs `version`, a whole number")
+    try:
+        return normaliser(entry["name"], version)
+    except TextError as error:
+        raise PackError(f"{path}: {error}") from error
 
 
 def files_revision(files: Mapping[str, Any]) -> str:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -27,8 +28,10 @@ class Session:
     each of their small operators to a second thread costs most of what the second thread gains.
     """
 
-    def __init__(self, path: Path, outputs: Sequence[str]) -> None:
+    def __init__(self, path: Path, outputs: Sequence[str], others: Sequence[str] = ()) -> None:
         """Load the ONNX graph at `path`, which must have these outputs.
+
+        `outputs` give one result a row of the batch, `others` any number of them.
 
         Raises:
             PackError: the graph cannot be loaded, or has other inputs or outputs.
@@ -44,7 +47,7 @@ class Session:
         except Exception as error:
             # onnxruntime's errors share no base class but Exception.
             raise PackError(f"{path} cannot be loaded: {_one_line(error)}") from error
-        self._outputs = list(outputs)
+        self._outputs, self._others = list(outputs), list(others)
         self._check(path)
 
     def _check(self, path: Path) -> None:
@@ -52,13 +55,13 @@ class Session:
         outputs = {item.name for item in self._session.get_outputs()}
         if inputs != {IDS, LENGTHS}:
             raise PackError(f"{path}: the graph wants inputs {sorted(inputs)}, not {[IDS, LENGTHS]}")
-        if missing := [name for name in self._outputs if name not in outputs]:
+        if missing := [name for name in [*self._outputs, *self._others] if name not in outputs]:
             raise PackError(f"{path}: the graph has no output {missing[0]!r}")
 
-    def run(self, rows: Sequence[Sequence[int]]) -> list[NDArray[np.float32]]:
+    def run(self, rows: Sequence[Sequence[int]]) -> list[NDArray[Any]]:
         """Run one forward pass over rows of token numbers, padded to the longest of them.
 
-        Returns one array (batch, …) for each of the outputs asked for, in their order.
+        Returns one array (batch, …) for each of the outputs asked for, then the others, in their order.
 
         Raises:
             InferenceError: onnxruntime refused the batch, or answered with another number of rows.
@@ -68,10 +71,10 @@ class Session:
         for row, tokens in zip(ids, rows, strict=True):
             row[: len(tokens)] = tokens
         try:
-            outputs = self._session.run(self._outputs, {IDS: ids, LENGTHS: lengths})
+            outputs = self._session.run([*self._outputs, *self._others], {IDS: ids, LENGTHS: lengths})
         except Exception as error:
             raise InferenceError(f"the forward pass failed: {_one_line(error)}") from error
-        for name, values in zip(self._outputs, outputs, strict=True):
+        for name, values in zip(self._outputs, outputs, strict=False):
             if len(values) != len(rows):
                 raise InferenceError(f"output {name}: {len(values)} results for a batch of {len(rows)}")
         return list(outputs)

@@ -12,7 +12,7 @@ import numpy as np
 
 from worker.classify.session import Session
 from worker.classify.tokenizer import Tokenizer
-from worker.convert.architecture import Architecture, CheckpointHead
+from worker.convert.architecture import Architecture, CheckpointHeads
 from worker.convert.encoder import Encoder
 from worker.convert.nodes import Graph
 from worker.convert.products import FloatProducts, Ready
@@ -39,14 +39,16 @@ class Recorder(FloatProducts):
 
 
 def largest_magnitudes(
-    sizes: Architecture, weights: Weights, heads: tuple[CheckpointHead, ...], tokenizer: Path, scratch: Path
+    sizes: Architecture, weights: Weights, heads: CheckpointHeads, tokenizer: Path, scratch: Path
 ) -> Mapping[str, Floats]:
     """Run random texts through the float32 form and return each channel's largest magnitude, by name.
 
     `tokenizer` is the `tokenizer.json` to use, `scratch` a file to write the float32 graph to.
     """
     recorder = Recorder()
-    scratch.write_bytes(Encoder(sizes, weights, recorder).build(heads).SerializeToString())
+    scratch.write_bytes(
+        Encoder(sizes, weights, recorder).build(heads._replace(tokens=())).SerializeToString()
+    )
     session = Session(scratch, recorder.names)
     largest = {name: np.zeros(sizes.dim, np.float32) for name in recorder.names}
     # One text a pass: no padding, whose rows would count too.

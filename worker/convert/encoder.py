@@ -3,9 +3,9 @@
 What the graph does that an exporter's does not: it prepares a layer's input once for queries, keys and
 values; it builds the mask once, and adds it only where there is padding; it runs all heads in one pass; and
 in the last layer it computes queries, feed-forward and norms for the first token alone, since no head reads
-another. Three steps of the attention are folded into weights, exactly: the 1/√width of the scores into the
-queries; the keys' bias, which adds the same to all of a row's scores, into nothing; the values' bias, which
-every mixture keeps whole, into the output's bias.
+another there. Three steps of the attention are folded into weights, exactly: the 1/√width of the scores into
+the queries; the keys' bias, which adds the same to all of a row's scores, into nothing; the values' bias,
+which every mixture keeps whole, into the output's bias.
 """
 
 from collections.abc import Mapping
@@ -15,10 +15,11 @@ import numpy as np
 import onnx
 
 from worker.classify.session import IDS, LENGTHS
-from worker.convert.architecture import ACTIVATIONS, Architecture, CheckpointHead
+from worker.convert.architecture import ACTIVATIONS, Architecture, CheckpointHeads
+from worker.convert.heads import HeadWriter
 from worker.convert.nodes import INT32, ORT_DOMAIN, Graph
-from worker.convert.products import Linear, Products, Ready
-from worker.convert.weights import Floats, Weights
+from worker.convert.products import Linear, Products, Ready, bias_of, trained
+from worker.convert.weights import Weights
 
 EPSILON = 1e-12
 """DistilBERT's, in every LayerNorm; its configuration does not carry it."""
@@ -47,7 +48,7 @@ class Encoder:
         self._products = products
         self._graph = Graph()
         self._states: list[Ready] = []
-        """What each layer reads, which is what the one before it gave."""
+        """What each layer reads: at 0 the embeddings, at n what the nth layer gave."""
 
     def build(self, heads: CheckpointHeads) -> onnx.ModelProto:
         """Write the whole graph: `ids` (batch, longest) and `lengths` (batch) in, logits out, a head each.
@@ -66,10 +67,8 @@ class Encoder:
         for layer in range(last):
             rows = self._layer(f"distilbert.transformer.layer.{layer}", rows, longest, mask)
         first = self._last_layer(f"distilbert.transformer.layer.{last}", rows, longest, mask)
-        logits = {entry.head.name: self._text_head(entry, first) for entry in heads.texts}
-        marking = TokenHeads(self._sizes, self._weights, self._products, graph)
-        for head in heads.tokens:
-            marking.write(head, heads.texts, logits, [*self._states[1:], rows], longest)
+        writer = HeadWriter(self._sizes, self._weights, self._products, graph)
+        writer.write(heads, first, self._states, longest)
         return graph.model("distilbert")
 
     def _mask(self, lengths: str, longest: str) -> _Mask:
@@ -99,6 +98,7 @@ class Encoder:
         """Return the rows (batch · longest, dim) after one layer."""
         query, key, value, out = self._attention(prefix)
         ready = self._ready(f"{prefix}.input", rows, query, key, value)
+        self._states.append(ready)
         queries, keys, values = (
             self._by_head(self._products.product(self._graph, f"{prefix}.{name}", ready, linear), longest)
             for name, linear in (("query", query), ("key", key), ("value", value))
@@ -110,6 +110,7 @@ class Encoder:
         graph, sizes, products = self._graph, self._sizes, self._products
         query, key, value, out = self._attention(prefix)
         ready = self._ready(f"{prefix}.input", rows, query, key, value)
+        self._states.append(ready)
         keys, values = (
             self._by_head(products.product(graph, f"{prefix}.{name}", ready, linear), longest)
             for name, linear in (("key", key), ("value", value))
@@ -134,10 +135,10 @@ class Encoder:
         out = self._trained(f"{prefix}.attention.out_lin", dim, wide)
         factor = np.float32(1 / np.sqrt(self._sizes.head_dim))
         return (
-            Linear(query.weight * factor, _bias(query) * factor),
+            Linear(query.weight * factor, bias_of(query) * factor),
             Linear(key.weight, None),
             Linear(value.weight, None),
-            Linear(out.weight, _bias(out) + out.weight @ _bias(value)),
+            Linear(out.weight, bias_of(out) + out.weight @ bias_of(value)),
         )
 
     def _ready(self, name: str, rows: str, *readers: Linear) -> Ready:
@@ -196,9 +197,3 @@ class Encoder:
         weight = graph.constant(f"{name}.weight", self._weights.get(f"{name}.weight", dim))
         bias = graph.constant(f"{name}.bias", self._weights.get(f"{name}.bias", dim))
         return graph.add("LayerNormalization", rows, weight, bias, axis=-1, epsilon=EPSILON)
-
-
-def _bias(linear: Linear) -> Floats:
-    if linear.bias is None:
-        raise ValueError("this product has no bias")
-    return linear.bias

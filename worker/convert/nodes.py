@@ -15,6 +15,7 @@ ORT_DOMAIN = "com.microsoft"
 
 FLOAT: int = TensorProto.FLOAT
 INT32: int = TensorProto.INT32
+INT64: int = TensorProto.INT64
 
 
 class Graph:
@@ -72,10 +73,10 @@ class Graph:
         self._inputs.append(helper.make_tensor_value_info(name, INT32, list(shape)))
         return name
 
-    def output(self, name: str, value: str, shape: Sequence[str | int]) -> None:
-        """Declare a float32 output called `name` that gives `value`."""
+    def output(self, name: str, value: str, shape: Sequence[str | int], kind: int = FLOAT) -> None:
+        """Declare an output called `name`, of element type `kind`, that gives `value`."""
         self._nodes.append(helper.make_node("Identity", [value], [name], f"output_{name}"))
-        self._outputs.append(helper.make_tensor_value_info(name, FLOAT, list(shape)))
+        self._outputs.append(helper.make_tensor_value_info(name, kind, list(shape)))
 
     def model(self, name: str) -> onnx.ModelProto:
         """Return the finished model."""

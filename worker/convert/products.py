@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from worker.convert.nodes import Graph
-from worker.convert.weights import Floats
+from worker.convert.weights import Floats, Weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,6 +13,18 @@ class Linear:
 
     weight: Floats
     bias: Floats | None
+
+
+def trained(weights: Weights, name: str, outputs: int, inputs: int) -> Linear:
+    """Read the linear map `name` from a checkpoint. Raises CheckpointError where it does not fit."""
+    return Linear(weights.get(f"{name}.weight", outputs, inputs), weights.get(f"{name}.bias", outputs))
+
+
+def bias_of(linear: Linear) -> Floats:
+    """Return the bias of a map that has one. Raises ValueError where it was folded away."""
+    if linear.bias is None:
+        raise ValueError("this product has no bias")
+    return linear.bias
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,162 @@
+"""The `heads` table of a configuration, read and checked: what cannot work is refused with one line."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, TypeGuard
+
+from worker.classify.errors import PackError
+from worker.classify.heads import DEFAULT_THRESHOLD, Head
+from worker.classify.token_head import ROWS, Gate, TokenHead
+
+SINGLE, MULTI = "single_label_classification", "multi_label_classification"
+TOKENS = "token_classification"
+
+
+class Heads(NamedTuple):
+    """The heads that judge whole texts and those that mark tokens, each in the order of the table."""
+
+    texts: tuple[Head, ...]
+    tokens: tuple[TokenHead, ...]
+
+
+def read_heads(config: Mapping[str, Any], path: Path) -> Heads:
+    """Read the `heads` table of a configuration; `path` is named in errors.
+
+    Raises:
+        PackError: no head that judges texts, an unknown problem type, or an entry that does not fit.
+    """
+    table = config.get("heads")
+    if not isinstance(table, dict) or not table:
+        raise PackError(f"{path}: needs a table of `heads`")
+    texts, marking = [], []
+    for name, entry in table.items():
+        where = f"{path}: head {name!r}"
+        if not isinstance(entry, dict):
+            raise PackError(f"{where} must be a table")
+        if entry.get("problem_type") == TOKENS:
+            marking.append((str(name), entry, where))
+        else:
+            texts.append(_read_head(str(name), entry, where))
+    if not texts:
+        raise PackError(f"{path}: `heads` needs one that judges whole texts")
+    tokens = tuple(_read_token_head(name, entry, config, texts, where) for name, entry, where in marking)
+    for head in tokens:
+        if head.name + ROWS in table:
+            raise PackError(
+                f"{path}: the head {head.name + ROWS!r} has the name of an output of {head.name!r}"
+            )
+    return Heads(tuple(texts), tokens)
+
+
+def read_labels(id2label: object, where: str) -> tuple[str, ...]:
+    """Read an `id2label` table, whose keys must count from "0" on, into labels in their order.
+
+    Raises:
+        PackError: a gap in the numbers, a label that is no text, or one that occurs twice.
+    """
+    if not isinstance(id2label, dict) or not id2label:
+        raise PackError(f"{where} needs `id2label`")
+    found = [id2label.get(str(index)) for index in range(len(id2label))]
+    labels = tuple(label for label in found if isinstance(label, str) and label)
+    if len(labels) != len(found):
+        raise PackError(f"{where}: `id2label` must name labels 0 to {len(found) - 1}")
+    if len(set(labels)) != len(labels):
+        raise PackError(f"{where}: `id2label` names a label twice")
+    return labels
+
+
+def _read_head(name: str, entry: Mapping[str, Any], where: str) -> Head:
+    problem = entry.get("problem_type")
+    labels = read_labels(entry.get("id2label"), where)
+    temperature = _read_temperature(entry, where)
+    if problem == "single_label_classification":
+        if "groups" in entry:
+            raise PackError(f"{where}: only a multi-label head can have `groups`")
+        return Head(name, problem, labels, None, temperature)
+    if problem == "multi_label_classification":
+        thresholds = _read_thresholds(entry.get("thresholds"), len(labels), where)
+        return Head(
+            name, problem, labels, thresholds, temperature, _read_groups(entry.get("groups"), labels, where)
+        )
+    raise PackError(
+        f"{where} has the problem type {problem!r}, which is none of {SINGLE}, {MULTI} and {TOKENS}"
+    )
+
+
+def _read_token_head(
+    name: str, entry: Mapping[str, Any], config: Mapping[str, Any], texts: list[Head], where: str
+) -> TokenHead:
+    labels = read_labels(entry.get("id2label"), where)
+    if len(labels) != 1:
+        raise PackError(f"{where} marks tokens and needs exactly one label, not {len(labels)}")
+    return TokenHead(
+        name,
+        labels,
+        layers=_read_layers(entry.get("layers"), config.get("n_layers"), where),
+        threshold=_probability(entry.get("threshold", DEFAULT_THRESHOLD), "threshold", where),
+        temperature=_read_temperature(entry, where),
+        gate=_read_gate(entry["gate"], texts, where) if "gate" in entry else None,
+    )
+
+
+def _read_layers(value: object, n_layers: object, where: str) -> tuple[int, ...]:
+    last = n_layers - 1 if isinstance(n_layers, int) else 0
+    if not isinstance(value, list) or not value:
+        raise PackError(f"{where} marks tokens and needs `layers`, a list of layer numbers")
+    # The last layer computes the first token alone, and has nothing to say of the others.
+    if not all(isinstance(item, int) and not isinstance(item, bool) and 1 <= item <= last for item in value):
+        raise PackError(f"{where}: `layers` must be whole numbers from 1 to {last}, the last layer but one")
+    if len(set(value)) != len(value):
+        raise PackError(f"{where}: `layers` names a layer twice")
+    return tuple(value)
+
+
+def _read_gate(value: object, texts: list[Head], where: str) -> Gate:
+    if not isinstance(value, dict) or not {"head", "label"} <= value.keys():
+        raise PackError(f"{where}: `gate` must be a table of `head`, `label` and `threshold`")
+    head = next((head for head in texts if head.name == value["head"]), None)
+    if head is None:
+        raise PackError(f"{where}: `gate` names the head {value['head']!r}, which judges no texts here")
+    if value["label"] not in head.labels:
+        raise PackError(f"{where}: `gate` names the label {value['label']!r}, which {head.name!r} has not")
+    threshold = _probability(value.get("threshold", DEFAULT_THRESHOLD), "threshold` of `gate", where)
+    return Gate(head.name, value["label"], threshold)
+
+
+def _read_temperature(entry: Mapping[str, Any], where: str) -> float:
+    value = entry.get("temperature", 1.0)
+    if not _is_number(value) or not 0 < value < math.inf:
+        raise PackError(f"{where}: `temperature` must be a number above 0, not {value!r}")
+    return float(value)
+
+
+def _read_thresholds(value: object, count: int, where: str) -> tuple[float, ...]:
+    if value is None:
+        return (DEFAULT_THRESHOLD,) * count
+    if not isinstance(value, list) or len(value) != count:
+        raise PackError(f"{where}: `thresholds` needs one number for each of its {count} labels")
+    return tuple(_probability(item, "thresholds", where) for item in value)
+
+
+def _read_groups(value: object, labels: tuple[str, ...], where: str) -> dict[str, tuple[str, ...]]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict) or not all(value):
+        raise PackError(f"{where}: `groups` must be a table of lists of labels")
+    for name, members in value.items():
+        if not isinstance(members, list) or not members:
+            raise PackError(f"{where}: the group {name!r} must be a list of labels")
+        if unknown := [member for member in members if member not in labels]:
+            raise PackError(f"{where}: the group {name!r} names {unknown[0]!r}, which is none of its labels")
+    return {str(name): tuple(members) for name, members in value.items()}
+
+
+def _probability(value: object, what: str, where: str) -> float:
+    if not _is_number(value) or not 0 <= value <= 1:
+        raise PackError(f"{where}: `{what}` must lie between 0 and 1")
+    return float(value)
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
