@@ -6,14 +6,24 @@ import pytest
 import torch
 
 from worker.training.labels import EMOTION, SENTIMENT
-from worker.training.losses import FOCUS, MARGIN, asymmetric, loss, soft_loss, targets, token_loss
+from worker.training.losses import (
+    FOCUS,
+    MARGIN,
+    Form,
+    asymmetric,
+    class_weights,
+    loss,
+    soft_loss,
+    targets,
+    token_loss,
+)
 
 pytestmark = pytest.mark.train
 
 
 def test_a_binary_batch_teaches_nothing_about_neutral() -> None:
     logits = torch.tensor([[1.0, 5.0, 2.0], [0.5, -3.0, 0.0]], requires_grad=True)
-    value = loss(SENTIMENT, logits, targets(SENTIMENT, [(2,), (0,)]), binary=True)
+    value = loss(SENTIMENT, logits, targets(SENTIMENT, [(2,), (0,)]), Form(binary=True))
     # A softmax over two logits is a sigmoid of their difference.
     expected = (math.log1p(math.exp(-1.0)) + math.log1p(math.exp(-0.5))) / 2
     assert value.item() == pytest.approx(expected, abs=1e-6)
@@ -24,14 +34,14 @@ def test_a_binary_batch_teaches_nothing_about_neutral() -> None:
 
 
 def test_a_three_class_batch_is_plain_cross_entropy() -> None:
-    value = loss(SENTIMENT, torch.zeros(2, 3), targets(SENTIMENT, [(1,), (2,)]), binary=False)
+    value = loss(SENTIMENT, torch.zeros(2, 3), targets(SENTIMENT, [(1,), (2,)]), Form())
     assert value.item() == pytest.approx(math.log(3))
 
 
 def test_many_labels_are_summed() -> None:
     wanted = targets(EMOTION, [(0, 27), (3,)])
     assert wanted.sum(dim=1).tolist() == [2, 1]
-    value = loss(EMOTION, torch.zeros(2, 28), wanted, binary=False)
+    value = loss(EMOTION, torch.zeros(2, 28), wanted, Form())
     assert value.item() == pytest.approx(28 * math.log(2), rel=1e-6)
 
 
@@ -61,3 +71,20 @@ def test_a_teacher_who_knows_two_classes_says_nothing_of_the_third() -> None:
     same = torch.log(torch.tensor([[0.2, 1.0, 0.8]]))
     agreed = soft_loss(same, torch.tensor([[0.2, 0.8]]), (0, 2), multi_label=False, temperature=3.0)
     assert agreed.item() == pytest.approx(0, abs=1e-6)
+
+
+def test_rare_classes_count_more() -> None:
+    labels = [(0,), (1,), (1,), (1,), (1,)]
+    weights = class_weights(labels, 3, 0.5)
+    assert weights[0].item() == pytest.approx(2 * weights[1].item())
+    assert weights[2].item() == 0  # no row has it
+    assert (weights[0] + 4 * weights[1]).item() == pytest.approx(5)
+    value = loss(SENTIMENT, torch.zeros(5, 3), targets(SENTIMENT, labels), Form(weights=weights))
+    assert value.item() == pytest.approx(math.log(3))
+
+
+def test_smoothing_leaves_something_to_lose() -> None:
+    sure = torch.tensor([[30.0, 0.0, 0.0]])
+    wanted = targets(SENTIMENT, [(0,)])
+    assert loss(SENTIMENT, sure, wanted, Form()).item() < 1e-6
+    assert loss(SENTIMENT, sure, wanted, Form(smoothing=0.3)).item() == pytest.approx(0.2 * 30)

@@ -3,13 +3,16 @@
 The prose stands in `card.md` beside this file; here its figures and tables are filled in.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from worker.evaluation.result import Result, shown
+from worker.training.errors import TrainingError
 from worker.training.labels import HeadSpec
 from worker.training.recipe import Recipe
+from worker.types import Failure, Prediction
 
 
 class Licence(NamedTuple):
@@ -46,13 +49,44 @@ LICENCES = {
         "Maas and others 2011",
         "none stated; its authors ask to be cited",
     ),
+    "imdb_sentences": Licence(
+        "single sentences of the same reviews, without labels",
+        "Maas and others 2011",
+        "as above",
+    ),
+    "toxic_spans": Licence(
+        "Toxic spans (SemEval-2021 task 5), Civil Comments",
+        "Pavlopoulos and others 2021",
+        "CC0 1.0",
+    ),
+    "toxic_posts": Licence(
+        "the same posts as a whole: toxic where a character is marked",
+        "Pavlopoulos and others 2021",
+        "CC0 1.0",
+    ),
+    "offensive": Licence(
+        "TweetEval offensive, tweets",
+        "Barbieri and others 2020; Zampieri and others 2019",
+        "as TweetEval sentiment",
+    ),
+    "goemotions_calm": Licence(
+        "GoEmotions' kind and plain comments as not toxic (a weak label: nobody judged that)",
+        "Demszky and others 2020",
+        "as GoEmotions",
+    ),
+    "six_emotions": Licence(
+        "six-emotion set, tweets", "Saravia and others 2018", "educational and research use only"
+    ),
+    **{
+        f"written_{head}": Licence(
+            f"rows of our own, put together from parts ({head}; worker/training/written.py)",
+            "this project",
+            "Apache-2.0",
+        )
+        for head in ("sentiment", "toxicity", "emotion")
+    },
 }
 """As the README.txt of each data folder gives it."""
-
-_HEADS = {
-    "sentiment": "**sentiment**: negative, neutral or positive",
-    "emotion": "**emotion**: the 28 GoEmotions labels, any number of them, a threshold each",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +108,39 @@ class Facts:
     """Tokens that the pack reads of a text."""
 
 
-def write_card(recipe: Recipe, facts: Facts, fp32: list[Result], int8: list[Result]) -> str:
-    """Return the card as Markdown. `fp32` and `int8` hold the same splits' figures in the same order."""
+HARD = (
+    "Great, my flight is delayed again.",
+    "The plot is thin, the acting is wooden, and I could watch it all day.",
+    "It does what it says.",
+    "I am dead 💀",
+    "This band is sick!",
+    "Not the worst meal I have had.",
+    "The camera is superb. Everything else about this phone makes me want to throw it out of the window.",
+    "My grandmother died on Sunday.",
+    "You people never learn.",
+    "I hope you get what you deserve.",
+    "Che bella giornata, grazie a tutti!",
+)
+"""Texts of our own on which models of this kind stumble."""
+
+
+def write_card(
+    recipe: Recipe, facts: Facts, fp32: list[Result], int8: list[Result], *, behaviour: str, hard: str
+) -> str:
+    """Return the card as Markdown. `fp32` and `int8` hold the same splits' figures in the same order.
+
+    `behaviour` is the table of the behaviour tests' rates, `hard` what the pack says of HARD.
+    """
     template = Path(__file__).with_name("card.md").read_text(encoding="utf-8")
     return template.format(
         name=recipe.name,
         base=recipe.base,
         seed=recipe.run.seed,
-        heads="\n".join(f"- {_HEADS[head.name]}" for head in facts.heads),
+        heads="\n".join(map(_head_line, facts.heads)),
+        behaviour=behaviour,
+        teachers=_teachers(recipe),
+        hard=hard,
+        text=f"`{recipe.text}`, version {recipe.text_version}",
         longest=max(task.max_tokens for task in recipe.tasks),
         figures=figures_table(fp32, int8),
         sources=_sources(recipe, facts.rows),
@@ -98,6 +157,29 @@ def write_card(recipe: Recipe, facts: Facts, fp32: list[Result], int8: list[Resu
     )
 
 
+def _head_line(head: HeadSpec) -> str:
+    """Say what a head answers."""
+    if head.by_token:
+        depths = ", ".join(map(str, head.layers))
+        asked = "" if head.gate is None else f", asked where `{head.gate.head}` says {head.gate.label}"
+        return f"- **{head.name}**: which characters are {head.labels[0]}, read at layers {depths}{asked}"
+    if head.multi_label:
+        groups = f", and {len(head.groups)} groups that follow from them" if head.groups else ""
+        return f"- **{head.name}**: any of {len(head.labels)} labels, a threshold each{groups}"
+    return f"- **{head.name}**: one of {', '.join(head.labels)}"
+
+
+def hard_table(classify: Callable[[Sequence[str]], Sequence[Prediction | Failure]]) -> str:
+    """Return what a classifier says of HARD as a Markdown table."""
+    lines = ["| text | answer |", "| --- | --- |"]
+    for text, answer in zip(HARD, classify(HARD), strict=True):
+        if isinstance(answer, Failure):
+            raise TrainingError(f"the pack failed on a text: {answer.message}")
+        said = ", ".join(f"{name} {result.label} {result.score:.2f}" for name, result in answer.heads.items())
+        lines.append(f"| {text} | {said} |")
+    return "\n".join(lines)
+
+
 def figures_table(fp32: list[Result], int8: list[Result]) -> str:
     """Return the figures as a Markdown table, a line each."""
     lines = ["| split | rows | figure | fp32 | int8 |", "| --- | ---: | --- | ---: | ---: |"]
@@ -109,6 +191,18 @@ def figures_table(fp32: list[Result], int8: list[Result]) -> str:
             title = name.replace("_", "-").replace("f1", "F1")
             lines.append(f"| {wide.title} | {wide.rows:,} | {title} | {cells} |")
     return "\n".join(lines)
+
+
+def _teachers(recipe: Recipe) -> str:
+    """Say which sets were learnt from a teacher as well."""
+    taught = [task for task in recipe.tasks if task.teacher]
+    if not taught:
+        return "No teacher model took part."
+    lines = "\n".join(
+        f"- `{task.data}`: `{Path(task.teacher).name}`, its scores are {1 - task.hard:.0%} of the loss"
+        for task in taught
+    )
+    return f"Distilled (Hinton and others 2015) from teachers, with their scores softened:\n\n{lines}"
 
 
 def _sources(recipe: Recipe, rows: dict[str, int]) -> str:

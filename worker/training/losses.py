@@ -1,6 +1,7 @@
 """The loss of a batch, from logits and labels."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch.nn import functional
@@ -21,28 +22,48 @@ def targets(head: HeadSpec, labels: Sequence[tuple[int, ...]]) -> torch.Tensor:
     return hot
 
 
-def loss(
-    head: HeadSpec, logits: torch.Tensor, wanted: torch.Tensor, binary: bool, kind: str = "plain"
-) -> torch.Tensor:
+def class_weights(labels: Sequence[tuple[int, ...]], classes: int, balance: float) -> torch.Tensor:
+    """Return a weight a class, (classes,): its frequency to the power of -`balance`, on average 1 a row."""
+    counts = torch.bincount(torch.tensor([row[0] for row in labels]), minlength=classes).float()
+    weights = torch.where(counts > 0, counts.clamp(min=1) ** -balance, torch.zeros(()))
+    return weights * counts.sum() / (weights * counts).sum()
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How a task's loss is made.
+
+    `binary`: the set knows no neutral. `asymmetric`: for many labels. `weights`: (classes,), a factor each.
+    `smoothing`: share of the target that is spread over all classes (Szegedy et al. 2016, arXiv:1512.00567).
+    """
+
+    binary: bool = False
+    asymmetric: bool = False
+    weights: torch.Tensor | None = None
+    smoothing: float = 0.0
+
+
+def loss(head: HeadSpec, logits: torch.Tensor, wanted: torch.Tensor, form: Form) -> torch.Tensor:
     """Return the mean loss over the rows, a scalar.
 
-    Single label: cross-entropy; with `binary` the softmax runs over negative and positive alone, since a set
-    without a neutral class says nothing about where neutral lies. Many labels: binary cross-entropy, or the
-    `asymmetric` form, summed over the labels so that a label weighs the same in either kind of head.
+    Single label: cross-entropy; for a `binary` set the softmax runs over negative and positive alone, since
+    it says nothing about where neutral lies. Many labels: binary cross-entropy, or the asymmetric form,
+    summed over the labels so that a label weighs the same in either kind of head.
     """
     logits = logits.float()
     if head.multi_label:
         each = (
             asymmetric(logits, wanted)
-            if kind == "asymmetric"
+            if form.asymmetric
             else functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
         )
         return each.sum(dim=1).mean()
-    if binary:
+    if form.binary:
         masked = torch.zeros_like(logits)
         masked[:, NEUTRAL] = float("-inf")
-        logits = logits + masked
-    return functional.cross_entropy(logits, wanted)
+        return functional.cross_entropy(logits + masked, wanted)
+    each = functional.cross_entropy(logits, wanted, reduction="none", label_smoothing=form.smoothing)
+    return each.mean() if form.weights is None else (each * form.weights[wanted]).mean()
 
 
 def asymmetric(logits: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:

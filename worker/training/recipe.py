@@ -25,6 +25,10 @@ class Task:
     """How many rows to take from the front; 0 takes all."""
     loss: str = "plain"
     """`plain`, or for a head of many labels `asymmetric`, which hears rare labels better."""
+    balance: float = 0.0
+    """How far rare classes count more, for a head of one label: 0 not at all, 1 as if all were as common."""
+    smoothing: float = 0.0
+    """Share of a class's target that is spread over all classes, against being too sure."""
     teacher: str = ""
     """Folder of a pack or checkpoint whose head of the same name is learnt from (distillation)."""
     hard: float = 0.5
@@ -190,5 +194,7 @@ def _check_task(task: Task, where: str, max_padded_tokens: int) -> None:
         raise TrainingError(f"{where}.rows must not be below 0")
     if task.loss not in ("plain", "asymmetric"):
         raise TrainingError(f"{where}.loss must be plain or asymmetric, not {task.loss!r}")
+    if not 0 <= task.balance <= 1 or not 0 <= task.smoothing < 1:
+        raise TrainingError(f"{where}: balance and smoothing are shares")
     if not 0 <= task.hard <= 1 or not 0 <= task.masked < 1 or task.softening <= 0:
         raise TrainingError(f"{where}: hard and masked are shares, softening must be above 0")

@@ -5,7 +5,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from worker.text import Normaliser, normaliser
 from worker.training import data, fold, soft, state
 from worker.training.errors import TrainingError
 from worker.training.labels import HeadSpec, head_named
-from worker.training.losses import loss, soft_loss, targets, token_loss
+from worker.training.losses import Form, class_weights, loss, soft_loss, targets, token_loss
 from worker.training.machine import best_precision, keep_memory
 from worker.training.plan import Step, plan
 from worker.training.recipe import Recipe, Task
@@ -52,6 +52,7 @@ class TaskData:
     """A teacher's probabilities, (rows, its labels), or None."""
     columns: tuple[int, ...] = ()
     """Which of the head's labels each of the teacher's is."""
+    form: Form = field(default_factory=Form)
 
 
 @dataclass(slots=True)
@@ -86,8 +87,19 @@ def read_tasks(
             entry.taught, entry.columns = given, tuple(columns)
         elif not all(split.labels) and not head.by_token:
             raise TrainingError(f"data set {task.data} has no labels: it needs a teacher")
+        entry.form = _form(entry)
         tasks.append(entry)
     return tasks
+
+
+def _form(entry: TaskData) -> Form:
+    """Return how the task's loss is made."""
+    task, head = entry.task, entry.head
+    single = not head.multi_label and not head.by_token
+    weights = None
+    if task.balance and single and all(entry.labels):
+        weights = class_weights(entry.labels, len(head.labels), task.balance)
+    return Form(entry.binary, task.loss == "asymmetric", weights, task.smoothing)
 
 
 def _head(recipe: Recipe, name: str) -> HeadSpec:
@@ -267,13 +279,13 @@ class Loop:
         logits = self.network.heads[task.head.name](first)
         labels = [task.labels[row] for row in rows]
         if task.taught is None:
-            return loss(task.head, logits, targets(task.head, labels), task.binary, task.task.loss)
+            return loss(task.head, logits, targets(task.head, labels), task.form)
         taught = torch.from_numpy(task.taught[list(rows)])
         value = soft_loss(logits, taught, task.columns, task.head.multi_label, task.task.softening)
         hard = task.task.hard if all(labels) else 0.0
         if not hard:
             return value
-        plain = loss(task.head, logits, targets(task.head, labels), task.binary, task.task.loss)
+        plain = loss(task.head, logits, targets(task.head, labels), task.form)
         return hard * plain + (1 - hard) * value
 
     def _token_loss(

@@ -6,8 +6,10 @@ from typing import Any
 
 import torch
 
+from worker.classifier import Classifier
 from worker.classify import Pack
 from worker.convert import convert_checkpoint
+from worker.evaluation.behaviour import measure
 from worker.evaluation.evaluate import as_json, evaluate
 from worker.evaluation.examples import fitting
 from worker.evaluation.result import table
@@ -18,6 +20,8 @@ from worker.training.files import with_heads, write_checkpoint, write_json
 from worker.training.labels import HeadSpec
 from worker.training.recipe import Recipe
 from worker.training.train import Say, Trained, say_to_stderr, train
+
+CASES = Path(__file__).resolve().parents[2] / "tests" / "behaviour" / "cases"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +55,19 @@ def make_pack(recipe: Recipe, places: Places, *, resume: bool = False, say: Say 
     int8 = evaluate(pack_scorer(draft), sets, say=say)
     say(table([("fp32", fp32), ("int8", int8)]))
     write_json(places.work / "report.json", {"fp32": as_json(fp32), "int8": as_json(int8)})
-    text = card.write_card(recipe, _facts(trained), fp32, int8)
+    hard = card.hard_table(Classifier.load(draft).classify)
+    text = card.write_card(recipe, _facts(trained), fp32, int8, behaviour=_behaviour(draft), hard=hard)
     (places.checkpoint / "MODEL_CARD.md").write_text(text, encoding="utf-8")
     pack = convert_checkpoint(places.checkpoint, places.pack, name=recipe.name, replace=True)
     say(f"pack {pack.name} {pack.revision} in {places.pack}")
     return pack
+
+
+def _behaviour(pack: Path) -> str:
+    """Return the behaviour tests' rates as a table; their cases lie beside the source, not in the package."""
+    if not CASES.is_dir():
+        return "Not measured: the cases lie in the source repository, under tests/behaviour."
+    return measure(CASES, pack).as_markdown()
 
 
 def write_trained(trained: Trained, folder: Path, fitted: dict[str, dict[str, Any]]) -> None:
