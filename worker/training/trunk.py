@@ -123,6 +123,14 @@ class Trunk(nn.Module):  # type: ignore[misc]  # as above
             states.append(layer(states[-1], added, False))
         return states
 
+    def states_and_first(
+        self, ids: torch.Tensor, mask: torch.Tensor | None
+    ) -> tuple[list[torch.Tensor], torch.Tensor]:
+        """Return all hidden states below the last layer, and the first token's after it, (batch, dim)."""
+        last = len(self.transformer.layer) - 1
+        states = self.hidden_states(ids, mask, last)
+        return states, self.transformer.layer[last](states[-1], _added(mask), True)[:, 0]
+
 
 def _added(mask: torch.Tensor | None) -> torch.Tensor | None:
     """Return what to add to the attention's scores so that padding gets none."""
