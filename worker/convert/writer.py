@@ -9,7 +9,17 @@ from typing import Any
 
 from worker.classify.errors import InferenceError, PackError
 from worker.classify.model import Model
-from worker.classify.pack import CONFIG, FORMAT, GRAPH, MANIFEST, TOKENIZER, Pack, file_entry, load_pack
+from worker.classify.pack import (
+    CONFIG,
+    FORMAT,
+    GRAPH,
+    MANIFEST,
+    TOKENIZER,
+    Pack,
+    file_entry,
+    load_pack,
+    read_text,
+)
 from worker.convert.architecture import heads_table, read_architecture, read_checkpoint_heads, read_config
 from worker.convert.calibrate import largest_magnitudes
 from worker.convert.encoder import Encoder
@@ -66,6 +76,7 @@ def _write(checkpoint: Path, draft: Path, name: str, *, quantise: bool, origin: 
     config = read_config(path)
     sizes = read_architecture(config, path)
     heads = read_checkpoint_heads(config, path)
+    read_text(config, path)  # refused here, where the checkpoint's own file is named
     write_tokenizer(checkpoint, draft / TOKENIZER)
     with open_weights(checkpoint) as weights:
         products: Products = FloatProducts()

@@ -58,3 +58,22 @@ def test_a_logit_that_is_no_number_is_an_error_not_a_label(head: Head, value: fl
 def test_another_number_of_labels_is_an_error() -> None:
     with pytest.raises(InferenceError, match="3 labels"):
         SINGLE.results(logits([0.0, 1.0]))
+
+
+def test_a_temperature_cools_what_a_head_says_and_changes_no_ranking() -> None:
+    warm = Head("sentiment", "single_label_classification", ("bad", "so-so", "good"), None, temperature=2.0)
+    (result,) = warm.results(logits([0.0, np.log(4), np.log(9)]))
+    assert result.scores == pytest.approx({"bad": 1 / 6, "so-so": 2 / 6, "good": 3 / 6})
+    many = Head("emotion", "multi_label_classification", ("joy", "anger"), (0.7, 0.7), temperature=0.5)
+    (result,) = many.results(logits([np.log(2), 0.0]))
+    assert result.scores == pytest.approx({"joy": 0.8, "anger": 0.5})
+    assert result.labels == ("joy",)
+
+
+def test_a_group_scores_what_the_strongest_of_its_labels_does() -> None:
+    groups = {"up": ("joy", "love"), "down": ("anger",), "all": ("anger", "joy", "love")}
+    head = Head("emotion", MULTI.problem_type, MULTI.labels, MULTI.thresholds, groups=groups)
+    (result,) = head.results(logits([-1.0, 0.5, 2.0]))
+    scores = result.scores
+    assert result.groups == {"up": scores["love"], "down": scores["anger"], "all": scores["love"]}
+    assert SINGLE.results(logits([0.0, 0.0, 0.0]))[0].groups is None

@@ -113,6 +113,20 @@ def test_a_manifest_that_leaves_the_graph_out_is_refused(own_pack: Path) -> None
         ({"id2label": {"0": "a", "1": 1, "2": "c"}}, "id2label"),
         ({"problem_type": "multi_label_classification", "thresholds": [0.5]}, "thresholds"),
         ({"problem_type": "multi_label_classification", "thresholds": [0.5, 2, 0.5]}, "thresholds"),
+        ({"problem_type": "multi_label_classification", "thresholds": [0.5, True, 0.5]}, "thresholds"),
+        (
+            {"problem_type": "multi_label_classification", "thresholds": [0.5, float("nan"), 0.5]},
+            "thresholds",
+        ),
+        ({"temperature": 0}, "temperature"),
+        ({"temperature": "1"}, "temperature"),
+        ({"temperature": float("inf")}, "temperature"),
+        ({"groups": {"good": ["positive"]}}, "groups"),
+        ({"problem_type": "multi_label_classification", "groups": []}, "groups"),
+        ({"problem_type": "multi_label_classification", "groups": {"": ["positive"]}}, "groups"),
+        ({"problem_type": "multi_label_classification", "groups": {"good": "positive"}}, "'good'"),
+        ({"problem_type": "multi_label_classification", "groups": {"good": []}}, "'good'"),
+        ({"problem_type": "multi_label_classification", "groups": {"good": ["joy"]}}, "'joy'"),
     ],
 )
 def test_heads_that_make_no_sense_are_refused(own_pack: Path, head: dict[str, Any], word: str) -> None:
@@ -122,6 +136,69 @@ def test_heads_that_make_no_sense_are_refused(own_pack: Path, head: dict[str, An
     message = refusal(own_pack)
     assert word in message
     assert "sentiment" in message
+
+
+@pytest.mark.parametrize(
+    ("entry", "word"),
+    [
+        ({"layers": None}, "layers"),
+        ({"layers": []}, "layers"),
+        ({"layers": [0]}, "from 1 to 2"),
+        ({"layers": [3]}, "from 1 to 2"),
+        ({"layers": [True]}, "from 1 to 2"),
+        ({"layers": [1, 1]}, "twice"),
+        ({"id2label": {"0": "toxic", "1": "rude"}}, "one label"),
+        ({"threshold": 1.5}, "threshold"),
+        ({"threshold": "high"}, "threshold"),
+        ({"temperature": -1}, "temperature"),
+        ({"gate": "sentiment"}, "gate"),
+        ({"gate": {"head": "sentiment"}}, "gate"),
+        ({"gate": {"head": "nobody", "label": "positive"}}, "'nobody'"),
+        ({"gate": {"head": "spans", "label": "toxic"}}, "'spans'"),
+        ({"gate": {"head": "sentiment", "label": "joy"}}, "'joy'"),
+        ({"gate": {"head": "sentiment", "label": "positive", "threshold": -0.1}}, "gate"),
+    ],
+)
+def test_token_heads_that_make_no_sense_are_refused(own_pack: Path, entry: dict[str, Any], word: str) -> None:
+    sound = {"problem_type": "token_classification", "id2label": {"0": "toxic"}, "layers": [1, 2]}
+    config = json.loads((own_pack / "config.json").read_text())
+    config["heads"]["spans"] = sound | entry
+    rewrite(own_pack, "config.json", json.dumps(config))
+    message = refusal(own_pack)
+    assert word in message
+    assert "'spans'" in message
+
+
+def test_token_heads_alone_are_refused(own_pack: Path) -> None:
+    config = json.loads((own_pack / "config.json").read_text())
+    sound = {"problem_type": "token_classification", "id2label": {"0": "toxic"}, "layers": [1]}
+    rewrite(own_pack, "config.json", json.dumps({**config, "heads": {"spans": sound}}))
+    assert "whole texts" in refusal(own_pack)
+    heads = config["heads"] | {"spans": sound, "spans.rows": config["heads"]["sentiment"]}
+    rewrite(own_pack, "config.json", json.dumps({**config, "heads": heads}))
+    assert "spans.rows" in refusal(own_pack)
+    heads = config["heads"] | {"spans": sound}
+    rewrite(own_pack, "config.json", json.dumps({**config, "heads": heads}))
+    assert "no output 'spans.rows'" in refusal(own_pack)
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("social", "table"),
+        ({"version": 1}, "name"),
+        ({"name": "social"}, "version"),
+        ({"name": "social", "version": "1"}, "version"),
+        ({"name": "social", "version": 99}, "version 99 is unknown"),
+        ({"name": "nobody", "version": 1}, "'nobody'"),
+    ],
+)
+def test_a_text_handling_that_is_not_known_is_refused(own_pack: Path, text: object, word: str) -> None:
+    config = json.loads((own_pack / "config.json").read_text())
+    rewrite(own_pack, "config.json", json.dumps({**config, "text": text}))
+    message = refusal(own_pack)
+    assert word in message
+    assert "config.json" in message
 
 
 def test_files_that_do_not_fit_together_are_refused(own_pack: Path) -> None:

@@ -39,6 +39,24 @@ TWO_HEADS: dict[str, Any] = {
         "thresholds": [0.5, 0.4, 0.6, 0.5, 0.3],
     },
 }
+GATE = {"head": "toxicity", "label": "toxic", "threshold": 0.6}
+MARKING: dict[str, Any] = {
+    **TWO_HEADS,
+    "toxicity": {
+        "problem_type": "single_label_classification",
+        "id2label": {"0": "not_toxic", "1": "toxic"},
+        "temperature": 1.5,
+    },
+    "toxic_spans": {
+        "problem_type": "token_classification",
+        "id2label": {"0": "toxic"},
+        "layers": [2, 1],
+        "gate": GATE,
+        "threshold": 0.5,
+    },
+}
+"""Heads with one that marks tokens."""
+
 ONE_HEAD: dict[str, Any] = {"id2label": {"0": "NEGATIVE", "1": "POSITIVE"}}
 
 
@@ -70,7 +88,7 @@ def random_tensors(config: dict[str, Any], seed: int = 7) -> Tensors:
         norm(f"{prefix}.output_layer_norm")
     heads = {f"heads.{name}.": head for name, head in config.get("heads", {}).items()} or {"": config}
     for prefix, head in heads.items():
-        linear(f"{prefix}pre_classifier", dim, dim)
+        linear(f"{prefix}pre_classifier", dim, dim * len(head.get("layers", [0])))
         linear(f"{prefix}classifier", len(head["id2label"]), dim)
     return tensors
 
@@ -85,25 +103,44 @@ def write_checkpoint(folder: Path, config: dict[str, Any], tensors: Tensors | No
 
 
 def reference_logits(tensors: Tensors, config: dict[str, Any], ids: list[int]) -> dict[str, NDArray[Any]]:
-    """Run one text through the network as the paper describes it, in float64: logits of each head."""
+    """Run one text through the network as the paper describes it, in float64: logits of each head.
+
+    Those of a token head are one a token, whatever its gate says.
+    """
     wide = {name: values.astype(np.float64) for name, values in tensors.items()}
+    states = _states(wide, config, ids)
+    if "heads" not in config:
+        return {"": _head(wide, "", states[-1][0])}
+    found = {}
+    for name, head in config["heads"].items():
+        if "layers" in head:
+            side_by_side = np.concatenate([states[layer] for layer in head["layers"]], axis=-1)
+            found[name] = _head(wide, f"heads.{name}.", side_by_side)[:, 0]
+        else:
+            found[name] = _head(wide, f"heads.{name}.", states[-1][0])
+    return found
+
+
+def _states(wide: Tensors, config: dict[str, Any], ids: list[int]) -> list[NDArray[Any]]:
+    """The embeddings and what each layer makes of them, each (tokens, dim)."""
     rows = wide["distilbert.embeddings.word_embeddings.weight"][ids]
     rows = rows + wide["distilbert.embeddings.position_embeddings.weight"][: len(ids)]
-    rows = _norm(wide, "distilbert.embeddings.LayerNorm", rows)
+    states = [_norm(wide, "distilbert.embeddings.LayerNorm", rows)]
     for layer in range(config["n_layers"]):
-        prefix = f"distilbert.transformer.layer.{layer}"
+        prefix, rows = f"distilbert.transformer.layer.{layer}", states[-1]
         attended = _linear(wide, f"{prefix}.attention.out_lin", _attention(wide, prefix, rows, config))
         rows = _norm(wide, f"{prefix}.sa_layer_norm", attended + rows)
         inner = _activation(config["activation"], _linear(wide, f"{prefix}.ffn.lin1", rows))
-        rows = _norm(wide, f"{prefix}.output_layer_norm", _linear(wide, f"{prefix}.ffn.lin2", inner) + rows)
-    prefixes = {name: f"heads.{name}." for name in config.get("heads", {})} or {"": ""}
-    return {name: _head(wide, prefix, rows[0]) for name, prefix in prefixes.items()}
+        states.append(
+            _norm(wide, f"{prefix}.output_layer_norm", _linear(wide, f"{prefix}.ffn.lin2", inner) + rows)
+        )
+    return states
 
 
-def _head(tensors: Tensors, prefix: str, first: NDArray[Any]) -> NDArray[Any]:
+def _head(tensors: Tensors, prefix: str, rows: NDArray[Any]) -> NDArray[Any]:
     if f"{prefix}pre_classifier.weight" in tensors:
-        first = np.maximum(_linear(tensors, f"{prefix}pre_classifier", first), 0)
-    return _linear(tensors, f"{prefix}classifier", first)
+        rows = np.maximum(_linear(tensors, f"{prefix}pre_classifier", rows), 0)
+    return _linear(tensors, f"{prefix}classifier", rows)
 
 
 def _attention(tensors: Tensors, prefix: str, rows: NDArray[Any], config: dict[str, Any]) -> NDArray[Any]:
