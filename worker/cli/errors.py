@@ -23,6 +23,7 @@ _KNOWN: tuple[tuple[str, str, int], ...] = (
     ("worker.files.rows", "InputError", exitcodes.USAGE),
     ("worker.training.errors", "TrainingError", exitcodes.USAGE),
     ("worker.convert.errors", "CheckpointError", exitcodes.MODEL),
+    ("worker.export.errors", "ExportError", exitcodes.MODEL),
     ("worker.classify.errors", "PackError", exitcodes.MODEL),
     ("worker.connect.errors", "BrokerUnavailable", exitcodes.BROKER_UNAVAILABLE),
     ("worker.connect.errors", "BrokerRefused", exitcodes.BROKER_REFUSED),

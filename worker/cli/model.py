@@ -1,4 +1,4 @@
-"""`moodstream model show | verify | schema | import`."""
+"""`moodstream model show | verify | schema | import | export | diff`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 import click
 
 from worker.cli.lazy import CommandGroup
-from worker.cli.show import columns
+from worker.cli.model_diff import diff
+from worker.cli.model_export import export
 
 if TYPE_CHECKING:
     from worker.classify import Pack
@@ -16,7 +17,7 @@ _FOLDER = click.Path(path_type=Path)
 
 @click.group(cls=CommandGroup)
 def model() -> None:
-    """Show, verify and import model packs.
+    """Show, verify, import, export and compare model packs.
 
     A pack is a folder with the model's graph, tokenizer, labels and card, and a manifest with the SHA-256
     sum of each file. Without FOLDER the commands take the setting model.path, or else the bundled pack.
@@ -25,23 +26,18 @@ def model() -> None:
 
 @model.command()
 @click.argument("folder", type=_FOLDER, required=False)
-def show(folder: Path | None) -> None:
-    """Print what a pack is: its heads and labels, its files and their sizes."""
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+def show(folder: Path | None, as_json: bool) -> None:
+    """Print what a pack is: heads, labels, thresholds, temperatures, text handling, sizes, figures."""
+    import json  # noqa: PLC0415 - beside it
+
+    from worker.cli import pack_text  # noqa: PLC0415 - this command alone needs it
+
     pack = _load(folder)
-    click.echo(
-        f"{pack.name}@{pack.revision}\nfolder      {pack.path}\nreads       up to {pack.max_tokens} tokens"
-    )
-    click.echo(f"made        {pack.created or 'unknown'}")
-    for head in pack.heads:
-        click.echo(f"\n{head.name}: {head.problem_type.replace('_', ' ')}, {len(head.labels)} labels")
-        if head.thresholds is None:
-            click.echo(click.wrap_text(", ".join(head.labels), 100, "  ", "  "))
-        else:
-            pairs = zip(head.labels, head.thresholds, strict=True)
-            text = ", ".join(f"{label} > {threshold:.2f}" for label, threshold in pairs)
-            click.echo(click.wrap_text(text, 100, "  ", "  "))
-    click.echo()
-    click.echo(columns(("FILE", "BYTES"), [(name, size) for name, size in pack.files.items()]), nl=False)
+    if as_json:
+        click.echo(json.dumps(pack_text.as_json(pack), indent=2, ensure_ascii=False))
+    else:
+        click.echo(pack_text.describe(pack), nl=False)
 
 
 @model.command()
@@ -115,6 +111,10 @@ def _fetched(name: Path) -> tuple[Path, str | None]:
         return name, None  # convert_checkpoint says that there is no such folder
     found = fetch(str(name))
     return found.folder, found.origin
+
+
+model.add_command(export)
+model.add_command(diff)
 
 
 def _load(folder: Path | None) -> "Pack":

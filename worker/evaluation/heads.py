@@ -1,10 +1,13 @@
-"""What a configuration says of its heads, whatever their names are: a pack's and a checkpoint's alike."""
+"""One view of all heads, whatever their names are and whether they judge whole texts or tokens."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from worker.training.errors import TrainingError
+from worker.classify import Head
+from worker.classify.read_heads import read_heads as read_both
+from worker.classify.token_head import Gate, TokenHead
 
 SINGLE, MULTI, TOKEN = "single_label_classification", "multi_label_classification", "token_classification"
 
@@ -21,7 +24,7 @@ class HeadInfo:
     temperature: float = 1.0
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     layers: tuple[int, ...] = ()
-    gate: Mapping[str, Any] | None = None
+    gate: Gate | None = None
 
     @property
     def multi_label(self) -> bool:
@@ -34,33 +37,24 @@ class HeadInfo:
         return self.problem_type == TOKEN
 
 
-def read_heads(config: Mapping[str, Any], where: str) -> dict[str, HeadInfo]:
-    """Return the heads of a `config.json` by name. Raises TrainingError: one line with `where`."""
-    table = config.get("heads")
-    if not isinstance(table, Mapping) or not table:
-        raise TrainingError(f"{where} names no heads")
-    try:
-        return {name: _head(name, entry) for name, entry in table.items()}
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise TrainingError(f"{where}: its heads cannot be read: {error!r}") from error
-
-
-def _head(name: str, entry: Mapping[str, Any]) -> HeadInfo:
-    kind, labels = entry["problem_type"], tuple(entry["id2label"].values())
-    thresholds: tuple[float, ...] = ()
-    if kind == MULTI:
-        thresholds = tuple(map(float, entry.get("thresholds") or (0.5,) * len(labels)))
-    elif kind == TOKEN:
-        thresholds = (float(entry.get("threshold", 0.5)),)
-    elif kind != SINGLE:
-        raise ValueError(f"unknown problem type {kind}")
+def head_info(head: Head | TokenHead) -> HeadInfo:
+    """Return the view of one head."""
+    if isinstance(head, TokenHead):
+        own = (head.threshold,)
+        return HeadInfo(
+            head.name, TOKEN, head.labels, own, head.temperature, layers=head.layers, gate=head.gate
+        )
     return HeadInfo(
-        name,
-        kind,
-        labels,
-        thresholds,
-        float(entry.get("temperature", 1.0)),
-        {group: tuple(members) for group, members in (entry.get("groups") or {}).items()},
-        tuple(entry.get("layers", ())),
-        entry.get("gate"),
+        head.name, head.problem_type, head.labels, head.thresholds or (), head.temperature, head.groups
     )
+
+
+def read_heads(config: Mapping[str, Any], path: Path) -> dict[str, HeadInfo]:
+    """Return the heads of a `config.json` by name; `path` is named in errors.
+
+    Raises:
+        PackError: a head that makes no sense: one line.
+    """
+    texts, tokens = read_both(config, path)
+    views = [*map(head_info, texts), *map(head_info, tokens)]
+    return {view.name: view for view in views}

@@ -12,8 +12,8 @@ import numpy as np
 
 from worker.evaluation.heads import HeadInfo
 from worker.evaluation.metrics import Floats
-from worker.evaluation.spans import Range
 from worker.training.errors import TrainingError
+from worker.types import Range
 
 Tick = Callable[[int], None]
 """Told how many more texts are done."""
@@ -49,7 +49,7 @@ class Scorer(Protocol):
         """Return every token's probability by a token head, without asking its gate."""
         ...
 
-    def ranges(self, texts: Sequence[str], max_tokens: int, head: str) -> list[list[Range]]:
+    def ranges(self, texts: Sequence[str], max_tokens: int, head: str) -> list[tuple[Range, ...]]:
         """Return the marked ranges of every text, through the gate."""
         ...
 
@@ -122,5 +122,5 @@ def gate_scores(scorer: Scorer, texts: Sequence[str], max_tokens: int, head: str
     gate = scorer.heads[head].gate
     if gate is None:
         return np.ones(len(texts)), 0.0
-    column = scorer.heads[gate["head"]].labels.index(gate["label"])
-    return scorer(texts, max_tokens, gate["head"])[:, column], float(gate["threshold"])
+    column = scorer.heads[gate.head].labels.index(gate.label)
+    return scorer(texts, max_tokens, gate.head)[:, column], gate.threshold

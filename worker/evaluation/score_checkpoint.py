@@ -10,30 +10,31 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
 
+from worker.classify.pack import read_text
 from worker.evaluation.calibration import to_scores
 from worker.evaluation.heads import HeadInfo, read_heads
 from worker.evaluation.metrics import Floats
 from worker.evaluation.score import Tick, TokenScores, by_length, gate_scores, read_json
-from worker.evaluation.spans import Range, marked_ranges
-from worker.text import RAW, Normaliser, TextError, normaliser
+from worker.evaluation.spans import marked_ranges
 from worker.training.errors import TrainingError
 from worker.training.labels import HeadSpec
 from worker.training.tokens import encode, pad
 from worker.training.trunk import Network
+from worker.types import Range
 
 
 class CheckpointScorer:
     """Scores of one checkpoint folder: ours with many heads, or transformers' with one."""
 
     def __init__(self, folder: Path, tick: Tick) -> None:
-        """Load it. Raises TrainingError: no checkpoint, or one of another kind."""
+        """Load it. Raises TrainingError or PackError: no checkpoint, or one of another kind."""
         path = folder / "config.json"
         config, prefixes = _with_heads(read_json(path), path)
         self.title = folder.name
-        self.heads: Mapping[str, HeadInfo] = read_heads(config, str(path))
+        self.heads: Mapping[str, HeadInfo] = read_heads(config, path)
         self._tokenizer, self._tick = folder / "tokenizer.json", tick
         self._longest = int(config.get("max_position_embeddings", 512))
-        self._handling = _handling(config, path)
+        self._handling = read_text(config, path)
         self._network = _network(folder, config, self.heads, prefixes)
 
     def __call__(self, texts: Sequence[str], max_tokens: int, head: str) -> Floats:
@@ -58,12 +59,12 @@ class CheckpointScorer:
                 found[row] = TokenScores(scores[place, : len(ranges)], ranges)
         return [found[row] for row in range(len(texts))]
 
-    def ranges(self, texts: Sequence[str], max_tokens: int, head: str) -> list[list[Range]]:
+    def ranges(self, texts: Sequence[str], max_tokens: int, head: str) -> list[tuple[Range, ...]]:
         """Return the marked ranges of every text, through the gate."""
         info = self.heads[head]
         gate, opens = gate_scores(self, texts, max_tokens, head)
         return [
-            marked_ranges(text, each.ranges, each.scores, info.thresholds[0]) if score >= opens else []
+            marked_ranges(text, each.ranges, each.scores, info.thresholds[0]) if score >= opens else ()
             for text, each, score in zip(texts, self.tokens(texts, max_tokens, head), gate, strict=True)
         ]
 
@@ -99,6 +100,7 @@ class CheckpointScorer:
 def _with_heads(config: dict[str, Any], path: Path) -> tuple[dict[str, Any], dict[str, str]]:
     """Return the configuration with its sizes and `heads`, and each head's prefix in the file of weights."""
     from worker.convert.architecture import (  # noqa: PLC0415 - the extra `import`, which `train` includes
+        TENSORS,
         heads_table,
         read_architecture,
         read_checkpoint_heads,
@@ -107,25 +109,15 @@ def _with_heads(config: dict[str, Any], path: Path) -> tuple[dict[str, Any], dic
 
     try:
         sizes = read_architecture(config, path)
-        heads = () if "heads" in config else read_checkpoint_heads(config, path)
+        heads = read_checkpoint_heads(config, path)
     except CheckpointError as error:
         raise TrainingError(str(error)) from error
     if sizes.activation != "gelu":
         raise TrainingError(f"{path}: only gelu is measured here, not {sizes.activation}")
-    if "heads" in config:
-        return config, {name: f"heads.{name}." for name in config["heads"]}
-    names = ("dim", "hidden_dim", "n_layers", "n_heads", "vocab_size", "max_position_embeddings")
+    names = ("dim", "hidden_dim", "n_layers", "n_heads", "head_dim", "vocab_size", "max_position_embeddings")
     whole = {**config, **{name: getattr(sizes, name) for name in names}, "heads": heads_table(heads)}
-    return whole, {entry.head.name: entry.prefix for entry in heads}
-
-
-def _handling(config: Mapping[str, Any], path: Path) -> Normaliser:
-    """Return the text handling that a configuration names."""
-    try:
-        named = config.get("text")
-        return normaliser(named["name"], named["version"]) if named else RAW
-    except (TextError, KeyError, TypeError) as error:
-        raise TrainingError(f"{path}: {error}") from error
+    prefixes = {entry.head.name: entry.prefix for entry in heads.texts}
+    return whole, prefixes | {head.name: f"{TENSORS}{head.name}." for head in heads.tokens}
 
 
 def _network(

@@ -1,4 +1,4 @@
-"""Marked characters against gold ones, as SemEval-2021 task 5 counts them. Only numpy is needed.
+"""Marked characters against gold ones, as SemEval-2021 task 5 counts them.
 
 Pavlopoulos et al. 2021, "SemEval-2021 Task 5: Toxic Spans Detection".
 """
@@ -7,10 +7,9 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from worker.classify.spans import joined
 from worker.evaluation.metrics import Floats
-
-Range = tuple[int, int]
-"""Start and end of a range of characters (Unicode code points), half-open."""
+from worker.types import Range
 
 
 def characters(ranges: Iterable[Sequence[int]]) -> frozenset[int]:
@@ -33,20 +32,9 @@ def span_f1(gold: Sequence[frozenset[int]], marked: Sequence[frozenset[int]]) ->
     return np.array([post_f1(wanted, given) for wanted, given in zip(gold, marked, strict=True)])
 
 
-def marked_ranges(text: str, ranges: Sequence[Range], scores: Floats, threshold: float) -> list[Range]:
-    """Return the ranges of `text` whose tokens score at least `threshold`.
+def marked_ranges(text: str, ranges: Sequence[Range], scores: Floats, threshold: float) -> tuple[Range, ...]:
+    """Return what the tokens of at least `threshold` cover, joined as the service joins it.
 
-    Neighbours with nothing or white space between them become one. `ranges` are the tokens' own, in order.
+    `ranges` are the tokens' own places in `text`, in order; empty for those that stand for nothing.
     """
-    found: list[Range] = []
-    previous = -1
-    for number in np.flatnonzero(scores >= threshold).tolist():
-        start, end = ranges[number]
-        if start >= end:
-            continue
-        if found and number == previous + 1 and not text[found[-1][1] : start].strip():
-            found[-1] = (found[-1][0], max(end, found[-1][1]))
-        else:
-            found.append((start, end))
-        previous = number
-    return found
+    return joined(text, (ranges[number] for number in np.flatnonzero(scores >= threshold).tolist()))

@@ -82,12 +82,12 @@ def _gate_open(
     """Return for which texts a token head is asked, (texts,), once its gate's new temperature stands."""
     if head.gate is None:
         return np.ones(len(examples), dtype=np.bool_)
-    gate = scorer.heads[head.gate["head"]]
+    gate = scorer.heads[head.gate.head]
     scores = scorer(examples.texts, examples.max_tokens, gate.name)
     logits = calibration.to_logits(scores, multi_label=gate.multi_label) * gate.temperature
     temperature = fitted.get(gate.name, {}).get("temperature", gate.temperature)
     scores = calibration.to_scores(logits, temperature, multi_label=gate.multi_label)
-    return np.asarray(scores[:, gate.labels.index(head.gate["label"])] >= head.gate["threshold"])
+    return np.asarray(scores[:, gate.labels.index(head.gate.label)] >= head.gate.threshold)
 
 
 def best_span_threshold(

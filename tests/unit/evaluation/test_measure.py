@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from worker.classify.token_head import Gate
 from worker.evaluation.examples import Examples
 from worker.evaluation.heads import MULTI, SINGLE, TOKEN, HeadInfo
 from worker.evaluation.measure import measure
@@ -20,9 +21,7 @@ TOPICS = HeadInfo(
     "topics", MULTI, ("war", "peace", "food"), (0.5, 0.5, 0.5), groups={"world": ("war", "peace")}
 )
 RUDE = HeadInfo("rude", SINGLE, ("no", "yes"))
-WORDS = HeadInfo(
-    "words", TOKEN, ("rude",), (0.5,), layers=(1,), gate={"head": "rude", "label": "yes", "threshold": 0.3}
-)
+WORDS = HeadInfo("words", TOKEN, ("rude",), (0.5,), layers=(1,), gate=Gate("rude", "yes", 0.3))
 
 
 @dataclass
@@ -43,10 +42,10 @@ class Fixed:
     def tokens(self, texts: Sequence[str], max_tokens: int, head: str) -> list[TokenScores]:
         return self.given_tokens
 
-    def ranges(self, texts: Sequence[str], max_tokens: int, head: str) -> list[list[tuple[int, int]]]:
+    def ranges(self, texts: Sequence[str], max_tokens: int, head: str) -> list[tuple[tuple[int, int], ...]]:
         gate, opens = gate_scores(self, texts, max_tokens, head)
         return [
-            marked_ranges(text, each.ranges, each.scores, 0.5) if score >= opens else []
+            marked_ranges(text, each.ranges, each.scores, 0.5) if score >= opens else ()
             for text, each, score in zip(texts, self.given_tokens, gate, strict=True)
         ]
 
@@ -126,7 +125,7 @@ def test_spans_through_the_gate_and_without_it() -> None:
 def test_neighbouring_tokens_become_one_range(
     scores: list[float], ranges: list[tuple[int, int]], expected: list[tuple[int, int]]
 ) -> None:
-    assert marked_ranges("you fool", ranges, np.array(scores), 0.5) == expected
+    assert marked_ranges("you fool", ranges, np.array(scores), 0.5) == tuple(expected)
 
 
 def test_a_head_of_another_kind_or_with_other_labels_is_refused() -> None:

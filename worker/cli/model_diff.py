@@ -1,0 +1,159 @@
+"""`moodstream model diff`."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from worker.cli.show import columns
+
+if TYPE_CHECKING:
+    from worker.classifier import Classifier
+    from worker.classify import Pack
+    from worker.evaluation.compare import Comparison, Pair
+
+_FOLDER = click.Path(path_type=Path)
+_TOGETHER = 512
+
+
+@click.command()
+@click.argument("before", metavar="A", type=_FOLDER)
+@click.argument("after", metavar="B", type=_FOLDER)
+@click.option(
+    "--file", "file", required=True, type=click.Path(), help="Texts: JSON lines, CSV, Parquet, .txt."
+)
+@click.option("--text-field", default="text", show_default=True, help="Field or column with the text.")
+@click.option("--show", "shown", default=20, show_default=True, help="Print so many changes a head.")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON, every change included.")
+def diff(before: Path, after: Path, *, file: str, text_field: str, shown: int, as_json: bool) -> None:
+    """Show what changed between two packs, message by message.
+
+    For each head that both have: how many messages get other labels, and how far the label that moved most
+    did on average. Then the changed messages, those that moved most first.
+
+    \b
+      moodstream model diff ./old ./new --file posts.jsonl
+    """
+    from worker.classifier import Classifier  # noqa: PLC0415 - loads onnxruntime
+    from worker.evaluation.compare import compare  # noqa: PLC0415 - beside it
+    from worker.files import check_inputs  # noqa: PLC0415 - beside it
+
+    check_inputs([file])
+    packs = (Classifier.load(before), Classifier.load(after))
+    descriptions = [_description(classifier.pack) for classifier in packs]
+    shared = [name for name in descriptions[0]["heads"] if name in descriptions[1]["heads"]]
+    found = compare(_pairs(*packs, file, text_field), shared)
+    if as_json:
+        value = {"before": descriptions[0], "after": descriptions[1], **found.as_json()}
+        click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    else:
+        click.echo(_text(descriptions, found, shown), nl=False)
+
+
+def _pairs(before: "Classifier", after: "Classifier", file: str, text_field: str) -> "Iterator[Pair]":
+    """Yield every text with both packs' answers."""
+    texts: list[str] = []
+    for text in _texts(file, text_field):
+        texts.append(text)
+        if len(texts) == _TOGETHER:
+            yield from zip(texts, before.classify(texts), after.classify(texts), strict=True)
+            texts.clear()
+    yield from zip(texts, before.classify(texts), after.classify(texts), strict=True)
+
+
+def _texts(file: str, text_field: str) -> Iterator[str]:
+    """Yield the texts of a file as `moodstream label` reads them. A row without one is told, no more."""
+    import contextlib  # noqa: PLC0415 - only where there is something to read
+
+    from worker.decode import decode  # noqa: PLC0415 - likewise
+    from worker.files import BadRow, Row, open_input  # noqa: PLC0415 - likewise
+    from worker.types import Message, Record  # noqa: PLC0415 - likewise
+
+    with contextlib.closing(open_input(file, text_field)) as source:
+        for item in source:
+            if isinstance(item, BadRow):
+                click.echo(f"{source.name}:{item.place}: {item.reason}", err=True)
+            elif isinstance(item, Row):
+                kind = () if item.content_type is None else (("content-type", item.content_type.encode()),)
+                decoded = decode(Record(source.name, 0, item.number, -1, None, item.value, kind), text_field)
+                if isinstance(decoded, Message):
+                    yield decoded.text
+                else:
+                    reason = getattr(decoded, "message", "the row has no value")
+                    click.echo(f"{source.name}:{item.place}: {reason}", err=True)
+
+
+def _description(pack: "Pack") -> dict[str, Any]:
+    """Return what can differ between two packs besides their weights."""
+    return {
+        "model": f"{pack.name}@{pack.revision}",
+        "bytes": sum(pack.files.values()),
+        "text": f"{pack.text.name} {pack.text.version}",
+        "max_tokens": pack.max_tokens,
+        "heads": {head.name: _head(head) for head in pack.outputs},
+    }
+
+
+def _head(head: Any) -> dict[str, Any]:
+    names = ("problem_type", "labels", "thresholds", "threshold", "temperature", "layers")
+    return {name: getattr(head, name) for name in names if getattr(head, name, None) is not None}
+
+
+def _text(descriptions: list[dict[str, Any]], found: "Comparison", shown: int) -> str:
+    before, after = descriptions
+    lines = [f"{before['model']} -> {after['model']}"]
+    lines += [
+        f"{name.replace('_', ' ')}: {before[name]} -> {after[name]}"
+        for name in ("bytes", "text", "max_tokens")
+        if before[name] != after[name]
+    ]
+    lines += _head_lines(before["heads"], after["heads"])
+    lines.append(f"\n{found.rows:,} messages, {found.changed:,} with other labels or marks")
+    lines += [f"not compared: {failure}" for failure in found.failures]
+    rows = [
+        (
+            name,
+            len(head.changes),
+            _share(len(head.changes), head.rows),
+            f"{head.mean:.4f}",
+            f"{head.most:.4f}",
+        )
+        for name, head in found.heads.items()
+    ]
+    text = (
+        "\n".join(lines) + "\n\n" + columns(("HEAD", "CHANGED", "SHARE", "MEAN MOVE", "LARGEST MOVE"), rows)
+    )
+    for name, head in found.heads.items():
+        most = sorted(head.changes, key=lambda change: -change.moved)[:shown]
+        if most:
+            text += f"\n{name}\n"
+        for change in most:
+            answers = f"{change.before or '-'} -> {change.after or '-'}"
+            text += f"  {answers}  ({change.moved:.3f})  {_short(change.text)}\n"
+        if len(head.changes) > len(most):
+            text += f"  and {len(head.changes) - len(most):,} more\n"
+    return text
+
+
+def _head_lines(before: dict[str, Any], after: dict[str, Any]) -> Iterator[str]:
+    """Yield a line for each head that is gone, new, or set up otherwise."""
+    for name in dict.fromkeys([*before, *after]):
+        if name not in after:
+            yield f"head {name}: gone"
+        elif name not in before:
+            yield f"head {name}: new"
+        else:
+            changed = [key for key in after[name] if before[name].get(key) != after[name][key]]
+            if changed:
+                yield f"head {name}: other {', '.join(changed).replace('_', ' ')}"
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.1f} %" if whole else "-"
+
+
+def _short(text: str, longest: int = 80) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= longest else line[: longest - 1] + "…"
