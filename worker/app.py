@@ -5,22 +5,20 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from types import FrameType
 
 import structlog
 
 from worker import exitcodes
 from worker.checkpoint import AtLeastOnceCheckpoint, Checkpoint, Fatal, TransactionalCheckpoint
-from worker.classifier import Classifier
-from worker.classify import Model, PackError
+from worker.classify import Pack, PackError
 from worker.connect import BrokerRefused, BrokerUnavailable, first_connection, missing_topics
 from worker.deadletter import DeadLetters, Origin
-from worker.encode import Encoder
-from worker.language import LanguageError, Languages
+from worker.desks import Desks
+from worker.language import LanguageError
 from worker.loop import Loop
 from worker.observe import Health, Metrics, ObserveServer, PortInUse, configure_logging
-from worker.pipeline import Desk, Pipeline
+from worker.pipeline import Pipeline
 from worker.settings import Settings
 from worker.source import Source, SourceFenced
 
@@ -95,39 +93,29 @@ def _run(settings: Settings, stop: threading.Event) -> None:
 
 
 def _pipeline(settings: Settings, metrics: Metrics) -> Pipeline:
-    language = settings.language
-    # Before the packs: a missing extra shows at once.
-    languages = Languages(language) if language.detect or language.route else None
-    classifier, encoder = _desk(settings, settings.model.path, metrics)
-    metrics.model(classifier.pack.name, classifier.pack.revision)
-    others = languages.packs if languages is not None else ()
+    desks = Desks.load(
+        settings,
+        topic=settings.sink.topic,
+        include_text=settings.sink.include_text,
+        listener=metrics,
+        on_pack=_say_pack,
+    )
+    pack = desks.default.classifier.pack
+    metrics.model(pack.name, pack.revision)
     return Pipeline(
         text_field=settings.source.text_field,
-        classifier=classifier,
-        encoder=encoder,
+        desks=desks,
         dead_letters=DeadLetters(
             settings.sink.dead_letter_topic,
             settings.sink.dead_letter_profile,
             Origin(settings.source.group_id, settings.delivery.slot),
         ),
-        languages=languages,
-        others={folder: _desk(settings, Path(folder), metrics) for folder in others},
         listener=metrics,
     )
 
 
-def _desk(settings: Settings, path: Path | None, metrics: Metrics) -> Desk:
-    """Load one pack."""
-    classifier = Classifier(Model.load(path, settings.model.threads), settings.batch, listener=metrics)
-    pack = classifier.pack
+def _say_pack(pack: Pack) -> None:
     log.info("model", name=pack.name, revision=pack.revision, heads=[head.name for head in pack.heads])
-    encoder = Encoder(
-        pack.heads,
-        model=f"{pack.name}@{pack.revision}",
-        topic=settings.sink.topic,
-        include_text=settings.sink.include_text,
-    )
-    return Desk(classifier, encoder)
 
 
 def _connect(settings: Settings, stop: threading.Event) -> None:

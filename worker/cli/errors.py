@@ -21,6 +21,8 @@ _DEBUG_VARIABLE = "MOODSTREAM_OBSERVE__LOG_LEVEL"
 _KNOWN: tuple[tuple[str, str, int], ...] = (
     ("worker.settings.load", "SettingsError", exitcodes.USAGE),
     ("worker.files.rows", "InputError", exitcodes.USAGE),
+    ("worker.language.errors", "LanguageError", exitcodes.USAGE),
+    ("worker.evaluation.cases", "CasesError", exitcodes.USAGE),
     ("worker.training.errors", "TrainingError", exitcodes.USAGE),
     ("worker.convert.errors", "CheckpointError", exitcodes.MODEL),
     ("worker.export.errors", "ExportError", exitcodes.MODEL),

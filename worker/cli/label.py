@@ -85,12 +85,11 @@ def label(
 
 
 def _labeller(settings: Settings, *, include_text: bool) -> "Labeller":
-    from worker.classifier import Classifier  # noqa: PLC0415 - loads onnxruntime
-    from worker.classify import Model  # noqa: PLC0415 - see above
+    from worker.desks import Desks  # noqa: PLC0415 - loads onnxruntime
     from worker.files import Labeller  # noqa: PLC0415 - see above
 
-    classifier = Classifier(Model.load(settings.model.path, settings.model.threads), settings.batch)
-    return Labeller(classifier, text_field=settings.source.text_field, include_text=include_text)
+    desks = Desks.load(settings, topic="", include_text=include_text)
+    return Labeller(desks, text_field=settings.source.text_field)
 
 
 def _label_one(

@@ -4,9 +4,8 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from worker.classifier import Classifier
 from worker.decode import decode
-from worker.encode import Encoder
+from worker.desks import Desks
 from worker.files.inputs import Input
 from worker.files.rows import BadRow, Item, Pause, Row
 from worker.types import Failure, Message, Record
@@ -27,17 +26,14 @@ class Answer(NamedTuple):
 
 
 class Labeller:
-    """Labels inputs as the worker labels topics: the same decoding, the same model, the same fields.
+    """Labels inputs as the worker labels topics: the same decoding, the same packs, the same fields.
 
     In the output the input's name stands for the topic, and the row's number, counted from 0, for the offset.
     """
 
-    def __init__(self, classifier: Classifier, *, text_field: str, include_text: bool) -> None:
-        pack = classifier.pack
-        model = f"{pack.name}@{pack.revision}"
-        self._classifier = classifier
+    def __init__(self, desks: Desks, *, text_field: str) -> None:
+        self._desks = desks
         self.text_field = text_field
-        self._encoder = Encoder(pack.heads, model=model, topic="", include_text=include_text)
 
     def label(self, source: Input) -> Iterator[list[Answer]]:
         """Read an input to its end; one list of answers a window, in the order of the rows.
@@ -50,19 +46,18 @@ class Labeller:
 
     def _answer(self, name: str, window: list[Row | BadRow]) -> list[Answer]:
         decoded: list[Message | Failure] = [self._decode(name, item) for item in window]
-        texts = [item.text for item in decoded if isinstance(item, Message)]
-        predictions = iter(self._classifier.classify(texts))
+        labelled = iter(self._desks.label([item for item in decoded if isinstance(item, Message)]))
         now_ms = time.time_ns() // 1_000_000
         answers: list[Answer] = []
-        for item, message in zip(window, decoded, strict=True):
-            if isinstance(message, Failure):
-                answers.append(Answer(item.place, None, message.message))
+        for item, found in zip(window, decoded, strict=True):
+            if isinstance(found, Failure):
+                answers.append(Answer(item.place, None, found.message))
                 continue
-            prediction = next(predictions)
-            if isinstance(prediction, Failure):
-                answers.append(Answer(item.place, None, prediction.message))
+            message, answer, encoder = next(labelled)
+            if isinstance(answer, Failure):
+                answers.append(Answer(item.place, None, answer.message))
                 continue
-            output = self._encoder.encode(_record(name, item), message, prediction, now_ms)
+            output = encoder.encode(_record(name, item), message, answer, now_ms)
             answers.append(Answer(item.place, (output.value or b"") + b"\n"))
         return answers
 

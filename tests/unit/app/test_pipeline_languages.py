@@ -9,9 +9,10 @@ import pytest
 from worker import Classifier
 from worker.classify import bundled_pack
 from worker.deadletter import DeadLetters, Origin
+from worker.desks import Desk, Desks
 from worker.encode import Encoder
 from worker.language import Languages
-from worker.pipeline import Desk, Pipeline
+from worker.pipeline import Pipeline
 from worker.settings.groups import LanguageSettings
 from worker.types import Failure, Prediction, Record, Tombstone
 
@@ -32,14 +33,11 @@ def second_pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def pipeline(settings: LanguageSettings, second_pack: Path) -> Pipeline:
     languages = Languages(settings)
-    default = desk(bundled_pack(), "first")
+    others = {folder: desk(Path(folder), "second") for folder in languages.packs}
     return Pipeline(
         text_field="text",
-        classifier=default.classifier,
-        encoder=default.encoder,
+        desks=Desks(desk(bundled_pack(), "first"), languages, others),
         dead_letters=DeadLetters("dead", "connect", Origin("test", "0")),
-        languages=languages,
-        others={folder: desk(Path(folder), "second") for folder in languages.packs},
     )
 
 
@@ -111,11 +109,9 @@ def test_what_is_detected_is_in_the_output(second_pack: Path) -> None:
 
 
 def test_off_by_default_nothing_is_named() -> None:
-    default = desk(bundled_pack(), "first")
     lines = Pipeline(
         text_field="text",
-        classifier=default.classifier,
-        encoder=default.encoder,
+        desks=Desks(desk(bundled_pack(), "first")),
         dead_letters=DeadLetters("dead", "connect", Origin("test", "0")),
     )
     (output,) = lines.process(records(b'{"text": "che bella giornata"}')).outputs

@@ -5,27 +5,20 @@ from pathlib import Path
 
 import jsonschema
 
-from worker import Classifier
 from worker.deadletter import DeadLetters, Origin
 from worker.demo.samples import load_samples
-from worker.encode import Encoder
+from worker.desks import Desks
 from worker.pipeline import Pipeline
+from worker.settings import Settings
 from worker.types import Failure, Prediction, Record, Tombstone
 
 SCHEMA = Path(__file__).resolve().parents[3] / "schemas" / "output.v1.json"
 
 
 def test_every_output_of_the_demo_validates() -> None:
-    classifier = Classifier.load()
     pipeline = Pipeline(
         text_field="text",
-        classifier=classifier,
-        encoder=Encoder(
-            classifier.pack.heads,
-            model=f"{classifier.pack.name}@{classifier.pack.revision}",
-            topic="moods",
-            include_text=True,
-        ),
+        desks=Desks.load(Settings(), topic="moods", include_text=True),
         dead_letters=DeadLetters("dead", "connect", Origin("demo", "0")),
     )
     records = [

@@ -135,3 +135,16 @@ def test_a_terminal_gets_a_bar_and_a_summary_and_the_output_stays_clean() -> Non
     assert "[red]posts.jsonl:301: the value is not JSON" in seen
     assert re.search(r"300 labelled, 1 could not be labelled, [\d.]+ s, \d+ a second\r\n$", seen)
     assert len(messages(Path("out.jsonl").read_text())) == 300
+
+
+def test_the_language_settings_count(moodstream: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("py3langid")
+    Path("a.txt").write_text("where is my parcel?\nnon mi piace per niente\n")
+    monkeypatch.setenv("MOODSTREAM_LANGUAGE__DETECT", "true")
+    monkeypatch.setenv("MOODSTREAM_LANGUAGE__CANDIDATES", "en,it")
+    assert [fields["lang"] for fields in messages(moodstream("label", "a.txt").out)] == ["en", "it"]
+    monkeypatch.setenv("MOODSTREAM_LANGUAGE__CANDIDATES", "en,cu")
+    ended = moodstream("label", "a.txt")
+    assert ended.code == 2
+    (line,) = ended.err.strip().splitlines()
+    assert "language.candidates: the identifier does not know cu" in line

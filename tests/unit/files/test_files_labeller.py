@@ -13,11 +13,13 @@ import pyarrow.parquet as parquet
 import pytest
 
 from worker.classifier import Classifier
+from worker.desks import Desks
 from worker.encode.schema import output_schema
 from worker.files import Answer, Labeller, open_input
 from worker.files.inputs import Input
 from worker.files.lines import LineReader
 from worker.files.text import line_rows
+from worker.settings import LanguageSettings, ModelSettings, Settings
 from worker.types import Prediction
 
 TEXTS = ["I love this so much!", "worst day ever, never again", "the bus leaves at 9"]
@@ -29,8 +31,12 @@ def classifier() -> Classifier:
 
 
 @pytest.fixture(scope="module")
-def labeller(classifier: Classifier) -> Labeller:
-    return Labeller(classifier, text_field="text", include_text=True)
+def labeller() -> Labeller:
+    return made(Settings(model=ModelSettings(threads=1)))
+
+
+def made(settings: Settings, *, include_text: bool = True) -> Labeller:
+    return Labeller(Desks.load(settings, topic="", include_text=include_text), text_field="text")
 
 
 def answers(labeller: Labeller, name: str) -> list[Answer]:
@@ -107,10 +113,10 @@ def test_a_bad_row_costs_no_other_row(tmp_path: Path, labeller: Labeller) -> Non
     assert message(found[-1])["source_offset"] == 6
 
 
-def test_the_text_can_be_left_out(tmp_path: Path, classifier: Classifier) -> None:
+def test_the_text_can_be_left_out(tmp_path: Path) -> None:
     path = tmp_path / "posts.txt"
     path.write_text("so good")
-    private = Labeller(classifier, text_field="text", include_text=False)
+    private = made(Settings(model=ModelSettings(threads=1)), include_text=False)
     assert "text" not in message(answers(private, str(path))[0])
 
 
@@ -141,3 +147,14 @@ def test_a_pipe_is_answered_before_it_ends(labeller: Labeller) -> None:
     assert next(windows, None) is None
     writer.join()
     os.close(ours)
+
+
+def test_languages_are_named_and_routed_as_in_the_worker(tmp_path: Path) -> None:
+    pytest.importorskip("py3langid")
+    language = LanguageSettings(detect=True, candidates=["en", "it"], route={"it": "unsupported"})
+    path = tmp_path / "posts.jsonl"
+    path.write_text('{"text": "where is my parcel?"}\n{"text": "non mi piace per niente"}\n')
+    english, italian = answers(made(Settings(model=ModelSettings(threads=1), language=language)), str(path))
+    assert message(english)["lang"] == "en"
+    assert italian.line is None
+    assert "no pack for the language it" in italian.reason
