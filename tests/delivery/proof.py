@@ -105,7 +105,7 @@ def read_all(
 def expected_labels() -> dict[str, dict[str, object]]:
     """What the classifier alone says of every text."""
     classifier = Classifier.load(threads=1)
-    encoder = Encoder(classifier.pack.heads, model="alone", topic="", include_text=False)
+    encoder = Encoder(classifier.pack.outputs, model="alone", topic="", include_text=False)
     fields: dict[str, dict[str, object]] = {}
     for text, prediction in zip(TEXTS, classifier.classify(TEXTS), strict=True):
         assert isinstance(prediction, Prediction)

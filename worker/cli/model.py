@@ -67,7 +67,7 @@ def schema(folder: Path | None) -> None:
 
     from worker.encode.schema import output_schema  # noqa: PLC0415 - loads pydantic
 
-    click.echo(json.dumps(output_schema(_load(folder).heads), indent=2, ensure_ascii=False))
+    click.echo(json.dumps(output_schema(_load(folder).outputs), indent=2, ensure_ascii=False))
 
 
 @model.command("import")
@@ -99,7 +99,7 @@ def import_(checkpoint: Path, output: Path | None, name: str | None, quantise: b
     if not checkpoint.exists():
         checkpoint, origin = _fetched(checkpoint)
     pack = convert_checkpoint(checkpoint, output, name=name, quantise=quantise, origin=origin)
-    heads = ", ".join(f"{head.name} ({len(head.labels)} labels)" for head in pack.heads)
+    heads = ", ".join(f"{head.name} ({len(head.labels)} labels)" for head in pack.outputs)
     click.echo(f"{pack.name}@{pack.revision} is in {output}: {heads}")
 
 

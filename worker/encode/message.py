@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import orjson
 
-from worker.encode.columns import HeadLike, label_columns
-from worker.types import Headers, Message, OutputRecord, Prediction, Record
+from worker.encode.columns import HeadLike, SpanColumn, TextColumns, head_columns
+from worker.types import Headers, HeadResult, Message, OutputRecord, Prediction, Record
 
 SCHEMA_VERSION = 1
 _DIGITS = 6
@@ -25,7 +25,7 @@ class Encoder:
     """
 
     def __init__(self, heads: Sequence[HeadLike], *, model: str, topic: str, include_text: bool) -> None:
-        self._columns = {head.name: label_columns(head.name, head.labels) for head in heads}
+        self._columns = head_columns(heads)
         self._model = model
         self._topic = topic
         self._include_text = include_text
@@ -33,14 +33,12 @@ class Encoder:
     def fields(self, prediction: Prediction, text: str) -> dict[str, object]:
         """Make the fields that need no broker: what each head says, and how much of the text was read."""
         fields: dict[str, object] = {}
-        for name, columns in self._columns.items():
-            result = prediction.heads[name]
-            fields[f"{name}_label"] = result.label
-            fields[f"{name}_score"] = round(result.score, _DIGITS)
-            if result.labels is not None:
-                fields[f"{name}_labels"] = list(result.labels)
-            for label, column in columns.items():
-                fields[column] = round(result.scores[label], _DIGITS)
+        for columns in self._columns:
+            if isinstance(columns, SpanColumn):
+                ranges = prediction.spans[columns.head].ranges
+                fields[columns.column] = [[start, end] for start, end in ranges]
+            else:
+                _judgement(fields, columns, prediction.heads[columns.head])
         fields["token_count"] = prediction.token_count
         fields["truncated"] = prediction.truncated
         fields["model"] = self._model
@@ -74,6 +72,21 @@ class Encoder:
     def _record(self, record: Record, value: bytes | None, headers: Headers) -> OutputRecord:
         timestamp_ms = record.timestamp_ms if record.timestamp_ms >= 0 else None
         return OutputRecord(self._topic, record.key, value, headers, timestamp_ms)
+
+
+def _judgement(fields: dict[str, object], columns: TextColumns, result: HeadResult) -> None:
+    """Write what a head says of a whole text."""
+    fields[columns.label] = result.label
+    fields[columns.score] = round(result.score, _DIGITS)
+    if result.labels is not None:
+        fields[columns.passed] = list(result.labels)
+    for label, column in columns.scores.items():
+        fields[column] = round(result.scores[label], _DIGITS)
+    if result.groups:
+        # Of equals the first in the pack's order, so that a replay gives the same.
+        fields[columns.group] = max(result.groups, key=result.groups.__getitem__)
+        for group, column in columns.groups.items():
+            fields[column] = round(result.groups[group], _DIGITS)
 
 
 def output_headers(headers: Headers) -> Headers:

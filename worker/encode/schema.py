@@ -8,10 +8,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from worker.encode.columns import MULTI_LABEL, HeadLike, label_columns
+from worker.encode.columns import MULTI_LABEL, HeadLike, SpanColumn, TextColumns, head_columns
 from worker.encode.message import SCHEMA_VERSION
 
 Probability = Annotated[float, Field(ge=0, le=1)]
+Place = Annotated[int, Field(ge=0)]
 
 
 class OutputBase(BaseModel):
@@ -44,16 +45,33 @@ class OutputBase(BaseModel):
 def output_model(heads: Sequence[HeadLike]) -> type[OutputBase]:
     """Make the model of an output message for a pack with these heads."""
     fields: dict[str, Any] = {}
-    for head in heads:
-        strongest: Any = Literal.__getitem__(tuple(head.labels))
-        fields[f"{head.name}_label"] = (strongest, Field(description=f"Strongest label of {head.name}."))
-        fields[f"{head.name}_score"] = (Probability, Field(description="Its probability."))
-        if head.problem_type == MULTI_LABEL:
-            description = "Labels that pass their own thresholds, strongest first; may be empty."
-            fields[f"{head.name}_labels"] = (list[strongest], Field(description=description))
-        for label, column in label_columns(head.name, head.labels).items():
-            fields[column] = (Probability, Field(description=f"Probability of `{label}`."))
+    for head, columns in zip(heads, head_columns(heads), strict=True):
+        if isinstance(columns, SpanColumn):
+            ranges = f"Ranges of the text that {head.name} marks: start and end (exclusive), in code points."
+            fields[columns.column] = (list[tuple[Place, Place]], Field(description=ranges))
+        else:
+            fields |= _judgement(head, columns)
     return create_model("OutputMessage", __base__=OutputBase, **fields)
+
+
+def _judgement(head: HeadLike, columns: TextColumns) -> dict[str, Any]:
+    """Make the fields of a head that judges whole texts."""
+    fields: dict[str, Any] = {}
+    strongest: Any = Literal.__getitem__(tuple(head.labels))
+    fields[columns.label] = (strongest, Field(description=f"Strongest label of {head.name}."))
+    fields[columns.score] = (Probability, Field(description="Its probability."))
+    if head.problem_type == MULTI_LABEL:
+        description = "Labels that pass their own thresholds, strongest first; may be empty."
+        fields[columns.passed] = (list[strongest], Field(description=description))
+    for label, column in columns.scores.items():
+        fields[column] = (Probability, Field(description=f"Probability of `{label}`."))
+    if columns.groups:
+        group: Any = Literal.__getitem__(tuple(columns.groups))
+        fields[columns.group] = (group, Field(description=f"Strongest group of labels of {head.name}."))
+        for name, column in columns.groups.items():
+            description = f"Largest probability among the labels of the group `{name}`."
+            fields[column] = (Probability, Field(description=description))
+    return fields
 
 
 def output_schema(heads: Sequence[HeadLike]) -> dict[str, Any]:

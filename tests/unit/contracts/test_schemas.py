@@ -25,7 +25,7 @@ def read(name: str) -> Any:
 
 
 def test_the_output_schema_is_the_bundled_packs() -> None:
-    assert read("output.v1.json") == output_schema(load_pack(bundled_pack()).heads)
+    assert read("output.v1.json") == output_schema(load_pack(bundled_pack()).outputs)
 
 
 def test_the_input_schema_is_the_codes() -> None:
