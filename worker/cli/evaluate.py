@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from worker import exitcodes
+from worker.cli.behaviour import behaviour as run_cases
+
 if TYPE_CHECKING:
     from worker.evaluation.examples import Examples
     from worker.evaluation.measure import Thresholds
@@ -37,6 +40,9 @@ _FOLDER = click.Path(path_type=Path)
     show_default=True,
     help="Who decides on many labels: the model's own thresholds, or ones fitted crosswise on the set.",
 )
+@click.option(
+    "--behaviour", type=_FOLDER, metavar="DIR", help="Run the behaviour cases in this folder instead."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 @click.option("--plots", type=_FOLDER, metavar="DIR", help="Draw the figures into this folder.")
 def evaluate(
@@ -50,9 +56,10 @@ def evaluate(
     label_column: str,
     head: str | None,
     thresholds: "Thresholds",
+    behaviour: Path | None,
     as_json: bool,
     plots: Path | None,
-) -> None:
+) -> int:
     """Measure packs or checkpoints on labelled texts, side by side, with 95 % intervals.
 
     PACK is a folder with a pack, or with a checkpoint (needs 'moodstream[train]'); without one the bundled
@@ -63,12 +70,18 @@ def evaluate(
       moodstream evaluate ./my-pack --data ./data
       moodstream evaluate ./old ./new --set sst2 --set goemotions --json > figures.json
       moodstream evaluate --file mine.csv --text-column body --label-column topic
+      moodstream evaluate ./my-pack --behaviour tests/behaviour/cases
 
+    With --behaviour the exit code is 1 where a family of cases does not reach its rate.
     Shares are in per cent. Progress goes to standard error.
     """
     from worker.evaluation.evaluate import evaluate as measure_all  # noqa: PLC0415 - loads numpy
     from worker.evaluation.result import table  # noqa: PLC0415 - beside it
 
+    if behaviour is not None:
+        if file is not None or names or plots is not None:
+            raise click.UsageError("--behaviour goes with none of --file, --set and --plots")
+        return run_cases(models or (_bundled(),), behaviour, as_json=as_json)
     if file is not None and names:
         raise click.UsageError("--file and --set exclude one another")
     if plots is not None:
@@ -100,6 +113,7 @@ def evaluate(
         click.echo(json.dumps(value, indent=2, ensure_ascii=False))
     else:
         click.echo(table(measured))
+    return exitcodes.OK
 
 
 def _bundled() -> Path:
