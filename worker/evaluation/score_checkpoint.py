@@ -1,5 +1,6 @@
 """A checkpoint's scores, through torch in float32."""
 
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,10 @@ class CheckpointScorer:
         config, prefixes = _with_heads(read_json(path), path)
         self.title = folder.name
         self.heads: Mapping[str, HeadInfo] = read_heads(config, path)
-        self._tokenizer, self._tick = folder / "tokenizer.json", tick
+        self._tick = tick
+        self._room = tempfile.TemporaryDirectory()  # lives as long as this, and is gone with it
+        self._tokenizer = Path(self._room.name) / "tokenizer.json"
+        _write_tokenizer(folder, self._tokenizer)
         self._longest = int(config.get("max_position_embeddings", 512))
         self._handling = read_text(config, path)
         self._network = _network(folder, config, self.heads, prefixes)
@@ -95,6 +99,17 @@ class CheckpointScorer:
             ]
             rows.append((np.asarray(encoding.ids, dtype=np.int32), ranges))
         return rows
+
+
+def _write_tokenizer(folder: Path, target: Path) -> None:
+    """Write the checkpoint's tokenizer, which may be a vocabulary alone. Raises TrainingError."""
+    from worker.convert.errors import CheckpointError  # noqa: PLC0415 - the extra `import`, part of `train`
+    from worker.convert.tokenizer_files import write_tokenizer  # noqa: PLC0415 - beside it
+
+    try:
+        write_tokenizer(folder, target)
+    except CheckpointError as error:
+        raise TrainingError(str(error)) from error
 
 
 def _with_heads(config: dict[str, Any], path: Path) -> tuple[dict[str, Any], dict[str, str]]:

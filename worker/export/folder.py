@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-from worker.classify.pack import CONFIG, GRAPH, MANIFEST, TOKENIZER, load_pack
+from worker.classify.pack import CONFIG, GRAPH, MANIFEST, load_pack
 from worker.convert.architecture import Architecture, read_architecture, read_checkpoint_heads, read_config
 from worker.convert.weights import FILE, Weights, open_weights
 from worker.export.errors import ExportError
@@ -40,7 +40,7 @@ class _Source(NamedTuple):
     table: Mapping[str, Any]
     """The head's entry in our configuration."""
     tensors: dict[str, Floats]
-    tokenizer: Path
+    folder: Path
     title: str
 
 
@@ -70,7 +70,7 @@ def export_model(source: Path, folder: Path, head: str | None = None, *, replace
             save_file(found.tensors, draft / FILE, metadata={"format": "pt"})
             (draft / FILE).chmod(0o644)  # safetensors gives it to its owner alone
             _write_json(draft / CONFIG, _config(found, name))
-            write_tokenizer_files(found.tokenizer, draft, found.config["max_position_embeddings"])
+            write_tokenizer_files(found.folder, draft, found.config["max_position_embeddings"])
             (draft / "README.md").write_text(_readme(found, name), encoding="utf-8")
         except OSError as error:
             raise ExportError(f"cannot write {folder}: {error.strerror or error}") from error
@@ -108,7 +108,7 @@ def _read(source: Path, head: str | None) -> tuple[str, _Source]:
     _cool(tensors, float(table.get("temperature", 1.0)))
     fill_heads(tensors, sizes.dim)
     whole = {**config, **_sizes(sizes), "n_heads": sizes.dim // sizes.head_dim}
-    return name, _Source(whole, table, tensors, source / TOKENIZER, title)
+    return name, _Source(whole, table, tensors, source, title)
 
 
 def _sizes(sizes: Architecture) -> dict[str, Any]:

@@ -1,23 +1,24 @@
 """The tokenizer's files beside a model, as transformers looks for them."""
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
+from worker.classify.pack import TOKENIZER
+from worker.convert.tokenizer_files import write_tokenizer
 from worker.export.errors import ExportError
 
 _ROLES = ("pad", "unk", "cls", "sep", "mask")
 
 
-def write_tokenizer_files(tokenizer: Path, folder: Path, max_tokens: int) -> None:
-    """Copy `tokenizer.json`, and write `tokenizer_config.json` and `special_tokens_map.json` after it.
+def write_tokenizer_files(model: Path, folder: Path, max_tokens: int) -> None:
+    """Write `tokenizer.json` of the model in a folder, `tokenizer_config.json` and `special_tokens_map.json`.
 
     Raises:
-        ExportError: the file describes no tokenizer.
+        CheckpointError, ExportError: the model has no tokenizer, or one that cannot be read.
     """
-    special = special_tokens(tokenizer)
-    shutil.copyfile(tokenizer, folder / "tokenizer.json")
+    write_tokenizer(model, folder / TOKENIZER)
+    special = special_tokens(folder / TOKENIZER)
     settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         # DistilBERT takes no token types, which this class would give it.
