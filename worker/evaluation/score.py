@@ -111,7 +111,11 @@ def scorer_of(folder: Path, tick: Tick = lambda _rows: None) -> Scorer:
     """
     if not folder.is_dir():
         raise TrainingError(f"there is no model at {folder}: no such folder")
-    return pack_scorer(folder, tick) if is_pack(folder) else checkpoint_scorer(folder, tick)
+    if is_pack(folder):
+        return pack_scorer(folder, tick)
+    if not (folder / "config.json").is_file():
+        raise TrainingError(f"{folder} holds neither a pack (manifest.json) nor a checkpoint (config.json)")
+    return checkpoint_scorer(folder, tick)
 
 
 def gate_scores(scorer: Scorer, texts: Sequence[str], max_tokens: int, head: str) -> tuple[Floats, float]:

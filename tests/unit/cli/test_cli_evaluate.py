@@ -1,0 +1,131 @@
+"""`moodstream evaluate`: tables, JSON and pictures of the bundled pack on made-up rows."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from worker import exitcodes
+from worker.classify import bundled_pack, load_pack
+from worker.cli import main as cli
+
+GOOD = ["I love it", "what a great day", "so happy with this", "wonderful, thank you"]
+BAD = ["I hate it", "what an awful day", "so angry about this", "terrible, never again"]
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Two of the known sets, with rows of our own."""
+    root = tmp_path / "data"
+    (root / "sst2").mkdir(parents=True)
+    rows = [f"{label}\t{text}" for texts, label in ((BAD, 0), (GOOD, 1)) for text in texts]
+    (root / "sst2" / "dev.tsv").write_text("\n".join(["label\tsentence", *rows]) + "\n", encoding="utf-8")
+    (root / "goemotions").mkdir()
+    rows = [f"{text}\t{label}\tid" for texts, label in ((BAD, "2,3"), (GOOD, "17")) for text in texts]
+    (root / "goemotions" / "dev.tsv").write_text("\n".join(rows * 3) + "\n", encoding="utf-8")
+    return root
+
+
+def test_a_table_of_the_bundled_pack(moodstream: Any, data: Path) -> None:
+    ended = moodstream("evaluate", "--data", str(data))
+    assert ended.code == exitcodes.OK
+    pack = load_pack(bundled_pack())
+    lines = ended.out.splitlines()
+    assert lines[0].strip() == f"{pack.name}@{pack.revision}"
+    assert "SST-2 dev, 8 rows" in lines
+    assert "GoEmotions dev, 24 rows" in lines
+    (accuracy,) = (line for line in lines[2:4] if line.split()[0] == "accuracy")
+    assert float(accuracy.split()[1]) > 80
+    assert any(line.startswith("passed over: data set tweeteval_sentiment: no file ") for line in ended.lines)
+    assert any(line.endswith(": SST-2 dev, 8 rows") for line in ended.lines)
+
+
+def test_two_packs_side_by_side_as_json(moodstream: Any, data: Path) -> None:
+    pack = str(bundled_pack())
+    ended = moodstream("evaluate", pack, pack, "--data", str(data), "--set", "sst2", "--rows", "6", "--json")
+    assert ended.code == exitcodes.OK
+    first, second = json.loads(ended.out)
+    assert first == second
+    (found,) = first["sets"]
+    assert (found["data"], found["rows"], found["head"]) == ("sst2", 6, "sentiment")
+    assert found["figures"]["accuracy"]["low"] <= found["figures"]["accuracy"]["value"]
+    assert sum(map(sum, found["confusion"])) == 6
+    assert found["labels"]["negative"]["rows"] == 4
+    assert sum(found["reliability"]["count"]) == 6
+
+
+def test_a_file_of_ones_own(moodstream: Any, tmp_path: Path) -> None:
+    rows = [f'"{text}",{label}' for texts, label in ((BAD, "negative"), (GOOD, "positive")) for text in texts]
+    (tmp_path / "mine.csv").write_text("\n".join(["body,mood", *rows]), encoding="utf-8")
+    ended = moodstream("evaluate", "--file", "mine.csv", "--text-column", "body", "--label-column", "mood")
+    assert ended.code == exitcodes.OK
+    assert ended.out.splitlines()[1] == "mine.csv, between negative and positive, 8 rows"
+
+
+def test_pictures(moodstream: Any, data: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    ended = moodstream("evaluate", "--data", str(data), "--plots", "drawn")
+    assert ended.code == exitcodes.OK
+    names = sorted(path.name for path in (tmp_path / "drawn").iterdir())
+    assert names == [
+        "goemotions-labels.png",
+        "goemotions-reliability.png",
+        "sst2-confusion.png",
+        "sst2-labels.png",
+        "sst2-reliability.png",
+    ]
+    for name in names:
+        data_ = (tmp_path / "drawn" / name).read_bytes()
+        assert data_.startswith(b"\x89PNG")
+        assert f"drawn: drawn/{name}" in ended.lines
+
+
+def test_pictures_without_matplotlib(moodstream: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    ended = moodstream("evaluate", "--plots", "drawn")
+    assert ended.code == exitcodes.INTERNAL
+    assert ended.lines == ["Error: --plots needs: pip install 'moodstream[plots]'"]
+
+
+@pytest.mark.parametrize(
+    ("args", "line"),
+    [
+        (("--set", "sst"), "moodstream: unknown data set 'sst': there is sst2, "),
+        (("--set", "imdb"), "moodstream: data set imdb: no file "),
+        (("--set", "toxic_spans"), "moodstream: data set toxic_spans judges no head of sentiment, emotion"),
+        (("--data", "nowhere"), "moodstream: no data folder nowhere"),
+        (("--file", "none.csv"), "moodstream: none.csv: No such file or directory"),
+        (("none",), "moodstream: there is no model at none: no such folder"),
+        ((".",), "moodstream: . holds neither a pack (manifest.json) nor a checkpoint (config.json)"),
+    ],
+)
+def test_a_mistake_is_one_line(moodstream: Any, data: Path, args: tuple[str, ...], line: str) -> None:
+    if "--data" not in args:
+        args = (*args, "--data", str(data))
+    ended = moodstream("evaluate", *args)
+    assert ended.code == exitcodes.USAGE
+    (found,) = ended.lines
+    assert found.startswith(line)
+    assert not ended.out
+
+
+def test_nothing_that_fits_is_one_line(moodstream: Any, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    ended = moodstream("evaluate", "--data", "empty")
+    assert ended.code == exitcodes.USAGE
+    assert ended.lines[-1].startswith("moodstream: no data set in empty fits a head of ")
+
+
+def test_the_help_needs_no_numpy(process: Any) -> None:
+    code = (
+        "import sys; from worker.cli import main; main(['evaluate', '--help']); "
+        "sys.exit(any(name in sys.modules for name in ('numpy', 'matplotlib', 'onnxruntime')))"
+    )
+    import subprocess
+    import sys
+
+    root = Path(cli.__code__.co_filename).parents[2]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, check=False)
+    assert done.returncode == 0
+    assert b"--label-column" in done.stdout
