@@ -4,9 +4,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from worker.types import Record, TopicPartition
+from worker.types import Range, Record, TopicPartition
 
 _SENTIMENTS = ("negative", "neutral", "positive")
+_TOXIC = "toxic"
 _CONNECT = "__connect.errors."
 _REASON = "moodstream.reason"
 _SHOWN_EMOTIONS = 3
@@ -20,8 +21,9 @@ class AnswerError(Exception):
 class Labelled:
     """A labelled message. `emotions` are the strongest that pass their thresholds, with their scores.
 
-    `latency_s` is the time from the input record's timestamp until its answer was read here, by a consumer
-    that reads only what is committed.
+    `toxic` is the probability that it is, None where the worker does not call it so or its pack does not
+    judge that; `spans` are the ranges of `text` that make it so. `latency_s` is the time from the input
+    record's timestamp until its answer was read here, by a consumer that reads only what is committed.
     """
 
     source: TopicPartition
@@ -33,6 +35,8 @@ class Labelled:
     emotions: tuple[tuple[str, float], ...]
     model: str
     latency_s: float
+    toxic: float | None = None
+    spans: tuple[Range, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +98,15 @@ def _labelled(body: Mapping[str, object], latency_s: float) -> Labelled:
         emotions=tuple((label, float(str(body[f"emotion_{label}"]))) for label in labels[:_SHOWN_EMOTIONS]),
         model=str(body["model"]),
         latency_s=latency_s,
+        toxic=float(str(body["toxicity_score"])) if body.get("toxicity_label") == _TOXIC else None,
+        spans=_spans(body.get("toxic_spans", [])),
     )
+
+
+def _spans(value: object) -> tuple[Range, ...]:
+    if not isinstance(value, list):
+        raise TypeError("toxic_spans is not an array")
+    return tuple((int(start), int(end)) for start, end in value)
 
 
 def _dead_letter(record: Record, latency_s: float) -> DeadLetter:

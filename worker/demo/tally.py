@@ -47,7 +47,7 @@ class Tally:
         self._latencies: deque[float] = deque(maxlen=_LATENCIES_KEPT)
         self._recent: deque[float] = deque()
         self._first_sent = self._last_answer = 0.0
-        self.labelled = self.passed_through = self.dead_letters = 0
+        self.labelled = self.passed_through = self.dead_letters = self.toxic = 0
         self.sentiments: Counter[str] = Counter()
         self.emotions: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
@@ -90,6 +90,7 @@ class Tally:
                 self.labelled += 1
                 self.sentiments[answer.sentiment] += 1
                 self.emotions[answer.emotion] += 1
+                self.toxic += answer.toxic is not None
             case DeadLetter():
                 self.dead_letters += 1
                 self.reasons[answer.reason] += 1

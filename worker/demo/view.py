@@ -6,8 +6,9 @@ It only draws: what it shows it is told, or finds in the tally. 80 columns and 2
 import re
 import time
 import unicodedata
+from bisect import bisect_left
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.bar import Bar
@@ -18,9 +19,11 @@ from rich.text import Text
 
 from worker.demo.answers import Answer, DeadLetter, Labelled, PassedThrough
 from worker.demo.tally import Tally, milliseconds, share
+from worker.types import Range
 
 COLOURS = {"positive": "green", "neutral": "cyan", "negative": "red"}
 _ORDER = ("positive", "neutral", "negative")
+_MARK = "bold underline magenta"
 _KEPT = 200
 _LETTERS_SHOWN = 3
 _SHARE_ROWS = 6
@@ -110,7 +113,8 @@ class View:
         facts.add_column(no_wrap=True, overflow="ellipsis")
         facts.add_row("pace", f"{tally.rate():.1f} messages/s")
         facts.add_row("latency", f"p50 {delay}" if latency else delay)
-        facts.add_row("messages", f"{tally.inputs} in · {tally.answers} out")
+        toxic = f" · {tally.toxic} toxic" if tally.toxic else ""
+        facts.add_row("messages", f"{tally.inputs} in · {tally.answers} out{toxic}")
         bars = _bars(tally.sentiments, list(_ORDER), COLOURS)
         return Panel(Group(bars, facts), title="sentiment", title_align="left", border_style="dim")
 
@@ -157,18 +161,29 @@ def _message_row(answer: Labelled | PassedThrough, room: int) -> tuple[Text, Tex
         return Text("deleted", style="dim"), Text(""), Text(_plain(key), style="dim"), Text("")
     colour = COLOURS[answer.sentiment]
     score = Text(f"{answer.score:.0%}", style=colour)
-    text = Text(_plain(answer.text))
+    text = _marked(answer.text, answer.spans)
     return Text(answer.sentiment, style=f"bold {colour}"), score, text, _emotions(answer, room)
 
 
+def _marked(text: str, spans: Sequence[Range]) -> Text:
+    """The text as `_plain` writes it, with what lies in the spans standing out."""
+    places = _shown(text)
+    row = Text("".join(" " if _blank(text[place]) else text[place] for place in places))
+    for start, end in spans:
+        row.stylize(_MARK, bisect_left(places, start), bisect_left(places, end))
+    return row
+
+
 def _emotions(answer: Labelled, room: int) -> Text:
-    """The strongest emotions, as many as fit into `room` columns whole."""
-    if not answer.emotions:  # none passes its threshold: the strongest, and no claim
+    """What the text is said to be, toxic first, then the strongest emotions: as many as fit into `room`."""
+    shown = [] if answer.toxic is None else [("toxic", answer.toxic, "bold magenta")]
+    shown += [(name, score, "bold") for name, score in answer.emotions]
+    if not shown:  # none passes its threshold: the strongest, and no claim
         return Text(f"({answer.emotion})", style="dim")
     row = Text()
-    for name, score in answer.emotions:
+    for name, score, style in shown:
         gap = "  " if row else ""
-        part = Text.assemble(gap, (name, "bold"), (f" {score:.0%}", "dim"))
+        part = Text.assemble(gap, (name, style), (f" {score:.0%}", "dim"))
         if row and row.cell_len + part.cell_len > room:
             break
         row.append_text(part)
@@ -190,6 +205,17 @@ def _bars(counts: Counter[str], names: list[str], colours: dict[str, str]) -> Re
 
 def _plain(text: str) -> str:
     """One line that no terminal takes for a command: control characters and line ends become spaces."""
-    return " ".join(
-        "".join(" " if unicodedata.category(sign) in ("Cc", "Zl", "Zp") else sign for sign in text).split()
-    )
+    return _marked(text, ()).plain
+
+
+def _shown(text: str) -> list[int]:
+    """The places of the characters to show: of blanks in a row only the first, and none at either end."""
+    places: list[int] = []
+    for place, sign in enumerate(text):
+        if not _blank(sign) or (places and not _blank(text[place - 1])):
+            places.append(place)
+    return places[:-1] if places and _blank(text[places[-1]]) else places
+
+
+def _blank(sign: str) -> bool:
+    return sign.isspace() or unicodedata.category(sign) in ("Cc", "Zl", "Zp")

@@ -1,11 +1,22 @@
 """Answers are read from what the worker's own encoder and dead letters write, not from made-up records."""
 
+from dataclasses import replace
+
 import pytest
 
 from worker.deadletter import DeadLetters, Origin
 from worker.demo.answers import AnswerError, DeadLetter, Labelled, PassedThrough, read_answer
 from worker.encode import Encoder
-from worker.types import Failure, HeadResult, Message, OutputRecord, Prediction, Record, TopicPartition
+from worker.types import (
+    Failure,
+    HeadResult,
+    Message,
+    OutputRecord,
+    Prediction,
+    Record,
+    SpanResult,
+    TopicPartition,
+)
 
 
 class _Head:
@@ -48,6 +59,28 @@ def test_a_labelled_message() -> None:
         model="compact@0123456789ab",
         latency_s=0.25,
     )
+
+
+def test_toxicity_and_what_makes_it_so_where_the_pack_judges_them() -> None:
+    heads = (
+        *HEADS,
+        _Head("toxicity", ("not_toxic", "toxic"), "single_label_classification"),
+        _Head("toxic_spans", ("toxic",), "token_classification"),
+    )
+    encoder = Encoder(heads, model="compact@0123456789ab", topic="moods", include_text=True)
+    toxic = HeadResult("toxic", 0.75, {"not_toxic": 0.25, "toxic": 0.75})
+    spans = {"toxic_spans": SpanResult(((4, 8),), read=True)}
+    prediction = replace(PREDICTION, heads={**PREDICTION.heads, "toxicity": toxic}, spans=spans)
+    output = encoder.encode(RECORD, Message("the crap day", "posts:2:41", 10_000), prediction, 10_020)
+    answer = read_answer(_read_back(output), dead_letter_topic="moods.dead-letter", now_ms=10_250)
+    assert isinstance(answer, Labelled)
+    assert (answer.toxic, answer.spans) == (0.75, ((4, 8),))
+    fine = HeadResult("not_toxic", 0.75, {"not_toxic": 0.75, "toxic": 0.25})
+    prediction = replace(prediction, heads={**PREDICTION.heads, "toxicity": fine})
+    output = encoder.encode(RECORD, Message("the crap day", "posts:2:41", 10_000), prediction, 10_020)
+    answer = read_answer(_read_back(output), dead_letter_topic="moods.dead-letter", now_ms=10_250)
+    assert isinstance(answer, Labelled)
+    assert answer.toxic is None
 
 
 def test_a_dead_letter() -> None:

@@ -1,10 +1,14 @@
 """The view at several sizes: nothing wider than the terminal, and what it says is what the books say."""
 
 import re
+import unicodedata
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
@@ -12,7 +16,7 @@ from worker.demo.answers import Answer, DeadLetter, Labelled, PassedThrough
 from worker.demo.feeder import Sent
 from worker.demo.samples import Sample
 from worker.demo.tally import Tally
-from worker.demo.view import View, export_svg
+from worker.demo.view import View, _marked, export_svg
 from worker.types import TopicPartition
 
 PART = TopicPartition("posts", 0)
@@ -82,6 +86,37 @@ def test_no_text_reaches_the_terminal_as_a_command() -> None:
     text = "\n".join(_lines(_view(), 120, 40))
     assert "\x07" not in text
     assert "\x1b[31m" not in text
+
+
+TOXIC = replace(
+    _labelled(7, " what\n\n\x07 a  load\nof crap 😡!", "negative"), toxic=0.93, spans=((12, 24), (25, 26))
+)
+
+
+def test_what_is_toxic_stands_out() -> None:
+    console = Console(width=120, height=40, force_terminal=True, color_system="standard")
+    with console.capture() as capture:
+        console.print(_view([TOXIC]))
+    text = capture.get()
+    assert "what a \x1b[1;4;35mload of crap\x1b[0m \x1b[1;4;35m😡\x1b[0m!" in text
+    assert "what a load of crap 😡!" in "\n".join(_lines(_view([TOXIC]), 120, 40))
+    assert re.search(r"toxic 93%", "\n".join(_lines(_view([TOXIC]), 120, 40)))
+    assert "1 in · 1 out · 1 toxic" in "\n".join(_lines(_view([TOXIC]), 120, 40))
+
+
+@given(text=st.text(st.characters(codec=None), max_size=40), data=st.data())
+def test_marks_lie_where_the_spans_do_in_a_text_of_one_line(text: str, data: st.DataObject) -> None:
+    ends = data.draw(st.lists(st.integers(0, len(text)), unique=True, max_size=6).map(sorted))
+    spans = tuple(zip(ends[::2], ends[1::2], strict=False))
+    row = _marked(text, spans)
+    blanks = ("Cc", "Zl", "Zp")
+    cleared = (" " if unicodedata.category(sign) in blanks else sign for sign in text)
+    assert row.plain == " ".join("".join(cleared).split())
+    inside = "".join(row.plain[span.start : span.end] for span in row.spans)
+    marked = "".join(text[start:end] for start, end in spans)
+    assert "".join(inside.split()) == "".join(
+        sign for sign in marked if not sign.isspace() and unicodedata.category(sign) not in blanks
+    )
 
 
 def test_at_80_columns_emotions_are_left_out_whole() -> None:
