@@ -1,0 +1,240 @@
+"""A whole distillation: teachers asked, student taught, tuned, measured, and made a pack."""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer
+
+from worker.classify import Pack
+from worker.convert import convert_checkpoint
+from worker.distill.card import card
+from worker.distill.folder import Checkpoint, specs, write_folder
+from worker.distill.loop import Lesson, Loop, Weights
+from worker.distill.targets import ask
+from worker.distill.teachers import Teacher, network_of
+from worker.distill.texts import Part, TextReader
+from worker.evaluation.evaluate import as_json, evaluate
+from worker.evaluation.examples import fitting
+from worker.evaluation.result import Result, table
+from worker.evaluation.score import checkpoint_scorer, pack_scorer
+from worker.evaluation.tuning import tune
+from worker.training.errors import TrainingError
+from worker.training.files import write_json
+from worker.training.losses import Form, class_weights
+from worker.training.machine import keep_memory
+from worker.training.plan import plan
+from worker.training.recipe import Optimiser, Run
+from worker.training.trunk import Network
+
+Say = Callable[[str], None]
+_STATE = "state.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a distillation goes. `weights` says what each head counts."""
+
+    optimiser: Optimiser = field(default_factory=Optimiser)
+    run: Run = field(default_factory=Run)
+    weights: Weights = field(default_factory=lambda: Weights({}))
+    prepare: Callable[[Network], None] = lambda _network: None
+    """Called with the network before its first step: quantisation in the loop is put in here."""
+    prepared: str = ""
+    """What `prepare` does, in a word: a run goes on only with the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Distilled:
+    """What a run leaves."""
+
+    student: Checkpoint
+    steps: int
+    planned: int
+    minutes: float
+    precision: str
+
+
+def distil(
+    teachers: Sequence[Teacher],
+    student: Checkpoint,
+    parts: Sequence[Part],
+    work: Path,
+    settings: Settings,
+    *,
+    resume: bool = False,
+    say: Say,
+) -> Distilled:
+    """Teach the student what the teachers say of the texts; state and answers go to the folder `work`.
+
+    Raises:
+        TrainingError: a head that nobody teaches, a label unknown to the student, another run's state.
+    """
+    keep_memory()
+    if settings.run.threads:
+        torch.set_num_threads(settings.run.threads)
+    untaught = [name for name in student.heads if not _is_taught(name, teachers, parts)]
+    if untaught:
+        raise TrainingError(
+            f"nobody teaches the student's head {untaught[0]}: no teacher has it, no labels train it"
+        )
+    lessons = [
+        _lesson(teachers, student, part, keep=work / "taught", first=settings.weights.first > 0, say=say)
+        for part in parts
+    ]
+    lengths = [[len(row) for row in lesson.ids] for lesson in lessons]
+    steps = plan(
+        lengths, [part.epochs for part in parts], settings.optimiser.max_padded_tokens, settings.run.seed
+    )
+    network = network_of(student)
+    settings.prepare(network)
+    loop = Loop(
+        network,
+        specs(student.heads),
+        lessons,
+        steps,
+        optimiser=settings.optimiser,
+        run=settings.run,
+        weights=settings.weights,
+        identity=_identity(teachers, student, parts, settings),
+        path=work / _STATE,
+        say=say,
+        mask_id=Tokenizer.from_str(student.tokenizer).token_to_id("[MASK]") or 0,
+    )
+    made = loop.run(resume)
+    tensors = {name: tensor.detach().float().numpy() for name, tensor in network.state_dict().items()}
+    return Distilled(
+        replace(student, tensors=tensors),
+        made,
+        len(steps),
+        loop.position.elapsed_s / 60,
+        loop.position.precision,
+    )
+
+
+def _is_taught(name: str, teachers: Sequence[Teacher], parts: Sequence[Part]) -> bool:
+    return any(name in teacher.heads for teacher in teachers) or any(part.head == name for part in parts)
+
+
+def _lesson(
+    teachers: Sequence[Teacher], student: Checkpoint, part: Part, *, keep: Path, first: bool, say: Say
+) -> Lesson:
+    """Tokenise one part and ask the teachers about it."""
+    reader, heads = TextReader(student), student.heads
+    rows = reader(part.texts, part.max_tokens)
+    shown = next((teacher for teacher in teachers if first and teacher.dim == student.sizes.dim), None)
+    targets = ask(
+        teachers,
+        heads,
+        part.texts,
+        rows,
+        max_tokens=part.max_tokens,
+        keep=keep,
+        say=say,
+        first_of=shown,
+    )
+    marks = {}
+    if part.head and heads[part.head].by_token:
+        marks = {
+            number: reader.marked(row, places)
+            for number, (row, places) in enumerate(zip(rows, part.labels, strict=True))
+        }
+    return Lesson(part, [row.ids for row in rows], targets, _form(part, student), marks)
+
+
+def _form(part: Part, student: Checkpoint) -> Form:
+    """Return how the recipe wants the loss of labelled rows."""
+    task, weights = part.task, None
+    if task is None or not part.head:
+        return Form()
+    head = student.heads[part.head]
+    if task.balance and not head.multi_label and all(part.labels):
+        weights = class_weights(part.labels, len(head.labels), task.balance)
+    return Form(part.binary, task.loss == "asymmetric", weights, task.smoothing)
+
+
+def _identity(
+    teachers: Sequence[Teacher], student: Checkpoint, parts: Sequence[Part], settings: Settings
+) -> str:
+    """Return what makes a run what it is; a state of another one is refused."""
+    digest = hashlib.sha256()
+    for name, array in sorted(student.tensors.items()):
+        digest.update(name.encode() + array.tobytes())
+    for part in parts:
+        digest.update(repr(part).encode("utf-8", "surrogatepass"))
+    run = (settings.run.seed, settings.run.minutes, settings.prepared)
+    digest.update(
+        repr((student.config, [teacher.identity for teacher in teachers], settings.optimiser, run,
+              settings.weights)).encode()
+    )  # fmt: skip
+    return digest.hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where a run reads and writes; `data` is the folder of the known data sets, None where there is none."""
+
+    work: Path
+    pack: Path
+    data: Path | None = None
+
+    @property
+    def checkpoint(self) -> Path:
+        """The fp32 student."""
+        return self.work / "checkpoint"
+
+
+def make_pack(
+    teachers: Sequence[Teacher],
+    student: Checkpoint,
+    parts: Sequence[Part],
+    places: Places,
+    settings: Settings,
+    *,
+    name: str,
+    resume: bool = False,
+    say: Say,
+) -> Pack:
+    """Distil, tune on dev where the data sets are there, measure, convert. The pack appears whole at the end.
+
+    Raises TrainingError, CheckpointError or PackError, each with one readable line.
+    """
+    found = distil(teachers, student, parts, places.work, settings, resume=resume, say=say)
+    write_folder(found.student, places.checkpoint)
+    if places.data is not None:
+        say("fitting temperatures and thresholds")
+        tuned = with_heads(found.student, tune(checkpoint_scorer(places.checkpoint), places.data, say))
+        found = replace(found, student=tuned)
+        write_folder(tuned, places.checkpoint)
+    figures = _measure(places, name, say)
+    text = card(name, found, {teacher.title: teacher.identity for teacher in teachers}, parts, figures)
+    write_folder(found.student, places.checkpoint, text)
+    pack = convert_checkpoint(places.checkpoint, places.pack, name=name, replace=True)
+    say(f"pack {pack.name} {pack.revision} in {places.pack}")
+    return pack
+
+
+def with_heads(checkpoint: Checkpoint, fitted: Mapping[str, Mapping[str, Any]]) -> Checkpoint:
+    """Return the checkpoint with what was fitted for its heads: temperature, thresholds."""
+    heads = {name: {**entry, **fitted.get(name, {})} for name, entry in checkpoint.config["heads"].items()}
+    return checkpoint.with_config(heads=heads)
+
+
+def _measure(places: Places, name: str, say: Say) -> list[tuple[str, list[Result]]]:
+    """Measure the student as fp32 and as int8, and write `report.json`; nothing without the data sets."""
+    if places.data is None:
+        return []
+    scorer = checkpoint_scorer(places.checkpoint)
+    sets = fitting(scorer.heads, places.data, say=say)
+    draft = places.work / "draft"
+    convert_checkpoint(places.checkpoint, draft, name=name, replace=True)
+    figures = [
+        ("fp32", evaluate(scorer, sets, say=say)),
+        ("int8", evaluate(pack_scorer(draft), sets, say=say)),
+    ]
+    say(table(figures))
+    write_json(places.work / "report.json", {form: as_json(results) for form, results in figures})
+    return figures

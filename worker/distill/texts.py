@@ -1,0 +1,154 @@
+"""Texts to learn from: lines of files, and the labelled rows of a recipe's data sets; texts as tokens."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from worker.distill.folder import Checkpoint
+from worker.text import RAW, Normaliser, TextError, normaliser
+from worker.training import data
+from worker.training.errors import TrainingError
+from worker.training.labels import head_named
+from worker.training.recipe import Recipe, Task
+from worker.training.tokens import Ids
+from worker.types import Range
+
+_CHUNK = 2_048
+
+
+class Row(NamedTuple):
+    """One text as a model reads it: token ids, and each token's characters in the text as it came."""
+
+    ids: Ids
+    ranges: list[Range]
+
+
+class TextReader:
+    """A checkpoint's text handling and tokenizer."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        """Raises TrainingError where the configuration names an unknown text handling."""
+        self._tokenizer = Tokenizer.from_str(checkpoint.tokenizer)
+        self._tokenizer.no_padding()
+        self._tokenizer.encode_special_tokens = True
+        self._longest = checkpoint.sizes.max_position_embeddings
+        self.handling = _handling(checkpoint)
+
+    def __call__(self, texts: Sequence[str], max_tokens: int) -> list[Row]:
+        """Return every text's tokens, cut to `max_tokens` (marks included); a mark has an empty range."""
+        self._tokenizer.no_truncation()
+        self._tokenizer.enable_truncation(min(max_tokens, self._longest))
+        rows = []
+        for start in range(0, len(texts), _CHUNK):
+            prepared = [self.handling.with_offsets(text) for text in texts[start : start + _CHUNK]]
+            encodings = self._tokenizer.encode_batch([text for text, _ in prepared])
+            for (_, places), encoding in zip(prepared, encodings, strict=True):
+                ranges = [
+                    (places[first][0], places[last - 1][1]) if first < last else (0, 0)
+                    for first, last in encoding.offsets
+                ]
+                rows.append(Row(np.asarray(encoding.ids, dtype=np.int32), ranges))
+        return rows
+
+    def marked(self, row: Row, places: Iterable[int]) -> NDArray[np.float32]:
+        """Return 1 for each token that has one of these characters of the text, else 0: (tokens,)."""
+        wanted = frozenset(places)
+        return np.array(
+            [any(place in wanted for place in range(start, end)) for start, end in row.ranges], np.float32
+        )
+
+
+def _handling(checkpoint: Checkpoint) -> Normaliser:
+    named = checkpoint.config.get("text")
+    try:
+        return normaliser(named["name"], named["version"]) if named else RAW
+    except (TextError, KeyError, TypeError) as error:
+        raise TrainingError(f"{checkpoint.title}: {error}") from error
+
+
+@dataclass(slots=True)
+class Part:
+    """Texts of one source, and how they are learnt from."""
+
+    name: str
+    texts: list[str]
+    max_tokens: int = 128
+    epochs: float = 1.0
+    temperature: float = 2.0
+    """By which teachers' and student's scores are softened."""
+    task: Task | None = None
+    """The recipe's task, for labelled rows."""
+    head: str = ""
+    """The head that the labels belong to."""
+    binary: bool = False
+    labels: list[tuple[int, ...]] = field(default_factory=list)
+    """Label numbers; for a token head the places of the marked characters."""
+
+
+def read_texts(
+    files: Sequence[Path], text_field: str, *, max_tokens: int, epochs: float, temperature: float
+) -> list[Part]:
+    """Read files of texts (lines, CSV, JSON lines, Parquet), a part each; blank and bad rows are left out.
+
+    Raises InputError for a file that cannot be read, TrainingError for one without a text.
+    """
+    parts = []
+    for file in files:
+        texts = list(texts_of(file, text_field))
+        if not texts:
+            raise TrainingError(f"{file}: no texts in it")
+        parts.append(Part(str(file), texts, max_tokens, epochs, temperature))
+    return parts
+
+
+def texts_of(file: Path, text_field: str) -> Iterable[str]:
+    """Yield the texts of a file. Raises InputError."""
+    import json  # noqa: PLC0415 - beside the readers
+
+    from worker.files.inputs import open_input  # noqa: PLC0415 - orjson and csv only where files are read
+    from worker.files.rows import JSON, Row  # noqa: PLC0415 - likewise
+
+    opened = open_input(str(file), text_field)
+    try:
+        for item in opened.items:
+            if isinstance(item, Row):
+                value = (
+                    json.loads(item.value)
+                    if item.content_type == JSON
+                    else item.value.decode("utf-8", "replace")
+                )
+                text = value.get(text_field) if isinstance(value, dict) else value
+                if isinstance(text, str) and text.strip():
+                    yield text.strip()
+    finally:
+        opened.close()
+
+
+def read_recipe(recipe: Recipe, root: Path, heads: Iterable[str]) -> list[Part]:
+    """Read the train splits of a recipe's tasks. Labels of heads that the student lacks are left out.
+
+    Raises TrainingError for a missing data set.
+    """
+    known, parts = frozenset(heads), []
+    for task in recipe.tasks:
+        split = data.load(task.data, "train", root, task.rows)
+        labelled = split.head in known and (all(split.labels) or head_named(split.head).by_token)
+        parts.append(
+            Part(
+                task.data,
+                split.texts,
+                task.max_tokens,
+                task.epochs,
+                task.softening,
+                task,
+                split.head if labelled else "",
+                split.binary,
+                split.labels if labelled else [],
+            )
+        )
+    return parts
