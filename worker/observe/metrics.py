@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
 from worker.observe.memory import resident_memory_bytes
-from worker.types import Failure, Prediction, Record, Tombstone, TopicPartition
+from worker.types import Failure, Prediction, Record, SpanResult, Tombstone, TopicPartition
 
 STAGES = ("decode", "language", "tokenise", "infer", "encode", "commit")
 """The steps whose durations are shown, in the order in which a message meets them. A commit is all of a
@@ -46,6 +46,12 @@ class Metrics:
             "dead_letters", "Dead letters committed, by where and why the message failed", "stage", "reason"
         )
         self._labels = self._counter("labels", "Strongest labels committed, by head", "task", "label")
+        self._spans = self._counter(
+            "spans_messages",
+            "Messages committed, by what each token head made of them",
+            "task",
+            "outcome",
+        )
         self._corrupt = self._counter(
             "corrupt_batches", "Batches of the log that could not be read and were passed over", "topic"
         )
@@ -96,6 +102,8 @@ class Metrics:
             self._messages.labels("labelled").inc()
             for task, result in answer.heads.items():
                 self._labels.labels(task, result.label).inc()
+            for task, spans in answer.spans.items():
+                self._spans.labels(task, _span_outcome(spans)).inc()
         if record.timestamp_ms >= 0:
             # A producer's clock may run ahead of ours; an age below zero is none.
             self._latency.observe(max(0.0, self._clock() - record.timestamp_ms / 1000))
@@ -135,3 +143,9 @@ class Metrics:
     def model(self, name: str, revision: str) -> None:
         """Name the model that runs from now on."""
         self._model.info({"name": name, "revision": revision})
+
+
+def _span_outcome(spans: SpanResult) -> str:
+    if not spans.read:
+        return "gate_closed"
+    return "marked" if spans.ranges else "nothing_marked"

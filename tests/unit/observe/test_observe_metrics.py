@@ -1,5 +1,6 @@
 """The Prometheus figures: their names, and that they count what happened."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -8,7 +9,7 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from worker.observe import STAGES, Metrics, resident_memory_bytes
-from worker.types import Failure, HeadResult, Prediction, Record, Tombstone, TopicPartition
+from worker.types import Failure, HeadResult, Prediction, Record, SpanResult, Tombstone, TopicPartition
 
 NOW = 1_700_000_000.0
 
@@ -46,6 +47,17 @@ def test_messages_by_outcome_labels_and_dead_letters(metrics: Metrics) -> None:
     assert value(metrics, "labels_total", task="sentiment", label="positive") == 2
     assert value(metrics, "labels_total", task="emotion", label="joy") == 1
     assert value(metrics, "dead_letters_total", stage="decode", reason="not_json") == 1
+
+
+def test_what_token_heads_made_of_messages(metrics: Metrics) -> None:
+    for spans in (SpanResult(), SpanResult(), SpanResult((), read=True), SpanResult(((0, 4),), read=True)):
+        metrics.message(record(2), replace(prediction("positive", "joy"), spans={"toxic_spans": spans}))
+    metrics.message(record(2), prediction("positive", "joy"))
+    counts = {
+        outcome: value(metrics, "spans_messages_total", task="toxic_spans", outcome=outcome)
+        for outcome in ("gate_closed", "nothing_marked", "marked")
+    }
+    assert counts == {"gate_closed": 2, "nothing_marked": 1, "marked": 1}
 
 
 def test_latency_counts_from_the_records_timestamp(metrics: Metrics) -> None:
