@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from worker.classifier import Classifier
-from worker.encode import Encoder, label_columns
-from worker.encode.columns import HeadLike
+from worker.encode import Encoder
+from worker.encode.columns import TOKENS, HeadLike, SpanColumn, TextColumns, head_columns
 from worker.evaluation.cases import Case, Family, load_families
 from worker.types import Failure
 
@@ -27,7 +27,7 @@ BACKWARD = 0.02
 ENOUGH = 0.5
 """`spans`: the share of the marked characters, and of a word to be marked, that must be right."""
 
-_CLASSIFIES = ("single_label_classification", "multi_label_classification")
+_ONE_LABEL = "single_label_classification"
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +125,7 @@ def measure(cases: Path, pack: Path | None = None, *, threads: int = 0) -> Repor
     """
     families = load_families(cases)
     classifier = Classifier.load(pack, threads=threads)
-    heads, model = classifier.pack.heads, f"{classifier.pack.name}@{classifier.pack.revision}"
+    heads, model = classifier.pack.outputs, f"{classifier.pack.name}@{classifier.pack.revision}"
     encoder = Encoder(heads, model=model, topic="", include_text=False)
 
     def say(texts: Sequence[str]) -> list[Fields]:
@@ -145,22 +145,16 @@ def run(families: Sequence[Family], say: Say, heads: Sequence[HeadLike]) -> tupl
     asked = [family for family, reason in zip(families, reasons, strict=True) if reason is None]
     texts = list({text: None for family in asked for case in family.cases for text in case.texts})
     said = dict(zip(texts, say(texts), strict=True))
-    columns = [
-        column
-        for head in heads
-        if head.problem_type in _CLASSIFIES
-        for column in label_columns(head.name, head.labels).values()
-    ]
+    columns = _Columns(heads)
     results = []
     for family, reason in zip(families, reasons, strict=True):
         if reason is not None:
             results.append(FamilyResult(family, skipped=reason))
             continue
-        names = [head.name for head in heads if head.problem_type == _CLASSIFIES[0]]
-        judge = _Judge(family, columns, names if family.head is None else [family.head])
+        judge = _Judge(family, columns)
         answers = [[said[text] for text in case.texts] for case in family.cases]
         misses = (judge.miss(case, answer) for case, answer in zip(family.cases, answers, strict=True))
-        moved = _moved_most(answers, columns) if family.check == "swap" else None
+        moved = _moved_most(answers, columns.scores) if family.check == "swap" else None
         results.append(FamilyResult(family, tuple(miss for miss in misses if miss is not None), moved=moved))
     return tuple(results)
 
@@ -172,8 +166,10 @@ def _skipped(family: Family, heads: Mapping[str, HeadLike]) -> str | None:
     head = heads.get(family.head)
     if head is None:
         return f"the pack has no head `{family.head}`"
+    if (head.problem_type == TOKENS) != (family.check == "spans"):
+        return f"the head `{family.head}` is of another kind than `{family.check}` asks of"
     missing = sorted(family.labels - set(head.labels))
-    if missing and family.check != "spans":
+    if missing:
         return f"the head `{family.head}` has no label `{missing[0]}`"
     return None
 
@@ -185,13 +181,28 @@ def _moved_most(answers: Sequence[Sequence[Fields]], columns: Sequence[str]) -> 
     return Moved(*max(means.items(), key=lambda item: item[1]))
 
 
-class _Judge:
-    """Decides the cases of one family. `columns` are all score columns, `heads` those whose label counts."""
+class _Columns:
+    """The columns of an output message by what a check asks for.
 
-    def __init__(self, family: Family, columns: Sequence[str], heads: Sequence[str]) -> None:
+    `texts` and `spans` by the name of their head; `scores` are the probabilities of all labels, `labels` the
+    strongest label of each head that has but one.
+    """
+
+    def __init__(self, heads: Sequence[HeadLike]) -> None:
+        found = head_columns(heads)
+        self.texts = {entry.head: entry for entry in found if isinstance(entry, TextColumns)}
+        self.spans = {entry.head: entry.column for entry in found if isinstance(entry, SpanColumn)}
+        self.scores = [column for entry in self.texts.values() for column in entry.scores.values()]
+        single = {head.name for head in heads if head.problem_type == _ONE_LABEL}
+        self.labels = [entry.label for entry in self.texts.values() if entry.head in single]
+
+
+class _Judge:
+    """Decides the cases of one family."""
+
+    def __init__(self, family: Family, columns: _Columns) -> None:
         self._family = family
         self._columns = columns
-        self._heads = heads
         self._checks: Mapping[str, Callable[[Case, Sequence[Fields]], str | None]] = {
             "label": self._label,
             "holds": self._holds,
@@ -209,45 +220,47 @@ class _Judge:
         shown = case.texts[0] if self._family.check == "swap" else " | ".join(case.texts)
         return None if wrong is None else Miss(shown, wrong)
 
+    def _own(self) -> TextColumns:
+        return self._columns.texts[str(self._family.head)]
+
     def _label(self, case: Case, said: Sequence[Fields]) -> str | None:
-        head = self._family.head
-        found = said[0][f"{head}_label"]
-        return None if found in case.wanted else f"{found} {said[0][f'{head}_score']:.2f}"
+        own = self._own()
+        found = said[0][own.label]
+        return None if found in case.wanted else f"{found} {said[0][own.score]:.2f}"
 
     def _holds(self, case: Case, said: Sequence[Fields]) -> str | None:
-        found = said[0][f"{self._family.head}_labels"]
+        found = said[0][self._own().passed]
         return None if set(found) & set(case.wanted) else ", ".join(found) or "no label"
 
     def _pair(self, case: Case, said: Sequence[Fields]) -> str | None:
-        found = [fields[f"{self._family.head}_label"] for fields in said]
+        found = [fields[self._own().label] for fields in said]
         return None if found == list(case.wanted) else " | ".join(found)
 
     def _order(self, said: Sequence[Fields]) -> str | None:
-        family = self._family
-        values = [
-            fields[f"{family.head}_{family.up}"] - fields[f"{family.head}_{family.down}"] for fields in said
-        ]
+        up, down = (self._own().scores[label] for label in (self._family.up, self._family.down))
+        values = [fields[up] - fields[down] for fields in said]
         rises = (
             all(after > before - BACKWARD for before, after in pairwise(values)) and values[-1] > values[0]
         )
         return None if rises else " | ".join(f"{value:+.2f}" for value in values)
 
     def _swap(self, said: Sequence[Fields]) -> str | None:
-        column, by = _moved_most([said], self._columns)
+        column, by = _moved_most([said], self._columns.scores)
         return None if by <= (self._family.within or 0) else f"{column} moves by {by:.3f} on average"
 
     def _same(self, said: Sequence[Fields]) -> str | None:
         if self._family.within is None:
-            found = [[fields[f"{head}_label"] for head in self._heads] for fields in said]
+            columns = self._columns.labels if self._family.head is None else [self._own().label]
+            found = [[fields[column] for column in columns] for fields in said]
             return None if all(labels == found[0] for labels in found) else " | ".join(map(", ".join, found))
         moved, column = max(
-            (abs(said[0][name] - other[name]), name) for name in self._columns for other in said[1:]
+            (abs(said[0][name] - other[name]), name) for name in self._columns.scores for other in said[1:]
         )
         return None if moved <= self._family.within else f"{column} moves by {moved:.3f}"
 
     def _spans(self, case: Case, said: Sequence[Fields]) -> str | None:
         text = case.texts[0]
-        found = said[0][str(self._family.head)]
+        found = said[0][self._columns.spans[str(self._family.head)]]
         marked = {place for start, end in found for place in range(start, end)}
         wanted = {place for start, end in case.spans for place in range(start, end)}
         fits = len(marked & wanted) >= ENOUGH * len(marked)
