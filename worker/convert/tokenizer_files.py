@@ -145,6 +145,7 @@ def _check_ends(path: Path) -> None:
         raise CheckpointError(
             f"{path} is no tokenizer that can be read: {' '.join(str(error).split())}"
         ) from error
+    tokenizer.no_padding()  # a packaged file may pad to a fixed length, which would hide the marks
     tokenizer.no_truncation()
     bare, whole = (tokenizer.encode("a", add_special_tokens=added).ids for added in (False, True))
     if len(whole) < len(bare) + 2 or whole[1 : 1 + len(bare)] != bare:
