@@ -5,7 +5,7 @@ from typing import Literal
 
 import numpy as np
 
-from worker.evaluation import calibration, metrics
+from worker.evaluation import calibration, metrics, span_thresholds
 from worker.evaluation.examples import Examples
 from worker.evaluation.heads import HeadInfo
 from worker.evaluation.metrics import Bools, Figure, Floats, Ints, with_intervals
@@ -229,7 +229,10 @@ def _each_f1(names: tuple[str, ...], gold: Bools, chosen: Bools) -> dict[str, Fi
 
 
 def _measure_spans(scorer: Scorer, examples: Examples) -> Result:
-    """Return span F1 through the gate, as the service marks, and without it; and how often the gate opens."""
+    """Return span F1 through the gate, as the service marks, and without it; and how often the gate opens.
+
+    `span_f1_crossfit` is through the gate too, each post at the threshold that was best for others.
+    """
     if examples.marked is None:
         raise ValueError("these examples have no marked characters")
     head, texts, longest = scorer.heads[examples.head], examples.texts, examples.max_tokens
@@ -239,11 +242,15 @@ def _measure_spans(scorer: Scorer, examples: Examples) -> Result:
         for text, each in zip(texts, tokens, strict=True)
     ]
     gate, opens = gate_scores(scorer, texts, longest, head.name)
+    asked = gate >= opens
     each = {
         "span_f1": span_f1(examples.marked, [*map(characters, scorer.ranges(texts, longest, head.name))]),
         "span_f1_no_gate": span_f1(examples.marked, [*map(characters, free)]),
-        "gate_open": (gate >= opens).astype(np.float64),
+        "gate_open": asked.astype(np.float64),
     }
+    if len(examples) >= _FEWEST:
+        by_threshold = span_thresholds.f1_by_threshold(texts, tokens, examples.marked, asked)
+        each["span_f1_crossfit"] = span_thresholds.cross_fitted(by_threshold)
     return Result(
         data=examples.name,
         title=examples.title,

@@ -3,23 +3,19 @@
 They go into a checkpoint's `config.json`, and from there into its pack.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from worker.evaluation import calibration, thresholds
+from worker.evaluation import calibration, span_thresholds, thresholds
 from worker.evaluation.examples import BENCHMARKS, Examples, load_fitting
 from worker.evaluation.heads import HeadInfo
 from worker.evaluation.metrics import Bools
-from worker.evaluation.score import Scorer, TokenScores
-from worker.evaluation.spans import characters, marked_ranges, span_f1
+from worker.evaluation.score import Scorer
 from worker.training.data import SOURCES
 from worker.training.errors import TrainingError
-
-SPAN_GRID = np.round(np.arange(0.1, 0.901, 0.02), 2)
-"""The thresholds that a token head chooses from."""
 
 
 def tune(
@@ -57,7 +53,8 @@ def tune_head(
     if examples.marked is not None:
         tokens = scorer.tokens(examples.texts, examples.max_tokens, head.name)
         asked = _gate_open(scorer, examples, head, fitted or {})
-        return {"threshold": best_span_threshold(examples.texts, tokens, examples.marked, asked)}
+        figures = span_thresholds.f1_by_threshold(examples.texts, tokens, examples.marked, asked)
+        return {"threshold": float(span_thresholds.GRID[span_thresholds.best(figures)])}
     gold = examples.table if examples.table is not None else examples.classes
     if gold is None:
         raise ValueError("these examples have no gold labels")
@@ -88,32 +85,3 @@ def _gate_open(
     temperature = fitted.get(gate.name, {}).get("temperature", gate.temperature)
     scores = calibration.to_scores(logits, temperature, multi_label=gate.multi_label)
     return np.asarray(scores[:, gate.labels.index(head.gate.label)] >= head.gate.threshold)
-
-
-def best_span_threshold(
-    texts: Sequence[str],
-    tokens: Sequence[TokenScores],
-    gold: Sequence[frozenset[int]],
-    asked: Bools,
-) -> float:
-    """Return the threshold of SPAN_GRID with the best span F1; texts that are not `asked` have no marks.
-
-    Of equally good ones the middle is taken.
-    """
-    figures = np.array([_span_f1_at(texts, tokens, gold, asked, threshold) for threshold in SPAN_GRID])
-    best = np.flatnonzero(figures == figures.max())
-    return float(SPAN_GRID[best[len(best) // 2]])
-
-
-def _span_f1_at(
-    texts: Sequence[str],
-    tokens: Sequence[TokenScores],
-    gold: Sequence[frozenset[int]],
-    asked: Bools,
-    threshold: float,
-) -> float:
-    marked = [
-        characters(marked_ranges(text, each.ranges, each.scores, threshold)) if ask else frozenset[int]()
-        for text, each, ask in zip(texts, tokens, asked, strict=True)
-    ]
-    return float(span_f1(gold, marked).mean())

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.evaluation.metrics import auroc, label_f1, with_intervals
+from worker.evaluation.span_thresholds import GRID, best, cross_fitted
 from worker.evaluation.spans import characters, post_f1, span_f1
 
 
@@ -64,3 +65,20 @@ def test_the_interval_of_a_biased_figure_surrounds_it() -> None:
     assert moved.value == plain.value
     assert moved.high <= plain.high
     assert 0 <= moved.low <= moved.value <= moved.high
+
+
+def test_span_thresholds_are_cross_fitted_on_other_posts() -> None:
+    # Two thresholds: the first is right for all posts but one, the second for that one alone.
+    figures = np.zeros((50, len(GRID)))
+    figures[:, 3] = 1.0
+    figures[7, 3], figures[7, 9] = 0.0, 1.0
+    assert best(figures) == 3
+    chosen = cross_fitted(figures)
+    assert chosen[7] == 0  # by its own post the second would be chosen
+    assert chosen.sum() == 49
+
+
+def test_equally_good_span_thresholds_give_the_middle_one() -> None:
+    figures = np.zeros((4, len(GRID)))
+    figures[:, 10:15] = 0.5
+    assert best(figures) == 12
