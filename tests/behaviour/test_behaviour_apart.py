@@ -1,0 +1,29 @@
+"""No case of the behaviour tests stands in the rows that training makes up."""
+
+import re
+from pathlib import Path
+
+from worker.evaluation.cases import load_families
+from worker.training import written
+
+CASES = Path(__file__).parent / "cases"
+UNAVOIDABLE = {"emoji", "identity_feeling", "identity_toxicity"}
+"""Families of single symbols and bare words: README.md says how many of them training has seen."""
+
+
+def plain(text: str) -> str:
+    return re.sub(r"\W+", " ", text.lower()).strip() or text
+
+
+def test_no_case_is_a_training_row() -> None:
+    rows = {
+        plain(text) for rows in (written.sentiment, written.toxicity, written.emotion) for text, _ in rows()
+    }
+    assert len(rows) > 1_000
+    found: dict[str, list[str]] = {}
+    for family in load_families(CASES):
+        texts = [text for case in family.cases for text in case.texts]
+        if seen := [text for text in texts if plain(text) in rows]:
+            found[family.name] = seen
+            print(f"{family.name}: {len(seen)} of {len(texts)} texts")
+    assert set(found) <= UNAVOIDABLE, found
