@@ -30,8 +30,8 @@ _FOLDER = click.Path(path_type=Path)
 @click.option(
     "--file", type=_FOLDER, metavar="FILE", help="Labelled rows of your own: CSV, JSON lines, Parquet."
 )
-@click.option("--text-column", default="text", show_default=True, help="Column of FILE with the text.")
-@click.option("--label-column", default="label", show_default=True, help="Column of FILE with the label.")
+@click.option("--text-column", default="", help="Column of FILE with the text.  [default: by its name]")
+@click.option("--label-column", default="", help="Column of FILE with the label.  [default: by its name]")
 @click.option("--head", help="The head that FILE judges.  [default: the one that has its labels]")
 @click.option(
     "--thresholds",
