@@ -9,7 +9,7 @@ from worker.evaluation import calibration, metrics, span_thresholds
 from worker.evaluation.examples import Examples
 from worker.evaluation.heads import HeadInfo
 from worker.evaluation.metrics import Bools, Figure, Floats, Ints, with_intervals
-from worker.evaluation.result import LabelResult, Result
+from worker.evaluation.result import CROSS_FITTED, LARGEST, OWN, LabelResult, Result
 from worker.evaluation.score import Scorer, gate_scores
 from worker.evaluation.spans import characters, marked_ranges, span_f1
 from worker.evaluation.thresholds import cross_fitted
@@ -69,7 +69,7 @@ def _single(head: HeadInfo, examples: Examples, scores: Floats) -> _Answers:
         examples.classes,
         metrics.one_hot(examples.classes, count),
         metrics.one_hot(part.argmax(axis=1), count),
-        "largest score",
+        LARGEST,
     )
 
 
@@ -88,7 +88,7 @@ def _many(head: HeadInfo, examples: Examples, scores: Floats, thresholds: Thresh
         examples.table,
         examples.table,
         chosen,
-        "cross-fitted thresholds" if crosswise else "own thresholds",
+        CROSS_FITTED if crosswise else OWN,
     )
 
 
@@ -256,7 +256,7 @@ def _measure_spans(scorer: Scorer, examples: Examples) -> Result:
         title=examples.title,
         head=head.name,
         rows=len(examples),
-        decisions="own thresholds",
+        decisions=OWN,
         figures=with_intervals(
             lambda weights: {name: float(weights @ values / weights.sum()) for name, values in each.items()},
             len(examples),

@@ -7,10 +7,11 @@ from typing import Any
 from worker.evaluation.calibration import Reliability
 from worker.evaluation.metrics import Figure
 
+LARGEST, OWN, CROSS_FITTED = "largest score", "own thresholds", "cross-fitted thresholds"
+"""How scores become answers."""
+
 NOT_SHARES = frozenset({"nll", "brier"})
 """Figures that are no share of anything: shown as they are, the others in per cent."""
-
-BETTER_LOW = frozenset({"nll", "brier", "ece", "ece_equal_mass", "ece_crossfit"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class Result:
     head: str
     rows: int
     decisions: str
-    """How scores became answers: `largest score`, `own thresholds`, `cross-fitted thresholds`."""
+    """How scores became answers: LARGEST, OWN or CROSS_FITTED."""
     figures: dict[str, Figure]
     labels: dict[str, LabelResult] = field(default_factory=dict)
     groups: dict[str, Figure] = field(default_factory=dict)
@@ -101,18 +102,32 @@ def table(models: Sequence[tuple[str, Iterable[Result]]]) -> str:
     A line for each figure of each set, a column a model; shares in per cent.
     """
     columns = [{result.data: result for result in results} for _, results in models]
-    sets = {name: result for column in reversed(columns) for name, result in column.items()}
-    order = [name for column in columns for name in column]
     lines = [("", "", *(title for title, _ in models))]
-    for data in dict.fromkeys(order):
-        result = sets[data]
-        lines.append((f"{result.title}, {result.rows:,} rows", "", *("" for _ in models)))
-        for name in dict.fromkeys(n for c in columns if data in c for n in c[data].figures):
-            found = [column[data].figures.get(name) if data in column else None for column in columns]
-            cells = ("-" if figure is None else shown(name, figure) for figure in found)
-            lines.append(("", name, *cells))
+    for data in dict.fromkeys(name for column in columns for name in column):
+        found = [column.get(data) for column in columns]
+        first = next(result for result in found if result is not None)
+        lines.append((_title(first), "", *("" for _ in models)))
+        cells = [{} if result is None else _cells(result) for result in found]
+        names = dict.fromkeys(name for column in cells for name in column)
+        lines += [("", name, *(column.get(name, "-") for column in cells)) for name in names]
     widths = [2] + [max(len(line[at]) for line in lines) for at in range(1, len(models) + 2)]
     return "\n".join(
         line[0] or "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
     )
+
+
+def _title(result: Result) -> str:
+    """Return the line above a set's figures."""
+    how = "" if result.decisions == LARGEST else f", {result.decisions}"
+    return f"{result.title}, {result.rows:,} rows{how}"
+
+
+def _cells(result: Result) -> dict[str, str]:
+    """Return a result's figures as text, and behind the calibration error what chance alone would give."""
+    cells = {}
+    for name, figure in result.figures.items():
+        cells[name] = shown(name, figure)
+        if name == "ece" and result.chance_ece is not None:
+            cells["ece_by_chance"] = f"{100 * result.chance_ece:.1f}"
+    return cells
