@@ -88,12 +88,14 @@ class PackScorer:
         """A session for each token head, which asks it of every text."""
         with tempfile.TemporaryDirectory() as room:
             path = Path(room) / GRAPH
-            path.write_bytes(_without_gates(self._model.pack.path / GRAPH))
-            return {head.name: Session(path, [head.name]) for head in self._model.pack.token_heads}
+            heads = self._model.pack.token_heads
+            gates = sum(head.gate is not None for head in heads)
+            path.write_bytes(_without_gates(self._model.pack.path / GRAPH, gates))
+            return {head.name: Session(path, [head.name]) for head in heads}
 
 
-def _without_gates(graph: Path) -> bytes:
-    """Return the graph with every gate's threshold below any score."""
+def _without_gates(graph: Path, gates: int) -> bytes:
+    """Return the graph with the threshold of each of its `gates` below any score. Raises TrainingError."""
     try:
         import onnx  # noqa: PLC0415 - an extra, and only packs with token heads need it here
         from onnx import numpy_helper  # noqa: PLC0415 - beside it
@@ -101,12 +103,15 @@ def _without_gates(graph: Path) -> bytes:
         raise TrainingError(
             "measuring a pack that marks tokens needs: pip install 'moodstream[import]'"
         ) from None
-    model = onnx.load(graph)
+    model, opened = onnx.load(graph), 0
     always = "threshold_below_any_score"
     model.graph.initializer.append(numpy_helper.from_array(np.asarray(-1.0, np.float32), always))
     for node in model.graph.node:
         if node.op_type == "GreaterOrEqual":  # the converter writes one for each gate, and no other
             node.input[1] = always
+            opened += 1
+    if opened != gates:
+        raise TrainingError(f"{graph}: found {opened} gates of {gates}: it was not written by this converter")
     return bytes(model.SerializeToString())
 
 
