@@ -15,9 +15,11 @@ from worker.cli.behaviour import behaviour as run_cases
 if TYPE_CHECKING:
     from worker.evaluation.examples import Examples
     from worker.evaluation.measure import Thresholds
+    from worker.evaluation.result import Result
     from worker.evaluation.score import Scorer, Tick
 
     Say = Callable[[str], None]
+    Measured = list[tuple[str, list[Result]]]
 
 _FOLDER = click.Path(path_type=Path)
 
@@ -43,6 +45,9 @@ _FOLDER = click.Path(path_type=Path)
 @click.option(
     "--behaviour", type=_FOLDER, metavar="DIR", help="Run the behaviour cases in this folder instead."
 )
+@click.option(
+    "--details", "with_details", is_flag=True, help="Print every label and the confusion matrices too."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 @click.option("--plots", type=_FOLDER, metavar="DIR", help="Draw the figures into this folder.")
 def evaluate(
@@ -57,6 +62,7 @@ def evaluate(
     head: str | None,
     thresholds: "Thresholds",
     behaviour: Path | None,
+    with_details: bool,
     as_json: bool,
     plots: Path | None,
 ) -> int:
@@ -76,7 +82,6 @@ def evaluate(
     Shares are in per cent. Progress goes to standard error.
     """
     from worker.evaluation.evaluate import evaluate as measure_all  # noqa: PLC0415 - loads numpy
-    from worker.evaluation.result import table  # noqa: PLC0415 - beside it
 
     if behaviour is not None:
         if file is not None or names or plots is not None:
@@ -106,14 +111,22 @@ def evaluate(
 
         for path in draw(measured, plots):
             click.echo(f"drawn: {path}", err=True)
-    if as_json:
-        value = [
-            {"model": title, "sets": [result.as_json() for result in results]} for title, results in measured
-        ]
-        click.echo(json.dumps(value, indent=2, ensure_ascii=False))
-    else:
-        click.echo(table(measured))
+    click.echo(_as_json(measured) if as_json else _as_text(measured, with_details))
     return exitcodes.OK
+
+
+def _as_json(measured: "Measured") -> str:
+    value = [
+        {"model": title, "sets": [result.as_json() for result in results]} for title, results in measured
+    ]
+    return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def _as_text(measured: "Measured", with_details: bool) -> str:
+    from worker.evaluation.details import details  # noqa: PLC0415 - loads numpy
+    from worker.evaluation.result import table  # noqa: PLC0415 - beside it
+
+    return f"{table(measured)}\n\n{details(measured)}".rstrip() if with_details else table(measured)
 
 
 def _bundled() -> Path:

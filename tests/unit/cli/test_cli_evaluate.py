@@ -64,6 +64,17 @@ def test_a_file_of_ones_own(moodstream: Any, tmp_path: Path) -> None:
     assert ended.out.splitlines()[1] == "mine.csv, between negative and positive, 8 rows"
 
 
+def test_details_below_the_table(moodstream: Any, data: Path) -> None:
+    ended = moodstream("evaluate", "--data", str(data), "--details")
+    lines = [line.split() for line in ended.out.splitlines()]
+    assert ["label", "rows", "given", "precision", "recall", "F1"] in lines
+    (joy,) = (line for line in lines if line[:1] == ["joy"])
+    assert joy[1] == "12"
+    start = lines.index(["gold,", "answer", "negative", "positive"])
+    matrix = [list(map(int, line[1:])) for line in lines[start + 1 : start + 3]]
+    assert [sum(row) for row in matrix] == [4, 4]
+
+
 def test_pictures(moodstream: Any, data: Path, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     ended = moodstream("evaluate", "--data", str(data), "--plots", "drawn")
