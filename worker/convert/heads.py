@@ -86,7 +86,11 @@ class HeadWriter:
         )
 
     def _token_head(self, head: TokenHead, read: str, states: Sequence[Ready], longest: str) -> str:
-        """Return the logits (read, longest) of the tokens of the texts that are read."""
+        """Return the logits (read, longest) of the tokens of the texts that are read.
+
+        On no rows these nodes cost 2 to 4 thousandths of a pass. An `If` around them costs as much when
+        nothing is read, and a hundredth more than they do when everything is.
+        """
         graph, dim, prefix = self._graph, self._sizes.dim, f"{TENSORS}{head.name}."
         inputs = [self._rows_of(states[layer], read, longest) for layer in head.layers]
         wide = dim * len(inputs)
