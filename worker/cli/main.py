@@ -17,6 +17,9 @@ COMMANDS = {
     "topics": Lazy("worker.cli.topics:topics", "Create the topics that a worker needs."),
     "model": Lazy("worker.cli.model:model", "Show, verify, import, export and compare model packs."),
     "evaluate": Lazy("worker.cli.evaluate:evaluate", "Measure packs on labelled texts, with intervals."),
+    "compress": Lazy(
+        "worker.cli.compress:compress", "Make a smaller pack of a model, and draw what it costs."
+    ),
     "distill": Lazy("worker.cli.distill:distill", "Teach a small model what larger ones say."),
     "completion": Lazy("worker.cli.completion:completion", "Print the completion script for a shell."),
 }

@@ -31,12 +31,15 @@ class Row(NamedTuple):
 class TextReader:
     """A checkpoint's text handling and tokenizer."""
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
-        """Raises TrainingError where the configuration names an unknown text handling."""
+    def __init__(self, checkpoint: Checkpoint, longest: int = 0) -> None:
+        """Read texts up to `longest` tokens, or (0) as far as the model does.
+
+        Raises TrainingError where the configuration names an unknown text handling.
+        """
         self._tokenizer = Tokenizer.from_str(checkpoint.tokenizer)
         self._tokenizer.no_padding()
         self._tokenizer.encode_special_tokens = True
-        self._longest = checkpoint.sizes.max_position_embeddings
+        self._longest = longest or checkpoint.sizes.max_position_embeddings
         self.handling = _handling(checkpoint)
 
     def __call__(self, texts: Sequence[str], max_tokens: int) -> list[Row]:

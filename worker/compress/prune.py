@@ -1,0 +1,75 @@
+"""Fewer attention heads and feed-forward columns, equally many in every layer: arrays cut, nothing trained.
+
+Michel et al. 2019 (arXiv:1905.10650) for heads, Molchanov et al. 2019 (arXiv:1906.10771) for the measure of
+importance, which `importance` works out.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from worker.distill.folder import Checkpoint, Tensors, layer_prefix
+from worker.training.errors import TrainingError
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Importance:
+    """How much each part matters, larger is more: heads (layers, heads) and columns (layers, hidden_dim)."""
+
+    heads: Floats
+    columns: Floats
+
+
+def prune(
+    checkpoint: Checkpoint, importance: Importance, *, heads: int | None = None, hidden: int | None = None
+) -> Checkpoint:
+    """Return the model with its most important `heads` and `hidden` columns a layer; None keeps all.
+
+    What stays keeps its order, its width and its weights. Raises TrainingError where there are not as many.
+    """
+    sizes = checkpoint.sizes
+    for wanted, there, what in ((heads, sizes.n_heads, "heads"), (hidden, sizes.hidden_dim, "columns")):
+        if wanted is not None and not 1 <= wanted <= there:
+            raise TrainingError(f"cannot keep {wanted} {what} of {there}")
+    tensors = dict(checkpoint.tensors)
+    for layer in range(sizes.n_layers):
+        prefix = layer_prefix(layer)
+        if heads is not None:
+            _cut_heads(tensors, prefix, _largest(importance.heads[layer], heads), sizes.head_dim)
+        if hidden is not None:
+            _cut_columns(tensors, prefix, _largest(importance.columns[layer], hidden))
+    changes: dict[str, int] = {}
+    if heads is not None:
+        changes |= {"n_heads": heads, "head_dim": sizes.head_dim}
+    if hidden is not None:
+        changes["hidden_dim"] = hidden
+    config = {**checkpoint.config, **changes}
+    if config.get("head_dim") == config["dim"] / config["n_heads"]:
+        config.pop("head_dim")
+    return replace(checkpoint, tensors=tensors, config=config)
+
+
+def _largest(values: Floats, count: int) -> list[int]:
+    """Return the places of the largest values, rising; of equal ones the first."""
+    return sorted(np.argsort(-values, kind="stable")[:count].tolist())
+
+
+def _cut_heads(tensors: Tensors, prefix: str, kept: list[int], width: int) -> None:
+    rows = [head * width + place for head in kept for place in range(width)]
+    for part in ("q_lin", "k_lin", "v_lin"):
+        for kind in ("weight", "bias"):
+            name = f"{prefix}attention.{part}.{kind}"
+            tensors[name] = tensors[name][rows]
+    name = f"{prefix}attention.out_lin.weight"
+    tensors[name] = np.ascontiguousarray(tensors[name][:, rows])
+
+
+def _cut_columns(tensors: Tensors, prefix: str, kept: list[int]) -> None:
+    for kind in ("weight", "bias"):
+        name = f"{prefix}ffn.lin1.{kind}"
+        tensors[name] = tensors[name][kept]
+    name = f"{prefix}ffn.lin2.weight"
+    tensors[name] = np.ascontiguousarray(tensors[name][:, kept])
