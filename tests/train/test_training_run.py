@@ -139,6 +139,8 @@ def test_a_pack_comes_of_it(recipe: Recipe, small_data: Path, tmp_path: Path) ->
     thresholds = pack.heads[1].thresholds
     assert thresholds is not None
     assert thresholds[17] != 0.5  # joy has cases here
+    assert pack.heads[0].temperature != 1
+    assert pack.heads[1].groups.keys() >= {"joy", "anger"}
     report = json.loads((places.work / "report.json").read_text(encoding="utf-8"))
     card = (places.pack / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert {row["data"] for row in report["int8"]} == {"sst2", "tweeteval_sentiment", "goemotions", "imdb"}
