@@ -115,7 +115,7 @@ def _pipeline(settings: Settings, metrics: Metrics) -> Pipeline:
 
 
 def _say_pack(pack: Pack) -> None:
-    log.info("model", name=pack.name, revision=pack.revision, heads=[head.name for head in pack.heads])
+    log.info("model", name=pack.name, revision=pack.revision, heads=[head.name for head in pack.outputs])
 
 
 def _connect(settings: Settings, stop: threading.Event) -> None:

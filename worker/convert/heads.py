@@ -88,8 +88,8 @@ class HeadWriter:
     def _token_head(self, head: TokenHead, read: str, states: Sequence[Ready], longest: str) -> str:
         """Return the logits (read, longest) of the tokens of the texts that are read.
 
-        On no rows these nodes cost 2 to 4 thousandths of a pass. An `If` around them costs as much when
-        nothing is read, and a hundredth more than they do when everything is.
+        On no rows these nodes cost next to nothing. An `If` around them would cost as much when nothing is
+        read, and more than it saves when something is.
         """
         graph, dim, prefix = self._graph, self._sizes.dim, f"{TENSORS}{head.name}."
         inputs = [self._rows_of(states[layer], read, longest) for layer in head.layers]
