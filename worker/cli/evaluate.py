@@ -107,12 +107,16 @@ def evaluate(
             )
             measured.append((scorer.title, measure_all(scorer, sets, thresholds, say)))
     if plots is not None:
-        from worker.evaluation.plots import draw  # noqa: PLC0415 - loads matplotlib
-
-        for path in draw(measured, plots):
-            click.echo(f"drawn: {path}", err=True)
+        _draw(measured, plots)
     click.echo(_as_json(measured) if as_json else _as_text(measured, with_details))
     return exitcodes.OK
+
+
+def _draw(measured: "Measured", folder: Path) -> None:
+    from worker.evaluation.plots import draw  # noqa: PLC0415 - loads matplotlib
+
+    for path in draw(measured, folder):
+        click.echo(f"drawn: {path}", err=True)
 
 
 def _as_json(measured: "Measured") -> str:
