@@ -120,9 +120,17 @@ def _draw(measured: "Measured", folder: Path) -> None:
 
 
 def _as_json(measured: "Measured") -> str:
-    value = [
-        {"model": title, "sets": [result.as_json() for result in results]} for title, results in measured
-    ]
+    from worker.evaluation.result import differences, figure_json  # noqa: PLC0415 - loads numpy
+
+    value = []
+    first = {result.data: result for result in measured[0][1]}
+    for number, (title, results) in enumerate(measured):
+        sets = [result.as_json() for result in results]
+        for entry, result in zip(sets, results, strict=True):
+            if number and result.data in first:
+                pairs = differences(first[result.data], result)
+                entry["against_first"] = {name: figure_json(figure) for name, figure in pairs.items()}
+        value.append({"model": title, "sets": sets})
     return json.dumps(value, indent=2, ensure_ascii=False)
 
 

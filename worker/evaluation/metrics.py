@@ -5,7 +5,7 @@ nothing is copied.
 """
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,11 +20,15 @@ Measure = Callable[[Floats], dict[str, float]]
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One figure with its 95 % interval. All but `nll` and `brier` lie between 0 and 1."""
+    """One figure with its 95 % interval. All but `nll` and `brier` lie between 0 and 1.
+
+    `drawn` are its values on the resamples: the same rows for every model that is measured on a set.
+    """
 
     value: float
     low: float
     high: float
+    drawn: Floats | None = field(default=None, repr=False, compare=False)
 
 
 def confusion(gold: Ints, chosen: Ints, classes: int, weights: Floats | None = None) -> Floats:
@@ -123,4 +127,18 @@ def _figure(value: float, drawn: Floats, biased: bool) -> Figure:
     if biased:
         excess = float(drawn.mean()) - value
         low, high = max(0.0, low - excess), max(0.0, high - excess)
-    return Figure(value, low, high)
+    return Figure(value, low, high, drawn)
+
+
+def difference(before: Figure, after: Figure) -> Figure | None:
+    """Return how much larger `after` is, with a 95 % interval over the resamples of both, pair by pair.
+
+    Two models err on much the same rows, so their difference is known far better than either figure, and
+    intervals that overlap say little (paired bootstrap, Efron and Tibshirani 1993). None where the resamples
+    are not those of the same rows.
+    """
+    if before.drawn is None or after.drawn is None or before.drawn.shape != after.drawn.shape:
+        return None
+    drawn = after.drawn - before.drawn
+    low, high = (float(edge) for edge in np.quantile(drawn, (0.025, 0.975)))
+    return Figure(after.value - before.value, low, high, drawn)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from worker.evaluation.calibration import Reliability
-from worker.evaluation.metrics import Figure
+from worker.evaluation.metrics import Figure, difference
 
 LARGEST, OWN, CROSS_FITTED = "largest score", "own thresholds", "cross-fitted thresholds"
 """How scores become answers."""
@@ -62,15 +62,15 @@ class Result:
                 "temperature",
             )
         }
-        value["figures"] = {name: _figure(figure) for name, figure in self.figures.items()}
-        value["groups"] = {name: _figure(figure) for name, figure in self.groups.items()}
+        value["figures"] = {name: figure_json(figure) for name, figure in self.figures.items()}
+        value["groups"] = {name: figure_json(figure) for name, figure in self.groups.items()}
         value["labels"] = {
             name: {
                 "rows": label.rows,
                 "given": label.given,
                 "precision": label.precision,
                 "recall": label.recall,
-                "f1": _figure(label.f1),
+                "f1": figure_json(label.f1),
             }
             for name, label in self.labels.items()
         }
@@ -84,37 +84,63 @@ class Result:
         return value
 
 
-def _figure(figure: Figure) -> dict[str, float]:
+def figure_json(figure: Figure) -> dict[str, float]:
+    """Return a figure as JSON values."""
     return {"value": figure.value, "low": figure.low, "high": figure.high}
 
 
-def shown(name: str, figure: Figure) -> str:
-    """Return a figure as text: per cent where it is a share, with its interval."""
-    if name in NOT_SHARES:
-        return f"{figure.value:.3f} ({figure.low:.3f} to {figure.high:.3f})"
-    value, low, high = (100 * x for x in (figure.value, figure.low, figure.high))
-    return f"{value:.1f} ({low:.1f} to {high:.1f})"
+def shown(name: str, figure: Figure, *, signed: bool = False) -> str:
+    """Return a figure as text: per cent where it is a share, with its interval; `signed` with + and -."""
+    places, factor = (3, 1) if name in NOT_SHARES else (1, 100)
+    value, low, high = (
+        f"{factor * number:{'+' if signed else ''}.{places}f}"
+        for number in (figure.value, figure.low, figure.high)
+    )
+    return f"{value} ({low} to {high})"
 
 
 def table(models: Sequence[tuple[str, Iterable[Result]]]) -> str:
     """Return the figures of several models side by side, as lines of text.
 
-    A line for each figure of each set, a column a model; shares in per cent.
+    A line for each figure of each set, a column a model, and a column for how every later model differs from
+    the first; shares in per cent.
     """
     columns = [{result.data: result for result in results} for _, results in models]
-    lines = [("", "", *(title for title, _ in models))]
+    titles = [title for title, _ in models]
+    further = ["difference"] if len(titles) == 2 else [f"{title}, difference" for title in titles[1:]]
+    lines = [("", "", *titles, *further)]
     for data in dict.fromkeys(name for column in columns for name in column):
         found = [column.get(data) for column in columns]
         first = next(result for result in found if result is not None)
-        lines.append((_title(first), "", *("" for _ in models)))
+        lines.append((_title(first), "", *("" for _ in lines[0][2:])))
         cells = [{} if result is None else _cells(result) for result in found]
+        cells += [_differences(found[0], other) for other in found[1:]]
         names = dict.fromkeys(name for column in cells for name in column)
         lines += [("", name, *(column.get(name, "-") for column in cells)) for name in names]
-    widths = [2] + [max(len(line[at]) for line in lines) for at in range(1, len(models) + 2)]
+    widths = [2] + [max(len(line[at]) for line in lines) for at in range(1, len(lines[0]))]
     return "\n".join(
         line[0] or "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
     )
+
+
+def differences(before: Result, after: Result) -> dict[str, Figure]:
+    """Return how much larger each figure is in `after`, by name, where both stand on the same rows."""
+    pairs = {
+        name: (figure, after.figures[name])
+        for name, figure in before.figures.items()
+        if name in after.figures
+    }
+    found = {name: difference(*pair) for name, pair in pairs.items()}
+    return {
+        name: figure for name, figure in found.items() if figure is not None and before.rows == after.rows
+    }
+
+
+def _differences(before: Result | None, after: Result | None) -> dict[str, str]:
+    if before is None or after is None:
+        return {}
+    return {name: shown(name, figure, signed=True) for name, figure in differences(before, after).items()}
 
 
 def _title(result: Result) -> str:

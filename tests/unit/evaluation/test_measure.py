@@ -166,9 +166,13 @@ def test_the_table_stands_side_by_side() -> None:
     model = Fixed({"mood": [[0.8, 0.1, 0.1], [0.1, 0.2, 0.7]]})
     examples = Examples("set", "Set", "mood", list("ab"), MOOD.labels, classes=np.array([0, 0]))
     result = measure(model, examples)
-    lines = table([("one", [result]), ("two", [])]).splitlines()
-    assert lines[0].split() == ["one", "two"]
+    other = measure(Fixed({"mood": [[0.8, 0.1, 0.1], [0.7, 0.2, 0.1]]}), examples)
+    lines = table([("one", [result]), ("two", [other])]).splitlines()
+    assert lines[0].split() == ["one", "two", "difference"]
     assert lines[1] == "Set, 2 rows"
-    assert lines[2].split()[:2] == ["accuracy", "50.0"]
-    assert lines[2].endswith("-")
+    assert " ".join(lines[2].split()) == (
+        "accuracy 50.0 (0.0 to 100.0) 100.0 (100.0 to 100.0) +50.0 (+0.0 to +100.0)"
+    )
+    missing = table([("one", [result]), ("two", [])]).splitlines()
+    assert missing[2].split()[-2:] == ["-", "-"]
     assert shown("nll", result.figures["nll"]).startswith("1.263 (")

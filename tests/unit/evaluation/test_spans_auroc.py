@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.evaluation.metrics import auroc, label_f1, with_intervals
+from worker.evaluation.metrics import Figure, auroc, difference, label_f1, single_label, with_intervals
 from worker.evaluation.span_thresholds import GRID, best, cross_fitted
 from worker.evaluation.spans import characters, post_f1, span_f1
 
@@ -82,3 +82,22 @@ def test_equally_good_span_thresholds_give_the_middle_one() -> None:
     figures = np.zeros((4, len(GRID)))
     figures[:, 10:15] = 0.5
     assert best(figures) == 12
+
+
+def test_a_small_difference_is_certain_where_both_err_on_the_same_rows() -> None:
+    rng = np.random.default_rng(2)
+    gold = rng.integers(0, 2, 2_000)
+    worse = np.where(rng.random(2_000) < 0.3, 1 - gold, gold)
+    better = worse.copy()
+    better[np.flatnonzero(worse != gold)[:30]] = gold[np.flatnonzero(worse != gold)[:30]]
+
+    def accuracy(chosen: np.ndarray) -> Figure:
+        return with_intervals(lambda weights: single_label(gold, chosen, 2, weights), 2_000)["accuracy"]
+
+    low, high = accuracy(worse), accuracy(better)
+    assert low.high > high.low  # the intervals overlap
+    found = difference(low, high)
+    assert found is not None
+    assert found.value == pytest.approx(0.015)
+    assert 0.009 < found.low < found.value < found.high < 0.022
+    assert difference(low, with_intervals(lambda w: {"x": 1.0}, 5, draws=3)["x"]) is None
