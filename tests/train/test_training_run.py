@@ -92,6 +92,40 @@ def test_a_killed_run_goes_on_to_the_identical_result(
         assert torch.equal(tensor, resumed.network.state_dict()[name]), name
 
 
+def test_two_processes_learn_together_and_go_on_together(
+    recipe: Recipe, small_data: Path, tmp_path: Path
+) -> None:
+    pair = replace(recipe, run=replace(recipe.run, processes=2))
+    write = [train(pair, small_data, tmp_path / "work", say=_quiet)]
+    write.append(train(pair, small_data, tmp_path / "work", resume=True, say=_quiet))  # nothing is left to do
+    one, two = (trained.network.state_dict() for trained in write)
+    assert write[0].steps == write[0].planned
+    for name, tensor in one.items():
+        assert torch.equal(tensor, two[name]), name
+    ids = torch.tensor([[2, 14, 15, 4, 3], [2, 14, 15, 9, 3]])  # the same words with «lovely», with «awful»
+    with torch.inference_mode():
+        logits = write[0].network.heads["sentiment"](write[0].network(ids, None))
+    assert logits[0, 2] > logits[0, 0]
+    assert logits[1, 0] > logits[1, 2]
+
+
+def test_the_end_of_a_helping_process_ends_the_run_with_a_line(
+    recipe: Recipe, small_data: Path, tmp_path: Path
+) -> None:
+    import multiprocessing
+
+    long = tuple(replace(task, epochs=200) for task in recipe.tasks)
+    pair = replace(recipe, tasks=long, run=replace(recipe.run, processes=2))
+
+    def end_the_other(line: str) -> None:
+        if "steps, fp32" in line:
+            for other in multiprocessing.active_children():
+                other.kill()
+
+    with pytest.raises(TrainingError, match="another process of the run has ended"):
+        train(pair, small_data, tmp_path, say=end_the_other)
+
+
 def test_a_state_of_another_recipe_is_refused(recipe: Recipe, small_data: Path, tmp_path: Path) -> None:
     short = replace(recipe, tasks=(replace(recipe.tasks[0], epochs=0.1),))
     train(short, small_data, tmp_path, say=_quiet)

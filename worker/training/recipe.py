@@ -63,6 +63,8 @@ class Run:
     seed: int = 1
     threads: int = 0
     """0 leaves the choice to torch."""
+    processes: int = 1
+    """Processes that share the batches and average their weights; each has `threads` threads."""
     minutes: float = 0.0
     """If above 0: the schedule is shortened so that the decay ends after so long."""
     checkpoint_minutes: float = 4.0
@@ -180,6 +182,8 @@ def _check_ranges(recipe: Recipe) -> None:
         raise TrainingError(f"text: {error}") from error
     if recipe.run.precision not in ("auto", "fp32", "bf16"):
         raise TrainingError(f"run.precision must be auto, fp32 or bf16, not {recipe.run.precision!r}")
+    if recipe.run.processes < 1 or recipe.run.threads < 0:
+        raise TrainingError("run: processes must be at least 1, threads not below 0")
     if recipe.run.checkpoint_minutes <= 0 or recipe.run.minutes < 0:
         raise TrainingError("run: checkpoint_minutes must be above 0, minutes not below 0")
 

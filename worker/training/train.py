@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from worker.training.machine import best_precision, keep_memory
 from worker.training.plan import Step, plan
 from worker.training.recipe import Recipe, Task
 from worker.training.schedule import Schedule
+from worker.training.team import Team, gathered
 from worker.training.tokens import Ids, encode, encode_marked, pad
 from worker.training.trunk import Network
 
@@ -127,17 +129,31 @@ def train(
 ) -> Trained:
     """Train as the recipe says; the state goes to `work` every few minutes.
 
-    With `resume` a run goes on where its last state stands (from the start if there is none). Without a time
-    limit it comes to the same result as a run without a break. Raises TrainingError.
+    With `resume` a run goes on where its last state stands (from the start if there is none). In one process
+    and without a time limit it comes to the same result as a run without a break. Raises TrainingError.
     """
+    with gathered(recipe.run.processes, partial(_take_part, recipe, root, work, resume)) as team:
+        return _train(recipe, root, work, resume, say=say, team=team)
+
+
+def _take_part(recipe: Recipe, root: Path, work: Path, resume: bool, team: Team) -> None:
+    """Train as one of the other members: in silence, and without anything to show for it."""
+    _train(recipe, root, work, resume, say=lambda _line: None, team=team)
+
+
+def _train(recipe: Recipe, root: Path, work: Path, resume: bool, *, say: Say, team: Team) -> Trained:
     keep_memory()
-    if recipe.run.threads:
-        torch.set_num_threads(recipe.run.threads)
+    if recipe.run.threads or team.size > 1:
+        torch.set_num_threads(recipe.run.threads or max(1, torch.get_num_threads() // team.size))
     base = fold.base_folder(recipe.base)
     config, weights = fold.fold(base)
     if recipe.text != "raw":
         config["text"] = {"name": recipe.text, "version": recipe.text_version}
+    if team.rank:
+        team.agree(0)  # the first member asks the teachers, the others find the answers
     tasks = read_tasks(recipe, root, base / "tokenizer.json", work, say)
+    if not team.rank:
+        team.agree(0)
     heads = list({task.head.name: task.head for task in tasks}.values())
     network = Network(config, heads)
     network.distilbert.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
@@ -150,7 +166,7 @@ def train(
         recipe.run.seed,
     )
     mask_id = Tokenizer.from_file(str(base / "tokenizer.json")).token_to_id(_MASK) or 0
-    loop = Loop(recipe, network, tasks, steps, path=work / _STATE, say=say, mask_id=mask_id)
+    loop = Loop(recipe, network, tasks, steps, path=work / _STATE, say=say, mask_id=mask_id, team=team)
     elapsed_s = loop.run(resume)
     return Trained(
         network=network,
@@ -192,6 +208,7 @@ class Loop:
         path: Path,
         say: Say,
         mask_id: int = 0,
+        team: Team | None = None,
     ) -> None:
         self.recipe, self.network, self.tasks, self.steps = recipe, network, tasks, steps
         self.path, self.say = path, say
@@ -202,6 +219,7 @@ class Loop:
         self.recent: dict[str, list[float]] = {}
         self.done = 0
         self.mask_id = torch.tensor(mask_id)
+        self.team = team or Team()
 
     def run(self, resume: bool) -> float:
         """Make all steps; return the seconds spent on them, earlier parts of the run included."""
@@ -212,22 +230,33 @@ class Loop:
         number = self.position.step
         while True:
             now = time.monotonic()
-            progress = self.schedule.progress(number, now - start)
+            due = now - saved >= self.recipe.run.checkpoint_minutes * 60
+            progress, due_to_save = self.team.agree(self.schedule.progress(number, now - start), due)
             if now - spoken >= 60 and tokens:
                 self._report(number, progress, tokens / (now - spoken))
                 tokens, spoken = 0, now
             if number >= len(self.steps) or progress >= 1:
                 break
-            if now - saved >= self.recipe.run.checkpoint_minutes * 60:
+            if due_to_save:
                 self._save(number, now - start)
                 saved = now
-            tokens += self._step(number, self.schedule.factor(progress))
-            number += 1
+            tokens += self._round(number, progress)
+            number = min(number + self.team.size * self.team.stride, len(self.steps))
         elapsed_s = time.monotonic() - start
         self._save(number, elapsed_s)
         self.done = number
         self.say(f"{number} of {len(self.steps)} steps in {elapsed_s / 60:.1f} minutes")
         return elapsed_s
+
+    def _round(self, number: int, progress: float) -> int:
+        """Make this member's steps until the team meets, and average; return the tokens of all members."""
+        end = min(number + self.team.size * self.team.stride, len(self.steps))
+        tokens = 0
+        for place in range(number + self.team.rank, end, self.team.size):
+            ahead = max(progress, place / len(self.steps))
+            tokens += self._step(place, self.schedule.factor(ahead))
+        self.team.average(self.network.parameters())
+        return tokens * self.team.size
 
     def _begin(self, resume: bool) -> None:
         """Take up an earlier state, or choose the precision for a new run."""
@@ -315,7 +344,8 @@ class Loop:
 
     def _save(self, number: int, elapsed_s: float) -> None:
         self.position.step, self.position.elapsed_s = number, elapsed_s
-        state.save(self.path, self.network, self.optimiser, self.position)
+        if self.team.rank == 0:
+            state.save(self.path, self.network, self.optimiser, self.position)
 
 
 def _optimiser(network: Network, recipe: Recipe) -> torch.optim.Optimizer:
