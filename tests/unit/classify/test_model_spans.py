@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.unit.convert.checkpoints import MARKING, SIZES, VOCABULARY, random_tensors, write_checkpoint
+from tests.unit.convert.checkpoints import MARKING, SIZES, write_checkpoint, write_marking_checkpoint
 from worker.classifier import Classifier
 from worker.classify import InferenceError, Model, TokenHead, Tokens
 from worker.convert import convert_checkpoint
@@ -21,35 +21,10 @@ TEXTS = [
 
 @pytest.fixture(scope="module")
 def marking(tmp_path_factory: pytest.TempPathFactory) -> Model:
-    """A pack whose token head marks exactly the word `awful`, and whose gate lets all texts through.
-
-    The word's own embedding tells it: one channel of the first layer's output is high for it alone.
-    """
+    """A pack whose token head marks exactly the word `awful`, and whose gate lets all texts through."""
     folder = tmp_path_factory.mktemp("marking")
-    heads = {**MARKING, NAME: {**MARKING[NAME], "layers": [1], "gate": {**MARKING[NAME]["gate"]}}}
-    config = {**SIZES, "heads": heads, "text": {"name": "social", "version": 1}}
-    tensors = random_tensors(config)
-    for name, values in tensors.items():
-        if ".layer." in name and ("out_lin" in name or "lin2" in name):
-            values[:] = 0  # the layers pass on what they get, normalised
-        if "norm" in name.lower():
-            values[:] = 1 if name.endswith("weight") else 0
-    words = tensors["distilbert.embeddings.word_embeddings.weight"]
-    words[:] *= 0.1
-    words[:, 0] = 0
-    words[VOCABULARY.index("awful"), 0] = 30
-    tensors["distilbert.embeddings.position_embeddings.weight"] *= 0.1
-    for part in ("pre_classifier", "classifier"):
-        for kind in ("weight", "bias"):
-            tensors[f"heads.{NAME}.{part}.{kind}"][:] = 0
-    tensors[f"heads.{NAME}.pre_classifier.weight"][0, 0] = 1
-    tensors[f"heads.{NAME}.classifier.weight"][0, 0] = 10
-    tensors[f"heads.{NAME}.classifier.bias"][:] = -30
-    tensors["heads.toxicity.classifier.weight"][:] = 0
-    tensors["heads.toxicity.classifier.bias"][:] = [0, 3]
-    checkpoint = write_checkpoint(folder / "checkpoint", config, tensors)
-    convert_checkpoint(checkpoint, folder / "pack", name="marking")
-    return Model.load(folder / "pack", threads=2)
+    checkpoint = write_marking_checkpoint(folder / "checkpoint", "awful")
+    return Model.load(convert_checkpoint(checkpoint, folder / "pack", name="marking").path, threads=2)
 
 
 def marked(model: Model, text: str) -> list[str]:

@@ -102,6 +102,33 @@ def write_checkpoint(folder: Path, config: dict[str, Any], tensors: Tensors | No
     return folder
 
 
+def write_marking_checkpoint(folder: Path, word: str) -> Path:
+    """Save a checkpoint whose token head marks exactly that word, and whose gate lets all texts through.
+
+    The layers pass on what they get, and one channel of the embeddings is high for the word alone.
+    """
+    spans = {**MARKING["toxic_spans"], "layers": [1]}
+    config = {**SIZES, "heads": {**MARKING, "toxic_spans": spans}, "text": {"name": "social", "version": 1}}
+    tensors = random_tensors(config)
+    for name, values in tensors.items():
+        if ".layer." in name and ("out_lin" in name or "lin2" in name):
+            values[:] = 0
+        if "norm" in name.lower():
+            values[:] = 1 if name.endswith("weight") else 0
+        if name.startswith(("heads.toxic_spans", "heads.toxicity.classifier")):
+            values[:] = 0
+        if "embeddings.weight" in name:
+            values[:] = 0.1 * values
+    words = tensors["distilbert.embeddings.word_embeddings.weight"]
+    words[:, 0] = 0
+    words[VOCABULARY.index(word), 0] = 30
+    tensors["heads.toxic_spans.pre_classifier.weight"][0, 0] = 1
+    tensors["heads.toxic_spans.classifier.weight"][0, 0] = 10
+    tensors["heads.toxic_spans.classifier.bias"][:] = -30
+    tensors["heads.toxicity.classifier.bias"][:] = [0, 3]
+    return write_checkpoint(folder, config, tensors)
+
+
 def reference_logits(tensors: Tensors, config: dict[str, Any], ids: list[int]) -> dict[str, NDArray[Any]]:
     """Run one text through the network as the paper describes it, in float64: logits of each head.
 
