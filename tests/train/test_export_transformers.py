@@ -16,6 +16,7 @@ transformers = pytest.importorskip("transformers")
 pytestmark = pytest.mark.train
 
 TEXTS = ["", "great!", "The film was great, it is lovely.", "late, broken [SEP] and awful", "on time " * 20]
+TEXT = {"name": "social", "version": 1}
 HEADS = {**MARKING, "sentiment": {**MARKING["sentiment"], "temperature": 2.0}}
 
 
@@ -55,3 +56,20 @@ def test_the_trunk_alone_and_a_pipeline(tmp_path: Path) -> None:
     ask = transformers.pipeline("text-classification", model=str(tmp_path / "out"), device="cpu")
     (answer,) = ask("the film was great")
     assert answer["label"] in {"negative", "neutral", "positive"}
+
+
+def test_what_transformers_saves_again_becomes_the_same_pack(tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path / "checkpoint", {**SIZES, "heads": HEADS, "text": TEXT})
+    pack = convert_checkpoint(folder, tmp_path / "pack", name="tiny", quantise=False)
+    export_model(pack.path, tmp_path / "out", "emotion")
+    theirs = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "out")
+    theirs.save_pretrained(tmp_path / "saved")
+    transformers.AutoTokenizer.from_pretrained(tmp_path / "out").save_pretrained(tmp_path / "saved")
+    again = convert_checkpoint(tmp_path / "saved", tmp_path / "again", name="again", quantise=False)
+    (head,) = again.heads
+    assert head == next(entry for entry in pack.heads if entry.name == "emotion")
+    assert again.text == pack.text
+    both = [Model.load(path) for path in (pack.path, again.path)]
+    first, second = (model.predict(model.tokenize(TEXTS)) for model in both)
+    for one, other in zip(first, second, strict=True):
+        assert one.heads["emotion"].scores == pytest.approx(other.heads["emotion"].scores, abs=1e-5)

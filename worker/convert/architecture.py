@@ -129,7 +129,7 @@ def read_checkpoint_heads(config: Mapping[str, Any], path: Path) -> CheckpointHe
             return CheckpointHeads(
                 tuple(CheckpointHead(head, f"{TENSORS}{head.name}.") for head in texts), tokens
             )
-        return CheckpointHeads((CheckpointHead(_ordinary_head(config, path), ""),))
+        return CheckpointHeads((CheckpointHead(_exported(config, path) or _ordinary_head(config, path), ""),))
     except PackError as error:
         raise CheckpointError(str(error)) from error
 
@@ -159,6 +159,16 @@ def _entry(head: Head | TokenHead) -> dict[str, Any]:
     if head.temperature != 1:
         entry["temperature"] = head.temperature
     return entry
+
+
+def _exported(config: Mapping[str, Any], path: Path) -> Head | None:
+    """Return the head that `moodstream model export` wrote, with its own name, thresholds and groups."""
+    origin = config.get("moodstream")
+    if not isinstance(origin, dict) or not isinstance(origin.get("head"), str):
+        return None
+    names = ("problem_type", "id2label", "thresholds", "groups")
+    entry = {name: config[name] for name in names if name in config}
+    return read_heads({"heads": {origin["head"]: entry}}, path).texts[0]
 
 
 def _ordinary_head(config: Mapping[str, Any], path: Path) -> Head:
