@@ -12,10 +12,12 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from worker.compress.prune import Importance, prune
 from worker.convert import convert_checkpoint
 from worker.distill.folder import Checkpoint, read_checkpoint, write_folder
 from worker.distill.loop import Weights
 from worker.distill.quantised import quantise, rounded
+from worker.distill.relations import Relations
 from worker.distill.run import Settings, distil
 from worker.distill.student import keep_layers, spread, student_of, without_temperatures
 from worker.distill.targets import SHARD, answers_of, ask
@@ -23,6 +25,7 @@ from worker.distill.teachers import CheckpointTeacher, PackTeacher, network_of
 from worker.distill.texts import Part, TextReader
 from worker.training.errors import TrainingError
 from worker.training.recipe import Optimiser, Run
+from worker.training.tokens import pad
 
 pytestmark = pytest.mark.train
 
@@ -308,6 +311,35 @@ def test_a_run_that_was_cut_off_comes_to_the_same_weights(teacher: Path, tmp_pat
     other = Part("texts", _texts(120, seed=8), 16, epochs=2)
     with pytest.raises(TrainingError, match="made by another distillation or other texts"):
         distil([asked], student, [other], tmp_path / "cut", _settings(), resume=True, say=_quiet)
+
+
+def test_relations_need_the_same_tokens_and_no_common_width(teacher: Path, tmp_path: Path) -> None:
+    asked = CheckpointTeacher(teacher)
+    small = prune(read_checkpoint(teacher), Importance(np.ones((4, 4)), np.ones((4, 64))), heads=3, hidden=32)
+    relations = Relations(asked, small)
+    assert relations.heads == 8  # of 32 and 24 features
+
+    def divergence(checkpoint: Checkpoint) -> float:
+        network, rows = network_of(checkpoint), TextReader(checkpoint)(["the film is great", "awful"], 16)
+        ids, mask = pad([row.ids for row in rows])
+        padded, real = torch.from_numpy(ids), torch.from_numpy(np.asarray(mask))
+        with torch.inference_mode():
+            below = network.distilbert.hidden_states(padded, real, 3)[-1]
+            return float(relations.loss(network, below, padded, real))
+
+    assert divergence(small) > 0.01
+    same = Relations(asked, read_checkpoint(teacher))
+    assert same.heads == 32
+    relations = same
+    assert divergence(read_checkpoint(teacher)) == pytest.approx(0, abs=1e-5)
+    settings = replace(_settings(), weights=Weights({}, first=0.0, relations=1.0))
+    part = Part("texts", _texts(200), 16, epochs=4)
+    found = distil([asked], small, [part], tmp_path, settings, say=_quiet).student
+    relations = Relations(asked, small)
+    assert divergence(found) < 0.7 * divergence(small)
+    other = replace(small, config={**small.config, "text": {"name": "social", "version": 1}})
+    with pytest.raises(TrainingError, match="cut texts into other tokens"):
+        Relations(asked, other)
 
 
 def test_rounding_lets_the_gradient_through() -> None:

@@ -64,6 +64,14 @@ _PATH = click.Path(path_type=Path)
     help="Weight of matching the teacher's last hidden state; 0 leaves it out.",
 )
 @click.option(
+    "--relations",
+    "relations_weight",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    show_default=True,
+    help="Weight of matching how the teacher's tokens relate (MiniLMv2); it runs in every step then.",
+)
+@click.option(
     "--rate", type=click.FloatRange(min=0, min_open=True), help="Highest learning rate of the trunk."
 )
 @click.option("--seed", type=int, help="Draws rows and their order.  [default: the recipe's, or 1]")
@@ -89,6 +97,7 @@ def distill(
     max_tokens: int,
     temperature: float,
     first_weight: float,
+    relations_weight: float,
     rate: float | None,
     seed: int | None,
     threads: int | None,
@@ -123,6 +132,7 @@ def distill(
             max_tokens=max_tokens,
             temperature=temperature,
             first_weight=first_weight,
+            relations_weight=relations_weight,
             rate=rate,
             seed=seed,
             threads=threads,

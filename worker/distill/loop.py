@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
+from worker.distill.relations import Relations
 from worker.distill.targets import Soft, Targets
 from worker.distill.texts import Part
 from worker.training import state
@@ -48,6 +49,8 @@ class Weights:
     """By head, 1 where it is not named."""
     first: float = 1.0
     """Of the distance between student's and teacher's first token: 1 - cosine (Sanh et al. 2019)."""
+    relations: float = 0.0
+    """Of the divergence of the last layer's relations between tokens: see `relations`."""
 
 
 class Loop:
@@ -67,10 +70,12 @@ class Loop:
         path: Path,
         say: Say,
         mask_id: int = 0,
+        relations: Relations | None = None,
     ) -> None:
         self.network, self.lessons, self.steps = network, lessons, steps
         self.heads = {head.name: head for head in heads}
         self.chosen, self.run_settings, self.weights = optimiser, run, weights
+        self.relations = relations
         self.path, self.say, self.mask_id = path, say, torch.tensor(mask_id)
         self.optimiser = _adamw(network, optimiser)
         self.rates = [group["lr"] for group in self.optimiser.param_groups]
@@ -160,7 +165,7 @@ class Loop:
             name: told for name, told in lesson.targets.tokens.items() if any(row in told for row in rows)
         }
         states: list[torch.Tensor] = []
-        if marked or lesson.marks:
+        if marked or lesson.marks or self.relations is not None:
             states, first = self.network.distilbert.states_and_first(ids, real)
         else:
             first = self.network(ids, real)
@@ -176,6 +181,10 @@ class Loop:
             wanted = torch.from_numpy(lesson.targets.first[rows].astype(np.float32))
             cosine = functional.cosine_similarity(first.float(), wanted, dim=1)
             found["first"] = (1 - cosine).mean() * self.weights.first
+        if self.relations is not None:
+            found["relations"] = (
+                self.relations.loss(self.network, states[-1], ids, real) * self.weights.relations
+            )
         return found
 
     def _text_loss(

@@ -40,6 +40,7 @@ class Order:
     max_tokens: int = 128
     temperature: float = 2.0
     first_weight: float = 1.0
+    relations_weight: float = 0.0
     rate: float | None = None
     seed: int | None = None
     threads: int | None = None
@@ -114,7 +115,7 @@ def _settings(order: Order, recipe: Recipe | None) -> "Settings":
         threads=run.threads if order.threads is None else order.threads,
     )
     optimiser = replace(optimiser, trunk_rate=order.rate or optimiser.trunk_rate)
-    settings = Settings(optimiser, run, Weights(heads, order.first_weight))
+    settings = Settings(optimiser, run, Weights(heads, order.first_weight, order.relations_weight))
     return replace(settings, prepare=quantise, prepared=FORM) if order.quantised else settings
 
 

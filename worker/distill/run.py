@@ -14,8 +14,9 @@ from worker.convert import convert_checkpoint
 from worker.distill.card import card
 from worker.distill.folder import Checkpoint, specs, write_folder
 from worker.distill.loop import Lesson, Loop, Weights
+from worker.distill.relations import Relations
 from worker.distill.targets import ask
-from worker.distill.teachers import Teacher, network_of
+from worker.distill.teachers import CheckpointTeacher, Teacher, network_of
 from worker.distill.texts import Part, TextReader
 from worker.evaluation.evaluate import as_json, evaluate
 from worker.evaluation.examples import fitting
@@ -102,6 +103,7 @@ def distil(
         identity=_identity(teachers, student, parts, settings),
         path=work / _STATE,
         say=say,
+        relations=_relations(teachers, student) if settings.weights.relations else None,
         mask_id=Tokenizer.from_str(student.tokenizer).token_to_id("[MASK]") or 0,
     )
     made = loop.run(resume)
@@ -113,6 +115,14 @@ def distil(
         loop.position.elapsed_s / 60,
         loop.position.precision,
     )
+
+
+def _relations(teachers: Sequence[Teacher], student: Checkpoint) -> Relations:
+    """Return the first teacher's side that is a checkpoint's."""
+    for teacher in teachers:
+        if isinstance(teacher, CheckpointTeacher):
+            return Relations(teacher, student)
+    raise TrainingError("--relations: no teacher is a checkpoint, and a pack does not show its attention")
 
 
 def _is_taught(name: str, teachers: Sequence[Teacher], parts: Sequence[Part]) -> bool:
