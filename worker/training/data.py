@@ -51,7 +51,7 @@ class Source:
     from_files: bool = True
     """False: `read` makes the rows itself."""
     held: int = 0
-    """Above 0: the dev split is every so-manieth row of the train files, since there are no others."""
+    """Above 0: the dev split is every so-manieth row of each train file, since there are no others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,10 +136,11 @@ def _texts(name: str, split: Split, root: Path) -> Iterable[str]:
 
 
 def _rows(source: Source, split: Split, paths: list[Path]) -> Iterable[Row]:
-    rows = source.read(paths)
     if split == "train" or not source.held:
-        return rows
-    return (row for number, row in enumerate(rows) if number % source.held == 0)
+        return source.read(paths)
+    return (
+        row for path in paths for number, row in enumerate(source.read([path])) if number % source.held == 0
+    )
 
 
 def _lines(path: Path) -> Iterator[str]:

@@ -59,10 +59,11 @@ def test_goemotions_keeps_every_label_and_quotes(tmp_path: Path) -> None:
 
 def test_reviews_span_lines_and_imdb_loses_its_markup(tmp_path: Path) -> None:
     for domain in ("airline", "books", "dvd", "electronics", "kitchen"):
-        text = f'sentence\tlabel\r\n"{domain} ""ok""\nsecond line"\t1\r\n'
+        text = f'sentence\tlabel\r\nkept for dev {domain}\t0\r\n"{domain} ""ok""\nsecond line"\t1\r\n'
         _write(tmp_path, f"reviews_multidomain/{domain}_train.tsv", text)
     reviews = data.load("reviews", "train", tmp_path)
     assert len(reviews) == 5
+    assert data.load("reviews_dvd", "dev", tmp_path).texts == ["kept for dev dvd"]  # every tenth of a file
     assert reviews.texts[0] == 'airline "ok"\nsecond line'
     (tmp_path / "imdb").mkdir()
     for name in ("train", "val"):
@@ -103,8 +104,8 @@ def test_what_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         data.load("sst2", "dev", tmp_path)
     with pytest.raises(TrainingError, match="unknown data set 'sst3': there is sst2"):
         data.load("sst3", "dev", tmp_path)
-    with pytest.raises(TrainingError, match="reviews has no dev split"):
-        data.load("reviews", "dev", tmp_path)
+    with pytest.raises(TrainingError, match="imdb_sentences has no dev split"):
+        data.load("imdb_sentences", "dev", tmp_path)
     monkeypatch.setenv("MOODSTREAM_DATA", str(tmp_path / "absent"))
     with pytest.raises(TrainingError, match=r"no data folder .*absent: name it with --data"):
         data.data_root(None)
@@ -132,7 +133,7 @@ def test_a_span_that_makes_no_sense_is_named_by_its_line(tmp_path: Path, row: st
 
 def test_offensive_tweets_calm_comments_sentences_and_six_emotions(tmp_path: Path) -> None:
     for split in ("train", "val"):
-        _write(tmp_path, f"tweeteval/offensive/{split}_text.txt", f"{split} you lot\nhello\n")
+        _write(tmp_path, f"tweeteval/offensive/{split}_text.txt", f"{split} you lot\nhello {split}\n")
         _write(tmp_path, f"tweeteval/offensive/{split}_labels.txt", "1\n0\n")
         _write(tmp_path, f"emotion/{split}.txt", f"i feel {split} calm;joy\na; b;fear\n")
     assert data.load("offensive", "train", tmp_path).labels == [(1,), (0,)]
