@@ -43,7 +43,11 @@ def make_pack(recipe: Recipe, places: Places, *, resume: bool = False, say: Say 
 
     Raises TrainingError, CheckpointError or PackError, each with one readable line.
     """
-    trained = train(recipe, places.data, places.work, resume=resume, say=say)
+    return finish(train(recipe, places.data, places.work, resume=resume, say=say), recipe, places, say=say)
+
+
+def finish(trained: Trained, recipe: Recipe, places: Places, *, say: Say = say_to_stderr) -> Pack:
+    """Tune, measure and convert what a run has left. Raises what `make_pack` raises."""
     write_trained(trained, places.checkpoint, {})
     say("fitting temperatures and thresholds")
     write_trained(trained, places.checkpoint, tune(checkpoint_scorer(places.checkpoint), places.data, say))
