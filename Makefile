@@ -9,10 +9,10 @@ DATA ?= ../shared/data
 DEMO_ARGS ?=
 PYTEST_ARGS ?=
 
-.PHONY: help demo test test-kafka test-train lint bench bench-quick pack schemas image-test clean
+.PHONY: help demo test test-kafka test-train lint bench bench-quick models-report pack schemas image-test clean
 
 help: ## show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 demo: $(VENV)/demo.stamp ## watch it work: embedded broker, sample posts, live view
 	@$(VENV)/bin/moodstream demo $(DEMO_ARGS)
@@ -36,6 +36,11 @@ bench: $(TRAIN)/train.stamp ## measure: against transformers pipelines, Kafka to
 	$(TRAIN)/bin/python benchmarks/classifier.py
 	$(TRAIN)/bin/python benchmarks/stream.py
 	$(TRAIN)/bin/python benchmarks/footprint.py
+
+models-report: $(TRAIN)/train.stamp ## measure BERT, DistilBERT, TinyBERT and our packs into docs/models.md (torch)
+	mkdir -p build
+	$(TRAIN)/bin/moodstream evaluate $(wildcard worker/packs/*) --data $(DATA) --json > build/figures.json
+	$(TRAIN)/bin/python benchmarks/models.py --figures build/figures.json
 
 pack: $(TRAIN)/train.stamp ## train the bundled model again from the labelled text in DATA
 	$(TRAIN)/bin/python -m worker.training worker/training/recipes/compact.toml --data $(DATA) --out worker/packs/compact
