@@ -23,7 +23,7 @@ def joined(text: str, marked: Iterable[Range]) -> tuple[Range, ...]:
         if start >= end:
             continue
         start, end = _whole_signs(text, start, end)  # noqa: PLW2901 - the same range, widened
-        if found and (start <= found[-1][1] or not _shows(text[found[-1][1] : start])):
+        if found and not _shows(text[found[-1][1] : start]):
             found[-1] = (found[-1][0], max(end, found[-1][1]))
         else:
             found.append((start, end))
