@@ -1,0 +1,96 @@
+"""What a run starts from: a BERT encoder, folded, or a DistilBERT checkpoint, whose heads stay behind."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from worker.convert.architecture import read_architecture, read_config
+from worker.convert.errors import CheckpointError
+from worker.convert.tokenizer_files import write_tokenizer
+from worker.convert.weights import Weights, open_weights
+from worker.training import fold
+from worker.training.errors import TrainingError
+from worker.training.trunk import Trunk
+
+_TOKENIZER = "tokenizer.json"
+_PREFIX = "distilbert."
+_NOT_THE_TRUNKS = ("heads", "id2label", "label2id", "problem_type", "early_exit", "text", "num_labels")
+"""What config.json says beside the trunk's sizes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """A trunk to start from. Names of weights are DistilBertModel's, without `distilbert.` in front."""
+
+    config: dict[str, Any]
+    weights: fold.Weights
+    tokenizer: Path
+    text: tuple[str, int] | None = None
+    """The text handling that it was trained with, name and version; None: texts as they came."""
+
+
+def read_base(name: str, work: Path) -> Base:
+    """Read the base weights: an installed package that has some, or a folder.
+
+    A folder holds a BERT encoder or a DistilBERT checkpoint, ours or transformers'. A vocabulary without a
+    `tokenizer.json` becomes one in `work`.
+
+    Raises:
+        TrainingError: there is none, it is a pack, or of another architecture: one line.
+    """
+    folder = Path(name)
+    if (folder / "manifest.json").is_file():
+        raise TrainingError(
+            f"base weights: {folder} is a pack; training starts from a checkpoint folder "
+            f"(`moodstream model export` makes one of a pack)"
+        )
+    if not (folder / "config.json").is_file():
+        return _folded(fold.base_folder(name))
+    try:
+        config = read_config(folder / "config.json")
+        if config.get("model_type") == "bert":
+            return _folded(fold.base_folder(name))
+        return _distilbert(folder, config, work)
+    except CheckpointError as error:
+        raise TrainingError(f"base weights: {error}") from error
+
+
+def _folded(folder: Path) -> Base:
+    config, weights = fold.fold(folder)
+    return Base(config, weights, folder / _TOKENIZER)
+
+
+def _distilbert(folder: Path, config: dict[str, Any], work: Path) -> Base:
+    sizes = read_architecture(config, folder / "config.json")
+    if sizes.activation != "gelu":
+        raise TrainingError(f"base weights: {folder}: the activation must be gelu, not {sizes.activation!r}")
+    trunk = {name: value for name, value in config.items() if name not in _NOT_THE_TRUNKS}
+    for name in ("dim", "hidden_dim", "n_layers", "n_heads", "vocab_size", "max_position_embeddings"):
+        trunk[name] = getattr(sizes, name)
+    with open_weights(folder) as tensors:
+        weights = _trunk_weights(trunk, tensors)
+    tokenizer = folder / _TOKENIZER
+    if not tokenizer.is_file():
+        work.mkdir(parents=True, exist_ok=True)
+        tokenizer = work / _TOKENIZER
+        write_tokenizer(folder, tokenizer)
+    return Base(trunk, weights, tokenizer, _text(config, folder))
+
+
+def _trunk_weights(config: dict[str, Any], tensors: Weights) -> fold.Weights:
+    """Read the tensors that a trunk of these sizes has."""
+    with torch.device("meta"):  # shapes only: nothing is allocated
+        shapes = {name: tuple(tensor.shape) for name, tensor in Trunk(config).state_dict().items()}
+    prefix = _PREFIX if any(_PREFIX + name in tensors for name in shapes) else ""
+    return {name: tensors.get(prefix + name, *shape) for name, shape in shapes.items()}
+
+
+def _text(config: dict[str, Any], folder: Path) -> tuple[str, int] | None:
+    match config.get("text"):
+        case None:
+            return None
+        case {"name": str(name), "version": int(version)}:
+            return name, version
+    raise TrainingError(f"base weights: {folder}: `text` in config.json must have a name and a version")
