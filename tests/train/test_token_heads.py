@@ -12,7 +12,8 @@ from worker.training import fold
 from worker.training.errors import TrainingError
 from worker.training.labels import SENTIMENT, TOXIC_SPANS
 from worker.training.recipe import Depths, Optimiser, Recipe, Run, Task
-from worker.training.train import read_tasks, train
+from worker.training.tasks import read_tasks
+from worker.training.train import train
 from worker.training.trunk import Network
 from worker.training.whole import write_trained
 

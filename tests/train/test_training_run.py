@@ -14,8 +14,9 @@ from worker.evaluation.result import shown
 from worker.evaluation.score import checkpoint_scorer, pack_scorer
 from worker.training import state
 from worker.training.errors import TrainingError
+from worker.training.loop import Loop
 from worker.training.recipe import Optimiser, Recipe, Run, Task
-from worker.training.train import Loop, train
+from worker.training.train import train
 from worker.training.whole import Places, make_pack
 
 pytestmark = pytest.mark.train
@@ -152,7 +153,7 @@ def test_a_full_disk_leaves_the_older_state_whole(
             tmp_path / "state.safetensors", trained.network, optimiser, state.Position(9, 1.0, "x", "fp32")
         )
     assert (tmp_path / "state.safetensors").read_bytes() == before
-    assert [path.name for path in tmp_path.iterdir()] == ["state.safetensors"]
+    assert {path.name for path in tmp_path.iterdir()} == {"state.safetensors", "history.jsonl"}
 
 
 def test_a_loss_that_is_no_number_stops_the_run(recipe: Recipe, small_data: Path, tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def loss(head: HeadSpec, logits: torch.Tensor, wanted: torch.Tensor, form: Form)
         masked[:, NEUTRAL] = float("-inf")
         return functional.cross_entropy(logits + masked, wanted)
     each = functional.cross_entropy(logits, wanted, reduction="none", label_smoothing=form.smoothing)
-    return each.mean() if form.weights is None else (each * form.weights[wanted]).mean()
+    return each.mean() if form.weights is None else (each * form.weights.to(each.device)[wanted]).mean()
 
 
 def asymmetric(logits: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:

@@ -6,14 +6,31 @@ import time
 
 import torch
 
+from worker.training.errors import TrainingError
+
 _GAIN = 1.5
 
 
-def best_precision() -> str:
+def choose_device(wish: str) -> torch.device:
+    """Return the processor or, for `cuda` and where there is one for `auto`, the GPU.
+
+    Raises TrainingError for `cuda` where torch sees none.
+    """
+    if wish != "cpu" and torch.cuda.is_available():
+        return torch.device("cuda")
+    if wish == "cuda":
+        raise TrainingError("run.device is cuda, and torch sees no GPU here")
+    return torch.device("cpu")
+
+
+def best_precision(device: torch.device | None = None) -> str:
     """Return `bf16` where a product of the trunk's size is at least 1.5 times as fast in it, else `fp32`.
 
-    Takes some 50 ms. Processors with AMX or AVX-512 BF16 win; on others bfloat16 is emulated and loses.
+    Takes some 50 ms. Processors with AMX or AVX-512 BF16 win; on others bfloat16 is emulated and loses. A GPU
+    is taken at its word.
     """
+    if device is not None and device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
     return "bf16" if _product_s(torch.float32) > _GAIN * _product_s(torch.bfloat16) else "fp32"
 
 

@@ -1,7 +1,8 @@
 """A task whose rows are a user's own table: token ids to learn from, and a held-out part to judge by."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -57,6 +58,8 @@ class OwnRows:
     labels: list[tuple[int, ...]]
     held: Held
     counts: Counts
+    texts: Callable[[], list[str]]
+    """Reads the texts behind `ids` once more, for a teacher: they are not kept."""
 
 
 @dataclass(slots=True)
@@ -65,8 +68,10 @@ class _Read:
 
     own: Own
     opened: Opened
+    seed: int
     head: str
     several: bool
+    keys: list[int]
     ids: list[Ids]
     labels: list[tuple[str, ...]]
     counts: Counts
@@ -81,6 +86,7 @@ class _Read:
     def leave(self, rows: Sequence[int]) -> None:
         """Learn from these rows only."""
         self.ids, self.labels = [self.ids[row] for row in rows], [self.labels[row] for row in rows]
+        self.keys = [self.keys[row] for row in rows]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,17 +122,18 @@ class OwnReader:
         rows = list(keeper.rows())
         keys, labels = [key for key, _, _ in rows], [names for _, names, _ in rows]
         head = own.head or head_name(opened.label)
-        found = _Read(own, opened, head, reader.several, [ids for _, _, ids in rows], labels, keeper.counts)
+        ids = [ids for _, _, ids in rows]
+        found = _Read(own, opened, self.seed, head, reader.several, keys, ids, labels, keeper.counts)
         numbers = _numbers(labels)
         check_labels(own.path, list(numbers), _as_numbers(labels, numbers), FEWEST if own.dev is None else 2)
         if own.dev is None:
             held = held_out(_as_numbers(labels, numbers), own.held_out)
             _hold(found, held, texts(opened, [keys[row] for row in held], self.seed))
         else:
-            self._add_dev(found, own.dev, keys)
+            self._add_dev(found, own.dev)
         return found
 
-    def _add_dev(self, read: _Read, path: Path, keys: Sequence[int]) -> None:
+    def _add_dev(self, read: _Read, path: Path) -> None:
         """Read the file to judge by; what it holds too is not learnt from."""
         opened = open_wish(Wish(path, read.opened.text, read.opened.label, read.own.skip_bad))
         keeper: Keeper[str] = Keeper(self.seed, MOST_HELD, list)
@@ -137,10 +144,10 @@ class OwnReader:
             raise TrainingError(f"{path}: no row has both a text and a label")
         read.held_labels, read.held_texts = [names for _, names, _ in rows], [text for _, _, text in rows]
         read.several = read.several or reader.several
-        shared = {key for key, _, _ in rows} & set(keys)
+        shared = {key for key, _, _ in rows} & set(read.keys)
         if shared:
             self.say(f"{read.own.path}: {len(shared):,} rows stand in {path} too and are not learnt from")
-            read.leave([row for row, key in enumerate(keys) if key not in shared])
+            read.leave([row for row, key in enumerate(read.keys) if key not in shared])
         known = sorted({name for names in read.labels for name in names})
         for name in (name for names in read.held_labels for name in names):
             if name not in known:
@@ -211,6 +218,7 @@ def _numbered(read: _Read, head: HeadSpec) -> OwnRows:
         labels=_as_numbers(read.labels, numbers),
         held=Held(read.held_texts, _as_numbers(read.held_labels, numbers)),
         counts=read.counts,
+        texts=partial(texts, read.opened, read.keys, read.seed),
     )
 
 

@@ -2,7 +2,7 @@
 
 import difflib
 import tomllib
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -12,9 +12,13 @@ from worker.training.errors import TrainingError
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One data set in the mix. It trains the head that its labels belong to."""
+    """One data set in the mix: a known one, which trains the head that its labels belong to, or a table.
 
-    data: str
+    The fields of tables stay out of `repr`, from which the digest of a run is made: see `train.digest`.
+    """
+
+    data: str = ""
+    """A known data set, or nothing where `file` names a table."""
     epochs: float = 1.0
     """Passes over the rows; 0.5 takes half of them."""
     weight: float = 1.0
@@ -37,6 +41,28 @@ class Task:
     """With a teacher: the temperature by which both sides' scores are softened."""
     masked: float = 0.0
     """Share of the tokens that are hidden behind [MASK] at each pass, against learning rows by heart."""
+    file: str = field(default="", repr=False)
+    """A labelled table of your own: CSV, JSON lines or Parquet. Seen from the recipe's folder."""
+    dev: str = field(default="", repr=False)
+    """With a file: another file to judge by, instead of a share of the first."""
+    text_column: str = field(default="", repr=False)
+    label_column: str = field(default="", repr=False)
+    """With a file: its columns; guessed by their names where nobody says."""
+    head: str = field(default="", repr=False)
+    """With a file: the head that it trains, a known one, or one with its labels; "" for the column's name."""
+    labels: str = field(default="auto", repr=False)
+    """With a file: `one` label a row, `several` (`a; b`, `a|b` or a list), or `auto`: as the rows look."""
+    held_out: float = field(default=0.2, repr=False)
+    """With a file: the share of its rows that is judged by and not learnt from."""
+    skip_bad: bool = field(default=False, repr=False)
+    """With a file: pass over rows that are none, instead of stopping at the first."""
+
+    @property
+    def title(self) -> str:
+        """What to call it in reports."""
+        if not self.file:
+            return self.data
+        return Path(self.file).name + (f" ({self.head})" if self.head else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +94,8 @@ class Run:
     minutes: float = 0.0
     """If above 0: the schedule is shortened so that the decay ends after so long."""
     checkpoint_minutes: float = 4.0
+    device: str = "auto"
+    """`cpu`, `cuda`, or `auto`: CUDA where there is one."""
     precision: str = "auto"
     """`fp32`, `bf16`, or `auto`: bf16 products where this processor does them at least 1.5 times as fast."""
 
@@ -106,9 +134,21 @@ def load_recipe(path: Path) -> Recipe:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise TrainingError(f"recipe {path}: {error}") from error
     try:
-        return _recipe(raw)
+        return _beside(_recipe(raw), path.parent)
     except TrainingError as error:
         raise TrainingError(f"recipe {path}: {error}") from error
+
+
+def _beside(recipe: Recipe, folder: Path) -> Recipe:
+    """Return the recipe with its tables looked for in `folder`. Raises TrainingError: no such file."""
+    tasks = []
+    for number, task in enumerate(recipe.tasks):
+        file, dev = (str(folder / name) if name else "" for name in (task.file, task.dev))
+        for name, path in (("file", file), ("dev", dev)):
+            if path and not Path(path).is_file():
+                raise TrainingError(f"tasks[{number}].{name}: no file {path}")
+        tasks.append(replace(task, file=file, dev=dev))
+    return replace(recipe, tasks=tuple(tasks))
 
 
 def _recipe(raw: dict[str, Any]) -> Recipe:
@@ -123,7 +163,7 @@ def _recipe(raw: dict[str, Any]) -> Recipe:
         if name in raw:
             values[name] = _table(kind, raw[name], name)
     recipe: Recipe = _table(Recipe, values, "")
-    _check_ranges(recipe)
+    check(recipe)
     return recipe
 
 
@@ -157,18 +197,18 @@ def _table(kind: Any, raw: Any, where: str) -> Any:
 
 def _value(kind: Any, value: Any, name: str) -> Any:
     """Check one value's type; a whole number is fine where a fraction may stand."""
-    if get_args(kind) or kind not in (str, int, float):
+    if get_args(kind) or kind not in (str, int, float, bool):
         return value
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if not isinstance(value, kind) or isinstance(value, bool):
-        words = {str: "a text", int: "a whole number", float: "a number"}
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        words = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
         raise TrainingError(f"{name} must be {words[kind]}, not {value!r}")
     return value
 
 
-def _check_ranges(recipe: Recipe) -> None:
-    """Refuse values that would train nothing or run for ever."""
+def check(recipe: Recipe) -> None:
+    """Raise TrainingError for values that would train nothing or run for ever."""
     for number, task in enumerate(recipe.tasks):
         _check_task(task, f"tasks[{number}]", recipe.optimiser.max_padded_tokens)
     optimiser = recipe.optimiser
@@ -182,6 +222,8 @@ def _check_ranges(recipe: Recipe) -> None:
         raise TrainingError(f"text: {error}") from error
     if recipe.run.precision not in ("auto", "fp32", "bf16"):
         raise TrainingError(f"run.precision must be auto, fp32 or bf16, not {recipe.run.precision!r}")
+    if recipe.run.device not in ("auto", "cpu", "cuda"):
+        raise TrainingError(f"run.device must be auto, cpu or cuda, not {recipe.run.device!r}")
     if recipe.run.processes < 1 or recipe.run.threads < 0:
         raise TrainingError("run: processes must be at least 1, threads not below 0")
     if recipe.run.checkpoint_minutes <= 0 or recipe.run.minutes < 0:
@@ -190,6 +232,7 @@ def _check_ranges(recipe: Recipe) -> None:
 
 def _check_task(task: Task, where: str, max_padded_tokens: int) -> None:
     """Refuse a task that would train nothing."""
+    _check_source(task, where)
     if task.epochs <= 0 or task.weight <= 0:
         raise TrainingError(f"{where}: epochs and weight must be above 0")
     if not 3 <= task.max_tokens <= max_padded_tokens:
@@ -202,3 +245,21 @@ def _check_task(task: Task, where: str, max_padded_tokens: int) -> None:
         raise TrainingError(f"{where}: balance and smoothing are shares")
     if not 0 <= task.hard <= 1 or not 0 <= task.masked < 1 or task.softening <= 0:
         raise TrainingError(f"{where}: hard and masked are shares, softening must be above 0")
+
+
+_OF_TABLES = ("dev", "text_column", "label_column", "head", "labels", "held_out", "skip_bad")
+
+
+def _check_source(task: Task, where: str) -> None:
+    """Refuse a task with no rows, with two kinds of them, or with options of the other kind."""
+    if bool(task.data) == bool(task.file):
+        raise TrainingError(f"{where} needs either data, a known data set, or file, a table of your own")
+    if task.data:
+        plain = Task()
+        for name in _OF_TABLES:
+            if getattr(task, name) != getattr(plain, name):
+                raise TrainingError(f"{where}.{name} goes with file, a table of your own, not with data")
+    if task.labels not in ("auto", "one", "several"):
+        raise TrainingError(f"{where}.labels must be auto, one or several, not {task.labels!r}")
+    if not 0 < task.held_out < 1:
+        raise TrainingError(f"{where}.held_out must be a share between 0 and 1")

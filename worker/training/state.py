@@ -25,11 +25,11 @@ class Position:
 def save(path: Path, network: nn.Module, optimiser: torch.optim.Optimizer, position: Position) -> None:
     """Write the state. Raises TrainingError where the disk refuses; an older state stays whole."""
     tensors = {
-        f"weights/{name}": tensor.detach().contiguous() for name, tensor in network.state_dict().items()
+        f"weights/{name}": tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()
     }
     for name, parameter in network.named_parameters():
         for moment, tensor in optimiser.state.get(parameter, {}).items():
-            tensors[f"{moment}/{name}"] = tensor.detach().contiguous()
+            tensors[f"{moment}/{name}"] = tensor.detach().cpu().contiguous()
     write_tensors(
         path,
         tensors,
@@ -59,5 +59,7 @@ def load(path: Path, network: nn.Module, optimiser: torch.optim.Optimizer) -> Po
         raise TrainingError(f"{path} belongs to another network: {str(error).splitlines()[0]}") from error
     for name, parameter in network.named_parameters():
         if f"exp_avg/{name}" in tensors:
-            optimiser.state[parameter] = {moment: tensors[f"{moment}/{name}"] for moment in _MOMENTS}
+            optimiser.state[parameter] = {
+                moment: tensors[f"{moment}/{name}"].to(parameter.device) for moment in _MOMENTS
+            }
     return position

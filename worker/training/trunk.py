@@ -160,9 +160,11 @@ class Network(nn.Module):  # type: ignore[misc]  # as above
         super().__init__()
         dim = config["dim"]
         self.distilbert = Trunk(config)
-        self.heads = nn.ModuleDict(
-            {head.name: Head(dim * max(1, len(head.layers)), dim, len(head.labels)) for head in heads}
-        )
+        self.heads = nn.ModuleDict()
+        for head in heads:
+            made = Head(dim * max(1, len(head.layers)), dim, len(head.labels))
+            # Not through the front door, which turns away the names of its own methods, such as `type`.
+            self.heads._modules[head.name] = made
 
     def forward(self, ids: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         """Return the first token's last hidden state, (batch, dim): what most heads read."""

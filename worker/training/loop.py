@@ -1,0 +1,241 @@
+"""The steps of a run: a batch of one task at a time, a state every few minutes, a line a minute."""
+
+import hashlib
+import math
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from worker.training import history, state
+from worker.training.errors import TrainingError
+from worker.training.history import History
+from worker.training.losses import loss, soft_loss, targets, token_loss
+from worker.training.machine import best_precision, choose_device
+from worker.training.plan import Step
+from worker.training.recipe import Recipe
+from worker.training.schedule import Schedule
+from worker.training.tasks import TaskData
+from worker.training.team import Team
+from worker.training.tokens import pad
+from worker.training.trunk import Network
+
+Say = Callable[[str], None]
+
+
+class Loop:
+    """The steps of one run."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        network: Network,
+        tasks: list[TaskData],
+        steps: list[Step],
+        *,
+        path: Path,
+        say: Say,
+        mask_id: int = 0,
+        team: Team | None = None,
+    ) -> None:
+        self.device = choose_device(recipe.run.device)
+        self.recipe, self.network, self.tasks, self.steps = recipe, network.to(self.device), tasks, steps
+        self.path, self.say = path, say
+        self.optimiser = _optimiser(network, recipe)
+        self.schedule = Schedule(len(steps), recipe.optimiser.warm_up, recipe.run.minutes * 60)
+        self.rates = [group["lr"] for group in self.optimiser.param_groups]
+        self.position = state.Position(0, 0.0, digest(recipe, tasks, steps), recipe.run.precision)
+        self.recent: dict[str, list[float]] = {}
+        self.done = 0
+        self.mask_id = torch.tensor(mask_id)
+        self.team = team or Team()
+        self.history = History(path.with_name(history.FILE))
+        if self.team.size > 1 and self.device.type != "cpu":
+            raise TrainingError("run.processes: several processes share a processor, not a GPU")
+
+    def run(self, resume: bool) -> float:
+        """Make all steps; return the seconds spent on them, earlier parts of the run included."""
+        self._begin(resume)
+        tokens, spoken = 0, time.monotonic()
+        saved = spoken
+        start = spoken - self.position.elapsed_s
+        number = self.position.step
+        while True:
+            now = time.monotonic()
+            due = now - saved >= self.recipe.run.checkpoint_minutes * 60
+            progress, due_to_save = self.team.agree(self.schedule.progress(number, now - start), due)
+            if now - spoken >= 60 and tokens:
+                self._report(number, progress, tokens / (now - spoken))
+                tokens, spoken = 0, now
+            if number >= len(self.steps) or progress >= 1:
+                break
+            if due_to_save:
+                self._save(number, now - start)
+                saved = now
+            tokens += self._round(number, progress)
+            number = min(number + self.team.size * self.team.stride, len(self.steps))
+            if self.team.rank == 0:
+                elapsed_s = time.monotonic() - start
+                ahead = self.schedule.progress(number, elapsed_s)
+                self.history.mark(number, ahead, elapsed_s, self.optimiser.param_groups[0]["lr"])
+        elapsed_s = time.monotonic() - start
+        self._save(number, elapsed_s)
+        self.done = number
+        self.say(f"{number} of {len(self.steps)} steps in {elapsed_s / 60:.1f} minutes")
+        return elapsed_s
+
+    def _round(self, number: int, progress: float) -> int:
+        """Make this member's steps until the team meets, and average; return the tokens of all members."""
+        end = min(number + self.team.size * self.team.stride, len(self.steps))
+        tokens = 0
+        for place in range(number + self.team.rank, end, self.team.size):
+            ahead = max(progress, place / len(self.steps))
+            tokens += self._step(place, self.schedule.factor(ahead))
+        self.team.average(self.network.parameters())
+        return tokens * self.team.size
+
+    def _begin(self, resume: bool) -> None:
+        """Take up an earlier state, or choose the precision for a new run."""
+        if resume and self.path.is_file():
+            found = state.load(self.path, self.network, self.optimiser)
+            if found.recipe != self.position.recipe:
+                raise TrainingError(
+                    f"{self.path} was made by another recipe or other data: start without --resume"
+                )
+            self.position = found
+            self.say(f"resumed at step {found.step} of {len(self.steps)}")
+        elif self.position.precision == "auto":
+            self.position.precision = best_precision(self.device)
+        if self.team.rank == 0:
+            self.history.begin(self.position.step)
+        rows = ", ".join(f"{task.task.title} {len(task.ids)}" for task in self.tasks)
+        place = f"{torch.get_num_threads()} threads" if self.device.type == "cpu" else str(self.device)
+        self.say(f"{len(self.steps)} steps, {self.position.precision}, {place}; rows: {rows}")
+
+    def _step(self, number: int, factor: float) -> int:
+        """Make one step at `factor` of the highest rate; return the tokens in it, padding counted."""
+        step = self.steps[number]
+        task = self.tasks[step.task]
+        ids, mask = pad([task.ids[row] for row in step.rows])
+        device = self.device.type
+        with torch.random.fork_rng(devices=[] if device == "cpu" else [self.device.index or 0]):
+            torch.manual_seed(self.recipe.run.seed * 1_000_003 + number)
+            with torch.autocast(device, dtype=torch.bfloat16, enabled=self.position.precision == "bf16"):
+                value = self._loss(task, step.rows, torch.from_numpy(ids), mask)
+        found = value.item()
+        if not math.isfinite(found):
+            raise TrainingError(f"the loss of {task.task.title} is no longer a number: lower the rates")
+        (value * task.task.weight).backward()
+        self._clip()
+        for group, rate in zip(self.optimiser.param_groups, self.rates, strict=True):
+            group["lr"] = rate * factor
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        self.recent.setdefault(task.task.title, []).append(found)
+        self.history.note(task.task.title, found)
+        return int(ids.size)
+
+    def _loss(self, task: TaskData, rows: Sequence[int], ids: torch.Tensor, mask: Any) -> torch.Tensor:
+        """Return the loss of one batch."""
+        real = None if mask is None else torch.from_numpy(mask).to(self.device)
+        if task.task.masked:
+            hide = torch.rand(ids.shape) < task.task.masked
+            hide[:, 0] = False
+            ids = torch.where(hide & (ids != 0), self.mask_id, ids)
+        ids = ids.to(self.device)
+        if task.head.by_token:
+            return self._token_loss(task, rows, ids, real)
+        first = functional.dropout(self.network(ids, real), self.recipe.optimiser.dropout)
+        logits = self.network.heads[task.head.name](first)
+        labels = [task.labels[row] for row in rows]
+        if task.taught is None:
+            return loss(task.head, logits, targets(task.head, labels).to(self.device), task.form)
+        taught = torch.from_numpy(task.taught[list(rows)]).to(self.device)
+        value = soft_loss(logits, taught, task.columns, task.head.multi_label, task.task.softening)
+        hard = task.task.hard if task.labelled else 0.0
+        if not hard:
+            return value
+        plain = loss(task.head, logits, targets(task.head, labels).to(self.device), task.form)
+        return hard * plain + (1 - hard) * value
+
+    def _token_loss(
+        self, task: TaskData, rows: Sequence[int], ids: torch.Tensor, real: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Return the loss of a token head on one batch."""
+        depths = self.network.at_depths(ids, real, task.head.layers)
+        logits = self.network.heads[task.head.name](depths)[..., 0]
+        wanted = torch.zeros(ids.shape)
+        for at, row in enumerate(rows):
+            wanted[at, : len(task.wanted[row])] = torch.from_numpy(task.wanted[row])
+        real = torch.ones(ids.shape, device=self.device) if real is None else real.float()
+        return token_loss(logits, wanted.to(self.device), real)
+
+    def _clip(self) -> None:
+        """Shorten the gradient where it is longer than the recipe allows (and only then: it costs a pass)."""
+        gradients = [weight.grad for weight in self.network.parameters() if weight.grad is not None]
+        norm = float(torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients])))
+        if norm > self.recipe.optimiser.clip:
+            for gradient in gradients:
+                gradient.mul_(self.recipe.optimiser.clip / norm)
+
+    def _report(self, number: int, progress: float, rate: float) -> None:
+        """Say how far the run is: one line."""
+        means = " ".join(f"{name} {np.mean(values):.3f}" for name, values in sorted(self.recent.items()))
+        self.recent.clear()
+        self.say(f"step {number}/{len(self.steps)} {progress:6.1%} {rate:,.0f} tokens/s loss: {means}")
+
+    def _save(self, number: int, elapsed_s: float) -> None:
+        self.position.step, self.position.elapsed_s = number, elapsed_s
+        if self.team.rank == 0:
+            state.save(self.path, self.network, self.optimiser, self.position)
+
+
+def _optimiser(network: Network, recipe: Recipe) -> torch.optim.Optimizer:
+    """AdamW with two rates; biases, norms and embeddings do not decay."""
+    groups: dict[tuple[bool, bool], list[Any]] = {}
+    for name, parameter in network.named_parameters():
+        decays = parameter.dim() > 1 and "embeddings" not in name
+        groups.setdefault((name.startswith("heads."), decays), []).append(parameter)
+    chosen = recipe.optimiser
+    return torch.optim.AdamW(
+        [
+            {
+                "params": parameters,
+                "lr": chosen.head_rate if is_head else chosen.trunk_rate,
+                "weight_decay": chosen.weight_decay if decays else 0.0,
+            }
+            for (is_head, decays), parameters in groups.items()
+        ],
+        fused=True,
+    )
+
+
+def digest(recipe: Recipe, tasks: Sequence[TaskData], steps: list[Step]) -> str:
+    """Return what makes a run what it is: tasks, rates, seed, and the batches that came of the data.
+
+    The fields of tables are no part of a task's `repr`; their rows themselves are taken in instead.
+    """
+    parts = repr(
+        (
+            recipe.base,
+            recipe.text,
+            recipe.text_version,
+            recipe.depths,
+            recipe.tasks,
+            recipe.optimiser,
+            recipe.run.seed,
+            recipe.run.minutes,
+            steps,
+        )
+    )
+    found = hashlib.sha256(parts.encode())
+    for task in tasks:
+        if task.task.file:
+            found.update(repr((task.head, task.labels)).encode())
+            for row in task.ids:
+                found.update(row.tobytes())
+    return found.hexdigest()[:16]

@@ -1,0 +1,128 @@
+"""The tasks of a recipe with their rows: tokenised, with targets, teachers' answers and kind of loss."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+from worker.text import Normaliser, normaliser
+from worker.training import data, soft
+from worker.training.errors import TrainingError
+from worker.training.labels import HeadSpec, head_named
+from worker.training.losses import Form, class_weights
+from worker.training.own import Held, Own, OwnReader, OwnRows
+from worker.training.recipe import Recipe, Task
+from worker.training.table.labels import Many
+from worker.training.tokens import Ids, encode, encode_marked
+
+Say = Callable[[str], None]
+
+
+@dataclass(slots=True)
+class TaskData:
+    """A task of the recipe with its rows read and tokenised."""
+
+    task: Task
+    head: HeadSpec
+    binary: bool
+    ids: list[Ids]
+    labels: list[tuple[int, ...]]
+    wanted: list[Any]
+    """A token head's targets, (tokens,) a text."""
+    labelled: bool
+    """The rows have labels (of many, a row may have none); else only a teacher speaks of them."""
+    taught: Any = None
+    """A teacher's probabilities, (rows, its labels), or None."""
+    columns: tuple[int, ...] = ()
+    """Which of the head's labels each of the teacher's is."""
+    form: Form = field(default_factory=Form)
+    held: Held | None = None
+    """Of a table of one's own: the rows to judge by."""
+
+
+def read_tasks(recipe: Recipe, root: Path | None, tokenizer: Path, work: Path, say: Say) -> list[TaskData]:
+    """Read and tokenise every task's train split or table, and ask the teachers.
+
+    `root` holds the known data sets; it may be None where the recipe names only tables. Raises TrainingError.
+    """
+    handling = normaliser(recipe.text, recipe.text_version)
+    tables = iter(_read_tables(recipe, OwnReader(tokenizer, handling, recipe.run.seed, say)))
+    tasks = []
+    for task in recipe.tasks:
+        if task.file:
+            table = next(tables)
+            entry = TaskData(
+                task, table.head, table.binary, table.ids, table.labels, [], labelled=True, held=table.held
+            )
+            texts = table.texts() if task.teacher else []
+        else:
+            split = _load(task, root)
+            entry = _tokenised(task, _head(recipe, split.head), split, tokenizer, handling)
+            texts = split.texts
+        if task.teacher:
+            say(f"{task.title}: asking the teacher {task.teacher}")
+            given, columns = soft.taught(Path(task.teacher), entry.head, texts, task.max_tokens, work)
+            entry.taught, entry.columns = given, tuple(columns)
+        elif not entry.labelled and not entry.head.by_token:
+            raise TrainingError(f"data set {task.data} has no labels: it needs a teacher")
+        entry.form = _form(entry)
+        tasks.append(entry)
+    return tasks
+
+
+def _load(task: Task, root: Path | None) -> data.Labelled:
+    if root is None:
+        raise TrainingError(f"data set {task.data}: no data folder; name it with --data or MOODSTREAM_DATA")
+    return data.load(task.data, "train", root, task.rows)
+
+
+def _read_tables(recipe: Recipe, reader: OwnReader) -> list[OwnRows]:
+    """Read the recipe's tables, all at once: those of one head share their labels."""
+    tasks = [task for task in recipe.tasks if task.file]
+    return reader.read([_own(task) for task in tasks], [task.max_tokens for task in tasks])
+
+
+def _own(task: Task) -> Own:
+    return Own(
+        Path(task.file),
+        task.text_column,
+        task.label_column,
+        task.head,
+        cast("Many", task.labels),
+        task.rows,
+        task.held_out,
+        Path(task.dev) if task.dev else None,
+        task.skip_bad,
+    )
+
+
+def _form(entry: TaskData) -> Form:
+    """Return how the task's loss is made."""
+    task, head = entry.task, entry.head
+    single = not head.multi_label and not head.by_token
+    weights = None
+    if task.balance and single and entry.labelled:
+        weights = class_weights(entry.labels, len(head.labels), task.balance)
+    return Form(entry.binary, task.loss == "asymmetric", weights, task.smoothing)
+
+
+def _head(recipe: Recipe, name: str) -> HeadSpec:
+    """Return a head as the recipe wants it."""
+    head = head_named(name)
+    for depths in recipe.depths:
+        if depths.head == name:
+            head = head._replace(layers=depths.layers)
+    return head
+
+
+def _tokenised(
+    task: Task, head: HeadSpec, split: data.Labelled, tokenizer: Path, handling: Normaliser
+) -> TaskData:
+    """Return a task's rows as the network reads them."""
+    wanted: list[Any] = []
+    if head.by_token:
+        ids, marked = encode_marked(tokenizer, split.texts, split.labels, task.max_tokens, handling)
+        wanted = list(marked)
+    else:
+        ids = encode(tokenizer, split.texts, task.max_tokens, handling)
+    return TaskData(task, head, split.binary, ids, split.labels, wanted, labelled=all(split.labels))
