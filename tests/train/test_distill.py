@@ -342,6 +342,17 @@ def test_relations_need_the_same_tokens_and_no_common_width(teacher: Path, tmp_p
         Relations(asked, other)
 
 
+def test_two_processes_teach_one_student(teacher: Path, tmp_path: Path) -> None:
+    student, asked = student_of("every-other", teacher, None, seed=1), CheckpointTeacher(teacher)
+    part = Part("texts", _texts(300), 16, epochs=4)
+    found = distil([asked], student, [part], tmp_path, _settings(processes=2), say=_quiet)
+    assert found.steps == found.planned
+    held_back = _texts(100, seed=99)
+    truth = answers_of(asked, held_back, 16, tmp_path / "t", _quiet).scores["emotion"]
+    before, after = (_distance(each, held_back, "emotion", truth) for each in (student, found.student))
+    assert after < 0.8 * before
+
+
 def test_rounding_lets_the_gradient_through() -> None:
     values = torch.randn(3, 8, requires_grad=True)
     new = rounded(values)

@@ -77,6 +77,11 @@ _PATH = click.Path(path_type=Path)
 @click.option("--seed", type=int, help="Draws rows and their order.  [default: the recipe's, or 1]")
 @click.option("--threads", type=click.IntRange(min=0), help="Threads of torch; 0 leaves it to torch.")
 @click.option(
+    "--processes",
+    type=click.IntRange(min=1),
+    help="So many processes share the batches; on a busy machine better than threads.",
+)
+@click.option(
     "--int8", "quantised", is_flag=True, help="Train with the rounding of the int8 form in the loop."
 )
 @click.option("--resume", is_flag=True, help="Go on where an interrupted run stands.")
@@ -101,6 +106,7 @@ def distill(
     rate: float | None,
     seed: int | None,
     threads: int | None,
+    processes: int | None,
     quantised: bool,
     resume: bool,
 ) -> None:
@@ -136,6 +142,7 @@ def distill(
             rate=rate,
             seed=seed,
             threads=threads,
+            processes=processes,
             quantised=quantised,
             resume=resume,
         ),

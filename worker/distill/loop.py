@@ -22,6 +22,7 @@ from worker.training.machine import best_precision
 from worker.training.plan import Step
 from worker.training.recipe import Optimiser, Run
 from worker.training.schedule import Schedule
+from worker.training.team import Team
 from worker.training.tokens import Ids, pad
 from worker.training.trunk import Network
 
@@ -71,11 +72,12 @@ class Loop:
         say: Say,
         mask_id: int = 0,
         relations: Relations | None = None,
+        team: Team | None = None,
     ) -> None:
         self.network, self.lessons, self.steps = network, lessons, steps
         self.heads = {head.name: head for head in heads}
         self.chosen, self.run_settings, self.weights = optimiser, run, weights
-        self.relations = relations
+        self.relations, self.team = relations, team or Team()
         self.path, self.say, self.mask_id = path, say, torch.tensor(mask_id)
         self.optimiser = _adamw(network, optimiser)
         self.rates = [group["lr"] for group in self.optimiser.param_groups]
@@ -92,21 +94,31 @@ class Loop:
         self.network.train()
         while True:
             now = time.monotonic()
-            progress = self.schedule.progress(number, now - start)
+            due = now - saved >= self.run_settings.checkpoint_minutes * 60
+            progress, due_to_save = self.team.agree(self.schedule.progress(number, now - start), due)
             if now - spoken >= 60 and tokens:
                 self._report(number, progress, tokens / (now - spoken))
                 tokens, spoken = 0, now
             if number >= len(self.steps) or progress >= 1:
                 break
-            if now - saved >= self.run_settings.checkpoint_minutes * 60:
+            if due_to_save:
                 self._save(number, now - start)
                 saved = now
-            tokens += self._step(number, self.schedule.factor(progress))
-            number += 1
+            tokens += self._round(number, progress)
+            number = min(number + self.team.size * self.team.stride, len(self.steps))
         self._save(number, time.monotonic() - start)
         self.network.eval()
         self.say(f"{number} of {len(self.steps)} steps in {self.position.elapsed_s / 60:.1f} minutes")
         return number
+
+    def _round(self, number: int, progress: float) -> int:
+        """Make this member's steps until the team meets, and average; return the tokens of all members."""
+        end = min(number + self.team.size * self.team.stride, len(self.steps))
+        tokens = 0
+        for place in range(number + self.team.rank, end, self.team.size):
+            tokens += self._step(place, self.schedule.factor(max(progress, place / len(self.steps))))
+        self.team.average(self.network.parameters())
+        return tokens * self.team.size
 
     def _begin(self, resume: bool) -> None:
         """Take up an earlier state, or choose the precision for a new run."""
@@ -238,7 +250,8 @@ class Loop:
 
     def _save(self, number: int, elapsed_s: float) -> None:
         self.position.step, self.position.elapsed_s = number, elapsed_s
-        state.save(self.path, self.network, self.optimiser, self.position)
+        if self.team.rank == 0:
+            state.save(self.path, self.network, self.optimiser, self.position)
 
 
 def soft_mean(

@@ -44,6 +44,7 @@ class Order:
     rate: float | None = None
     seed: int | None = None
     threads: int | None = None
+    processes: int | None = None
     quantised: bool = False
     resume: bool = False
 
@@ -113,6 +114,7 @@ def _settings(order: Order, recipe: Recipe | None) -> "Settings":
         minutes=run.minutes if order.minutes is None else order.minutes,
         seed=run.seed if order.seed is None else order.seed,
         threads=run.threads if order.threads is None else order.threads,
+        processes=order.processes or run.processes,
     )
     optimiser = replace(optimiser, trunk_rate=order.rate or optimiser.trunk_rate)
     settings = Settings(optimiser, run, Weights(heads, order.first_weight, order.relations_weight))

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from worker.distill.folder import Checkpoint, specs, write_folder
 from worker.distill.loop import Lesson, Loop, Weights
 from worker.distill.relations import Relations
 from worker.distill.targets import ask
-from worker.distill.teachers import CheckpointTeacher, Teacher, network_of
+from worker.distill.teachers import CheckpointTeacher, Teacher, network_of, teacher_at
 from worker.distill.texts import Part, TextReader
 from worker.evaluation.evaluate import as_json, evaluate
 from worker.evaluation.examples import fitting
@@ -29,10 +30,15 @@ from worker.training.losses import Form, class_weights
 from worker.training.machine import keep_memory
 from worker.training.plan import plan
 from worker.training.recipe import Optimiser, Run
+from worker.training.team import Team, gathered
 from worker.training.trunk import Network
 
 Say = Callable[[str], None]
 _STATE = "state.safetensors"
+
+
+def as_it_is(_network: Network) -> None:
+    """Prepare nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +48,7 @@ class Settings:
     optimiser: Optimiser = field(default_factory=Optimiser)
     run: Run = field(default_factory=Run)
     weights: Weights = field(default_factory=lambda: Weights({}))
-    prepare: Callable[[Network], None] = lambda _network: None
+    prepare: Callable[[Network], None] = as_it_is
     """Called with the network before its first step: quantisation in the loop is put in here."""
     prepared: str = ""
     """What `prepare` does, in a word: a run goes on only with the same."""
@@ -74,21 +80,45 @@ def distil(
     Raises:
         TrainingError: a head that nobody teaches, a label unknown to the student, another run's state.
     """
-    keep_memory()
-    if settings.run.threads:
-        torch.set_num_threads(settings.run.threads)
     untaught = [name for name in student.heads if not _is_taught(name, teachers, parts)]
     if untaught:
         raise TrainingError(
             f"nobody teaches the student's head {untaught[0]}: no teacher has it, no labels train it"
         )
-    lessons = [
-        _lesson(teachers, student, part, keep=work / "taught", first=settings.weights.first > 0, say=say)
-        for part in parts
-    ]
-    lengths = [[len(row) for row in lesson.ids] for lesson in lessons]
+    job = _Job([teacher.folder for teacher in teachers], student, parts, work, settings, resume)
+    with gathered(settings.run.processes, partial(_take_part, job)) as team:
+        return _teach(teachers, job, say, team)
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """All that another process of the run needs to know."""
+
+    teachers: Sequence[Path]
+    student: Checkpoint
+    parts: Sequence[Part]
+    work: Path
+    settings: Settings
+    resume: bool
+
+
+def _take_part(job: _Job, team: Team) -> None:
+    """Take part in a run as another process."""
+    _teach([teacher_at(folder) for folder in job.teachers], job, lambda _line: None, team)
+
+
+def _teach(teachers: Sequence[Teacher], job: _Job, say: Say, team: Team) -> Distilled:
+    """Teach as one member of the team."""
+    student, parts, settings = job.student, job.parts, job.settings
+    keep_memory()
+    if settings.run.threads or team.size > 1:
+        torch.set_num_threads(settings.run.threads or max(1, torch.get_num_threads() // team.size))
+    lessons = _lessons(teachers, job, say, team)
     steps = plan(
-        lengths, [part.epochs for part in parts], settings.optimiser.max_padded_tokens, settings.run.seed
+        [[len(row) for row in lesson.ids] for lesson in lessons],
+        [part.epochs for part in parts],
+        settings.optimiser.max_padded_tokens,
+        settings.run.seed,
     )
     network = network_of(student)
     settings.prepare(network)
@@ -101,12 +131,13 @@ def distil(
         run=settings.run,
         weights=settings.weights,
         identity=_identity(teachers, student, parts, settings),
-        path=work / _STATE,
+        path=job.work / _STATE,
         say=say,
+        team=team,
         relations=_relations(teachers, student) if settings.weights.relations else None,
         mask_id=Tokenizer.from_str(student.tokenizer).token_to_id("[MASK]") or 0,
     )
-    made = loop.run(resume)
+    made = loop.run(job.resume)
     tensors = {name: tensor.detach().float().numpy() for name, tensor in network.state_dict().items()}
     return Distilled(
         replace(student, tensors=tensors),
@@ -115,6 +146,20 @@ def distil(
         loop.position.elapsed_s / 60,
         loop.position.precision,
     )
+
+
+def _lessons(teachers: Sequence[Teacher], job: _Job, say: Say, team: Team) -> list[Lesson]:
+    """Return every part with its targets: the first member asks the teachers, the others find the answers."""
+    if team.rank:
+        team.agree(0)
+    wanted = job.settings.weights.first > 0
+    found = [
+        _lesson(teachers, job.student, part, keep=job.work / "taught", first=wanted, say=say)
+        for part in job.parts
+    ]
+    if not team.rank:
+        team.agree(0)
+    return found
 
 
 def _relations(teachers: Sequence[Teacher], student: Checkpoint) -> Relations:

@@ -48,6 +48,11 @@ class Teacher(Protocol):
         ...
 
     @property
+    def folder(self) -> Path:
+        """Where it stands."""
+        ...
+
+    @property
     def identity(self) -> str:
         """A digest of everything that its answers depend on."""
         ...
@@ -80,6 +85,7 @@ class PackTeacher:
     dim: int | None = None
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self._scorer = PackScorer(folder, lambda _rows: None)
         self.title = self._scorer.title
         self.identity = "pack-" + _digest(folder / MANIFEST)
@@ -109,6 +115,7 @@ class CheckpointTeacher:
     """A checkpoint folder through our trunk: all heads of a batch in one pass."""
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self._checkpoint = read_checkpoint(folder)
         self.title = f"{folder.parent.name}/{folder.name}" if folder.name == "checkpoint" else folder.name
         files = ("model.safetensors", "config.json", "tokenizer.json")
