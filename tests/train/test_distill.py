@@ -22,9 +22,9 @@ from worker.distill.run import Settings, distil
 from worker.distill.student import keep_layers, spread, student_of, without_temperatures
 from worker.distill.targets import SHARD, answers_of, ask
 from worker.distill.teachers import CheckpointTeacher, PackTeacher, network_of
-from worker.distill.texts import Part, TextReader
+from worker.distill.texts import Part, TextReader, read_recipe
 from worker.training.errors import TrainingError
-from worker.training.recipe import Optimiser, Run
+from worker.training.recipe import Optimiser, Recipe, Run, Task
 from worker.training.tokens import pad
 
 pytestmark = pytest.mark.train
@@ -429,3 +429,47 @@ def test_mistakes_are_one_line(teacher: Path, tmp_path: Path) -> None:
     assert "a pack has only rounded weights" in line
     assert line.count("\n") == 1
     assert "torch" in sys.modules
+
+
+def _marked_texts(root: Path, rows: int) -> None:
+    (root / "toxic_spans").mkdir(parents=True)
+    lines, rng = ["spans,text\n"], Random(5)
+    others = [word for word in WORDS if word != "awful"]
+    for number in range(rows):
+        before = " ".join(rng.choices(others, k=rng.randint(1, 4)))
+        text = f"{before} {'awful' if number % 2 else 'great'}"
+        places = list(range(len(before) + 1, len(text))) if number % 2 else []
+        lines.append(f'"{places}",{text}\n')
+    (root / "toxic_spans/tsd_train.csv").write_text("".join(lines), encoding="utf-8")
+    (root / "toxic_spans/tsd_trial.csv").write_text('spans,text\n"[]",it was\n', encoding="utf-8")
+
+
+def test_a_recipes_labels_are_learnt_too(teacher: Path, tmp_path: Path) -> None:
+    """The teacher is random: only the labels can teach that «awful» is marked."""
+    _marked_texts(tmp_path / "data", 200)
+    task = Task("toxic_spans", epochs=12, max_tokens=16, hard=1.0, masked=0.05)
+    student = read_checkpoint(teacher)
+    parts = read_recipe(Recipe("r", "none", (task,)), tmp_path / "data", student.heads)
+    assert parts[0].head == "toxic_spans"
+    found = distil([CheckpointTeacher(teacher)], student, parts, tmp_path, _settings(), say=_quiet).student
+    network, (row,) = network_of(found), TextReader(found)(["it was awful"], 16)
+    with torch.inference_mode():
+        depths = network.at_depths(torch.from_numpy(row.ids)[None].long(), None, (1, 2, 3))
+        scores = torch.sigmoid(network.heads["toxic_spans"](depths)[0, :, 0]).tolist()
+    assert scores[3] > 0.5 > max(scores[1:3])
+
+
+def test_labels_are_renumbered_by_name_or_refused(teacher: Path, tmp_path: Path) -> None:
+    (tmp_path / "sst2").mkdir()
+    for split, text in (("train", "the film was great"), ("dev", "it is awful")):
+        (tmp_path / f"sst2/{split}.tsv").write_text(f"label\tsentence\n1\t{text}\n", encoding="utf-8")
+    recipe = Recipe("r", "none", (Task("sst2", max_tokens=16),))
+    turned = {"0": "positive", "1": "neutral", "2": "negative"}
+    heads = {"sentiment": {**HEADS["sentiment"], "id2label": turned}}
+    (part,) = read_recipe(recipe, tmp_path, _checkpoint(1, heads=heads).heads)
+    assert part.labels == [(0,)]
+    lacking = {"sentiment": {**HEADS["sentiment"], "id2label": {"0": "positive", "1": "negative"}}}
+    with pytest.raises(TrainingError, match="the student's head sentiment has no label 'neutral'"):
+        read_recipe(recipe, tmp_path, _checkpoint(1, heads=lacking).heads)
+    with pytest.raises(TrainingError, match=r"mine\.csv: distill takes labels of the known data sets only"):
+        read_recipe(Recipe("r", "none", (Task(file="mine.csv"),)), tmp_path, {})

@@ -1,6 +1,6 @@
 """Texts to learn from: lines of files, and the labelled rows of a recipe's data sets; texts as tokens."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from worker.distill.folder import Checkpoint
+from worker.evaluation.heads import HeadInfo
 from worker.text import RAW, Normaliser, TextError, normaliser
 from worker.training import data
 from worker.training.errors import TrainingError
-from worker.training.labels import head_named
+from worker.training.labels import HeadSpec, head_named
 from worker.training.recipe import Recipe, Task
 from worker.training.tokens import Ids
 from worker.types import Range
@@ -132,26 +133,35 @@ def texts_of(file: Path, text_field: str) -> Iterable[str]:
         opened.close()
 
 
-def read_recipe(recipe: Recipe, root: Path, heads: Iterable[str]) -> list[Part]:
+def read_recipe(recipe: Recipe, root: Path, heads: Mapping[str, HeadInfo]) -> list[Part]:
     """Read the train splits of a recipe's tasks. Labels of heads that the student lacks are left out.
 
-    Raises TrainingError for a missing data set.
+    Raises TrainingError for a missing data set, a label that the student's head does not know, or a table.
     """
-    known, parts = frozenset(heads), []
+    parts = []
     for task in recipe.tasks:
-        split = data.load(task.data, "train", root, task.rows)
-        labelled = split.head in known and (all(split.labels) or head_named(split.head).by_token)
-        parts.append(
-            Part(
-                task.data,
-                split.texts,
-                task.max_tokens,
-                task.epochs,
-                task.softening,
-                task,
-                split.head if labelled else "",
-                split.binary,
-                split.labels if labelled else [],
+        if task.file:
+            raise TrainingError(
+                f"{task.file}: distill takes labels of the known data sets only; give its texts with --texts"
             )
-        )
+        split = data.load(task.data, "train", root, task.rows)
+        part = Part(task.data, split.texts, task.max_tokens, task.epochs, task.softening, task)
+        head = head_named(split.head)
+        if head.name in heads and (head.by_token or all(split.labels)):
+            part.head, part.binary, part.labels = head.name, split.binary, split.labels
+            if not head.by_token:
+                part.labels = _renumbered(head, heads[head.name], split.labels, task.data)
+        parts.append(part)
     return parts
+
+
+def _renumbered(
+    known: HeadSpec, own: HeadInfo, labels: list[tuple[int, ...]], title: str
+) -> list[tuple[int, ...]]:
+    """Return label numbers of a known head as the student's head counts its labels."""
+    if known.labels == own.labels:
+        return labels
+    if missing := [label for label in known.labels if label not in own.labels]:
+        raise TrainingError(f"{title}: the student's head {own.name} has no label {missing[0]!r}")
+    new = [own.labels.index(label) for label in known.labels]
+    return [tuple(sorted(new[number] for number in row)) for row in labels]
