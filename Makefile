@@ -43,7 +43,7 @@ models-report: $(TRAIN)/train.stamp ## measure BERT, DistilBERT, TinyBERT and ou
 	$(TRAIN)/bin/python benchmarks/models.py --figures build/figures.json
 
 pack: $(TRAIN)/train.stamp ## train the bundled model again from the labelled text in DATA
-	$(TRAIN)/bin/python -m worker.training worker/training/recipes/compact.toml --data $(DATA) --out worker/packs/compact
+	$(TRAIN)/bin/moodstream train worker/training/recipes/compact.toml --data $(DATA) --out worker/packs/compact
 
 schemas: $(VENV)/dev.stamp ## write schemas/ and docs/settings.md from the code
 	$(VENV)/bin/moodstream model schema > schemas/output.v1.json

@@ -1,8 +1,8 @@
 """Labelled text in, a checkpoint folder with its figures and its card out.
 
 The room needs the extra `train` (torch, transformers, the base weights); what it needs is imported where it
-is used, so that recipes, plans and figures can be read without. `python -m worker.training RECIPE` does the
-whole way from the base weights to a pack.
+is used, so that recipes, tables, plans and figures can be read without. `moodstream train` goes the whole way
+from the base weights to a pack.
 """
 
 from worker.training.errors import NEEDS_PACKAGES, TrainingError

@@ -136,9 +136,9 @@ def write_card(
         name=recipe.name,
         base=recipe.base,
         seed=recipe.run.seed,
-        heads="\n".join(map(_head_line, facts.heads)),
+        heads="\n".join(map(head_line, facts.heads)),
         behaviour=behaviour,
-        teachers=_teachers(recipe),
+        teachers=teachers_text(recipe),
         hard=hard,
         text=f"`{recipe.text}`, version {recipe.text_version}",
         longest=max(task.max_tokens for task in recipe.tasks),
@@ -157,7 +157,7 @@ def write_card(
     )
 
 
-def _head_line(head: HeadSpec) -> str:
+def head_line(head: HeadSpec) -> str:
     """Say what a head answers."""
     if head.by_token:
         depths = ", ".join(map(str, head.layers))
@@ -193,13 +193,13 @@ def figures_table(fp32: list[Result], int8: list[Result]) -> str:
     return "\n".join(lines)
 
 
-def _teachers(recipe: Recipe) -> str:
+def teachers_text(recipe: Recipe) -> str:
     """Say which sets were learnt from a teacher as well."""
     taught = [task for task in recipe.tasks if task.teacher]
     if not taught:
         return "No teacher model took part."
     lines = "\n".join(
-        f"- `{task.data}`: `{Path(task.teacher).name}`, its scores are {1 - task.hard:.0%} of the loss"
+        f"- `{task.title}`: `{Path(task.teacher).name}`, its scores are {1 - task.hard:.0%} of the loss"
         for task in taught
     )
     return f"Distilled (Hinton and others 2015) from teachers, with their scores softened:\n\n{lines}"
@@ -212,8 +212,10 @@ def _sources(recipe: Recipe, rows: dict[str, int]) -> str:
         "| --- | ---: | ---: | --- | --- |",
     ]
     for task in recipe.tasks:
-        entry = LICENCES[task.data]
+        entry = Licence(task.title, "a table of one's own", "known to its owner")
+        if task.data:
+            entry = LICENCES[task.data]
         lines.append(
-            f"| {entry.title} | {rows[task.data]:,} | {task.epochs:g} | {entry.source} | {entry.licence} |"
+            f"| {entry.title} | {rows[task.title]:,} | {task.epochs:g} | {entry.source} | {entry.licence} |"
         )
     return "\n".join(lines)

@@ -27,10 +27,19 @@ def write_tensors(path: Path, tensors: dict[str, Any], metadata: dict[str, str] 
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON with a line a value, atomically."""
+    """Write JSON with a line a value, atomically. Raises TrainingError where the disk refuses."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8, atomically. Raises TrainingError where the disk refuses."""
     temporary = path.with_name(path.name + ".partial")
-    temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise TrainingError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def write_checkpoint(folder: Path, config: dict[str, Any], weights: dict[str, Any], tokenizer: Path) -> None:

@@ -148,6 +148,8 @@ class OwnReader:
         if shared:
             self.say(f"{read.own.path}: {len(shared):,} rows stand in {path} too and are not learnt from")
             read.leave([row for row, key in enumerate(read.keys) if key not in shared])
+        if len(set(read.held_labels)) == 1:
+            raise TrainingError(f"{path}: all rows have the same label: there is nothing to judge")
         known = sorted({name for names in read.labels for name in names})
         for name in (name for names in read.held_labels for name in names):
             if name not in known:

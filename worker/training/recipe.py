@@ -20,7 +20,7 @@ class Task:
     data: str = ""
     """A known data set, or nothing where `file` names a table."""
     epochs: float = 1.0
-    """Passes over the rows; 0.5 takes half of them."""
+    """Passes over the rows; 0.5 takes half of them, 0 (of a file) as many as so few or many rows want."""
     weight: float = 1.0
     """Factor on the loss of a batch."""
     max_tokens: int = 128
@@ -233,7 +233,7 @@ def check(recipe: Recipe) -> None:
 def _check_task(task: Task, where: str, max_padded_tokens: int) -> None:
     """Refuse a task that would train nothing."""
     _check_source(task, where)
-    if task.epochs <= 0 or task.weight <= 0:
+    if task.epochs < 0 or (task.epochs == 0 and not task.file) or task.weight <= 0:
         raise TrainingError(f"{where}: epochs and weight must be above 0")
     if not 3 <= task.max_tokens <= max_padded_tokens:
         raise TrainingError(f"{where}.max_tokens must lie between 3 and optimiser.max_padded_tokens")

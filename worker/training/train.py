@@ -15,7 +15,7 @@ from worker.training.labels import HeadSpec
 from worker.training.loop import Loop
 from worker.training.losses import targets
 from worker.training.machine import keep_memory
-from worker.training.own import Held
+from worker.training.own import OwnRows
 from worker.training.plan import plan
 from worker.training.recipe import Recipe
 from worker.training.tasks import TaskData, read_tasks
@@ -47,8 +47,8 @@ class Trained:
     """Rows by the title of their task, after removing what the dev splits hold too."""
     elapsed_s: float
     precision: str
-    held: list[tuple[str, HeadSpec, Held]]
-    """What tables of one's own kept to judge by, each with its title and head."""
+    tables: dict[str, OwnRows]
+    """Tables of one's own by the title of their task, with what they kept to judge by."""
 
 
 def train(
@@ -92,7 +92,7 @@ def _train(recipe: Recipe, root: Path | None, work: Path, resume: bool, *, say: 
     _start_biases(network, tasks)
     steps = plan(
         [[len(row) for row in task.ids] for task in tasks],
-        [task.task.epochs for task in tasks],
+        [task.epochs for task in tasks],
         recipe.optimiser.max_padded_tokens,
         recipe.run.seed,
     )
@@ -109,7 +109,7 @@ def _train(recipe: Recipe, root: Path | None, work: Path, resume: bool, *, say: 
         rows={task.task.title: len(task.ids) for task in tasks},
         elapsed_s=elapsed_s,
         precision=loop.position.precision,
-        held=[(task.task.title, task.head, task.held) for task in tasks if task.held is not None],
+        tables={task.task.title: task.table for task in tasks if task.table is not None},
     )
 
 

@@ -1,6 +1,6 @@
 """The whole way: base weights, training, thresholds, figures, the int8 graph, the card, the pack."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -8,17 +8,20 @@ import torch
 
 from worker.classifier import Classifier
 from worker.classify import Pack
+from worker.classify.pack import MANIFEST
 from worker.convert import convert_checkpoint
 from worker.evaluation.behaviour import measure
 from worker.evaluation.evaluate import as_json, evaluate
-from worker.evaluation.examples import fitting
-from worker.evaluation.result import table
+from worker.evaluation.result import Result, table
 from worker.evaluation.score import checkpoint_scorer, pack_scorer
-from worker.evaluation.tuning import tune
-from worker.training import card
-from worker.training.files import with_heads, write_checkpoint, write_json
+from worker.training import card, history, judging, plots
+from worker.training.errors import TrainingError
+from worker.training.files import with_heads, write_checkpoint, write_json, write_text
+from worker.training.history import read_history
 from worker.training.labels import HeadSpec
+from worker.training.own_card import write_own_card
 from worker.training.recipe import Recipe
+from worker.training.recipe_text import recipe_text
 from worker.training.train import Say, Trained, say_to_stderr, train
 
 CASES = Path(__file__).resolve().parents[2] / "tests" / "behaviour" / "cases"
@@ -28,7 +31,8 @@ CASES = Path(__file__).resolve().parents[2] / "tests" / "behaviour" / "cases"
 class Places:
     """Where a run reads and writes. `work` holds state, checkpoint and report; `pack` is what comes of it."""
 
-    data: Path
+    data: Path | None
+    """The known data sets; None where the recipe names only tables, and nothing else is to be judged by."""
     work: Path
     pack: Path
 
@@ -43,28 +47,73 @@ def make_pack(recipe: Recipe, places: Places, *, resume: bool = False, say: Say 
 
     Raises TrainingError, CheckpointError or PackError, each with one readable line.
     """
+    check_target(places.pack)
+    _keep_recipe(recipe, places.work)
     return finish(train(recipe, places.data, places.work, resume=resume, say=say), recipe, places, say=say)
+
+
+def check_target(folder: Path) -> None:
+    """Raise TrainingError where something else than a pack would have to make way for the new one."""
+    if folder.is_dir() and not (folder / MANIFEST).is_file() and any(folder.iterdir()):
+        raise TrainingError(f"{folder} holds something else than a pack, which the new one would replace")
+    if folder.exists() and not folder.is_dir():
+        raise TrainingError(f"{folder} is a file; the pack is a folder")
+
+
+def _keep_recipe(recipe: Recipe, work: Path) -> None:
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        write_text(work / "recipe.toml", recipe_text(_absolute(recipe)))
+    except OSError as error:
+        raise TrainingError(f"cannot write into {work}: {error.strerror or error}") from error
+
+
+def _absolute(recipe: Recipe) -> Recipe:
+    """Return the recipe with tables and base weights that are found from any folder."""
+    tasks = []
+    for task in recipe.tasks:
+        file, dev = (str(Path(name).resolve()) if name else "" for name in (task.file, task.dev))
+        tasks.append(replace(task, file=file, dev=dev))
+    base = str(Path(recipe.base).resolve()) if Path(recipe.base).is_dir() else recipe.base
+    return replace(recipe, base=base, tasks=tuple(tasks))
 
 
 def finish(trained: Trained, recipe: Recipe, places: Places, *, say: Say = say_to_stderr) -> Pack:
     """Tune, measure and convert what a run has left. Raises what `make_pack` raises."""
     write_trained(trained, places.checkpoint, {})
     say("fitting temperatures and thresholds")
-    write_trained(trained, places.checkpoint, tune(checkpoint_scorer(places.checkpoint), places.data, say))
+    fitted = judging.fit(trained, checkpoint_scorer(places.checkpoint), places.data, say)
+    write_trained(trained, places.checkpoint, fitted)
     scorer = checkpoint_scorer(places.checkpoint)
-    sets = fitting(scorer.heads, places.data, say=say)
+    sets = judging.sets(trained, scorer, places.data, say)
     fp32 = evaluate(scorer, sets, say=say)
     draft = places.work / "draft"
     convert_checkpoint(places.checkpoint, draft, name=recipe.name, replace=True)
     int8 = evaluate(pack_scorer(draft), sets, say=say)
     say(table([("fp32", fp32), ("int8", int8)]))
     write_json(places.work / "report.json", {"fp32": as_json(fp32), "int8": as_json(int8)})
-    hard = card.hard_table(Classifier.load(draft).classify)
-    text = card.write_card(recipe, _facts(trained), fp32, int8, behaviour=_behaviour(draft), hard=hard)
-    (places.checkpoint / "MODEL_CARD.md").write_text(text, encoding="utf-8")
+    text = _card(trained, recipe, draft, fp32, int8)
+    write_text(places.checkpoint / "MODEL_CARD.md", text)
     pack = convert_checkpoint(places.checkpoint, places.pack, name=recipe.name, replace=True)
+    _draw(places.work, {"fp32": fp32, "int8": int8}, say)
     say(f"pack {pack.name} {pack.revision} in {places.pack}")
     return pack
+
+
+def _card(trained: Trained, recipe: Recipe, draft: Path, fp32: list[Result], int8: list[Result]) -> str:
+    if all(task.file for task in recipe.tasks):
+        return write_own_card(recipe, _facts(trained), trained.tables, fp32, int8)
+    hard = card.hard_table(Classifier.load(draft).classify)
+    return card.write_card(recipe, _facts(trained), fp32, int8, behaviour=_behaviour(draft), hard=hard)
+
+
+def _draw(work: Path, figures: dict[str, list[Result]], say: Say) -> None:
+    """Draw the run, where that is possible: a pack is none the worse without."""
+    if not plots.can_draw():
+        say(plots.NEEDS)
+        return
+    plots.draw_run(read_history(work / history.FILE), figures, work / plots.FILE)
+    say(f"plot in {work / plots.FILE}")
 
 
 def _behaviour(pack: Path) -> str:

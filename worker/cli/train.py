@@ -1,0 +1,188 @@
+"""`moodstream train`."""
+
+import os
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from worker.training.errors import NEEDS_PACKAGES, TrainingError
+
+if TYPE_CHECKING:
+    from worker.training.recipe import Recipe
+
+_PATH = click.Path(path_type=Path)
+
+
+_WITH_A_TABLE = (
+    click.option("--name", help="Name of the pack.  [default: that of the table]"),
+    click.option(
+        "--text-column", default="", metavar="COLUMN", help="Column with the text.  [default: by its name]"
+    ),
+    click.option(
+        "--label-column", default="", metavar="COLUMN", help="Column with the label.  [default: by its name]"
+    ),
+    click.option(
+        "--labels",
+        type=click.Choice(["auto", "one", "several"]),
+        default="auto",
+        show_default=True,
+        help="Labels a row; several stand as a;b or a|b or a list.",
+    ),
+    click.option("--head", default="", help="Name of the head.  [default: that of the label column]"),
+    click.option("--dev", type=_PATH, metavar="FILE", help="Another table, to judge by."),
+    click.option(
+        "--held-out",
+        type=click.FloatRange(0, 1, min_open=True, max_open=True),
+        default=0.2,
+        show_default=True,
+        help="Without --dev: share of the rows to judge by.",
+    ),
+    click.option(
+        "--rows",
+        type=click.IntRange(min=1),
+        help="Keep at most so many rows, drawn at random.  [default: 500000]",
+    ),
+    click.option("--skip-bad", is_flag=True, help="Pass over rows that cannot be read, instead of stopping."),
+    click.option(
+        "--base",
+        metavar="FOLDER",
+        default="",
+        help="Checkpoint to start from.  [default: the compact base weights]",
+    ),
+    click.option(
+        "--epochs",
+        type=click.FloatRange(min=0, min_open=True),
+        help="Passes over the rows.  [default: by their number, 3 to 40]",
+    ),
+    click.option(
+        "--minutes",
+        type=click.FloatRange(min=0, min_open=True),
+        help="Shorten the run to so many minutes.",
+    ),
+    click.option(
+        "--max-tokens",
+        type=click.IntRange(8, 512),
+        default=128,
+        show_default=True,
+        help="Cut texts to so many tokens.",
+    ),
+    click.option(
+        "--seed", type=int, default=1, show_default=True, help="Draws rows, their order, the first weights."
+    ),
+    click.option(
+        "--threads",
+        type=click.IntRange(min=0),
+        default=0,
+        help="Processor threads.  [default: torch's choice]",
+    ),
+)
+"""Options that say of one table what a recipe says of many."""
+
+
+def _with_a_table(command: Callable[..., None]) -> Callable[..., None]:
+    for option in reversed(_WITH_A_TABLE):
+        command = option(command)
+    return command
+
+
+@click.command()
+@click.argument("recipe", required=False, metavar="[RECIPE]", type=_PATH)
+@click.option(
+    "--data",
+    metavar="FILE|DIR",
+    type=_PATH,
+    help="Your labelled table; with a RECIPE, the folder of the known data sets.",
+)
+@click.option(
+    "--out", "-o", type=_PATH, metavar="DIR", help="Folder of the pack.  [default: build/train/NAME/pack]"
+)
+@click.option(
+    "--work",
+    type=_PATH,
+    metavar="DIR",
+    help="Folder of state, checkpoint, report and plot.  [default: build/train/NAME]",
+)
+@click.option("--resume", is_flag=True, help="Go on where an interrupted run stands.")
+@_with_a_table
+@click.pass_context
+def train(
+    ctx: click.Context,
+    /,
+    *,
+    recipe: Path | None,
+    data: Path | None,
+    out: Path | None,
+    work: Path | None,
+    resume: bool,
+    **flags: Any,
+) -> None:
+    """Train a model on labelled text, measure it, and make a pack of it.
+
+    With --data FILE: on a table of your own (CSV, JSON lines or Parquet, also gzipped), one column of text
+    and one of labels. A part of the rows is held out to judge by. With a RECIPE: as the file says, on several
+    tasks at once; docs/training.md describes it.
+
+    \b
+      moodstream train --data news.csv --label-column topic --out ./news-pack
+      moodstream train --data mails.jsonl --text-column body --label-column team --minutes 20
+      moodstream train my-recipe.toml --data ./data --resume
+
+    A run may be killed at any time: --resume goes on from the last state. Needs 'moodstream[train]'.
+    """
+    if recipe is None:
+        if data is None:
+            raise click.UsageError("name a RECIPE, or a table of your own with --data FILE")
+        chosen, root = _of_table(data, **flags), None
+    else:
+        _refuse_table_options(ctx)
+        from worker.training.recipe import load_recipe  # noqa: PLC0415 - only for those who train
+
+        chosen = load_recipe(recipe)
+        root = _root(data, chosen)
+    _train(chosen, root, out, work, resume=resume)
+
+
+def _refuse_table_options(ctx: click.Context) -> None:
+    """Say it where a recipe and options of a table are given together: the recipe would win unseen."""
+    table = {parameter.name for parameter in ctx.command.params} - {"recipe", "data", "out", "work", "resume"}
+    for name in table:
+        if name and ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+            option = "--" + name.replace("_", "-")
+            raise click.UsageError(f"{option} goes with --data FILE; with a RECIPE, say it there")
+
+
+def _of_table(file: Path, *, name: str | None, **flags: Any) -> "Recipe":
+    """Return the recipe of one table. A wrong file, column or option is told before torch is loaded."""
+    from worker.training.from_flags import Flags, recipe_of  # noqa: PLC0415 - only for those who train
+    from worker.training.table import choose_columns, open_table  # noqa: PLC0415 - likewise
+
+    wanted = (flags["text_column"], flags["label_column"])
+    text, label = choose_columns(open_table(file, [column for column in wanted if column]), *wanted)
+    flags |= {"text_column": text, "label_column": label}
+    given = {option: value for option, value in flags.items() if value is not None}
+    return recipe_of(Flags(file=file, name=name or file.name.partition(".")[0], **given))
+
+
+def _root(data: Path | None, recipe: "Recipe") -> Path | None:
+    """Return the folder of the known data sets, which a recipe of tables alone does not need."""
+    from worker.training.data import data_root  # noqa: PLC0415 - only for those who train
+
+    if data is None and all(task.file for task in recipe.tasks):
+        return None
+    return data_root(str(data) if data else None, recipe.data)
+
+
+def _train(recipe: "Recipe", root: Path | None, out: Path | None, work: Path | None, *, resume: bool) -> None:
+    """Load torch only now, so that a wrong recipe or folder is told without it."""
+    if any(find_spec(name) is None for name in ("torch", "safetensors", "onnx")):
+        raise TrainingError(NEEDS_PACKAGES)
+    # A thread that waits for the other sleeps instead of spinning: on a busy machine a run is many times as
+    # fast, and what runs beside it gains too. OpenMP reads this as torch is loaded, so it stands before that.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from worker.training.whole import Places, make_pack  # noqa: PLC0415 - loads torch
+
+    work = work or Path("build/train") / recipe.name
+    make_pack(recipe, Places(data=root, work=work, pack=out or work / "pack"), resume=resume)
