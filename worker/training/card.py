@@ -11,7 +11,7 @@ from typing import NamedTuple
 from worker.evaluation.result import Result, shown
 from worker.training.errors import TrainingError
 from worker.training.labels import HeadSpec
-from worker.training.recipe import Recipe
+from worker.training.recipe import Recipe, load_recipe
 from worker.types import Failure, Prediction
 
 
@@ -134,7 +134,7 @@ def write_card(
     template = Path(__file__).with_name("card.md").read_text(encoding="utf-8")
     return template.format(
         name=recipe.name,
-        base=recipe.base,
+        base=base_line(recipe),
         seed=recipe.run.seed,
         heads="\n".join(map(head_line, facts.heads)),
         behaviour=behaviour,
