@@ -62,6 +62,11 @@ class OwnRows:
     """Reads the texts behind `ids` once more, for a teacher: they are not kept."""
 
 
+def passes(rows: int) -> float:
+    """Return how many passes over a table of so many rows: 40 over few, 3 over many."""
+    return min(40.0, round(3 + 1_500 / max(1, rows)))
+
+
 @dataclass(slots=True)
 class _Read:
     """A table before its labels have numbers."""
@@ -148,8 +153,6 @@ class OwnReader:
         if shared:
             self.say(f"{read.own.path}: {len(shared):,} rows stand in {path} too and are not learnt from")
             read.leave([row for row, key in enumerate(read.keys) if key not in shared])
-        if len(set(read.held_labels)) == 1:
-            raise TrainingError(f"{path}: all rows have the same label: there is nothing to judge")
         known = sorted({name for names in read.labels for name in names})
         for name in (name for names in read.held_labels for name in names):
             if name not in known:
@@ -157,6 +160,8 @@ class OwnReader:
                     f"{path}: the label {name!r} is in no row that {read.own.path} teaches, "
                     f"which has {listed(known)}"
                 )
+        if len(set(read.held_labels)) == 1:
+            raise TrainingError(f"{path}: all rows have the same label: there is nothing to judge")
 
 
 def _hold(read: _Read, held: Sequence[int], found: list[str]) -> None:

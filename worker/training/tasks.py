@@ -10,7 +10,7 @@ from worker.training import data, soft
 from worker.training.errors import TrainingError
 from worker.training.labels import HeadSpec, head_named
 from worker.training.losses import Form, class_weights
-from worker.training.own import Own, OwnReader, OwnRows
+from worker.training.own import Own, OwnReader, OwnRows, passes
 from worker.training.recipe import Recipe, Task
 from worker.training.table.labels import Many
 from worker.training.tokens import Ids, encode, encode_marked
@@ -43,11 +43,6 @@ class TaskData:
     def epochs(self) -> float:
         """Passes over the rows: those that the recipe says, or as many as so many rows want."""
         return self.task.epochs or passes(len(self.ids))
-
-
-def passes(rows: int) -> float:
-    """Return how many passes over a table of so many rows: 40 over few, 3 over many."""
-    return min(40.0, round(3 + 1_500 / max(1, rows)))
 
 
 def read_tasks(recipe: Recipe, root: Path | None, tokenizer: Path, work: Path, say: Say) -> list[TaskData]:

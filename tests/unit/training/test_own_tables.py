@@ -87,10 +87,10 @@ def test_a_known_head_keeps_its_labels(tmp_path: Path) -> None:
 def test_a_file_to_judge_by_is_not_learnt_from(tmp_path: Path) -> None:
     rows = _rows(["a", "b"], 10)
     lines: list[str] = []
-    train, dev = _write(tmp_path / "train.jsonl", rows), _write(tmp_path / "dev.jsonl", rows[5:8])
+    train, dev = _write(tmp_path / "train.jsonl", rows), _write(tmp_path / "dev.jsonl", rows[8:11])
     (own,) = _read([Own(train, dev=dev)], lines=lines)
     assert (len(own.ids), len(own.labels), len(own.held.texts)) == (17, 17, 3)
-    assert set(own.held.texts) == {text for text, _ in rows[5:8]}
+    assert set(own.held.texts) == {text for text, _ in rows[8:11]}
     assert lines[-1] == f"{train}: 3 rows stand in {dev} too and are not learnt from"
 
 
@@ -152,6 +152,8 @@ def test_labels_to_judge_by_that_nothing_teaches(tmp_path: Path) -> None:
     dev = _write(tmp_path / "dev.jsonl", [("new", "c")])
     with pytest.raises(TrainingError, match=r"dev\.jsonl: the label 'c' is in no row that .*which has a, b"):
         _read([Own(train, dev=dev)])
+    with pytest.raises(TrainingError, match=r"one\.jsonl: all rows have the same label: there is nothing"):
+        _read([Own(train, dev=_write(tmp_path / "one.jsonl", _rows(["a"], 3, "new")))])
     with pytest.raises(TrainingError, match=r"gone\.csv: no such file"):
         _read([Own(train, dev=tmp_path / "gone.csv")])
     with pytest.raises(TrainingError, match="no row has both a text and a label"):

@@ -45,7 +45,10 @@ def test_what_is_not_written_takes_its_default(tmp_path: Path) -> None:
         (SHORT + "max_tokens = 5000\n", "tasks[0].max_tokens must lie between"),
         ('name = "x"\nbase = "b"\n', "no [[tasks]]"),
         ('name = "x"\n[[tasks]]\ndata = "sst2"\n', "base is missing"),
-        ('name = "x"\nbase = "b"\n[[tasks]]\nepochs = 1\n', "tasks[0].data is missing"),
+        (
+            'name = "x"\nbase = "b"\n[[tasks]]\nepochs = 1\n',
+            "tasks[0] needs either data, a known data set, or file, a table of your own",
+        ),
         ('name = "x"\nbase = "b"\ntasks = ["sst2"]\n', "tasks[0] must be a table"),
         ("name = \n", "Invalid value"),
     ],
@@ -72,7 +75,7 @@ def test_the_command_tells_a_mistake_without_a_traceback(tmp_path: Path) -> None
     )
     assert done.returncode == 2
     assert done.stderr.strip().splitlines() == [
-        f"recipe {path}: unknown name tasks[0].epoch; did you mean 'epochs'?"
+        f"moodstream: recipe {path}: unknown name tasks[0].epoch; did you mean 'epochs'?"
     ]
 
 
@@ -88,7 +91,7 @@ def test_without_torch_the_command_says_what_to_install(tmp_path: Path) -> None:
     code = (
         "import sys, importlib.util as util; find = util.find_spec\n"
         "util.find_spec = lambda name, *rest: None if name == 'torch' else find(name, *rest)\n"
-        "from worker.training.__main__ import main; sys.exit(main(sys.argv[1:]))"
+        "from worker.cli import main; sys.exit(main(['train', *sys.argv[1:]]))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(path), "--data", str(tmp_path)],
@@ -97,4 +100,4 @@ def test_without_torch_the_command_says_what_to_install(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 2
-    assert done.stderr == "training needs more packages: pip install 'moodstream[train]'\n"
+    assert done.stderr == "moodstream: training needs more packages: pip install 'moodstream[train]'\n"
