@@ -53,6 +53,8 @@ class EarlyExitEncoder(Encoder):
             if layer == self._layer_number:
                 rows, mask = self._let_go(rows, longest, mask)
             rows = self._layer(f"distilbert.transformer.layer.{layer}", rows, longest, mask)
+        if last == self._layer_number:
+            rows, mask = self._let_go(rows, longest, mask)
         first = self._last_layer(f"distilbert.transformer.layer.{last}", rows, longest, mask)
         writer = HeadWriter(self._sizes, self._weights, self._products, graph)
         writer.write(heads._replace(tokens=()), first, self._states, longest)

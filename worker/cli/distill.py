@@ -84,6 +84,12 @@ _PATH = click.Path(path_type=Path)
 @click.option(
     "--int8", "quantised", is_flag=True, help="Train with the rounding of the int8 form in the loop."
 )
+@click.option(
+    "--measure/--no-measure",
+    default=True,
+    show_default=True,
+    help="Measure the pack on the data sets' dev splits.",
+)
 @click.option("--resume", is_flag=True, help="Go on where an interrupted run stands.")
 def distill(
     *,
@@ -108,6 +114,7 @@ def distill(
     threads: int | None,
     processes: int | None,
     quantised: bool,
+    measure: bool,
     resume: bool,
 ) -> None:
     """Teach a small model what larger ones say of many texts, and make a pack of it.
@@ -144,6 +151,7 @@ def distill(
             threads=threads,
             processes=processes,
             quantised=quantised,
+            measure=measure,
             resume=resume,
         ),
         lambda line: click.echo(line, err=True),

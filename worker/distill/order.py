@@ -46,6 +46,7 @@ class Order:
     threads: int | None = None
     processes: int | None = None
     quantised: bool = False
+    measure: bool = True
     resume: bool = False
 
 
@@ -73,7 +74,7 @@ def carry_out(order: Order, say: Say) -> "Pack":
     student = student_of(order.student, _first_checkpoint(order.teachers), layers, settings.run.seed)
     student = _with_shared_heads(student, teachers, recipe, say)
     work = order.work or order.out.with_name(order.out.name + "-work")
-    places = Places(work, order.out, _data(order, recipe, say))
+    places = Places(work, order.out, _data(order, recipe, say), order.measure)
     return make_pack(
         teachers,
         student,

@@ -235,6 +235,7 @@ class Places:
     work: Path
     pack: Path
     data: Path | None = None
+    measure: bool = True
 
     @property
     def checkpoint(self) -> Path:
@@ -253,8 +254,9 @@ def make_pack(
     resume: bool = False,
     say: Say,
 ) -> Pack:
-    """Distil, tune on dev where the data sets are there, measure, convert. The pack appears whole at the end.
+    """Distil, tune on dev where the data sets are there, convert, measure, write the figures into the card.
 
+    The pack is there before it is measured, and is replaced by the same one with its figures afterwards.
     Raises TrainingError, CheckpointError or PackError, each with one readable line.
     """
     found = distil(teachers, student, parts, places.work, settings, resume=resume, say=say)
@@ -264,12 +266,16 @@ def make_pack(
         tuned = with_heads(found.student, tune(checkpoint_scorer(places.checkpoint), places.data, say))
         found = replace(found, student=tuned)
         write_folder(tuned, places.checkpoint)
-    figures = _measure(places, name, say)
-    text = card(name, found, {teacher.title: teacher.identity for teacher in teachers}, parts, figures)
-    write_folder(found.student, places.checkpoint, text)
-    pack = convert_checkpoint(places.checkpoint, places.pack, name=name, replace=True)
-    say(f"pack {pack.name} {pack.revision} in {places.pack}")
-    return pack
+    names = {teacher.title: teacher.identity for teacher in teachers}
+
+    def write(figures: list[tuple[str, list[Result]]]) -> Pack:
+        write_folder(found.student, places.checkpoint, card(name, found, names, parts, figures))
+        pack = convert_checkpoint(places.checkpoint, places.pack, name=name, replace=True)
+        say(f"pack {pack.name} {pack.revision} in {places.pack}")
+        return pack
+
+    pack = write([])
+    return write(_measure(places, say)) if places.data is not None and places.measure else pack
 
 
 def with_heads(checkpoint: Checkpoint, fitted: Mapping[str, Mapping[str, Any]]) -> Checkpoint:
@@ -278,17 +284,13 @@ def with_heads(checkpoint: Checkpoint, fitted: Mapping[str, Mapping[str, Any]]) 
     return checkpoint.with_config(heads=heads)
 
 
-def _measure(places: Places, name: str, say: Say) -> list[tuple[str, list[Result]]]:
-    """Measure the student as fp32 and as int8, and write `report.json`; nothing without the data sets."""
-    if places.data is None:
-        return []
+def _measure(places: Places, say: Say) -> list[tuple[str, list[Result]]]:
+    """Measure the student as fp32 and as int8, and write `report.json`."""
     scorer = checkpoint_scorer(places.checkpoint)
-    sets = fitting(scorer.heads, places.data, say=say)
-    draft = places.work / "draft"
-    convert_checkpoint(places.checkpoint, draft, name=name, replace=True)
+    sets = fitting(scorer.heads, places.data, say=say) if places.data is not None else []
     figures = [
         ("fp32", evaluate(scorer, sets, say=say)),
-        ("int8", evaluate(pack_scorer(draft), sets, say=say)),
+        ("int8", evaluate(pack_scorer(places.pack), sets, say=say)),
     ]
     say(table(figures))
     write_json(places.work / "report.json", {form: as_json(results) for form, results in figures})
