@@ -14,7 +14,7 @@ from worker.compress.quality import agreement, dev_figures
 from worker.compress.speed import load_average, rates
 from worker.compress.vocabulary import trim
 from worker.convert import convert_checkpoint
-from worker.distill.folder import Checkpoint, write_folder
+from worker.distill.folder import Checkpoint, check_place, write_folder
 from worker.distill.from_pack import read_model
 from worker.distill.student import keep_layers, spread
 from worker.distill.texts import texts_of
@@ -42,6 +42,7 @@ def compress(order: Order, say: Say) -> Pack:
     Every pack is int8. Raises TrainingError, CheckpointError, PackError, ExportError or InputError.
     """
     order.check()
+    check_place(order.out, [order.model])
     original = read_model(order.model)
     title = order.name or order.out.resolve().name
     work = order.work or order.out.with_name(order.out.name + "-work")

@@ -3,7 +3,7 @@
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -116,6 +116,21 @@ def write_folder(checkpoint: Checkpoint, folder: Path, card: str = "") -> None:
             draft.rename(folder)
     except Exception as error:  # safetensors has kinds of its own for a full disk
         raise CheckpointError(f"cannot write {folder}: {error}") from error
+
+
+def check_place(out: Path, inputs: Sequence[Path]) -> None:
+    """Refuse to put a pack where something else is: only an older pack, not one of the inputs, is replaced.
+
+    Raises CheckpointError.
+    """
+    if any(out.resolve() == given.resolve() for given in inputs):
+        raise CheckpointError(f"{out} is what the new pack is made from: name another folder")
+    if (
+        out.exists()
+        and not (out / "manifest.json").is_file()
+        and not (out.is_dir() and not any(out.iterdir()))
+    ):
+        raise CheckpointError(f"{out} is there already and is no pack: it is not overwritten")
 
 
 def specs(heads: Mapping[str, HeadInfo]) -> list[HeadSpec]:

@@ -65,10 +65,12 @@ def carry_out(order: Order, say: Say) -> "Pack":
     layers = read_layers(order.layers)
     # A thread that waits for the other sleeps instead of spinning; OpenMP reads this as torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from worker.distill.folder import check_place  # noqa: PLC0415 - the extra `import`
     from worker.distill.run import Places, make_pack  # noqa: PLC0415 - torch only after the checks above
     from worker.distill.student import student_of  # noqa: PLC0415 - likewise
     from worker.distill.teachers import teacher_at  # noqa: PLC0415 - likewise
 
+    check_place(order.out, order.teachers)
     settings = _settings(order, recipe)
     teachers = [teacher_at(folder) for folder in order.teachers]
     student = student_of(order.student, _first_checkpoint(order.teachers), layers, settings.run.seed)

@@ -96,6 +96,23 @@ def test_mistakes_are_one_line(
     assert not (tmp_path / "out").exists()
 
 
+def test_nothing_but_an_older_pack_is_replaced(
+    folder: Path, texts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/letter.txt").write_text("dear", encoding="utf-8")
+    options = ["--layers", "2", "--texts", str(texts)]
+    assert main(["compress", str(folder), str(tmp_path / "mine"), *options]) == 7
+    assert "is there already and is no pack" in capsys.readouterr().err
+    assert (tmp_path / "mine/letter.txt").read_text(encoding="utf-8") == "dear"
+    assert main(["compress", str(folder), str(folder), *options]) == 7
+    assert "is what the new pack is made from" in capsys.readouterr().err
+    convert_checkpoint(folder, tmp_path / "older", name="older")
+    assert main(["compress", str(folder), str(tmp_path / "older"), *options]) == 0
+    config = json.loads((tmp_path / "older/config.json").read_text(encoding="utf-8"))
+    assert config["n_layers"] == 2
+
+
 def test_no_model_is_told(tmp_path: Path, texts: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compress", str(tmp_path / "none"), str(tmp_path / "out"), "--layers", "2"]) == 7
     assert "there is no checkpoint at" in capsys.readouterr().err
