@@ -137,3 +137,22 @@ def test_hidden_tokens_and_dropout_come_back_on_resuming(
         one.heads["sentiment"].classifier.weight, other.heads["sentiment"].classifier.weight
     )
     assert SENTIMENT.name in other.heads
+
+
+def test_a_stage_goes_on_with_the_heads_of_the_one_before(
+    tiny_bert: Path, small_data: Path, tmp_path: Path
+) -> None:
+    first = train(
+        _recipe(tiny_bert, Task("sst2", epochs=5, max_tokens=32)), small_data, tmp_path / "1", say=_quiet
+    )
+    write_trained(first, tmp_path / "checkpoint", {})
+    # A run that ends at its first step shows what it started from.
+    tasks = (Task("sst2", max_tokens=32), Task("goemotions", max_tokens=32))
+    second = replace(
+        _recipe(tmp_path / "checkpoint", *tasks), optimiser=Optimiser(trunk_rate=1e-12, head_rate=1e-12)
+    )
+    lines: list[str] = []
+    gone_on = train(second, small_data, tmp_path / "2", say=lines.append).network.state_dict()
+    assert "heads that go on from the base: sentiment" in lines
+    for name, tensor in first.network.state_dict().items():
+        assert torch.allclose(gone_on[name], tensor, atol=1e-6), name

@@ -68,7 +68,6 @@ BENCHMARKS = (
     Benchmark("tweeteval_sentiment", "TweetEval sentiment val", tuned=True),
     Benchmark("goemotions", "GoEmotions dev", tuned=True),
     Benchmark("offensive", "TweetEval offensive val", tuned=True),
-    Benchmark("toxic_posts", "SemEval-2021 toxic posts trial"),
     Benchmark("toxic_spans", "SemEval-2021 toxic spans trial", tuned=True),
     Benchmark("six_emotions", "six-emotion set val", tuned=True),
     Benchmark("imdb", "IMDB val (first 1,000 reviews)", rows=1_000),

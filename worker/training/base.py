@@ -1,6 +1,11 @@
-"""What a run starts from: a BERT encoder, folded, or a DistilBERT checkpoint, whose heads stay behind."""
+"""What a run starts from: a BERT encoder, folded, or a DistilBERT checkpoint.
 
-from dataclasses import dataclass
+Heads of a checkpoint of ours go on where the run trains heads of the same name, labels and depths, so that a
+recipe can be one stage of several. Others stay behind.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +17,7 @@ from worker.convert.tokenizer_files import write_tokenizer
 from worker.convert.weights import Weights, open_weights
 from worker.training import fold
 from worker.training.errors import TrainingError
+from worker.training.labels import HeadSpec
 from worker.training.trunk import Trunk
 
 _TOKENIZER = "tokenizer.json"
@@ -29,6 +35,33 @@ class Base:
     tokenizer: Path
     text: tuple[str, int] | None = None
     """The text handling that it was trained with, name and version; None: texts as they came."""
+    heads: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What a checkpoint of ours says of its heads, by name."""
+    folder: Path | None = None
+    """The checkpoint's folder, where it is one."""
+
+    def heads_for(self, wanted: Sequence[HeadSpec]) -> list[str]:
+        """Return the names of those heads that this base has trained already: same labels, same depths."""
+        return [head.name for head in wanted if _same(head, self.heads.get(head.name, {}))]
+
+    def head_weights(self, name: str, shapes: Mapping[str, Sequence[int]]) -> fold.Weights:
+        """Read the weights of a head of the checkpoint. Raises TrainingError where they are not as said."""
+        if self.folder is None:
+            raise TrainingError(f"base weights: there is no head {name}")
+        try:
+            with open_weights(self.folder) as tensors:
+                return {key: tensors.get(f"heads.{name}.{key}", *shape) for key, shape in shapes.items()}
+        except CheckpointError as error:
+            raise TrainingError(f"base weights: {error}") from error
+
+
+def _same(head: HeadSpec, entry: dict[str, Any]) -> bool:
+    labels = {str(number): label for number, label in enumerate(head.labels)}
+    return (
+        entry.get("problem_type") == head.problem_type
+        and entry.get("id2label") == labels
+        and tuple(entry.get("layers", ())) == head.layers
+    )
 
 
 def read_base(name: str, work: Path) -> Base:
@@ -76,7 +109,9 @@ def _distilbert(folder: Path, config: dict[str, Any], work: Path) -> Base:
         work.mkdir(parents=True, exist_ok=True)
         tokenizer = work / _TOKENIZER
         write_tokenizer(folder, tokenizer)
-    return Base(trunk, weights, tokenizer, _text(config, folder))
+    heads = config.get("heads")
+    known = heads if isinstance(heads, dict) else {}
+    return Base(trunk, weights, tokenizer, _text(config, folder), known, folder)
 
 
 def _trunk_weights(config: dict[str, Any], tensors: Weights) -> fold.Weights:

@@ -263,8 +263,12 @@ def _read_spans(paths: list[Path]) -> Iterator[Row]:
 
 
 def _read_toxic_posts(paths: list[Path]) -> Iterator[Row]:
-    """The same posts as a whole: toxic where anybody marked a character."""
-    return ((text, (TOXIC if places else NOT_TOXIC,)) for text, places in _read_spans(paths))
+    """The same posts as a whole, those in which somebody marked a character, as toxic.
+
+    All were taken from posts judged toxic. Of the others nobody can tell them by their words: a head that was
+    taught that they are not toxic ranked them no better than by chance (AUROC 0.49).
+    """
+    return ((text, (TOXIC,)) for text, places in _read_spans(paths) if places)
 
 
 def _read_offensive(paths: list[Path]) -> Iterator[Row]:

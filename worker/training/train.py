@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer
 
-from worker.training.base import read_base
+from worker.training.base import Base, read_base
 from worker.training.labels import HeadSpec
 from worker.training.loop import Loop
 from worker.training.losses import targets
@@ -90,6 +90,7 @@ def _train(recipe: Recipe, root: Path | None, work: Path, resume: bool, *, say: 
     )
     network.reset_heads(recipe.run.seed)
     _start_biases(network, tasks)
+    _take_over(network, base, heads, say)
     steps = plan(
         [[len(row) for row in task.ids] for task in tasks],
         [task.epochs for task in tasks],
@@ -111,6 +112,18 @@ def _train(recipe: Recipe, root: Path | None, work: Path, resume: bool, *, say: 
         precision=loop.position.precision,
         tables={task.task.title: task.table for task in tasks if task.table is not None},
     )
+
+
+def _take_over(network: Network, base: Base, heads: list[HeadSpec], say: Say) -> None:
+    """Go on with the heads that the base has trained already. Raises TrainingError."""
+    known = base.heads_for(heads)
+    for name in known:
+        head = network.heads[name]
+        shapes = {key: tuple(tensor.shape) for key, tensor in head.state_dict().items()}
+        weights = base.head_weights(name, shapes)
+        head.load_state_dict({key: torch.from_numpy(array) for key, array in weights.items()})
+    if known:
+        say(f"heads that go on from the base: {', '.join(known)}")
 
 
 def _start_biases(network: Network, tasks: Sequence[TaskData]) -> None:

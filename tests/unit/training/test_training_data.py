@@ -120,7 +120,7 @@ def test_toxic_spans_are_places_and_make_a_post_toxic(tmp_path: Path) -> None:
     spans = data.load("toxic_spans", "train", tmp_path)
     assert (spans.texts, spans.labels) == (["you mug, hm", "fine, thanks"], [(4, 5, 6), ()])
     posts = data.load("toxic_posts", "train", tmp_path)
-    assert (posts.head, posts.labels) == ("toxicity", [(1,), (0,)])
+    assert (posts.head, posts.texts, posts.labels) == ("toxicity", ["you mug, hm"], [(1,)])
 
 
 @pytest.mark.parametrize("row", ['"[4, 50]",you mug', '"4, 5",', '"[x]",you mug'])
