@@ -192,6 +192,16 @@ def _recipe(base: Path, table: Path, epochs: float = 8, label_column: str = "top
     )
 
 
+def test_without_matplotlib_a_line_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from worker.training import plots, whole
+
+    monkeypatch.setattr(plots, "find_spec", lambda _name: None)
+    lines: list[str] = []
+    whole._draw(tmp_path, {}, lines.append)
+    assert lines == ["no plot: that needs: pip install 'moodstream[plots]'"]
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_state_is_refused_once_the_table_has_changed(tiny_bert: Path, tmp_path: Path) -> None:
     table = _table(tmp_path / "mine.csv")
     recipe = _recipe(tiny_bert, table, epochs=0.5)
@@ -199,4 +209,7 @@ def test_a_state_is_refused_once_the_table_has_changed(tiny_bert: Path, tmp_path
     text = table.read_text(encoding="utf-8").replace("monday", "phone")
     table.write_text(text, encoding="utf-8")
     with pytest.raises(TrainingError, match="was made by another recipe or other data"):
+        train(recipe, None, tmp_path / "work", resume=True, say=lambda _line: None)
+    (tmp_path / "work" / "state.safetensors").write_bytes(b"not safetensors at all")
+    with pytest.raises(TrainingError, match=r"cannot be read: .*start without --resume"):
         train(recipe, None, tmp_path / "work", resume=True, say=lambda _line: None)

@@ -108,8 +108,11 @@ class Loop:
                 )
             self.position = found
             self.say(f"resumed at step {found.step} of {len(self.steps)}")
-        elif self.position.precision == "auto":
-            self.position.precision = best_precision(self.device)
+        else:
+            if self.path.is_file():
+                self.say(f"an earlier run's state in {self.path} makes way for this one's (--resume goes on)")
+            if self.position.precision == "auto":
+                self.position.precision = best_precision(self.device)
         if self.team.rank == 0:
             self.history.begin(self.position.step)
         rows = ", ".join(f"{task.task.title} {len(task.ids)}" for task in self.tasks)

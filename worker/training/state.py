@@ -43,12 +43,15 @@ def save(path: Path, network: nn.Module, optimiser: torch.optim.Optimizer, posit
 
 
 def load(path: Path, network: nn.Module, optimiser: torch.optim.Optimizer) -> Position:
-    """Read a state into the network and the optimiser. Raises TrainingError for another network's state."""
-    from safetensors import safe_open  # noqa: PLC0415 - part of the extra `train`
+    """Read a state into network and optimiser. Raises TrainingError: damaged, or of another network."""
+    from safetensors import SafetensorError, safe_open  # noqa: PLC0415 - part of the extra `train`
 
-    with safe_open(path, framework="pt") as file:
-        metadata = file.metadata() or {}
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping, only keys()
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - only has keys()
+    except (SafetensorError, OSError) as error:
+        raise TrainingError(f"{path} cannot be read: {error}; start without --resume") from error
     weights = {name.removeprefix("weights/"): t for name, t in tensors.items() if name.startswith("weights/")}
     try:
         network.load_state_dict(weights)
