@@ -22,7 +22,7 @@ from worker.distill.run import Settings, distil
 from worker.distill.student import keep_layers, spread, student_of, without_temperatures
 from worker.distill.targets import SHARD, answers_of, ask
 from worker.distill.teachers import CheckpointTeacher, PackTeacher, network_of
-from worker.distill.texts import Part, TextReader, read_recipe
+from worker.distill.texts import Part, TextReader, read_recipe, thin
 from worker.training.errors import TrainingError
 from worker.training.recipe import Optimiser, Recipe, Run, Task
 from worker.training.tokens import pad
@@ -457,6 +457,16 @@ def test_a_recipes_labels_are_learnt_too(teacher: Path, tmp_path: Path) -> None:
         depths = network.at_depths(torch.from_numpy(row.ids)[None].long(), None, (1, 2, 3))
         scores = torch.sigmoid(network.heads["toxic_spans"](depths)[0, :, 0]).tolist()
     assert scores[3] > 0.5 > max(scores[1:3])
+
+
+def test_rows_that_are_not_learnt_from_are_not_asked_about() -> None:
+    part = Part("texts", _texts(100), 16, epochs=0.25, head="sentiment", labels=[(n,) for n in range(100)])
+    few = thin(part, 1)
+    assert (len(few.texts), len(few.labels), few.epochs) == (25, 25, 1.0)
+    assert all(part.texts[row] == text for text, (row,) in zip(few.texts, few.labels, strict=True))
+    assert thin(part, 1) == few
+    assert thin(part, 2) != few
+    assert thin(replace(part, epochs=1.5), 1).texts == part.texts
 
 
 def test_labels_are_renumbered_by_name_or_refused(teacher: Path, tmp_path: Path) -> None:

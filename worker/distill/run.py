@@ -18,7 +18,7 @@ from worker.distill.loop import Lesson, Loop, Weights
 from worker.distill.relations import Relations
 from worker.distill.targets import ask
 from worker.distill.teachers import CheckpointTeacher, Teacher, network_of, teacher_at
-from worker.distill.texts import Part, TextReader
+from worker.distill.texts import Part, TextReader, thin
 from worker.evaluation.evaluate import as_json, evaluate
 from worker.evaluation.examples import fitting
 from worker.evaluation.result import Result, table
@@ -85,7 +85,8 @@ def distil(
         raise TrainingError(
             f"nobody teaches the student's head {untaught[0]}: no teacher has it, no labels train it"
         )
-    job = _Job([teacher.folder for teacher in teachers], student, parts, work, settings, resume)
+    thinned = [thin(part, settings.run.seed) for part in parts]
+    job = _Job([teacher.folder for teacher in teachers], student, thinned, work, settings, resume)
     with gathered(settings.run.processes, partial(_take_part, job)) as team:
         return _teach(teachers, job, say, team)
 

@@ -1,7 +1,8 @@
 """Texts to learn from: lines of files, and the labelled rows of a recipe's data sets; texts as tokens."""
 
+import random
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -131,6 +132,16 @@ def texts_of(file: Path, text_field: str) -> Iterable[str]:
                     yield text.strip()
     finally:
         opened.close()
+
+
+def thin(part: Part, seed: int) -> Part:
+    """Draw the rows of a part that is passed over less than once: nobody is asked about the others."""
+    if part.epochs >= 1:
+        return part
+    rng = random.Random(f"{seed}/{part.name}")  # noqa: S311 - which rows are learnt from is no secret
+    rows = sorted(rng.sample(range(len(part.texts)), max(1, round(part.epochs * len(part.texts)))))
+    labels = [part.labels[row] for row in rows] if part.labels else []
+    return replace(part, texts=[part.texts[row] for row in rows], labels=labels, epochs=1.0)
 
 
 def read_recipe(recipe: Recipe, root: Path, heads: Mapping[str, HeadInfo]) -> list[Part]:
