@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -127,6 +128,18 @@ def test_several_labels_a_row_and_a_head_with_the_name_of_a_method(tiny_bert: Pa
     (answer,) = Classifier.load(places.pack).classify(["the phone was lovely"])
     assert not isinstance(answer, Failure)
     assert set(answer.heads["type"].labels or ()) == {"good", "kind"}
+
+
+def test_a_table_beside_a_known_set(tiny_bert: Path, small_data: Path, tmp_path: Path) -> None:
+    recipe = _recipe(tiny_bert, _table(tmp_path / "mine.csv"), epochs=2)
+    recipe = replace(recipe, tasks=(*recipe.tasks, Task("sst2", epochs=2, max_tokens=32)))
+    places = Places(small_data, tmp_path / "work", tmp_path / "pack")
+    pack = make_pack(recipe, places, say=lambda _line: None)
+    assert [head.name for head in pack.heads] == ["topic", "sentiment"]
+    report = json.loads((places.work / "report.json").read_text(encoding="utf-8"))
+    assert {"mine.csv", "sst2"} <= {row["data"] for row in report["int8"]}
+    card = (places.pack / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "| mine.csv | 96 | 2 | a table of one's own | known to its owner |" in card
 
 
 def test_our_own_checkpoint_is_a_base_and_its_trunk_is_kept(tiny_bert: Path, tmp_path: Path) -> None:

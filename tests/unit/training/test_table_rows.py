@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from worker.training import TrainingError
@@ -77,6 +77,7 @@ def test_what_is_no_label(value: Any, told: str) -> None:
         LabelReader().names(value)
 
 
+@settings(deadline=None)
 @given(rows=st.lists(WORDS, max_size=60), bound=st.integers(1, 12), seed=st.integers(0, 9))
 def test_a_draw_keeps_the_smallest_keys_whatever_the_order_and_the_copies(
     rows: list[str], bound: int, seed: int
@@ -121,6 +122,7 @@ def test_copies_and_contradictions_are_counted() -> None:
     assert (keeper.counts.copies, keeper.counts.contradictions) == (1, 1)
 
 
+@settings(deadline=None)
 @given(value=st.text(st.characters(), max_size=20))
 def test_clean_texts_can_be_encoded(value: str) -> None:
     text = clean(value)
@@ -172,6 +174,7 @@ def test_a_file_that_changes_between_two_readings_is_told(tmp_path: Path) -> Non
 LABELLED = st.lists(st.lists(st.integers(0, 4), max_size=3, unique=True).map(tuple), min_size=1, max_size=200)
 
 
+@settings(deadline=None)
 @given(labels=LABELLED, share=st.floats(0.05, 0.5))
 def test_every_label_with_enough_rows_is_on_both_sides(labels: list[tuple[int, ...]], share: float) -> None:
     held = held_out(labels, share)
