@@ -42,12 +42,16 @@ models-report: $(TRAIN)/train.stamp ## measure BERT, DistilBERT, TinyBERT and ou
 	$(TRAIN)/bin/moodstream evaluate $(wildcard worker/packs/*) --data $(DATA) --json > build/figures.json
 	$(TRAIN)/bin/python benchmarks/models.py --figures build/figures.json
 
+RUN := $(TRAIN)/bin/moodstream train
+RECIPES := worker/training/recipes
 pack: $(TRAIN)/train.stamp ## train the bundled model again from the labelled text in DATA, with a teacher from BERT
 	@test -f build/bert-base-uncased/model.safetensors || { echo "make pack needs bert-base-uncased (config.json," \
 	  "model.safetensors, tokenizer.json) in build/bert-base-uncased for the teacher: docs/training.md" >&2; exit 1; }
-	for stage in teacher-sst2 compact-1 compact-2; do \
-	  $(TRAIN)/bin/moodstream train worker/training/recipes/$$stage.toml --data $(DATA) || exit 1; done
-	$(TRAIN)/bin/moodstream train worker/training/recipes/compact.toml --data $(DATA) --out worker/packs/compact
+	for stage in teacher-sst2 teacher-emotion compact-1 compact-2 compact-3; do \
+	  $(RUN) $(RECIPES)/$$stage.toml --data $(DATA) || exit 1; done
+	$(TRAIN)/bin/python -m worker.training.average build/train/compact-2/checkpoint \
+	  build/train/compact-3/checkpoint build/train/compact-mean/checkpoint --share 0.25
+	$(RUN) $(RECIPES)/compact.toml --data $(DATA) --out worker/packs/compact
 
 schemas: $(VENV)/dev.stamp ## write schemas/ and docs/settings.md from the code
 	$(VENV)/bin/moodstream model schema > schemas/output.v1.json

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from worker.evaluation.result import Result, shown
 from worker.training.errors import TrainingError
 from worker.training.labels import HeadSpec
-from worker.training.recipe import Recipe, load_recipe
+from worker.training.recipe import Recipe, Task, load_recipe
 from worker.types import Failure, Prediction
 
 
@@ -201,48 +201,55 @@ _BASES = {
 }
 
 
+def all_stages(recipe: Recipe) -> list[Recipe]:
+    """Return the recipes of the stages that led to this one, and this one. Raises TrainingError."""
+    folder = Path(__file__).with_name("recipes")
+    names = [name.strip() for name in recipe.stages.split(",") if name.strip()]
+    return [*(load_recipe(folder / f"{name}.toml") for name in names), recipe]
+
+
 def base_line(recipe: Recipe) -> str:
-    """Say where the weights came from before this run, through its stages down to the first base."""
-    stages: list[str] = []
-    while (stage := _stage(recipe)) is not None:
-        stages.append(stage.name)
-        recipe = stage
-    base = Path(recipe.base).name
-    first = f"Base weights: {_BASES.get(base, f'`{base}`')}"
-    names = ", ".join(f"`{name}`" for name in reversed(stages))
-    return first + (f", through {names}, a recipe of its own." if stages else ".")
-
-
-def _stage(recipe: Recipe) -> Recipe | None:
-    """Return the recipe of an earlier stage, where the base is the checkpoint that it leaves."""
-    base = Path(recipe.base)
-    path = Path(__file__).with_name("recipes") / f"{base.parent.name}.toml"
-    return load_recipe(path) if base.name == "checkpoint" and path.is_file() else None
+    """Say where the weights came from before this run."""
+    stages = all_stages(recipe)
+    base = Path(stages[0].base).name
+    names = ", ".join(f"`{stage.name}`" for stage in stages[:-1])
+    through = f". Trained in stages: {names}, `{recipe.name}` (docs/training.md)" if names else ""
+    return f"Base weights: {_BASES.get(base, f'`{base}`')}{through}."
 
 
 def teachers_text(recipe: Recipe) -> str:
     """Say which sets were learnt from a teacher as well."""
-    taught = [task for task in recipe.tasks if task.teacher]
-    if not taught:
+    lines = [
+        f"- `{task.title}` in `{stage.name}`: `{Path(task.teacher).parent.name}`, its scores are "
+        f"{1 - task.hard:.0%} of the loss"
+        for stage in all_stages(recipe)
+        for task in stage.tasks
+        if task.teacher
+    ]
+    if not lines:
         return "No teacher model took part."
-    lines = "\n".join(
-        f"- `{task.title}`: `{Path(task.teacher).name}`, its scores are {1 - task.hard:.0%} of the loss"
-        for task in taught
+    return "\n".join(
+        ["Distilled (Hinton and others 2015) from teachers, with their scores softened:", "", *lines]
     )
-    return f"Distilled (Hinton and others 2015) from teachers, with their scores softened:\n\n{lines}"
 
 
 def _sources(recipe: Recipe, rows: dict[str, int]) -> str:
-    """Return the train splits with their licences as a Markdown table."""
+    """Return the train splits of all stages with their licences as a Markdown table."""
     lines = [
         "| data set | rows | passes planned | source | licence as stated |",
         "| --- | ---: | ---: | --- | --- |",
     ]
-    for task in recipe.tasks:
-        entry = Licence(task.title, "a table of one's own", "known to its owner")
-        if task.data:
-            entry = LICENCES[task.data]
-        lines.append(
-            f"| {entry.title} | {rows[task.title]:,} | {task.epochs:g} | {entry.source} | {entry.licence} |"
+    passes: dict[str, list[str]] = {}
+    found: dict[str, Task] = {}
+    for stage in all_stages(recipe):
+        for task in stage.tasks:
+            found[task.title] = task
+            passes.setdefault(task.title, []).append(f"{task.epochs:g}")
+    for title, task in found.items():
+        entry = (
+            LICENCES[task.data] if task.data else Licence(title, "a table of one's own", "known to its owner")
         )
+        count = rows.get(title, task.rows)
+        cells = (entry.title, f"{count:,}" if count else "all", " + ".join(passes[title]), *entry[1:])
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)

@@ -119,6 +119,8 @@ class Recipe:
     """How texts are prepared, in training and in service: `raw` or `social`."""
     text_version: int = 1
     depths: tuple[Depths, ...] = ()
+    stages: str = ""
+    """Bundled recipes that made the base, in their order, with commas: the card tells of them too."""
     data: str = ""
     """Folder with the data sets; a command-line argument goes before it."""
     optimiser: Optimiser = field(default_factory=Optimiser)
