@@ -51,6 +51,7 @@ pack: $(TRAIN)/train.stamp ## train the bundled model again from the labelled te
 	  $(RUN) $(RECIPES)/$$stage.toml --data $(DATA) || exit 1; done
 	$(TRAIN)/bin/python -m worker.training.average build/train/compact-2/checkpoint \
 	  build/train/compact-3/checkpoint build/train/compact-mean/checkpoint --share 0.25
+	$(RUN) $(RECIPES)/compact-4.toml --data $(DATA)
 	$(RUN) $(RECIPES)/compact.toml --data $(DATA) --out worker/packs/compact
 
 schemas: $(VENV)/dev.stamp ## write schemas/ and docs/settings.md from the code
