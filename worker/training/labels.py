@@ -69,7 +69,9 @@ NOT_TOXIC, TOXIC = 0, 1
 
 TOXICITY = HeadSpec("toxicity", ("not_toxic", "toxic"))
 
-TOXIC_SPANS = HeadSpec("toxic_spans", ("toxic",), layers=(2, 3, 4, 5), gate=Gate(TOXICITY.name, "toxic", 0.15))
+TOXIC_SPANS = HeadSpec(
+    "toxic_spans", ("toxic",), layers=(2, 3, 4, 5), gate=Gate(TOXICITY.name, "toxic", 0.15)
+)
 
 SIX_EMOTIONS = HeadSpec("six_emotions", ("sadness", "joy", "love", "anger", "fear", "surprise"))
 
