@@ -70,7 +70,7 @@ def test_details_below_the_table(moodstream: Any, data: Path) -> None:
     ended = moodstream("evaluate", "--data", str(data), "--details")
     lines = [line.split() for line in ended.out.splitlines()]
     assert ["label", "rows", "given", "precision", "recall", "F1"] in lines
-    (joy,) = (line for line in lines if line[:1] == ["joy"])
+    joy = next(line for line in lines if line[:1] == ["joy"])  # the label; the group of that name comes below
     assert joy[1] == "12"
     start = lines.index(["gold,", "answer", "negative", "positive"])
     matrix = [list(map(int, line[1:])) for line in lines[start + 1 : start + 3]]
@@ -107,7 +107,7 @@ def test_pictures_without_matplotlib(moodstream: Any, monkeypatch: pytest.Monkey
     [
         (("--set", "sst"), "moodstream: unknown data set 'sst': there is sst2, "),
         (("--set", "imdb"), "moodstream: data set imdb: no file "),
-        (("--set", "toxic_spans"), "moodstream: data set toxic_spans judges no head of sentiment, emotion"),
+        (("--set", "six_emotions"), "moodstream: data set six_emotions judges no head of sentiment, emotion"),
         (("--data", "nowhere"), "moodstream: no data folder nowhere"),
         (("--file", "none.csv"), "moodstream: none.csv: no such file"),
         (("none",), "moodstream: there is no model at none: no such folder"),

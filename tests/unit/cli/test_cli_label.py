@@ -27,7 +27,9 @@ def test_a_file_gives_a_json_line_a_row_and_nothing_else(moodstream: Any) -> Non
     assert [fields["event_id"] for fields in found] == ["posts.jsonl:0:0", "posts.jsonl:0:1"]
     for fields in found:
         assert fields["sentiment_label"] in {"negative", "neutral", "positive"}
-        assert len([name for name in fields if name.startswith("emotion_")]) == 28 + 3
+        # 28 labels, label, score, labels, 7 groups and the strongest of them
+        assert len([name for name in fields if name.startswith("emotion_")]) == 28 + 3 + 7 + 1
+        assert fields["toxic_spans"] == []
 
 
 def test_several_inputs_into_one_output(moodstream: Any) -> None:

@@ -98,7 +98,7 @@ def test_a_line_validates_as_an_output_message(
     path.write_text('{"text":"so good","lang":"en"}\n')
     (answer,) = answers(labeller, str(path))
     fields = message(answer)
-    jsonschema.validate(fields, output_schema(classifier.pack.heads))
+    jsonschema.validate(fields, output_schema(classifier.pack.outputs))
     assert fields["lang"] == "en"
 
 
