@@ -19,6 +19,7 @@ from worker.training.errors import TrainingError
 from worker.training.labels import HeadSpec
 from worker.training.losses import Form, loss, soft_loss, targets, token_loss
 from worker.training.machine import best_precision
+from worker.training.optimiser import adamw, clip
 from worker.training.plan import Step
 from worker.training.recipe import Optimiser, Run
 from worker.training.schedule import Schedule
@@ -79,7 +80,7 @@ class Loop:
         self.chosen, self.run_settings, self.weights = optimiser, run, weights
         self.relations, self.team = relations, team or Team()
         self.path, self.say, self.mask_id = path, say, torch.tensor(mask_id)
-        self.optimiser = _adamw(network, optimiser)
+        self.optimiser = adamw(network, optimiser)
         self.rates = [group["lr"] for group in self.optimiser.param_groups]
         self.schedule = Schedule(len(steps), optimiser.warm_up, run.minutes * 60)
         self.position = state.Position(0, 0.0, identity, run.precision)
@@ -150,7 +151,7 @@ class Loop:
         if not math.isfinite(value.item()):
             raise TrainingError(f"the loss of {lesson.part.name} is no longer a number: lower the rates")
         value.backward()
-        self._clip()
+        clip(self.network, self.chosen.clip)
         for group, rate in zip(self.optimiser.param_groups, self.rates, strict=True):
             group["lr"] = rate * factor
         self.optimiser.step()
@@ -234,14 +235,6 @@ class Loop:
             wanted[at, : len(mixed)] = torch.from_numpy(np.asarray(mixed, np.float32))
         return token_loss(logits, wanted, real)
 
-    def _clip(self) -> None:
-        """Shorten the gradient where it is longer than allowed (and only then: it costs a pass)."""
-        gradients = [weight.grad for weight in self.network.parameters() if weight.grad is not None]
-        norm = float(torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients])))
-        if norm > self.chosen.clip:
-            for gradient in gradients:
-                gradient.mul_(self.chosen.clip / norm)
-
     def _report(self, number: int, progress: float, rate: float) -> None:
         """Say how far the run is: one line."""
         means = " ".join(f"{name} {np.mean(values):.3f}" for name, values in sorted(self.recent.items()))
@@ -266,22 +259,3 @@ def soft_mean(
         for soft in given
     ]
     return torch.stack(each).sum() / sum(soft.teachers for soft in given)
-
-
-def _adamw(network: Network, chosen: Optimiser) -> torch.optim.Optimizer:
-    """AdamW with two rates; biases, norms and embeddings do not decay."""
-    groups: dict[tuple[bool, bool], list[torch.nn.Parameter]] = {}
-    for name, parameter in network.named_parameters():
-        decays = parameter.dim() > 1 and "embeddings" not in name
-        groups.setdefault((name.startswith("heads."), decays), []).append(parameter)
-    return torch.optim.AdamW(
-        [
-            {
-                "params": parameters,
-                "lr": chosen.head_rate if is_head else chosen.trunk_rate,
-                "weight_decay": chosen.weight_decay if decays else 0.0,
-            }
-            for (is_head, decays), parameters in groups.items()
-        ],
-        fused=True,
-    )

@@ -16,6 +16,7 @@ from worker.training.errors import TrainingError
 from worker.training.history import History
 from worker.training.losses import loss, soft_loss, targets, token_loss
 from worker.training.machine import best_precision, choose_device
+from worker.training.optimiser import adamw, clip
 from worker.training.plan import Step
 from worker.training.recipe import Recipe
 from worker.training.schedule import Schedule
@@ -45,7 +46,7 @@ class Loop:
         self.device = choose_device(recipe.run.device)
         self.recipe, self.network, self.tasks, self.steps = recipe, network.to(self.device), tasks, steps
         self.path, self.say = path, say
-        self.optimiser = _optimiser(network, recipe)
+        self.optimiser = adamw(network, recipe.optimiser)
         self.schedule = Schedule(len(steps), recipe.optimiser.warm_up, recipe.run.minutes * 60)
         self.rates = [group["lr"] for group in self.optimiser.param_groups]
         self.position = state.Position(0, 0.0, digest(recipe, tasks, steps), recipe.run.precision)
@@ -133,7 +134,7 @@ class Loop:
         if not math.isfinite(found):
             raise TrainingError(f"the loss of {task.task.title} is no longer a number: lower the rates")
         (value * task.task.weight).backward()
-        self._clip()
+        clip(self.network, self.recipe.optimiser.clip)
         for group, rate in zip(self.optimiser.param_groups, self.rates, strict=True):
             group["lr"] = rate * factor
         self.optimiser.step()
@@ -177,14 +178,6 @@ class Loop:
         real = torch.ones(ids.shape, device=self.device) if real is None else real.float()
         return token_loss(logits, wanted.to(self.device), real)
 
-    def _clip(self) -> None:
-        """Shorten the gradient where it is longer than the recipe allows (and only then: it costs a pass)."""
-        gradients = [weight.grad for weight in self.network.parameters() if weight.grad is not None]
-        norm = float(torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients])))
-        if norm > self.recipe.optimiser.clip:
-            for gradient in gradients:
-                gradient.mul_(self.recipe.optimiser.clip / norm)
-
     def _report(self, number: int, progress: float, rate: float) -> None:
         """Say how far the run is: one line."""
         means = " ".join(f"{name} {np.mean(values):.3f}" for name, values in sorted(self.recent.items()))
@@ -195,26 +188,6 @@ class Loop:
         self.position.step, self.position.elapsed_s = number, elapsed_s
         if self.team.rank == 0:
             state.save(self.path, self.network, self.optimiser, self.position)
-
-
-def _optimiser(network: Network, recipe: Recipe) -> torch.optim.Optimizer:
-    """AdamW with two rates; biases, norms and embeddings do not decay."""
-    groups: dict[tuple[bool, bool], list[Any]] = {}
-    for name, parameter in network.named_parameters():
-        decays = parameter.dim() > 1 and "embeddings" not in name
-        groups.setdefault((name.startswith("heads."), decays), []).append(parameter)
-    chosen = recipe.optimiser
-    return torch.optim.AdamW(
-        [
-            {
-                "params": parameters,
-                "lr": chosen.head_rate if is_head else chosen.trunk_rate,
-                "weight_decay": chosen.weight_decay if decays else 0.0,
-            }
-            for (is_head, decays), parameters in groups.items()
-        ],
-        fused=True,
-    )
 
 
 def digest(recipe: Recipe, tasks: Sequence[TaskData], steps: list[Step]) -> str:
