@@ -1,8 +1,7 @@
 """The steps of a distillation: every head of the student at once, on one batch of one part's texts."""
 
 import math
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,11 +22,10 @@ from worker.training.optimiser import adamw, clip
 from worker.training.plan import Step
 from worker.training.recipe import Optimiser, Run
 from worker.training.schedule import Schedule
+from worker.training.steps import Say, Steps
 from worker.training.team import Team
 from worker.training.tokens import Ids, pad
 from worker.training.trunk import Network
-
-Say = Callable[[str], None]
 
 
 @dataclass(slots=True)
@@ -55,7 +53,7 @@ class Weights:
     """Of the divergence of the last layer's relations between tokens: see `relations`."""
 
 
-class Loop:
+class Loop(Steps):
     """The steps of one run. Without a time limit a resumed run comes to an unbroken one's weights."""
 
     def __init__(
@@ -85,41 +83,14 @@ class Loop:
         self.schedule = Schedule(len(steps), optimiser.warm_up, run.minutes * 60)
         self.position = state.Position(0, 0.0, identity, run.precision)
         self.recent: dict[str, list[float]] = {}
+        self.checkpoint_minutes = run.checkpoint_minutes
 
-    def run(self, resume: bool) -> int:
-        """Make all steps, or as many as there is time for; return their number. Raises TrainingError."""
-        self._begin(resume)
-        spoken = saved = time.monotonic()
-        start = spoken - self.position.elapsed_s
-        number, tokens = self.position.step, 0
+    def run(self, resume: bool) -> float:
+        """Make all steps, or as many as there is time for; return the seconds. Raises TrainingError."""
         self.network.train()
-        while True:
-            now = time.monotonic()
-            due = now - saved >= self.run_settings.checkpoint_minutes * 60
-            progress, due_to_save = self.team.agree(self.schedule.progress(number, now - start), due)
-            if now - spoken >= 60 and tokens:
-                self._report(number, progress, tokens / (now - spoken))
-                tokens, spoken = 0, now
-            if number >= len(self.steps) or progress >= 1:
-                break
-            if due_to_save:
-                self._save(number, now - start)
-                saved = now
-            tokens += self._round(number, progress)
-            number = min(number + self.team.size * self.team.stride, len(self.steps))
-        self._save(number, time.monotonic() - start)
+        elapsed_s = super().run(resume)
         self.network.eval()
-        self.say(f"{number} of {len(self.steps)} steps in {self.position.elapsed_s / 60:.1f} minutes")
-        return number
-
-    def _round(self, number: int, progress: float) -> int:
-        """Make this member's steps until the team meets, and average; return the tokens of all members."""
-        end = min(number + self.team.size * self.team.stride, len(self.steps))
-        tokens = 0
-        for place in range(number + self.team.rank, end, self.team.size):
-            tokens += self._step(place, self.schedule.factor(max(progress, place / len(self.steps))))
-        self.team.average(self.network.parameters())
-        return tokens * self.team.size
+        return elapsed_s
 
     def _begin(self, resume: bool) -> None:
         """Take up an earlier state, or choose the precision for a new run."""
@@ -234,17 +205,6 @@ class Loop:
             mixed = given[0] if len(given) == 1 else hard * given[0] + (1 - hard) * given[1]
             wanted[at, : len(mixed)] = torch.from_numpy(np.asarray(mixed, np.float32))
         return token_loss(logits, wanted, real)
-
-    def _report(self, number: int, progress: float, rate: float) -> None:
-        """Say how far the run is: one line."""
-        means = " ".join(f"{name} {np.mean(values):.3f}" for name, values in sorted(self.recent.items()))
-        self.recent.clear()
-        self.say(f"step {number}/{len(self.steps)} {progress:6.1%} {rate:,.0f} tokens/s loss: {means}")
-
-    def _save(self, number: int, elapsed_s: float) -> None:
-        self.position.step, self.position.elapsed_s = number, elapsed_s
-        if self.team.rank == 0:
-            state.save(self.path, self.network, self.optimiser, self.position)
 
 
 def soft_mean(

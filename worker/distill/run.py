@@ -138,7 +138,8 @@ def _teach(teachers: Sequence[Teacher], job: _Job, say: Say, team: Team) -> Dist
         relations=_relations(teachers, student) if settings.weights.relations else None,
         mask_id=Tokenizer.from_str(student.tokenizer).token_to_id("[MASK]") or 0,
     )
-    made = loop.run(job.resume)
+    loop.run(job.resume)
+    made = loop.done
     tensors = {name: tensor.detach().float().numpy() for name, tensor in network.state_dict().items()}
     return Distilled(
         replace(student, tensors=tensors),

@@ -1,13 +1,11 @@
-"""The steps of a run: a batch of one task at a time, a state every few minutes, a line a minute."""
+"""The steps of a training: a batch of one task at a time."""
 
 import hashlib
 import math
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch.nn import functional
 
@@ -20,16 +18,15 @@ from worker.training.optimiser import adamw, clip
 from worker.training.plan import Step
 from worker.training.recipe import Recipe
 from worker.training.schedule import Schedule
+from worker.training.steps import Say, Steps
 from worker.training.tasks import TaskData
 from worker.training.team import Team
 from worker.training.tokens import pad
 from worker.training.trunk import Network
 
-Say = Callable[[str], None]
 
-
-class Loop:
-    """The steps of one run."""
+class Loop(Steps):
+    """The steps of one training."""
 
     def __init__(
         self,
@@ -51,53 +48,12 @@ class Loop:
         self.rates = [group["lr"] for group in self.optimiser.param_groups]
         self.position = state.Position(0, 0.0, digest(recipe, tasks, steps), recipe.run.precision)
         self.recent: dict[str, list[float]] = {}
-        self.done = 0
+        self.checkpoint_minutes = recipe.run.checkpoint_minutes
         self.mask_id = torch.tensor(mask_id)
         self.team = team or Team()
         self.history = History(path.with_name(history.FILE))
         if self.team.size > 1 and self.device.type != "cpu":
             raise TrainingError("run.processes: several processes share a processor, not a GPU")
-
-    def run(self, resume: bool) -> float:
-        """Make all steps; return the seconds spent on them, earlier parts of the run included."""
-        self._begin(resume)
-        tokens, spoken = 0, time.monotonic()
-        saved = spoken
-        start = spoken - self.position.elapsed_s
-        number = self.position.step
-        while True:
-            now = time.monotonic()
-            due = now - saved >= self.recipe.run.checkpoint_minutes * 60
-            progress, due_to_save = self.team.agree(self.schedule.progress(number, now - start), due)
-            if now - spoken >= 60 and tokens:
-                self._report(number, progress, tokens / (now - spoken))
-                tokens, spoken = 0, now
-            if number >= len(self.steps) or progress >= 1:
-                break
-            if due_to_save:
-                self._save(number, now - start)
-                saved = now
-            tokens += self._round(number, progress)
-            number = min(number + self.team.size * self.team.stride, len(self.steps))
-            if self.team.rank == 0:
-                elapsed_s = time.monotonic() - start
-                ahead = self.schedule.progress(number, elapsed_s)
-                self.history.mark(number, ahead, elapsed_s, self.optimiser.param_groups[0]["lr"])
-        elapsed_s = time.monotonic() - start
-        self._save(number, elapsed_s)
-        self.done = number
-        self.say(f"{number} of {len(self.steps)} steps in {elapsed_s / 60:.1f} minutes")
-        return elapsed_s
-
-    def _round(self, number: int, progress: float) -> int:
-        """Make this member's steps until the team meets, and average; return the tokens of all members."""
-        end = min(number + self.team.size * self.team.stride, len(self.steps))
-        tokens = 0
-        for place in range(number + self.team.rank, end, self.team.size):
-            ahead = max(progress, place / len(self.steps))
-            tokens += self._step(place, self.schedule.factor(ahead))
-        self.team.average(self.network.parameters())
-        return tokens * self.team.size
 
     def _begin(self, resume: bool) -> None:
         """Take up an earlier state, or choose the precision for a new run."""
@@ -178,16 +134,10 @@ class Loop:
         real = torch.ones(ids.shape, device=self.device) if real is None else real.float()
         return token_loss(logits, wanted.to(self.device), real)
 
-    def _report(self, number: int, progress: float, rate: float) -> None:
-        """Say how far the run is: one line."""
-        means = " ".join(f"{name} {np.mean(values):.3f}" for name, values in sorted(self.recent.items()))
-        self.recent.clear()
-        self.say(f"step {number}/{len(self.steps)} {progress:6.1%} {rate:,.0f} tokens/s loss: {means}")
-
-    def _save(self, number: int, elapsed_s: float) -> None:
-        self.position.step, self.position.elapsed_s = number, elapsed_s
+    def _after_round(self, number: int, elapsed_s: float) -> None:
         if self.team.rank == 0:
-            state.save(self.path, self.network, self.optimiser, self.position)
+            ahead = self.schedule.progress(number, elapsed_s)
+            self.history.mark(number, ahead, elapsed_s, self.optimiser.param_groups[0]["lr"])
 
 
 def digest(recipe: Recipe, tasks: Sequence[TaskData], steps: list[Step]) -> str:
