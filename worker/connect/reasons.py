@@ -59,7 +59,8 @@ def explain(server: str, error: BaseException) -> Problem:
             f"{server} answers, but not as Kafka does there: {text} (kafka.security_protocol, the port in "
             "kafka.bootstrap_servers)"
         )
-    if isinstance(error, (ssl.SSLError, OSError)) and not isinstance(error, ConnectionError):
+    if isinstance(error, ssl.SSLError) or (isinstance(error, OSError) and error.filename is not None):
+        # A file is named where one could not be read; other operating system errors are the network's.
         return BrokerRefused(
             f"the TLS files cannot be used: {text} (kafka.ssl_cafile, kafka.ssl_certfile, kafka.ssl_keyfile)"
         )

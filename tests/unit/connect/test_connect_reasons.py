@@ -33,6 +33,7 @@ _BAD_CERTIFICATE = "Handshake failed: [SSL: CERTIFICATE_VERIFY_FAILED] certifica
         (KafkaConnectionError("[SSL: WRONG_VERSION_NUMBER] wrong version number"), "kafka.security_protocol"),
         (KafkaConnectionError("Invalid frame length: 352518912"), "kafka.security_protocol"),
         (FileNotFoundError(2, "No such file or directory", "/ca.pem"), "kafka.ssl_cafile"),
+        (PermissionError(13, "Permission denied", "/key.pem"), "kafka.ssl_keyfile"),
         (ssl.SSLError("[X509] PEM lib"), "kafka.ssl_certfile"),
     ],
 )
@@ -52,6 +53,9 @@ def test_a_refusal_names_its_setting(error: Exception, setting: str) -> None:
         (KafkaTimeoutError("Timed out after 5000 ms"), "does not answer in time"),
         (KafkaConnectionError("Connection timed out"), "does not answer in time"),
         (KafkaConnectionError("something\nnew"), "something new"),
+        (TimeoutError("timed out"), "does not answer in time"),
+        (TimeoutError(110, "Connection timed out"), "does not answer in time"),
+        (OSError(113, "No route to host"), "No route to host"),
     ],
 )
 def test_a_silence_may_be_waited_out(error: Exception, words: str) -> None:
