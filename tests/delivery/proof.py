@@ -4,6 +4,7 @@ Inputs are read back from the input topic, so the proof does not lean on the fee
 input by topic, partition and offset: in the output's fields, in the dead letter's headers.
 """
 
+import functools
 import itertools
 import json
 import time
@@ -102,6 +103,7 @@ def read_all(
         consumer.close()
 
 
+@functools.cache
 def expected_labels() -> dict[str, dict[str, object]]:
     """What the classifier alone says of every text."""
     classifier = Classifier.load(threads=1)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from kafka import KafkaProducer
 
-from tests.delivery.proof import Count, count, message, read_all
+from tests.delivery.proof import Count, count, message
 from tests.delivery.topics import Topics
 
 
@@ -44,21 +44,18 @@ class Feeder(threading.Thread):
 
 
 def wait_until_answered(topics: Topics, keep_running: Callable[[], None], timeout_s: float = 180.0) -> None:
-    """Wait until there are as many answers as inputs; `keep_running` is called meanwhile, as a supervisor."""
+    """Wait until every input has an answer; `keep_running` is called meanwhile, as a supervisor.
+
+    As many answers as inputs would not do: at least once, one that came twice would stand for one to come.
+    """
     deadline = time.monotonic() + timeout_s
-    inputs = len(read_all(topics.bootstrap, topics.posts))
-    answers = 0
-    while time.monotonic() < deadline:
+    found = count(topics)
+    while found.lost and time.monotonic() < deadline:
         keep_running()
-        answers = sum(_committed(topics.bootstrap, topic) for topic in (topics.moods, topics.dead))
-        if answers >= inputs:
-            return
         time.sleep(1)
-    raise AssertionError(f"{answers} answers for {inputs} inputs after {timeout_s:.0f} s")
-
-
-def _committed(bootstrap: str, topic: str) -> int:
-    return len(read_all(bootstrap, topic))
+        found = count(topics)
+    if found.lost:
+        raise AssertionError(f"after {timeout_s:.0f} s: {found}")
 
 
 def crashes(

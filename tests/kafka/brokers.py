@@ -223,7 +223,8 @@ class KafkaCluster:
     def start(self, *, wait: bool = True) -> Self:
         """Start every node that does not run, on its own port and data, and wait until all are there."""
         voters = ",".join(node.controller for node in self.nodes)
-        cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        # 0 in front: a first letter "-", one time in 64, would read as an option.
+        cluster_id = base64.urlsafe_b64encode(b"\0" + uuid.uuid4().bytes[1:]).decode().rstrip("=")
         fresh = not self.nodes[0].folder.exists()
         for node in self.nodes:
             if fresh:

@@ -168,7 +168,8 @@ def test_a_broker_killed_in_the_middle_of_a_commit(
                 cluster.kill()
             else:
                 threading.Timer(0.004, cluster.kill).start()
-            restarts.append(threading.Timer(1.0, cluster.start))
+            # Not waited for in there: the next kill may come while a slow machine still starts the broker.
+            restarts.append(threading.Timer(1.0, cluster.start, kwargs={"wait": False}))
             restarts[-1].start()
         commit(producer)
 
@@ -184,6 +185,7 @@ def test_a_broker_killed_in_the_middle_of_a_commit(
     stream.close()
     for restart in restarts:
         restart.join()  # a restart that is under way must not meet the end of the cluster
+    cluster.wait_ready()
     assert_each_once(fed, topics.read())
     assert next(calls) > 9, "not every kill took place"
 

@@ -239,7 +239,8 @@ class ModelSettings(Group):
 
     path: HomePath | None = Field(
         default=None,
-        description="Folder of a model pack; the bundled one when empty.",
+        description="Folder of a model pack, or the name of one that ships: `compact` (when empty) or "
+        "`compact-fast`.",
     )
     threads: int = Field(
         default=0,
