@@ -9,8 +9,9 @@ import torch
 from worker.training.errors import TrainingError
 from worker.training.fold import base_folder, fold
 from worker.training.labels import EMOTION, SENTIMENT
+from worker.training.network import Network
 from worker.training.tokens import encode, pad
-from worker.training.trunk import Network, Trunk
+from worker.training.trunk import Trunk
 
 pytestmark = pytest.mark.train
 

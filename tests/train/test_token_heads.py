@@ -3,18 +3,19 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from tokenizers import Tokenizer
 
 from worker.convert import convert_checkpoint
-from worker.training import fold
+from worker.training import data, fold
 from worker.training.errors import TrainingError
-from worker.training.labels import SENTIMENT, TOXIC_SPANS
+from worker.training.labels import SENTIMENT
+from worker.training.network import Network
 from worker.training.recipe import Depths, Optimiser, Recipe, Run, Task
 from worker.training.tasks import read_tasks
 from worker.training.train import train
-from worker.training.trunk import Network
 from worker.training.whole import write_trained
 
 pytestmark = pytest.mark.train
@@ -58,15 +59,15 @@ def test_depths_are_the_hidden_states_of_transformers(tiny_bert: Path) -> None:
     from transformers import BertModel
 
     config, weights = fold.fold(tiny_bert)
-    network = Network(config, [TOXIC_SPANS._replace(layers=(1, 2))])
+    network = Network(config, [])
     network.distilbert.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
     theirs = BertModel.from_pretrained(tiny_bert, attn_implementation="eager").eval()
     ids, mask = torch.tensor([[2, 4, 5, 6, 3], [2, 9, 3, 0, 0]]), torch.tensor([[1] * 5, [1, 1, 1, 0, 0]])
     with torch.inference_mode():
         found = theirs(input_ids=ids, attention_mask=mask, output_hidden_states=True).hidden_states
-        ours = network.at_depths(ids, mask, (1, 2))
-    expected = torch.cat([found[1], found[2]], dim=-1)
-    assert (ours - expected)[mask.bool()].abs().max() < 1e-4
+        ours = network.distilbert.hidden_states(ids, mask, 2)
+    for expected, state in zip(found, ours, strict=False):
+        assert (state - expected)[mask.bool()].abs().max() < 1e-4
 
 
 def test_a_token_head_learns_which_word_is_meant(tiny_bert: Path, marked_data: Path, tmp_path: Path) -> None:
@@ -77,8 +78,7 @@ def test_a_token_head_learns_which_word_is_meant(tiny_bert: Path, marked_data: P
     reader = Tokenizer.from_file(str(tiny_bert / "tokenizer.json"))
     encoding = reader.encode("a train on monday was awful")
     with torch.inference_mode():
-        depths = trained.network.at_depths(torch.tensor([encoding.ids]), None, (1,))
-        scores = torch.sigmoid(trained.network.heads["toxic_spans"](depths)[0, :, 0])
+        scores = torch.sigmoid(trained.network.marks("toxic_spans", torch.tensor([encoding.ids]), None)[0])
     marked = [token for token, score in zip(encoding.tokens, scores, strict=True) if score > 0.5]
     assert marked == ["awful"]
 
@@ -119,7 +119,7 @@ def test_texts_without_labels_need_a_teacher(tiny_bert: Path, small_data: Path, 
 
 def test_a_teacher_that_is_no_pack_is_named(tiny_bert: Path, small_data: Path, tmp_path: Path) -> None:
     recipe = _recipe(tiny_bert, Task("sst2", max_tokens=32, teacher=str(tmp_path / "nowhere")))
-    with pytest.raises(TrainingError, match="teacher: there is no model pack at"):
+    with pytest.raises(TrainingError, match="teacher: there is no model at"):
         train(recipe, small_data, tmp_path, say=_quiet)
 
 
@@ -156,3 +156,45 @@ def test_a_stage_goes_on_with_the_heads_of_the_one_before(
     assert "heads that go on from the base: sentiment" in lines
     for name, tensor in first.network.state_dict().items():
         assert torch.allclose(gone_on[name], tensor, atol=1e-6), name
+
+
+def _taught(tiny_bert: Path, root: Path, place: Path, task: Task) -> Path:
+    """Train on one task, and on a little of another for the gate; return the folder of the pack."""
+    recipe = _recipe(tiny_bert, task, Task("toxic_posts", max_tokens=32))
+    write_trained(train(recipe, root, place / "work", say=_quiet), place / "checkpoint", {})
+    convert_checkpoint(place / "checkpoint", place / "pack", name="teacher")
+    return place / "pack"
+
+
+def test_a_token_head_learns_from_the_mean_of_its_teachers(
+    tiny_bert: Path, marked_data: Path, tmp_path: Path
+) -> None:
+    tasks = [Task("toxic_spans", epochs=epochs, max_tokens=32) for epochs in (1, 20)]
+    packs = [_taught(tiny_bert, marked_data, tmp_path / str(at), task) for at, task in enumerate(tasks)]
+    scores = []
+    for teachers in (packs[:1], packs[1:], packs):
+        task = replace(tasks[0], teachers=tuple(map(str, teachers)), hard=0.0)
+        rows = read_tasks(
+            _recipe(tiny_bert, task), marked_data, tiny_bert / "tokenizer.json", tmp_path, _quiet
+        )
+        scores.append(rows[0].taught)
+    for first, second, mean in zip(*scores, strict=True):
+        assert np.allclose((first + second) / 2, mean, atol=1e-6)
+        assert not np.allclose(first, second, atol=0.01)
+    # Taught only by the one that knows, with no mark of the data's own, the student points at the same word.
+    task = replace(tasks[1], teachers=(str(packs[1]),), hard=0.0)
+    student = train(_recipe(tiny_bert, task), marked_data, tmp_path / "s", say=_quiet).network
+    encoding = Tokenizer.from_file(str(tiny_bert / "tokenizer.json")).encode("a train on monday was awful")
+    with torch.inference_mode():
+        scores_of_tokens = student.marks("toxic_spans", torch.tensor([encoding.ids]), None)[0]
+    assert encoding.tokens[int(scores_of_tokens.argmax())] == "awful"
+
+
+def test_texts_of_one_task_teach_another_head(
+    tiny_bert: Path, marked_data: Path, small_data: Path, tmp_path: Path
+) -> None:
+    pack = _taught(tiny_bert, marked_data, tmp_path, Task("toxic_spans", epochs=20, max_tokens=32))
+    task = Task("sst2", epochs=1, max_tokens=32, head="toxic_spans", teacher=str(pack))
+    trained = train(_recipe(tiny_bert, task), small_data, tmp_path / "s", say=_quiet)
+    assert [head.name for head in trained.heads] == ["toxic_spans"]
+    assert trained.rows == {"sst2 (toxic_spans)": len(data.load("sst2", "train", small_data))}

@@ -48,18 +48,31 @@ class Pack:
         return (*self.heads, *self.token_heads)
 
 
-def bundled_pack() -> Path:
-    """Return the folder of the pack that ships with Moodstream."""
-    return Path(__file__).resolve().parent.parent / "packs" / "compact"
+def bundled_pack(name: str = "compact") -> Path:
+    """Return the folder of a pack that ships with Moodstream, the default one if none is named."""
+    return Path(__file__).resolve().parent.parent / "packs" / name
+
+
+def model_folder(path: Path) -> Path:
+    """Return the folder of the pack that ships under this name, where `path` is one word and no folder.
+
+    Any other path is returned as it is, whether something is there or not.
+    """
+    if not path.is_dir() and len(path.parts) == 1 and bundled_pack(path.name).is_dir():
+        return bundled_pack(path.name)
+    return path
 
 
 def load_pack(path: Path) -> Pack:
     """Verify every file of the pack at `path` against its manifest and read its description.
 
+    `path` may be the name of a pack that ships: see `model_folder`.
+
     Raises:
         PackError: the folder or a file is missing, a byte differs from the manifest, the format is unknown,
             or a description is malformed.
     """
+    path = model_folder(path)
     if not path.is_dir():
         raise PackError(f"there is no model pack at {path}: no such folder")
     manifest = _read_object(path / MANIFEST)

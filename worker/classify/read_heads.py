@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, TypeGuard
 
 from worker.classify.errors import PackError
 from worker.classify.heads import DEFAULT_THRESHOLD, Head
-from worker.classify.token_head import ROWS, Gate, TokenHead
+from worker.classify.token_head import ROWS, Branch, Gate, TokenHead
 
 SINGLE, MULTI = "single_label_classification", "multi_label_classification"
 TOKENS = "token_classification"
@@ -90,23 +90,40 @@ def _read_token_head(
     labels = read_labels(entry.get("id2label"), where)
     if len(labels) != 1:
         raise PackError(f"{where} marks tokens and needs exactly one label, not {len(labels)}")
+    n_layers = config.get("n_layers")
+    # The last layer computes the first token alone, and has nothing to say of the others.
+    last = n_layers - 1 if isinstance(n_layers, int) else 0
+    branch = _read_branch(entry["branch"], last, where) if "branch" in entry else None
     return TokenHead(
         name,
         labels,
-        layers=_read_layers(entry.get("layers"), config.get("n_layers"), where),
+        layers=_read_layers(entry.get("layers"), last, branch, where),
         threshold=_probability(entry.get("threshold", DEFAULT_THRESHOLD), "threshold", where),
         temperature=_read_temperature(entry, where),
         gate=_read_gate(entry["gate"], texts, where) if "gate" in entry else None,
+        branch=branch,
     )
 
 
-def _read_layers(value: object, n_layers: object, where: str) -> tuple[int, ...]:
-    last = n_layers - 1 if isinstance(n_layers, int) else 0
+def _read_branch(value: object, last: int, where: str) -> Branch:
+    if not isinstance(value, dict) or not {"after", "layers"} <= value.keys() <= set(Branch.__slots__):
+        raise PackError(f"{where}: `branch` must be a table of `after`, `layers`, `n_heads` and `hidden_dim`")
+    for name, number in value.items():
+        if not isinstance(number, int) or isinstance(number, bool) or number < (name == "layers"):
+            raise PackError(f"{where}: `{name}` of `branch` must be a whole number, not {number!r}")
+    if value["after"] > last:
+        raise PackError(f"{where}: `after` of `branch` must lie between 0 and {last}, the last layer but one")
+    return Branch(**value)
+
+
+def _read_layers(value: object, last: int, branch: Branch | None, where: str) -> tuple[int, ...]:
+    if branch is not None:
+        last = branch.after + branch.layers
     if not isinstance(value, list) or not value:
         raise PackError(f"{where} marks tokens and needs `layers`, a list of layer numbers")
-    # The last layer computes the first token alone, and has nothing to say of the others.
     if not all(isinstance(item, int) and not isinstance(item, bool) and 1 <= item <= last for item in value):
-        raise PackError(f"{where}: `layers` must be whole numbers from 1 to {last}, the last layer but one")
+        which = "the last layer but one" if branch is None else "the last of its branch"
+        raise PackError(f"{where}: `layers` must be whole numbers from 1 to {last}, {which}")
     if len(set(value)) != len(value):
         raise PackError(f"{where}: `layers` names a layer twice")
     return tuple(value)

@@ -1,7 +1,8 @@
 """Marked tokens to ranges of the text that a person can point at."""
 
+import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from worker.types import Range
 
@@ -9,6 +10,26 @@ _JOINER = "\u200d"
 _SKIN_TONES = frozenset(map(chr, range(0x1F3FB, 0x1F400)))
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Mn", "Mc", "Me"})
 """Unicode's categories of control and format characters, surrogates and combining marks."""
+_NO_SPACES = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff]")
+"""Thai, Lao, Burmese, Khmer and kana: what stands between two spaces there is more than a word."""
+
+
+def whole_words(text: str, ranges: Sequence[Range], words: Sequence[int | None]) -> list[Range]:
+    """Return for each token the range of its word in `text`, so that no word is marked in part.
+
+    `ranges` are the tokens' own, `words` the numbers of the words that the tokenizer saw, None for a mark.
+    Tokens of scripts without spaces keep their own range.
+    """
+    found: dict[int, Range] = {}
+    for word, (start, end) in zip(words, ranges, strict=True):
+        if word is not None and start < end:
+            first, last = found.get(word, (start, end))
+            found[word] = (min(first, start), max(last, end))
+    spaced = {word for word, (start, end) in found.items() if not _NO_SPACES.search(text, start, end)}
+    return [
+        found[word] if word in spaced and start < end else (start, end)
+        for word, (start, end) in zip(words, ranges, strict=True)
+    ]
 
 
 def joined(text: str, marked: Iterable[Range]) -> tuple[Range, ...]:

@@ -24,11 +24,27 @@ class Gate:
 
 
 @dataclass(frozen=True, slots=True)
+class Branch:
+    """Transformer layers of a token head's own, `layers` of them, on what the trunk's layer `after` gave.
+
+    A tree of tasks that share the lower layers (Vandenhende et al. 2020, arXiv:1904.02920): what a task
+    cannot learn beside the others it learns in layers that run for the texts alone that its gate lets
+    through. `after` 0 are the embeddings. `n_heads` and `hidden_dim` are the trunk's where they are 0.
+    """
+
+    after: int
+    layers: int
+    n_heads: int = 0
+    hidden_dim: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class TokenHead:
     """A head that marks tokens, from hidden states at several depths (Palomino et al. 2021, HLE-UPC).
 
-    `layers` are the transformer layers whose outputs it reads side by side, 1 being the first. A token is
-    marked from the probability `threshold` on. Without a `gate` it reads every text.
+    `layers` are the transformer layers whose outputs it reads side by side, 1 being the first; with a
+    `branch` the trunk's count up to `branch.after`, and the branch's go on from there. A token is marked from
+    the probability `threshold` on. Without a `gate` it reads every text.
 
     The graph gives two outputs for it: `<name>.rows`, the numbers of the texts in the batch that it read,
     int64 (read), and `<name>`, their tokens' logits, float32 (read, longest), padding included.
@@ -40,6 +56,7 @@ class TokenHead:
     threshold: float
     temperature: float = 1.0
     gate: Gate | None = None
+    branch: Branch | None = None
     problem_type: Literal["token_classification"] = "token_classification"
 
     def marked(

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from tokenizers import Tokenizer as RustTokenizer
 
 from worker.classify.errors import InferenceError, PackError
+from worker.classify.spans import whole_words
 from worker.text import RAW, Normaliser
 from worker.types import Range
 
@@ -85,9 +86,10 @@ class Tokenizer:
         ]
 
     def ranges(self, tokens: Tokens) -> list[Range]:
-        """Return each token's range in `tokens.text`, in code points; empty for those that stand for nothing.
+        """Return the range in `tokens.text` of each token's word, in code points; empty for marks.
 
-        The text is tokenised again for it: places cost time, and few texts are asked for theirs.
+        A word is what the tokenizer cuts tokens from; see `spans.whole_words`. The text is tokenised again
+        for it: places cost time, and few texts are asked for theirs.
 
         Raises:
             InferenceError: the tokens are not those of the text.
@@ -102,7 +104,7 @@ class Tokenizer:
             (places[spans[start][0]], places[spans[end - 1][1]]) if start < end else (0, 0)
             for start, end in encoding.offsets[:read]
         ]
-        return [*ranges, (0, 0)]
+        return [*whole_words(tokens.text, ranges, encoding.word_ids[:read]), (0, 0)]
 
 
 _PAIRS = re.compile("[\ud800-\udbff][\udc00-\udfff]")

@@ -2,14 +2,14 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from worker.classify.errors import PackError
 from worker.classify.heads import Head
 from worker.classify.read_heads import read_heads, read_labels
-from worker.classify.token_head import TokenHead
+from worker.classify.token_head import Branch, TokenHead
 from worker.convert.errors import CheckpointError
 
 TENSORS = "heads."
@@ -117,6 +117,16 @@ def read_architecture(config: Mapping[str, Any], path: Path) -> Architecture:
     return Architecture(**sizes, activation=activation, head_dim=head_dim)
 
 
+def branch_sizes(sizes: Architecture, branch: Branch) -> Architecture:
+    """Return the sizes of a branch's layers: the trunk's, or its own where the trunk's were cut later."""
+    return replace(
+        sizes,
+        n_layers=branch.layers,
+        n_heads=branch.n_heads or sizes.n_heads,
+        hidden_dim=branch.hidden_dim or sizes.hidden_dim,
+    )
+
+
 def read_checkpoint_heads(config: Mapping[str, Any], path: Path) -> CheckpointHeads:
     """Read Moodstream's own `heads` table, or the one head of a DistilBertForSequenceClassification.
 
@@ -147,6 +157,8 @@ def heads_table(heads: CheckpointHeads) -> dict[str, Any]:
         entry = _entry(marking) | {"layers": list(marking.layers), "threshold": marking.threshold}
         if marking.gate is not None:
             entry["gate"] = asdict(marking.gate)
+        if marking.branch is not None:
+            entry["branch"] = asdict(marking.branch)
         table[marking.name] = entry
     return table
 

@@ -6,6 +6,7 @@ has the comparison).
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -46,9 +47,10 @@ def largest_magnitudes(
     `tokenizer` is the `tokenizer.json` to use, `scratch` a file to write the float32 graph to.
     """
     recorder = Recorder()
-    scratch.write_bytes(
-        Encoder(sizes, weights, recorder).build(heads._replace(tokens=())).SerializeToString()
-    )
+    # Without their gates: what a branch's layers reach is to be seen, and without a branch there is nothing.
+    branched = tuple(replace(head, gate=None) for head in heads.tokens if head.branch is not None)
+    graph = Encoder(sizes, weights, recorder).build(heads._replace(tokens=branched))
+    scratch.write_bytes(graph.SerializeToString())
     session = Session(scratch, recorder.names)
     largest = {name: np.zeros(sizes.dim, np.float32) for name in recorder.names}
     # One text a pass: no padding, whose rows would count too.

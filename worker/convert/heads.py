@@ -11,10 +11,12 @@ import numpy as np
 
 from worker.classify.read_heads import SINGLE
 from worker.classify.token_head import ROWS, Gate, TokenHead
-from worker.convert.architecture import TENSORS, Architecture, CheckpointHead, CheckpointHeads
+from worker.convert.architecture import Architecture, CheckpointHead, CheckpointHeads
+from worker.convert.layers import Mask, State
 from worker.convert.nodes import INT64, Graph
-from worker.convert.products import Linear, Products, Ready, bias_of, trained
-from worker.convert.weights import Floats, Weights
+from worker.convert.products import Linear, Products, bias_of, trained
+from worker.convert.token_heads import TokenHeadWriter
+from worker.convert.weights import Weights
 
 
 class HeadWriter:
@@ -25,12 +27,15 @@ class HeadWriter:
         self._weights = weights
         self._products = products
         self._graph = graph
+        self._tokens = TokenHeadWriter(sizes, weights, products, graph)
 
-    def write(self, heads: CheckpointHeads, first: str, states: Sequence[Ready], longest: str) -> None:
+    def write(
+        self, heads: CheckpointHeads, first: str, states: Sequence[State], longest: str, mask: Mask
+    ) -> None:
         """Write all heads and declare their outputs.
 
         `first` is the first token's row of each text after the last layer, (batch, dim). `states[n]` is what
-        the nth layer gave for every token, (batch · longest, dim), made ready for a product.
+        the nth layer gave for every token, 0 being the embeddings.
 
         Raises:
             CheckpointError: a tensor is missing or has another shape than the configuration says.
@@ -40,7 +45,7 @@ class HeadWriter:
             self._graph.output(entry.head.name, logits[entry.head.name], ["batch", len(entry.head.labels)])
         for head in heads.tokens:
             read = self._read(head, heads.texts, logits, first)
-            marks = self._token_head(head, read, states, longest)
+            marks = self._tokens.write(head, read, states, longest, mask)
             self._graph.output(head.name + ROWS, read, [f"{head.name} texts"], INT64)
             self._graph.output(head.name, marks, [f"{head.name} texts", "longest"])
 
@@ -84,51 +89,6 @@ class HeadWriter:
         return graph.add(
             "GreaterOrEqual", graph.add("Gather", scores, column, axis=1), graph.number(gate.threshold)
         )
-
-    def _token_head(self, head: TokenHead, read: str, states: Sequence[Ready], longest: str) -> str:
-        """Return the logits (read, longest) of the tokens of the texts that are read.
-
-        On no rows these nodes cost next to nothing. An `If` around them would cost as much when nothing is
-        read, and more than it saves when something is.
-        """
-        graph, dim, prefix = self._graph, self._sizes.dim, f"{TENSORS}{head.name}."
-        inputs = [self._rows_of(states[layer], read, longest) for layer in head.layers]
-        wide = dim * len(inputs)
-        if f"{prefix}pre_classifier.weight" not in self._weights:
-            last = trained(self._weights, f"{prefix}classifier", 1, wide)
-            logits = self._side_by_side(f"{head.name}.classifier", inputs, last)
-        else:
-            hidden = trained(self._weights, f"{prefix}pre_classifier", dim, wide)
-            values = graph.add("Relu", self._side_by_side(f"{head.name}.pre_classifier", inputs, hidden))
-            last = trained(self._weights, f"{prefix}classifier", 1, dim)
-            logits = self._gemm(f"{head.name}.classifier", values, last)
-        return graph.add("Reshape", logits, graph.add("Concat", graph.ints(-1), longest, axis=0))
-
-    def _rows_of(self, state: Ready, read: str, longest: str) -> Ready:
-        """Take the rows of the texts that are read: (batch · longest, dim) to (read · longest, dim)."""
-        graph, dim = self._graph, self._sizes.dim
-        shape = graph.add("Concat", graph.ints(-1), longest, graph.ints(dim), axis=0)
-        chosen = graph.add("Gather", graph.add("Reshape", state.values, shape), read, axis=0)
-        return Ready(
-            graph.add("Reshape", chosen, graph.ints(-1, dim)),
-            state.step,
-            state.zero_point,
-            None,
-            state.column_scale,
-        )
-
-    def _side_by_side(self, name: str, inputs: Sequence[Ready], linear: Linear) -> str:
-        """Multiply rows that stand side by side, each part by its own columns of the weight, and add up."""
-        parts: list[Floats] = np.split(linear.weight, len(inputs), axis=1)
-        biases = [bias_of(linear), *[None] * (len(parts) - 1)]
-        products = [
-            self._products.product(self._graph, f"{name}.{number}", rows, Linear(weight, bias))
-            for number, (rows, weight, bias) in enumerate(zip(inputs, parts, biases, strict=True))
-        ]
-        total = products[0]
-        for product in products[1:]:
-            total = self._graph.add("Add", total, product)
-        return total
 
     def _gemm(self, name: str, rows: str, linear: Linear) -> str:
         graph = self._graph

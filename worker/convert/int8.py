@@ -36,17 +36,30 @@ TINY = 1e-20
 
 
 class Int8Products:
-    """The int8 form. `largest` holds each channel's largest magnitude after each LayerNorm, by name."""
+    """The int8 form. `largest` holds each channel's largest magnitude after each LayerNorm, by name.
 
-    def __init__(self, largest: Mapping[str, Floats]) -> None:
+    `kept` holds constants that another pack has for the same LayerNorm, and that stay: a channel's factor
+    before it is rounded, and the step. Weights which that pack has rounded come out as they went in.
+    """
+
+    def __init__(
+        self, largest: Mapping[str, Floats], kept: Mapping[str, tuple[Floats, float]] | None = None
+    ) -> None:
         self._largest = largest
+        self._kept = kept or {}
 
     def normed(self, graph: Graph, name: str, rows: str, readers: Floats) -> Ready:
         """Divide each channel by its constant and round with a constant scale."""
-        largest = self._largest[name]
-        scale = smoothing(largest, np.abs(readers).max(axis=0))
-        step = graph.number(float(np.float32(max((largest / scale).max() * MARGIN, TINY) / LEVELS)))
-        smooth = graph.add("Mul", rows, graph.constant(f"{name}.smooth", 1 / scale))
+        if name in self._kept:
+            factor, width = self._kept[name]
+            scale = np.asarray(1 / factor, np.float32)
+        else:
+            largest = self._largest[name]
+            scale = smoothing(largest, np.abs(readers).max(axis=0))
+            factor = np.asarray(1 / scale, np.float32)
+            width = float(np.float32(max((largest / scale).max() * MARGIN, TINY) / LEVELS))
+        step = graph.number(width)
+        smooth = graph.add("Mul", rows, graph.constant(f"{name}.smooth", factor))
         zero_point = _zero_point(graph, LEVELS + 1)
         return Ready(graph.add("QuantizeLinear", smooth, step, zero_point), step, zero_point, None, scale)
 

@@ -25,6 +25,7 @@ from worker.convert.calibrate import largest_magnitudes
 from worker.convert.encoder import Encoder
 from worker.convert.errors import CheckpointError
 from worker.convert.int8 import Int8Products
+from worker.convert.kept import Rounding, rounding_of
 from worker.convert.products import FloatProducts, Products
 from worker.convert.tokenizer_files import write_tokenizer
 from worker.convert.weights import open_weights
@@ -40,12 +41,14 @@ def convert_checkpoint(
     quantise: bool = True,
     replace: bool = False,
     origin: str | None = None,
+    rounded_as: Path | None = None,
 ) -> Pack:
     """Convert the DistilBERT checkpoint in the folder `checkpoint` to a pack in the folder `pack`.
 
     `quantise` stores weights and multiplies in int8 (a quarter of the size, several times the speed); without
     it the graph is float32. The pack appears whole or not at all; one that is there already is kept unless
     `replace`. `origin` says for the card where the checkpoint comes from; its folder's name when None.
+    `rounded_as` is a pack whose layers this checkpoint has taken over: they are rounded as they are there.
 
     Raises:
         CheckpointError: the checkpoint is incomplete or of another architecture, or the target is taken.
@@ -59,7 +62,8 @@ def convert_checkpoint(
         draft = Path(room) / "pack"
         draft.mkdir()
         try:
-            _write(checkpoint, draft, name, quantise=quantise, origin=origin)
+            kept = rounding_of(rounded_as) if rounded_as is not None else {}
+            _write(checkpoint, draft, name, quantise=quantise, origin=origin, kept=kept)
             model = Model.load(draft)
             model.predict(model.tokenize(["One text through the finished pack."]))
         except (PackError, InferenceError) as error:
@@ -70,7 +74,9 @@ def convert_checkpoint(
     return load_pack(pack)
 
 
-def _write(checkpoint: Path, draft: Path, name: str, *, quantise: bool, origin: str | None) -> None:
+def _write(
+    checkpoint: Path, draft: Path, name: str, *, quantise: bool, origin: str | None, kept: Rounding
+) -> None:
     """Write all files of the pack into the empty folder `draft`, the manifest last."""
     path = checkpoint / CONFIG
     config = read_config(path)
@@ -82,7 +88,8 @@ def _write(checkpoint: Path, draft: Path, name: str, *, quantise: bool, origin: 
         products: Products = FloatProducts()
         if quantise:
             scratch = draft.parent / "float32.onnx"
-            products = Int8Products(largest_magnitudes(sizes, weights, heads, draft / TOKENIZER, scratch))
+            largest = largest_magnitudes(sizes, weights, heads, draft / TOKENIZER, scratch)
+            products = Int8Products(largest, kept)
         model = Encoder(sizes, weights, products).build(heads)
     (draft / GRAPH).write_bytes(model.SerializeToString())
     _write_json(draft / CONFIG, {**config, "heads": heads_table(heads)})

@@ -79,7 +79,7 @@ def trunk_weights(graph: GraphWeights, layers: int, head_width: int) -> dict[str
         **_norm(graph, f"{_EMBEDDINGS}.LayerNorm"),
     }
     for layer in range(layers):
-        found |= _layer(graph, f"distilbert.transformer.layer.{layer}", np.float32(np.sqrt(head_width)))
+        found |= layer_weights(graph, f"distilbert.transformer.layer.{layer}", head_width)
     return found
 
 
@@ -93,7 +93,9 @@ def head_weights(graph: GraphWeights, name: str) -> dict[str, Floats]:
     }
 
 
-def _layer(graph: GraphWeights, prefix: str, root: np.float32) -> dict[str, Floats]:
+def layer_weights(graph: GraphWeights, prefix: str, head_width: int) -> dict[str, Floats]:
+    """Return one transformer layer's tensors, under names that begin with `prefix`."""
+    root = np.float32(np.sqrt(head_width))
     before, between = f"{prefix}.input.smooth", f"{prefix}.middle.smooth"
     query = graph.linear(f"{prefix}.query", before) * root
     bias = _float(graph.get(f"{prefix}.query.bias")) * root

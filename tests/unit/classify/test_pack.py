@@ -215,3 +215,12 @@ def test_a_graph_that_is_none_is_refused(own_pack: Path) -> None:
     assert "model.onnx" in refusal(own_pack)
     rewrite(own_pack, "tokenizer.json", "{}")
     assert "tokenizer.json" in refusal(own_pack)
+
+
+def test_a_pack_that_ships_goes_by_its_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("compact", "compact-fast"):
+        assert load_pack(Path(name)).name == name
+    (tmp_path / "compact").mkdir()  # a folder of that name goes before it
+    with pytest.raises(PackError, match=r"compact/manifest\.json"):
+        load_pack(Path("compact"))

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.classify import InferenceError, bundled_pack
-from worker.classify.spans import joined
+from worker.classify.spans import joined, whole_words
 from worker.classify.tokenizer import Tokenizer
 from worker.text import normaliser
 from worker.types import Range
@@ -54,6 +54,32 @@ def test_the_tokens_of_a_word_cover_it_and_nothing_else(
     for place in places:
         own = [one for one in found if one[0] < place[1] and place[0] < one[1]]
         assert joined(text, own) == (place,), text[slice(*place)]
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("what absolute numpties", "numpties"),
+        ("#shitheads everywhere", "shitheads"),
+        ("they'd say tosspottery, loudly", "tosspottery"),
+        ("oh it\\u2019s tosspottery", "tosspottery"),
+        ("gros Idiøtæn her", "Idiøtæn"),
+    ],
+)
+def test_one_token_marks_its_whole_word_and_no_other(text: str, word: str) -> None:
+    start = text.index(word)
+    place = (start, start + len(word))
+    own = [one for one in ranges_of(SOCIAL_READER, text) if one[0] < place[1] and place[0] < one[1]]
+    assert len(own) > 1
+    assert set(own) == {place}
+
+
+@pytest.mark.parametrize("text", ["คนโง่มาก", "ばかもの", "ငမိုက်သား"])
+def test_scripts_without_spaces_are_marked_token_by_token(text: str) -> None:
+    """Between two spaces there stands a whole sentence, and the tokenizer takes it for one word."""
+    ranges = [(0, 0), (0, 2), (2, 3), (3, len(text)), (0, 0)]
+    assert whole_words(text, ranges, [None, 0, 0, 0, None]) == ranges
+    assert whole_words("fathead", ranges, [None, 0, 0, 1, None])[1:4] == [(0, 3), (0, 3), (3, len(text))]
 
 
 @given(text=st.text(st.characters(codec=None), max_size=60))
