@@ -104,3 +104,14 @@ def real_data() -> Path:
     if not root.is_dir():
         pytest.skip(f"no data sets at {root}; MOODSTREAM_DATA names another folder")
     return root
+
+
+@pytest.fixture(scope="session")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a random checkpoint of 4 layers: see `random_checkpoints`."""
+    from tests.train.random_checkpoints import random_checkpoint
+    from worker.distill.folder import write_folder
+
+    folder = tmp_path_factory.mktemp("teacher") / "big"
+    write_folder(random_checkpoint(1), folder)
+    return folder

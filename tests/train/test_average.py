@@ -1,38 +1,56 @@
-"""The mean of two checkpoints."""
+"""The mean of a network's weights with other checkpoints'."""
 
 from pathlib import Path
 
 import pytest
 import torch
-from click.testing import CliRunner
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
-from worker.training.average import main
+from worker.training.average import average
+from worker.training.errors import TrainingError
+from worker.training.recipe import Mean
 
 pytestmark = pytest.mark.train
 
 
-def _checkpoint(folder: Path, tensors: dict[str, torch.Tensor]) -> Path:
+def _checkpoint(folder: Path, weight: list[list[float]]) -> str:
     folder.mkdir()
-    save_file(tensors, folder / "model.safetensors")
-    for name in ("config.json", "tokenizer.json"):
-        (folder / name).write_text("{}")
-    return folder
+    save_file({"weight": torch.tensor(weight)}, folder / "model.safetensors")
+    return str(folder)
+
+
+def _network(weight: list[list[float]]) -> torch.nn.Linear:
+    network = torch.nn.Linear(2, 1, bias=False)
+    network.weight.data = torch.tensor(weight)
+    return network
 
 
 def test_the_mean_lies_between_by_its_share(tmp_path: Path) -> None:
-    first = _checkpoint(tmp_path / "a", {"w": torch.tensor([0.0, 4.0])})
-    second = _checkpoint(tmp_path / "b", {"w": torch.tensor([8.0, 0.0])})
-    result = CliRunner().invoke(main, [str(first), str(second), str(tmp_path / "c"), "--share", "0.25"])
-    assert result.exit_code == 0, result.output
-    assert load_file(tmp_path / "c" / "model.safetensors")["w"].tolist() == [2.0, 3.0]
-    assert (tmp_path / "c" / "config.json").is_file()
+    network = _network([[0.0, 4.0]])
+    means = [Mean(_checkpoint(tmp_path / "a", [[8.0, 0.0]]), 0.25)]
+    average(network, means)
+    assert network.weight.tolist() == [[2.0, 3.0]]
+
+
+def test_means_follow_one_another(tmp_path: Path) -> None:
+    network = _network([[0.0, 4.0]])
+    means = [
+        Mean(_checkpoint(tmp_path / "a", [[8.0, 0.0]]), 0.5),
+        Mean(_checkpoint(tmp_path / "b", [[0.0, 0.0]]), 0.75),
+    ]
+    average(network, means)
+    assert network.weight.tolist() == [[1.0, 0.5]]
 
 
 def test_other_shapes_are_refused_by_name(tmp_path: Path) -> None:
-    first = _checkpoint(tmp_path / "a", {"w": torch.zeros(2), "same": torch.zeros(1)})
-    second = _checkpoint(tmp_path / "b", {"w": torch.zeros(3), "same": torch.zeros(1)})
-    result = CliRunner().invoke(main, [str(first), str(second), str(tmp_path / "c")])
-    assert result.exit_code == 2
-    assert "are not of one shape: w differs" in result.output
-    assert not (tmp_path / "c").exists()
+    other = _checkpoint(tmp_path / "a", [[8.0, 0.0, 1.0]])
+    with pytest.raises(TrainingError, match="is of another shape: weight differs"):
+        average(_network([[0.0, 4.0]]), [Mean(other, 0.5)])
+
+
+@pytest.mark.parametrize("content", [None, b"no tensors"])
+def test_what_is_no_checkpoint_is_refused(tmp_path: Path, content: bytes | None) -> None:
+    if content is not None:
+        (tmp_path / "model.safetensors").write_bytes(content)
+    with pytest.raises(TrainingError, match="is no checkpoint folder"):
+        average(_network([[0.0, 4.0]]), [Mean(str(tmp_path), 0.5)])

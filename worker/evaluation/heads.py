@@ -7,7 +7,7 @@ from typing import Any
 
 from worker.classify import Head
 from worker.classify.read_heads import read_heads as read_both
-from worker.classify.token_head import Gate, TokenHead
+from worker.classify.token_head import Branch, Gate, TokenHead
 
 SINGLE, MULTI, TOKEN = "single_label_classification", "multi_label_classification", "token_classification"
 
@@ -25,6 +25,7 @@ class HeadInfo:
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     layers: tuple[int, ...] = ()
     gate: Gate | None = None
+    branch: Branch | None = None
 
     @property
     def multi_label(self) -> bool:
@@ -42,7 +43,14 @@ def head_info(head: Head | TokenHead) -> HeadInfo:
     if isinstance(head, TokenHead):
         own = (head.threshold,)
         return HeadInfo(
-            head.name, TOKEN, head.labels, own, head.temperature, layers=head.layers, gate=head.gate
+            head.name,
+            TOKEN,
+            head.labels,
+            own,
+            head.temperature,
+            layers=head.layers,
+            gate=head.gate,
+            branch=head.branch,
         )
     return HeadInfo(
         head.name, head.problem_type, head.labels, head.thresholds or (), head.temperature, head.groups

@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,16 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer
 
 from worker.classify.pack import read_text
+from worker.classify.spans import whole_words
 from worker.evaluation.calibration import to_scores
 from worker.evaluation.heads import HeadInfo, read_heads
 from worker.evaluation.metrics import Floats
 from worker.evaluation.score import Tick, TokenScores, by_length, gate_scores, read_json
 from worker.evaluation.spans import marked_ranges
 from worker.training.errors import TrainingError
-from worker.training.labels import HeadSpec
+from worker.training.labels import Branch, HeadSpec
+from worker.training.network import Network
 from worker.training.tokens import encode, pad
-from worker.training.trunk import Network
 from worker.types import Range
 
 
@@ -56,8 +58,8 @@ class CheckpointScorer:
         encoded = self._with_ranges(texts, min(max_tokens, self._longest))
         found: dict[int, TokenScores] = {}
         for rows, padded, mask in self._batches([ids for ids, _ in encoded]):
-            logits = self._network.heads[head](self._network.at_depths(padded, mask, info.layers))
-            scores = to_scores(logits[..., 0].double().numpy(), info.temperature, multi_label=True)
+            logits = self._network.marks(head, padded, mask)
+            scores = to_scores(logits.double().numpy(), info.temperature, multi_label=True)
             for place, row in enumerate(rows):
                 ranges = encoded[row][1]
                 found[row] = TokenScores(scores[place, : len(ranges)], ranges)
@@ -85,7 +87,7 @@ class CheckpointScorer:
     def _with_ranges(
         self, texts: Sequence[str], max_tokens: int
     ) -> list[tuple[NDArray[np.int32], list[Range]]]:
-        """Return every text's ids, and for each token its range of characters (empty for a mark)."""
+        """Return every text's ids, and for each token its word's range of characters (empty for a mark)."""
         reader = Tokenizer.from_file(str(self._tokenizer))
         reader.no_padding()
         reader.enable_truncation(max_tokens)
@@ -97,7 +99,8 @@ class CheckpointScorer:
                 (places[start][0], places[end - 1][1]) if start < end else (0, 0)
                 for start, end in encoding.offsets
             ]
-            rows.append((np.asarray(encoding.ids, dtype=np.int32), ranges))
+            words = whole_words(text, ranges, encoding.word_ids)
+            rows.append((np.asarray(encoding.ids, dtype=np.int32), words))
         return rows
 
 
@@ -139,7 +142,10 @@ def _network(
     folder: Path, config: dict[str, Any], heads: Mapping[str, HeadInfo], prefixes: Mapping[str, str]
 ) -> Network:
     """Build the network and load the weights, under transformers' names or ours."""
-    specs = [HeadSpec(head.name, head.labels, head.multi_label, head.layers) for head in heads.values()]
+    specs = []
+    for head in heads.values():
+        branch = Branch(**asdict(head.branch)) if head.branch is not None else None
+        specs.append(HeadSpec(head.name, head.labels, head.multi_label, head.layers, branch=branch))
     network = Network(config, specs)
     path = folder / "model.safetensors"
     try:

@@ -6,6 +6,7 @@ from the base weights to a pack.
 """
 
 from worker.training.errors import NEEDS_PACKAGES, TrainingError
-from worker.training.recipe import Recipe, load_recipe
+from worker.training.recipe import Recipe
+from worker.training.recipe_file import load_recipe
 
 __all__ = ["NEEDS_PACKAGES", "Recipe", "TrainingError", "load_recipe"]

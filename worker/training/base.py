@@ -11,13 +11,17 @@ from typing import Any
 
 import torch
 
+from worker.classify.errors import PackError
+from worker.classify.pack import MANIFEST, load_pack, model_folder
 from worker.convert.architecture import read_architecture, read_config
 from worker.convert.errors import CheckpointError
 from worker.convert.tokenizer_files import write_tokenizer
 from worker.convert.weights import Weights, open_weights
+from worker.export.errors import ExportError
+from worker.export.pack import pack_tensors
 from worker.training import fold
 from worker.training.errors import TrainingError
-from worker.training.labels import HeadSpec
+from worker.training.labels import Branch, HeadSpec
 from worker.training.trunk import Trunk
 
 _TOKENIZER = "tokenizer.json"
@@ -38,7 +42,14 @@ class Base:
     heads: dict[str, dict[str, Any]] = field(default_factory=dict)
     """What a checkpoint of ours says of its heads, by name."""
     folder: Path | None = None
-    """The checkpoint's folder, where it is one."""
+    """The folder of the checkpoint or pack, where it is one."""
+    tensors: fold.Weights = field(default_factory=dict)
+    """All tensors of a pack, by the names that a checkpoint folder has."""
+
+    @property
+    def pack(self) -> Path | None:
+        """The folder, where it holds a pack."""
+        return self.folder if self.tensors else None
 
     def heads_for(self, wanted: Sequence[HeadSpec]) -> list[str]:
         """Return the names of those heads that this base has trained already: same labels, same depths."""
@@ -48,6 +59,8 @@ class Base:
         """Read the weights of a head of the checkpoint. Raises TrainingError where they are not as said."""
         if self.folder is None:
             raise TrainingError(f"base weights: there is no head {name}")
+        if self.tensors:
+            return {key: self.tensors[f"heads.{name}.{key}"] for key in shapes}
         try:
             with open_weights(self.folder) as tensors:
                 return {key: tensors.get(f"heads.{name}.{key}", *shape) for key, shape in shapes.items()}
@@ -61,24 +74,22 @@ def _same(head: HeadSpec, entry: dict[str, Any]) -> bool:
         entry.get("problem_type") == head.problem_type
         and entry.get("id2label") == labels
         and tuple(entry.get("layers", ())) == head.layers
+        and (Branch(**entry["branch"]) if entry.get("branch") else None) == head.branch
     )
 
 
 def read_base(name: str, work: Path) -> Base:
-    """Read the base weights: an installed package that has some, or a folder.
+    """Read the base weights: an installed package that has some, a folder, or the name of a pack that ships.
 
-    A folder holds a BERT encoder or a DistilBERT checkpoint, ours or transformers'. A vocabulary without a
-    `tokenizer.json` becomes one in `work`.
+    A folder holds a BERT encoder, a DistilBERT checkpoint, ours or transformers', or a pack, whose weights
+    are rounded. A vocabulary without a `tokenizer.json` becomes one in `work`.
 
     Raises:
-        TrainingError: there is none, it is a pack, or of another architecture: one line.
+        TrainingError: there is none, or one of another architecture: one line.
     """
-    folder = Path(name)
-    if (folder / "manifest.json").is_file():
-        raise TrainingError(
-            f"base weights: {folder} is a pack; training starts from a checkpoint folder "
-            f"(`moodstream model export` makes one of a pack)"
-        )
+    folder = model_folder(Path(name))
+    if (folder / MANIFEST).is_file():
+        return _packed(folder)
     if not (folder / "config.json").is_file():
         return _folded(fold.base_folder(name))
     try:
@@ -112,6 +123,18 @@ def _distilbert(folder: Path, config: dict[str, Any], work: Path) -> Base:
     heads = config.get("heads")
     known = heads if isinstance(heads, dict) else {}
     return Base(trunk, weights, tokenizer, _text(config, folder), known, folder)
+
+
+def _packed(folder: Path) -> Base:
+    try:
+        pack = load_pack(folder)
+        whole, tensors = pack_tensors(pack)
+    except (PackError, ExportError, CheckpointError) as error:
+        raise TrainingError(f"base weights: {error}") from error
+    config = {name: value for name, value in whole.items() if name not in _NOT_THE_TRUNKS}
+    trunk = {name.removeprefix(_PREFIX): array for name, array in tensors.items() if name.startswith(_PREFIX)}
+    text = _text(whole, folder)
+    return Base(config, trunk, folder / _TOKENIZER, text, whole["heads"], folder, tensors)
 
 
 def _trunk_weights(config: dict[str, Any], tensors: Weights) -> fold.Weights:

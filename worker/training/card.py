@@ -11,7 +11,8 @@ from typing import NamedTuple
 from worker.evaluation.result import Result, shown
 from worker.training.errors import TrainingError
 from worker.training.labels import HeadSpec
-from worker.training.recipe import Recipe, Task, load_recipe
+from worker.training.recipe import Recipe, Task
+from worker.training.recipe_file import load_recipe
 from worker.types import Failure, Prediction
 
 
@@ -83,7 +84,7 @@ LICENCES = {
             "this project",
             "Apache-2.0",
         )
-        for head in ("sentiment", "toxicity", "emotion")
+        for head in ("sentiment", "toxicity", "spans", "emotion")
     },
 }
 """As the README.txt of each data folder gives it."""
@@ -106,6 +107,8 @@ class Facts:
     dim: int
     reads: int
     """Tokens that the pack reads of a text."""
+    general: tuple[str, ...] = ()
+    """Teachers of a distillation: they speak of each head that a task's own teachers leave to them."""
 
 
 HARD = (
@@ -138,7 +141,8 @@ def write_card(
         seed=recipe.run.seed,
         heads="\n".join(map(head_line, facts.heads)),
         behaviour=behaviour,
-        teachers=teachers_text(recipe),
+        teachers=teachers_text(recipe, facts.general),
+        command="distill --labels RECIPE" if facts.general else "train RECIPE",
         hard=hard,
         text=f"`{recipe.text}`, version {recipe.text_version}",
         longest=max(task.max_tokens for task in recipe.tasks),
@@ -214,23 +218,40 @@ def base_line(recipe: Recipe) -> str:
     base = Path(stages[0].base).name
     names = ", ".join(f"`{stage.name}`" for stage in stages[:-1])
     through = f". Trained in stages: {names}, `{recipe.name}` (docs/training.md)" if names else ""
-    return f"Base weights: {_BASES.get(base, f'`{base}`')}{through}."
+    means = "".join(_mean_line(stage) for stage in stages if stage.means)
+    return f"Base weights: {_BASES.get(base, f'`{base}`')}{through}.{means}"
 
 
-def teachers_text(recipe: Recipe) -> str:
-    """Say which sets were learnt from a teacher as well."""
+def _mean_line(stage: Recipe) -> str:
+    """Say what a stage's weights were averaged with."""
+    each = " and then ".join(
+        f"{mean.share:.0%} of `{Path(mean.checkpoint).parent.name}`" for mean in stage.means
+    )
+    return f" After its last step `{stage.name}` was averaged with {each} (Wortsman and others 2022)."
+
+
+def teachers_text(recipe: Recipe, general: Sequence[str] = ()) -> str:
+    """Say which sets were learnt from a teacher as well, and from whom all else (`general`)."""
     lines = [
-        f"- `{task.title}` in `{stage.name}`: `{Path(task.teacher).parent.name}`, its scores are "
+        f"- `{task.title}` in `{stage.name}`: {_names(task.taught_by)}, whose scores are "
         f"{1 - task.hard:.0%} of the loss"
         for stage in all_stages(recipe)
         for task in stage.tasks
-        if task.teacher
+        if task.taught_by
     ]
+    if general:
+        lines.append(f"- every other head, on every text of `{recipe.name}`: {' and '.join(general)}")
     if not lines:
         return "No teacher model took part."
     return "\n".join(
         ["Distilled (Hinton and others 2015) from teachers, with their scores softened:", "", *lines]
     )
+
+
+def _names(teachers: Sequence[str]) -> str:
+    """Return the names of the runs that made these packs."""
+    names = [f"`{Path(teacher).parent.name}`" for teacher in teachers]
+    return names[0] if len(names) == 1 else f"the mean of {', '.join(names)}"
 
 
 def _sources(recipe: Recipe, rows: dict[str, int]) -> str:
@@ -250,6 +271,7 @@ def _sources(recipe: Recipe, rows: dict[str, int]) -> str:
             LICENCES[task.data] if task.data else Licence(title, "a table of one's own", "known to its owner")
         )
         count = rows.get(title, task.rows)
-        cells = (entry.title, f"{count:,}" if count else "all", " + ".join(passes[title]), *entry[1:])
+        name = entry.title + (f", their texts for the head `{task.head}`" if task.data and task.head else "")
+        cells = (name, f"{count:,}" if count else "all", " + ".join(passes[title]), *entry[1:])
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)

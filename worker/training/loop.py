@@ -14,6 +14,7 @@ from worker.training.errors import TrainingError
 from worker.training.history import History
 from worker.training.losses import loss, soft_loss, targets, token_loss
 from worker.training.machine import best_precision, choose_device
+from worker.training.network import Network
 from worker.training.optimiser import adamw, clip
 from worker.training.plan import Step
 from worker.training.recipe import Recipe
@@ -22,7 +23,6 @@ from worker.training.steps import Say, Steps
 from worker.training.tasks import TaskData
 from worker.training.team import Team
 from worker.training.tokens import pad
-from worker.training.trunk import Network
 
 
 class Loop(Steps):
@@ -126,11 +126,14 @@ class Loop(Steps):
         self, task: TaskData, rows: Sequence[int], ids: torch.Tensor, real: torch.Tensor | None
     ) -> torch.Tensor:
         """Return the loss of a token head on one batch."""
-        depths = self.network.at_depths(ids, real, task.head.layers)
-        logits = self.network.heads[task.head.name](depths)[..., 0]
+        logits = self.network.marks(task.head.name, ids, real)
         wanted = torch.zeros(ids.shape)
+        hard = (task.task.hard if task.wanted else 0.0) if task.taught else 1.0
         for at, row in enumerate(rows):
-            wanted[at, : len(task.wanted[row])] = torch.from_numpy(task.wanted[row])
+            if hard:
+                wanted[at, : len(task.ids[row])] += hard * torch.from_numpy(task.wanted[row])
+            if task.taught:
+                wanted[at, : len(task.ids[row])] += (1 - hard) * torch.from_numpy(task.taught[row])
         real = torch.ones(ids.shape, device=self.device) if real is None else real.float()
         return token_loss(logits, wanted.to(self.device), real)
 
@@ -158,8 +161,10 @@ def digest(recipe: Recipe, tasks: Sequence[TaskData], steps: list[Step]) -> str:
             steps,
         )
     )
-    found = hashlib.sha256(parts.encode())
+    found = hashlib.sha256(parts.encode())  # means come after the steps, and are no part of them
     for task in tasks:
+        if task.task.teachers or (task.task.head and not task.task.file):
+            found.update(repr((task.task.teachers, task.task.head)).encode())
         if task.task.file:
             found.update(repr((task.head, task.labels)).encode())
             for row in task.ids:

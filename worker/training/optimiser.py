@@ -4,8 +4,8 @@ from typing import Any
 
 import torch
 
+from worker.training.network import Network
 from worker.training.recipe import Optimiser
-from worker.training.trunk import Network
 
 
 def adamw(network: Network, chosen: Optimiser) -> torch.optim.Optimizer:
@@ -13,7 +13,10 @@ def adamw(network: Network, chosen: Optimiser) -> torch.optim.Optimizer:
     groups: dict[tuple[bool, bool], list[Any]] = {}
     for name, parameter in network.named_parameters():
         decays = parameter.dim() > 1 and "embeddings" not in name
-        groups.setdefault((name.startswith("heads."), decays), []).append(parameter)
+        is_head = (
+            name.startswith("heads.") and ".transformer." not in name
+        )  # a branch is trained like the trunk
+        groups.setdefault((is_head, decays), []).append(parameter)
     return torch.optim.AdamW(
         [
             {

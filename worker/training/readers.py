@@ -183,10 +183,12 @@ def read_sentences(paths: list[Path]) -> Iterator[Row]:
 
 
 def read_six(paths: list[Path]) -> Iterator[Row]:
-    """`text;label`."""
+    """`text;label`, with or without the line of column names that some copies start with."""
     for path in paths:
         for number, line in enumerate(_lines(path), start=1):
             text, _, label = line.rpartition(";")
+            if number == 1 and line == "text;label_name":
+                continue
             if label not in SIX_EMOTIONS.labels:
                 raise _bad(path, number, f"label must be one of {', '.join(SIX_EMOTIONS.labels)}")
             yield text.strip(), (SIX_EMOTIONS.labels.index(label),)

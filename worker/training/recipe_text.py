@@ -9,11 +9,11 @@ from worker.training.recipe import Recipe
 
 def recipe_text(recipe: Recipe) -> str:
     """Return the recipe as TOML: what stands at its default is left out."""
-    lines = _lines(recipe, ("tasks", "depths", "optimiser", "run"))
+    lines = _lines(recipe, ("tasks", "depths", "means", "optimiser", "run"))
     for name in ("optimiser", "run"):
         found = _lines(getattr(recipe, name))
         lines += ["", f"[{name}]", *found] if found else []
-    for name in ("depths", "tasks"):
+    for name in ("depths", "means", "tasks"):
         for entry in getattr(recipe, name):
             lines += ["", f"[[{name}]]", *_lines(entry)]
     return "\n".join(lines) + "\n"

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 
 from worker.training import state
+from worker.training.network import Network
 from worker.training.plan import Step
 from worker.training.schedule import Schedule
 from worker.training.team import Team
-from worker.training.trunk import Network
 
 Say = Callable[[str], None]
 

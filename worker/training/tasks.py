@@ -32,7 +32,7 @@ class TaskData:
     labelled: bool
     """The rows have labels (of many, a row may have none); else only a teacher speaks of them."""
     taught: Any = None
-    """A teacher's probabilities, (rows, its labels), or None."""
+    """Teachers' probabilities, (rows, their labels), or of a token head's (tokens,) a row; or None."""
     columns: tuple[int, ...] = ()
     """Which of the head's labels each of the teacher's is."""
     form: Form = field(default_factory=Form)
@@ -59,20 +59,29 @@ def read_tasks(recipe: Recipe, root: Path | None, tokenizer: Path, work: Path, s
             entry = TaskData(
                 task, table.head, table.binary, table.ids, table.labels, [], labelled=True, table=table
             )
-            texts = table.texts() if task.teacher else []
+            texts = table.texts() if task.taught_by else []
         else:
             split = _load(task, root)
-            entry = _tokenised(task, _head(recipe, split.head), split, tokenizer, handling)
+            entry = _tokenised(task, _head(recipe, task.head or split.head), split, tokenizer, handling)
             texts = split.texts
-        if task.teacher:
-            say(f"{task.title}: asking the teacher {task.teacher}")
-            given, columns = soft.taught(Path(task.teacher), entry.head, texts, task.max_tokens, work)
-            entry.taught, entry.columns = given, tuple(columns)
+        if task.taught_by:
+            say(f"{task.title}: asking {', '.join(task.taught_by)}")
+            _ask(entry, texts, work)
         elif not entry.labelled and not entry.head.by_token:
             raise TrainingError(f"data set {task.data} has no labels: it needs a teacher")
         entry.form = _form(entry)
         tasks.append(entry)
     return tasks
+
+
+def _ask(entry: TaskData, texts: list[str], work: Path) -> None:
+    """Ask a task's teachers about its texts."""
+    task = entry.task
+    if entry.head.by_token:
+        entry.taught = soft.taught_tokens(task.taught_by, entry.head, texts, entry.ids, work)
+    else:
+        given, columns = soft.taught(task.taught_by, entry.head, texts, task.max_tokens, work)
+        entry.taught, entry.columns = given, tuple(columns)
 
 
 def _load(task: Task, root: Path | None) -> data.Labelled:
@@ -124,6 +133,10 @@ def _tokenised(
     task: Task, head: HeadSpec, split: data.Labelled, tokenizer: Path, handling: Normaliser
 ) -> TaskData:
     """Return a task's rows as the network reads them."""
+    if head.name != split.head:  # the texts alone, for teachers to speak of
+        ids = encode(tokenizer, split.texts, task.max_tokens, handling)
+        nothing: list[tuple[int, ...]] = [()] * len(ids)
+        return TaskData(task, head, binary=False, ids=ids, labels=nothing, wanted=[], labelled=False)
     wanted: list[Any] = []
     if head.by_token:
         ids, marked = encode_marked(tokenizer, split.texts, split.labels, task.max_tokens, handling)

@@ -10,17 +10,18 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer
 
+from worker.training.average import average, weights_of
 from worker.training.base import Base, read_base
-from worker.training.labels import HeadSpec
+from worker.training.labels import HeadSpec, in_order
 from worker.training.loop import Loop
 from worker.training.losses import targets
 from worker.training.machine import keep_memory
+from worker.training.network import Network
 from worker.training.own import OwnRows
 from worker.training.plan import plan
 from worker.training.recipe import Recipe
 from worker.training.tasks import TaskData, read_tasks
 from worker.training.team import Team, gathered
-from worker.training.trunk import Network
 
 Say = Callable[[str], None]
 _STATE = "state.safetensors"
@@ -72,6 +73,8 @@ def _train(recipe: Recipe, root: Path | None, work: Path, resume: bool, *, say: 
     keep_memory()
     if recipe.run.threads or team.size > 1:
         torch.set_num_threads(recipe.run.threads or max(1, torch.get_num_threads() // team.size))
+    for mean in recipe.means:
+        weights_of(Path(mean.checkpoint))  # refused now, not after hours
     base = read_base(recipe.base, work)
     config = dict(base.config)
     if recipe.text != "raw":
@@ -83,7 +86,7 @@ def _train(recipe: Recipe, root: Path | None, work: Path, resume: bool, *, say: 
     tasks = read_tasks(recipe, root, base.tokenizer, work, say)
     if not team.rank:
         team.agree(0)
-    heads = list({task.head.name: task.head for task in tasks}.values())
+    heads = in_order(task.head for task in tasks)
     network = Network(config, heads)
     network.distilbert.load_state_dict(
         {name: torch.from_numpy(array) for name, array in base.weights.items()}
@@ -100,6 +103,7 @@ def _train(recipe: Recipe, root: Path | None, work: Path, resume: bool, *, say: 
     mask_id = Tokenizer.from_file(str(base.tokenizer)).token_to_id(_MASK) or 0
     loop = Loop(recipe, network, tasks, steps, path=work / _STATE, say=say, mask_id=mask_id, team=team)
     elapsed_s = loop.run(resume)
+    average(network, recipe.means)
     return Trained(
         network=network.to("cpu"),
         config=config,

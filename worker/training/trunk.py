@@ -1,4 +1,4 @@
-"""DistilBERT with classification heads, written for training on a processor.
+"""The encoder of DistilBERT, written for training on a processor.
 
 The function is transformers' DistilBertModel in evaluation mode (a test compares the two), with its names
 for the weights. What differs is the way there: attention as plain products, which are faster backwards in
@@ -12,8 +12,6 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import functional
-
-from worker.training.labels import HeadSpec
 
 _EPS = 1e-12  # DistilBERT's, in every norm
 
@@ -108,19 +106,19 @@ class Trunk(nn.Module):  # type: ignore[misc]  # as above
 
         `mask` is 1 for a token and 0 for padding, (batch, length); None where nothing is padded.
         """
-        added = _added(mask)
+        scores = added(mask)
         rows = self.embeddings(ids)
         last = len(self.transformer.layer) - 1
         for number, layer in enumerate(self.transformer.layer):
-            rows = layer(rows, added, first_only and number == last)
+            rows = layer(rows, scores, first_only and number == last)
         return rows
 
     def hidden_states(self, ids: torch.Tensor, mask: torch.Tensor | None, layers: int) -> list[torch.Tensor]:
         """Return the embeddings and what each of the first `layers` layers makes of them."""
-        added = _added(mask)
+        scores = added(mask)
         states = [self.embeddings(ids)]
         for layer in self.transformer.layer[:layers]:
-            states.append(layer(states[-1], added, False))
+            states.append(layer(states[-1], scores, False))
         return states
 
     def states_and_first(
@@ -129,63 +127,11 @@ class Trunk(nn.Module):  # type: ignore[misc]  # as above
         """Return all hidden states below the last layer, and the first token's after it, (batch, dim)."""
         last = len(self.transformer.layer) - 1
         states = self.hidden_states(ids, mask, last)
-        return states, self.transformer.layer[last](states[-1], _added(mask), True)[:, 0]
+        return states, self.transformer.layer[last](states[-1], added(mask), True)[:, 0]
 
 
-def _added(mask: torch.Tensor | None) -> torch.Tensor | None:
+def added(mask: torch.Tensor | None) -> torch.Tensor | None:
     """Return what to add to the attention's scores so that padding gets none."""
     if mask is None:
         return None
     return (1.0 - mask[:, None, None, :].float()) * torch.finfo(torch.float32).min
-
-
-class Head(nn.Module):  # type: ignore[misc]  # as above
-    """A classifier: one hidden layer with ReLU, then a logit a label. It reads a text's first token, or each
-    token at several depths (Multi-depth DistilBERT: Palomino et al. 2021, SemEval task 5)."""
-
-    def __init__(self, inputs: int, dim: int, labels: int) -> None:
-        super().__init__()
-        self.pre_classifier = nn.Linear(inputs, dim)
-        self.classifier = nn.Linear(dim, labels)
-
-    def forward(self, rows: torch.Tensor) -> torch.Tensor:
-        """(…, inputs) to logits (…, labels)."""
-        return self.classifier(functional.relu(self.pre_classifier(rows)))
-
-
-class Network(nn.Module):  # type: ignore[misc]  # as above
-    """One trunk and its heads; `state_dict()` has the names that a checkpoint folder has."""
-
-    def __init__(self, config: dict[str, Any], heads: list[HeadSpec]) -> None:
-        super().__init__()
-        dim = config["dim"]
-        self.distilbert = Trunk(config)
-        self.heads = nn.ModuleDict()
-        for head in heads:
-            made = Head(dim * max(1, len(head.layers)), dim, len(head.labels))
-            # Not through the front door, which turns away the names of its own methods, such as `type`.
-            self.heads._modules[head.name] = made
-
-    def forward(self, ids: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-        """Return the first token's last hidden state, (batch, dim): what most heads read."""
-        return self.distilbert(ids, mask)[:, 0]
-
-    def at_depths(
-        self, ids: torch.Tensor, mask: torch.Tensor | None, layers: tuple[int, ...]
-    ) -> torch.Tensor:
-        """Return every token's hidden states after these layers (1 is the first) side by side.
-
-        (batch, length, dim · layers): what a token head reads. Layers above the last of them do not run.
-        """
-        found = self.distilbert.hidden_states(ids, mask, max(layers))
-        return torch.cat([found[layer] for layer in layers], dim=-1)
-
-    def reset_heads(self, seed: int, spread: float = 0.02) -> None:
-        """Draw the heads' weights anew as BERT does: normal with deviation `spread`, biases 0."""
-        generator = torch.Generator().manual_seed(seed)
-        with torch.no_grad():
-            for name, weight in self.heads.named_parameters():
-                if name.endswith("bias"):
-                    weight.zero_()
-                else:
-                    weight.normal_(0.0, spread, generator=generator)

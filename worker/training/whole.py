@@ -104,7 +104,7 @@ def _card(trained: Trained, recipe: Recipe, draft: Path, fp32: list[Result], int
     if all(task.file for task in recipe.tasks):
         return write_own_card(recipe, _facts(trained), trained.tables, fp32, int8)
     hard = card.hard_table(Classifier.load(draft).classify)
-    return card.write_card(recipe, _facts(trained), fp32, int8, behaviour=_behaviour(draft), hard=hard)
+    return card.write_card(recipe, _facts(trained), fp32, int8, behaviour=behaviour(draft), hard=hard)
 
 
 def _draw(work: Path, figures: dict[str, list[Result]], say: Say) -> None:
@@ -116,7 +116,7 @@ def _draw(work: Path, figures: dict[str, list[Result]], say: Say) -> None:
     say(f"plot in {work / plots.FILE}")
 
 
-def _behaviour(pack: Path) -> str:
+def behaviour(pack: Path) -> str:
     """Return the behaviour tests' rates as a table; their cases lie beside the source, not in the package."""
     if not CASES.is_dir():
         return "Not measured: the cases lie in the source repository, under tests/behaviour."
@@ -138,6 +138,8 @@ def _head_table(head: HeadSpec) -> dict[str, Any]:
     }
     if head.by_token:
         entry["layers"] = list(head.layers)
+    if head.branch is not None:
+        entry["branch"] = head.branch._asdict()
     if head.gate is not None:
         entry["gate"] = head.gate._asdict()
     if head.groups:

@@ -88,6 +88,26 @@ def toxicity() -> Iterator[Row]:
         yield _symbols(draw, (*EMOJI_GOOD, *EMOJI_SAD, *EMOJI_PLAIN)), (NOT_TOXIC,)
 
 
+def spans() -> Iterator[Row]:
+    """Yield rows for the token head of toxic spans: the places of an insult's characters, or none.
+
+    Harsh words about things, and people of every kind, are nothing to mark.
+    """
+    draw = random.Random("written/spans")  # noqa: S311 - as above
+    for _ in range(2 * _EACH):
+        text = _filled(draw, draw.choice(TOXIC_FRAMES).replace("{insult}", "{{insult}}"))
+        insult, start = draw.choice(INSULTS), text.index("{insult}")
+        yield text.replace("{insult}", insult), tuple(range(start, start + len(insult)))
+    for frames in (
+        CALM_REPLY, PERSON_PLAIN, PERSON_GOOD, PERSON_BAD, BAD, NEGATED_GOOD, WORSE, SARCASM, NOW_BAD,
+        TAGGED_BAD, QUESTIONS, DULL_FACTS,
+    ):  # fmt: skip
+        for _ in range(_EACH // 2):
+            yield _loosen(_filled(draw, draw.choice(frames)), draw), ()
+    for kind in (*KINDS, *PLACES, *NAMES):
+        yield draw.choice(("{}", "{} people", "I am {}", "we are {}")).format(kind), ()
+
+
 def emotion() -> Iterator[Row]:
     """Yield rows for the emotion head: emoji alone, and plain facts."""
     draw = random.Random("written/emotion")  # noqa: S311 - as above

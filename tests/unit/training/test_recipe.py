@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from worker.training import TrainingError, load_recipe
+from worker.training.labels import EMOTION, SENTIMENT, TOXICITY, in_order
 
 BUNDLED = Path(__file__).parents[3] / "worker" / "training" / "recipes" / "compact.toml"
 SHORT = 'name = "x"\nbase = "b"\n[[tasks]]\ndata = "sst2"\n'
@@ -101,3 +102,19 @@ def test_without_torch_the_command_says_what_to_install(tmp_path: Path) -> None:
     )
     assert done.returncode == 2
     assert done.stderr == "moodstream: training needs more packages: pip install 'moodstream[train]'\n"
+
+
+def test_means_are_read_and_their_shares_checked(tmp_path: Path) -> None:
+    task = 'name = "n"\nbase = "b"\n[[tasks]]\ndata = "sst2"\n'
+    path = tmp_path / "recipe.toml"
+    path.write_text(task + '[[means]]\ncheckpoint = "a"\nshare = 0.25\n')
+    assert [(mean.checkpoint, mean.share) for mean in load_recipe(path).means] == [("a", 0.25)]
+    path.write_text(task + '[[means]]\ncheckpoint = "a"\nshare = 1\n')
+    with pytest.raises(TrainingError, match=r"means\[0\]\.share must lie between 0 and 1"):
+        load_recipe(path)
+
+
+def test_known_heads_come_in_their_order_after_others() -> None:
+    named = [SENTIMENT, EMOTION._replace(name="mine"), TOXICITY, EMOTION, SENTIMENT]
+    heads = in_order(reversed(named))
+    assert [head.name for head in heads] == ["mine", "sentiment", "emotion", "toxicity"]

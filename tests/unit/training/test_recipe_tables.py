@@ -44,6 +44,12 @@ def test_a_table_is_looked_for_beside_the_recipe(tmp_path: Path) -> None:
             '[[tasks]]\ndata = "sst2"\nhead = "x"\n',
             "tasks[0].head goes with file, a table of your own, not with",
         ),
+        (
+            '[[tasks]]\ndata = "sst2"\nteacher = "a"\nteachers = ["b"]\n',
+            "tasks[0]: either teacher, or teachers for several",
+        ),
+        ('[[tasks]]\ndata = "sst2"\nteachers = "b"\n', "tasks[0].teachers must list folders"),
+        ('[[tasks]]\ndata = "sst2"\nteachers = []\n', "tasks[0].teachers must list folders"),
         ('[[tasks]]\ndata = "sst2"\nepochs = 0\n', "tasks[0]: epochs and weight must be above 0"),
         (TABLE + 'labels = "many"\n', "tasks[0].labels must be auto, one or several, not 'many'"),
         (TABLE + "held_out = 1\n", "tasks[0].held_out must be a share between 0 and 1"),
@@ -57,6 +63,13 @@ def test_a_mistake_about_a_table_is_one_line(tmp_path: Path, text: str, told: st
         _load(tmp_path, text)
     assert str(caught.value).startswith(f"recipe {tmp_path / 'recipe.toml'}: {told}")
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_texts_of_a_known_set_may_train_another_head_by_its_teachers(tmp_path: Path) -> None:
+    text = '[[tasks]]\ndata = "sst2"\nhead = "emotion"\nteachers = ["a/pack", "b/pack"]\n'
+    (task,) = _load(tmp_path, text).tasks
+    assert task.taught_by == ("a/pack", "b/pack")
+    assert task.title == "sst2 (emotion)"
 
 
 def test_fields_of_tables_leave_the_digest_of_known_tasks_alone() -> None:

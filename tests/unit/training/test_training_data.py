@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from worker.training import TrainingError, data
+from worker.training.written_parts import INSULTS
 
 NEGATIVE, NEUTRAL, POSITIVE = 0, 1, 2
 
@@ -135,7 +136,8 @@ def test_offensive_tweets_calm_comments_sentences_and_six_emotions(tmp_path: Pat
     for split in ("train", "val"):
         _write(tmp_path, f"tweeteval/offensive/{split}_text.txt", f"{split} you lot\nhello {split}\n")
         _write(tmp_path, f"tweeteval/offensive/{split}_labels.txt", "1\n0\n")
-        _write(tmp_path, f"emotion/{split}.txt", f"i feel {split} calm;joy\na; b;fear\n")
+        head = "text;label_name\n" if split == "val" else ""  # as some copies have it
+        _write(tmp_path, f"emotion/{split}.txt", f"{head}i feel {split} calm;joy\na; b;fear\n")
     assert data.load("offensive", "train", tmp_path).labels == [(1,), (0,)]
     six = data.load("six_emotions", "train", tmp_path)
     assert (six.texts, six.labels) == (["i feel train calm"], [(1,)])  # the other stands in dev too
@@ -151,8 +153,21 @@ def test_offensive_tweets_calm_comments_sentences_and_six_emotions(tmp_path: Pat
 
 
 def test_rows_of_our_own_need_no_files_and_are_always_the_same(tmp_path: Path) -> None:
-    for name, head in (("sentiment", "sentiment"), ("toxicity", "toxicity"), ("emotion", "emotion")):
+    heads = {"sentiment": "sentiment", "toxicity": "toxicity", "spans": "toxic_spans", "emotion": "emotion"}
+    for name, head in heads.items():
         rows = data.load(f"written_{name}", "train", tmp_path)
         assert (rows.head, len(rows) > 500) == (head, True)
         assert data.load(f"written_{name}", "train", tmp_path) == rows
         assert not [text for text in rows.texts if "{" in text]
+
+
+def test_written_spans_mark_insults_and_neither_people_nor_harsh_words_about_things(tmp_path: Path) -> None:
+    rows = data.load("written_spans", "train", tmp_path)
+    every = list(zip(rows.texts, rows.labels, strict=True))
+    marked = {text: "".join(text[place] for place in places) for text, places in every if places}
+    assert set(marked.values()) == set(INSULTS)
+    plain = [text for text, places in every if not places]
+    assert len(plain) > len(marked)
+    assert not [text for text in plain for insult in INSULTS if insult in text]
+    assert any("awful" in text or "terrible" in text for text in plain)
+    assert any(text.startswith("we are ") for text in plain)
