@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 
 from worker.classify.session import IDS, LENGTHS
 from worker.convert.architecture import Architecture, CheckpointHeads
-from worker.convert.encoder import Encoder, _Mask
+from worker.convert.encoder import Encoder
 from worker.convert.heads import HeadWriter
+from worker.convert.layers import Mask
 from worker.convert.nodes import INT64
 from worker.convert.products import Products
 from worker.convert.weights import Weights
@@ -48,19 +49,20 @@ class EarlyExitEncoder(Encoder):
         lengths = graph.input(LENGTHS, ["batch"])
         longest = graph.add("Shape", ids, start=1, end=2)
         mask = self._mask(lengths, longest)
-        rows = self._embeddings(ids, longest)
-        for layer in range(last):
+        rows, states = self._embeddings(ids, longest), []
+        for layer in range(last + 1):
             if layer == self._layer_number:
                 rows, mask = self._let_go(rows, longest, mask)
-            rows = self._layer(f"distilbert.transformer.layer.{layer}", rows, longest, mask)
-        if last == self._layer_number:
-            rows, mask = self._let_go(rows, longest, mask)
-        first = self._last_layer(f"distilbert.transformer.layer.{last}", rows, longest, mask)
+            prefix = f"distilbert.transformer.layer.{layer}"
+            states.append(self._layers.state(prefix, rows))
+            if layer < last:
+                rows = self._layers.full(prefix, states[-1], longest, mask)
+        first = self._last_layer(f"distilbert.transformer.layer.{last}", states[-1], longest, mask)
         writer = HeadWriter(self._sizes, self._weights, self._products, graph)
-        writer.write(heads._replace(tokens=()), first, self._states, longest)
+        writer.write(heads._replace(tokens=()), first, states, longest, mask)
         return graph.model("early-exit")
 
-    def _let_go(self, rows: str, longest: str, mask: _Mask) -> tuple[str, _Mask]:
+    def _let_go(self, rows: str, longest: str, mask: Mask) -> tuple[str, Mask]:
         """Return rows and mask of the texts that go on; declare the early outputs."""
         graph, dim = self._graph, self._sizes.dim
         first = self._first(rows, longest)
@@ -76,7 +78,7 @@ class EarlyExitEncoder(Encoder):
         shape = graph.add("Concat", graph.ints(-1), longest, graph.ints(dim), axis=0)
         kept = graph.add("Gather", graph.add("Reshape", rows, shape), on, axis=0)
         values = graph.add("Gather", mask.values, on, axis=0)
-        return graph.add("Reshape", kept, graph.ints(-1, dim)), _Mask(values, mask.needed)
+        return graph.add("Reshape", kept, graph.ints(-1, dim)), Mask(values, mask.needed)
 
     def _early_head(self, name: str, first: str) -> str:
         graph = self._graph

@@ -21,8 +21,8 @@ from worker.evaluation import calibration
 from worker.evaluation.heads import HeadInfo
 from worker.evaluation.score import by_length
 from worker.training.machine import best_precision
+from worker.training.network import Head
 from worker.training.tokens import pad
-from worker.training.trunk import Head
 
 Floats = NDArray[np.float32]
 EXIT = "exit"

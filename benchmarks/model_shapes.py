@@ -136,7 +136,7 @@ def size_of(pack: Path, shape: Shape | None = None) -> Size:
     encoder = _count(trunk_shapes(sizes))
     if shape is not None and shape.bert:
         encoder += BERT_EXTRAS * sizes.dim + sizes.dim * (sizes.dim + 1)
-    heads = sum(_count(head_shapes(head, sizes.dim)) for head in read_heads(config, path).values())
+    heads = sum(_count(head_shapes(head, sizes)) for head in read_heads(config, path).values())
     total = encoder + heads
     return Size(encoder, total, (pack / GRAPH).stat().st_size, 4 * total)
 

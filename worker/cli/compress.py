@@ -1,16 +1,19 @@
 """`moodstream compress`."""
 
-from pathlib import Path
+from typing import Any
 
 import click
 
-_PATH = click.Path(path_type=Path)
+from worker.cli import learning
+from worker.cli.learning import PATH
+from worker.cli.model_folder import MODEL
+
 _COUNT = click.IntRange(min=1)
 
 
 @click.command()
-@click.argument("model", type=_PATH, metavar="CHECKPOINT|PACK")
-@click.argument("out", type=_PATH)
+@click.argument("model", type=MODEL, metavar="CHECKPOINT|PACK")
+@click.argument("out", type=PATH)
 @click.option(
     "--layers", multiple=True, metavar="N|LIST", help="Keep so many layers, or these (from 1): 1,3,6."
 )
@@ -21,12 +24,12 @@ _COUNT = click.IntRange(min=1)
     "--hidden", multiple=True, type=_COUNT, metavar="N", help="Keep so many feed-forward columns a layer."
 )
 @click.option(
-    "--vocabulary", multiple=True, type=_PATH, metavar="FILE", help="Keep only the tokens of these texts."
+    "--vocabulary", multiple=True, type=PATH, metavar="FILE", help="Keep only the tokens of these texts."
 )
 @click.option(
     "--recover",
     multiple=True,
-    type=_PATH,
+    type=PATH,
     metavar="FILE",
     help="Then learn from the original on these texts.",
 )
@@ -44,46 +47,23 @@ _COUNT = click.IntRange(min=1)
     show_default=True,
     help="Highest learning rate of the recovery.",
 )
+@learning.quantised
 @click.option(
-    "--int8", "quantised", is_flag=True, help="Recover with the rounding of the int8 form in the loop."
+    "--texts", multiple=True, type=PATH, metavar="FILE", help="Texts to judge importance and to measure on."
 )
+@learning.text_field
+@learning.data
 @click.option(
-    "--texts", multiple=True, type=_PATH, metavar="FILE", help="Texts to judge importance and to measure on."
+    "--curve", type=PATH, metavar="FILE", help="Draw quality over speed and size: PNG, SVG or JSON."
 )
-@click.option("--text-field", default="text", show_default=True, help="Column or field with the text.")
-@click.option("--data", metavar="DIR", help="Folder of the known data sets.  [default: MOODSTREAM_DATA]")
-@click.option(
-    "--curve", type=_PATH, metavar="FILE", help="Draw quality over speed and size: PNG, SVG or JSON."
-)
-@click.option("--work", type=_PATH, help="Folder for everything in between.  [default: OUT-work]")
-@click.option("--name", help="Name of the pack.  [default: that of its folder]")
+@learning.work
+@learning.name
 @click.option("--seed", type=int, default=1, show_default=True, help="Draws texts and their order.")
 @click.option(
     "--threads", type=click.IntRange(min=0), default=0, help="Threads of torch; 0 leaves it to torch."
 )
-@click.option("--resume", is_flag=True, help="Go on where an interrupted recovery stands.")
-def compress(
-    *,
-    model: Path,
-    out: Path,
-    layers: tuple[str, ...],
-    heads: tuple[int, ...],
-    hidden: tuple[int, ...],
-    vocabulary: tuple[Path, ...],
-    recover: tuple[Path, ...],
-    minutes: float,
-    rate: float,
-    quantised: bool,
-    texts: tuple[Path, ...],
-    text_field: str,
-    data: str | None,
-    curve: Path | None,
-    work: Path | None,
-    name: str | None,
-    seed: int,
-    threads: int,
-    resume: bool,
-) -> None:
+@learning.resume
+def compress(layers: tuple[str, ...], **given: Any) -> None:
     """Make a smaller pack of a model: fewer layers, attention heads, feed-forward columns or words.
 
     Options with several values make a model of each combination; all are timed side by side with the
@@ -97,28 +77,6 @@ def compress(
     from worker.compress.order import Order  # noqa: PLC0415 - loads the training room
     from worker.compress.start import carry_out, read_layers  # noqa: PLC0415 - likewise
 
-    pack = carry_out(
-        Order(
-            model=model,
-            out=out,
-            layers=tuple(read_layers(each) for each in layers),
-            heads=heads,
-            hidden=hidden,
-            vocabulary=vocabulary,
-            recover=recover,
-            texts=texts,
-            text_field=text_field,
-            minutes=minutes,
-            rate=rate,
-            quantised=quantised,
-            data=data,
-            curve=curve,
-            work=work,
-            name=name,
-            seed=seed,
-            threads=threads,
-            resume=resume,
-        ),
-        lambda line: click.echo(line, err=True),
-    )
-    click.echo(f"{pack.name}@{pack.revision} is in {out}")
+    order = Order(layers=tuple(read_layers(each) for each in layers), **given)
+    pack = carry_out(order, lambda line: click.echo(line, err=True))
+    click.echo(f"{pack.name}@{pack.revision} is in {order.out}")

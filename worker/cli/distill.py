@@ -1,10 +1,12 @@
 """`moodstream distill`."""
 
-from pathlib import Path
+from typing import Any
 
 import click
 
-_PATH = click.Path(path_type=Path)
+from worker.cli import learning
+from worker.cli.learning import PATH
+from worker.cli.model_folder import MODEL
 
 
 @click.command()
@@ -13,7 +15,7 @@ _PATH = click.Path(path_type=Path)
     "teachers",
     multiple=True,
     required=True,
-    type=_PATH,
+    type=MODEL,
     metavar="FOLDER",
     help="A pack or checkpoint to learn from; several are averaged.",
 )
@@ -27,16 +29,16 @@ _PATH = click.Path(path_type=Path)
     "--layers", metavar="N|LIST", help="Keep so many layers of the student, or these (from 1): 3, or 1,3,6."
 )
 @click.option(
-    "--texts", multiple=True, type=_PATH, metavar="FILE", help="Texts: lines, CSV, JSON lines, Parquet."
+    "--texts", multiple=True, type=PATH, metavar="FILE", help="Texts: lines, CSV, JSON lines, Parquet."
 )
-@click.option("--text-field", default="text", show_default=True, help="Column or field with the text.")
+@learning.text_field
 @click.option(
-    "--labels", type=_PATH, metavar="RECIPE", help="Recipe whose tasks' rows and labels are learnt from."
+    "--labels", type=PATH, metavar="RECIPE", help="Recipe whose tasks' rows and labels are learnt from."
 )
-@click.option("--data", metavar="DIR", help="Folder of the known data sets.  [default: MOODSTREAM_DATA]")
-@click.option("--out", required=True, type=_PATH, help="Folder of the new pack.")
-@click.option("--work", type=_PATH, help="Folder for state, answers, checkpoint.  [default: OUT-work]")
-@click.option("--name", help="Name of the pack.  [default: that of its folder]")
+@learning.data
+@click.option("--out", required=True, type=PATH, help="Folder of the new pack.")
+@learning.work
+@learning.name
 @click.option("--minutes", type=click.FloatRange(min=0), help="Shorten the schedule to end after so long.")
 @click.option(
     "--epochs",
@@ -81,42 +83,15 @@ _PATH = click.Path(path_type=Path)
     type=click.IntRange(min=1),
     help="So many processes share the batches; on a busy machine better than threads.",
 )
-@click.option(
-    "--int8", "quantised", is_flag=True, help="Train with the rounding of the int8 form in the loop."
-)
+@learning.quantised
 @click.option(
     "--measure/--no-measure",
     default=True,
     show_default=True,
     help="Measure the pack on the data sets' dev splits.",
 )
-@click.option("--resume", is_flag=True, help="Go on where an interrupted run stands.")
-def distill(
-    *,
-    teachers: tuple[Path, ...],
-    student: str,
-    layers: str | None,
-    texts: tuple[Path, ...],
-    text_field: str,
-    labels: Path | None,
-    data: str | None,
-    out: Path,
-    work: Path | None,
-    name: str | None,
-    minutes: float | None,
-    epochs: float,
-    max_tokens: int,
-    temperature: float,
-    first_weight: float,
-    relations_weight: float,
-    rate: float | None,
-    seed: int | None,
-    threads: int | None,
-    processes: int | None,
-    quantised: bool,
-    measure: bool,
-    resume: bool,
-) -> None:
+@learning.resume
+def distill(**given: Any) -> None:
     """Teach a small model what larger ones say of many texts, and make a pack of it.
 
     The teachers' answers are worked out once and kept in the work folder. Labelled rows come from the data
@@ -128,32 +103,5 @@ def distill(
     """
     from worker.distill.order import Order, carry_out  # noqa: PLC0415 - loads the training room
 
-    pack = carry_out(
-        Order(
-            teachers=teachers,
-            student=student,
-            layers=layers,
-            texts=texts,
-            text_field=text_field,
-            labels=labels,
-            data=data,
-            out=out,
-            work=work,
-            name=name,
-            minutes=minutes,
-            epochs=epochs,
-            max_tokens=max_tokens,
-            temperature=temperature,
-            first_weight=first_weight,
-            relations_weight=relations_weight,
-            rate=rate,
-            seed=seed,
-            threads=threads,
-            processes=processes,
-            quantised=quantised,
-            measure=measure,
-            resume=resume,
-        ),
-        lambda line: click.echo(line, err=True),
-    )
-    click.echo(f"{pack.name}@{pack.revision} is in {out}")
+    pack = carry_out(Order(**given), lambda line: click.echo(line, err=True))
+    click.echo(f"{pack.name}@{pack.revision} is in {given['out']}")

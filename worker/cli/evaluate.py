@@ -11,6 +11,7 @@ import click
 
 from worker import exitcodes
 from worker.cli.behaviour import behaviour as run_cases
+from worker.cli.model_folder import MODEL
 
 if TYPE_CHECKING:
     from worker.evaluation.examples import Examples
@@ -25,7 +26,7 @@ _FOLDER = click.Path(path_type=Path)
 
 
 @click.command()
-@click.argument("models", nargs=-1, metavar="PACK...", type=_FOLDER)
+@click.argument("models", nargs=-1, metavar="PACK...", type=MODEL)
 @click.option("--data", metavar="DIR", help="Folder of the known data sets.  [default: MOODSTREAM_DATA]")
 @click.option("--set", "names", multiple=True, metavar="NAME", help="A known data set; may be repeated.")
 @click.option("--rows", type=click.IntRange(min=1), help="Take only so many rows of each set.")
@@ -68,9 +69,10 @@ def evaluate(
 ) -> int:
     """Measure packs or checkpoints on labelled texts, side by side, with 95 % intervals.
 
-    PACK is a folder with a pack, or with a checkpoint (needs 'moodstream[train]'); without one the bundled
-    pack is measured. The texts are the dev splits of the known data sets that fit a model's heads, or the
-    rows of a file of your own. docs/evaluation.md says what each figure means.
+    PACK is a folder with a pack, or with a checkpoint (needs 'moodstream[train]'), or the name of a pack that
+    ships, such as compact-fast; without one the bundled pack is measured. The texts are the dev splits of the
+    known data sets that fit a model's heads, or the rows of a file of your own. docs/evaluation.md says what
+    each figure means.
 
     \b
       moodstream evaluate ./my-pack --data ./data

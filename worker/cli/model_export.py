@@ -4,11 +4,13 @@ from pathlib import Path
 
 import click
 
+from worker.cli.model_folder import MODEL
+
 _FOLDER = click.Path(path_type=Path)
 
 
 @click.command()
-@click.argument("model", metavar="PACK|CHECKPOINT", type=_FOLDER)
+@click.argument("model", metavar="PACK|CHECKPOINT", type=MODEL)
 @click.argument("folder", metavar="FOLDER", type=_FOLDER)
 @click.option("--head", help="The head to export, where there are several.")
 @click.option("--replace", is_flag=True, help="Put it in place of a folder that is there.")

@@ -138,7 +138,7 @@ def train(
         chosen, root = _of_table(data, **flags), None
     else:
         _refuse_table_options(ctx)
-        from worker.training.recipe import load_recipe  # noqa: PLC0415 - only for those who train
+        from worker.training.recipe_file import load_recipe  # noqa: PLC0415 - only for those who train
 
         chosen = load_recipe(recipe)
         root = _root(data, chosen)

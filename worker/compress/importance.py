@@ -21,8 +21,8 @@ from worker.distill.texts import TextReader
 from worker.evaluation.calibration import to_scores
 from worker.evaluation.heads import HeadInfo
 from worker.evaluation.score import by_length
+from worker.training.network import Network
 from worker.training.tokens import Ids, pad
-from worker.training.trunk import Network
 
 _PADDED_TOKENS = 1_024
 
@@ -118,8 +118,7 @@ def _own_loss(network: Network, heads: dict[str, HeadInfo], rows: Sequence[Ids])
     for name, head in heads.items():
         for place in asked_of(head, heads, scores, len(rows)) if head.by_token else ():
             length = len(rows[place])
-            depths = torch.cat([states[layer][place, :length] for layer in head.layers], dim=-1)
-            logits = network.heads[name](depths)[:, 0]
+            logits = network.heads[name]([state[place : place + 1, :length] for state in states], None)[0]
             marked = (torch.sigmoid(logits / head.temperature) >= head.thresholds[0]).float()
             total = total + functional.binary_cross_entropy_with_logits(logits, marked)
     return total

@@ -5,10 +5,13 @@ importance, which `importance` works out.
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from worker.classify.token_head import Branch
+from worker.convert.architecture import branch_sizes
 from worker.distill.folder import Checkpoint, Tensors, layer_prefix
 from worker.training.errors import TrainingError
 
@@ -28,7 +31,8 @@ def prune(
 ) -> Checkpoint:
     """Return the model with its most important `heads` and `hidden` columns a layer; None keeps all.
 
-    What stays keeps its order, its width and its weights. Raises TrainingError where there are not as many.
+    What stays keeps its order, its width and its weights; a token head's own layers are left alone. Raises
+    TrainingError where there are not as many.
     """
     sizes = checkpoint.sizes
     for wanted, there, what in ((heads, sizes.n_heads, "heads"), (hidden, sizes.hidden_dim, "columns")):
@@ -46,10 +50,22 @@ def prune(
         changes |= {"n_heads": heads, "head_dim": sizes.head_dim}
     if hidden is not None:
         changes["hidden_dim"] = hidden
-    config = {**checkpoint.config, **changes}
+    config = {**checkpoint.config, **changes, "heads": _with_own_widths(checkpoint)}
     if config.get("head_dim") == config["dim"] / config["n_heads"]:
         config.pop("head_dim")
     return replace(checkpoint, tensors=tensors, config=config)
+
+
+def _with_own_widths(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Return the table of heads, in which a branch says how wide it is: no longer as the trunk."""
+    sizes, heads = checkpoint.sizes, {}
+    for name, entry in checkpoint.config["heads"].items():
+        heads[name] = entry
+        if entry.get("branch"):
+            own = branch_sizes(sizes, Branch(**entry["branch"]))
+            widths = {"n_heads": own.n_heads, "hidden_dim": own.hidden_dim}
+            heads[name] = {**entry, "branch": {**entry["branch"], **widths}}
+    return heads
 
 
 def _largest(values: Floats, count: int) -> list[int]:

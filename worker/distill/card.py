@@ -1,10 +1,18 @@
 """The card of a distilled model: who taught it, on which texts, and what it reaches."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
+
+from worker.classifier import Classifier
+from worker.distill.folder import specs
 from worker.distill.texts import Part
 from worker.evaluation.result import Result, shown
+from worker.training.card import Facts, hard_table, write_card
+from worker.training.recipe import Recipe
+from worker.training.whole import behaviour
 
 if TYPE_CHECKING:
     from worker.distill.run import Distilled
@@ -20,8 +28,7 @@ def card(
     """Return MODEL_CARD.md. `teachers` holds each one's digest by title, `figures` the results by form."""
     sizes = found.student.sizes
     rows = "\n".join(
-        f"| {part.name} | {len(part.texts):,} | the teachers{' and labels' if part.head else ''} |"
-        for part in parts
+        f"| {part.name} | {len(part.texts):,} | {' and '.join(_learnt_from(part))} |" for part in parts
     )
     taught = "\n".join(f"- {title} ({identity})" for title, identity in teachers.items())
     return f"""# {name}
@@ -41,6 +48,44 @@ Teachers, with the digest of their files:
 
 {found.steps:,} of {found.planned:,} planned steps in {found.minutes:.1f} minutes, {found.precision}.
 {_table(figures)}"""
+
+
+def _learnt_from(part: Part) -> list[str]:
+    own = [f"`{Path(folder).parent.name}` ({part.own_head})" for folder in part.own_teachers]
+    return ["the teachers", *own, *(["labels"] if part.head else [])]
+
+
+def card_of_recipe(
+    recipe: Recipe,
+    found: "Distilled",
+    teachers: Mapping[str, str],
+    parts: Sequence[Part],
+    figures: Mapping[str, list[Result]],
+    *,
+    pack: Path,
+) -> str:
+    """Return the MODEL_CARD.md of a student that learnt a recipe's tasks: data, licences, limits and all.
+
+    `figures` are those of `fp32` and `int8`; `pack` is asked for its behaviour. Raises TrainingError.
+    """
+    student = found.student
+    facts = Facts(
+        heads=tuple(specs(student.heads)),
+        rows={part.name: len(part.texts) for part in parts},
+        steps=found.steps,
+        planned=found.planned,
+        minutes=found.minutes,
+        precision=found.precision,
+        threads=torch.get_num_threads(),
+        torch=str(torch.__version__).partition("+")[0],
+        parameters=student.parameters,
+        layers=student.sizes.n_layers,
+        dim=student.sizes.dim,
+        reads=student.sizes.max_position_embeddings,
+        general=tuple(f"`{title}` ({identity})" for title, identity in teachers.items()),
+    )
+    hard = hard_table(Classifier.load(pack).classify)
+    return write_card(recipe, facts, figures["fp32"], figures["int8"], behaviour=behaviour(pack), hard=hard)
 
 
 def _table(figures: Sequence[tuple[str, Sequence[Result]]]) -> str:

@@ -4,7 +4,7 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from worker.convert.architecture import (
     Architecture,
+    branch_sizes,
     heads_table,
     read_architecture,
     read_checkpoint_heads,
@@ -22,7 +23,7 @@ from worker.convert.errors import CheckpointError
 from worker.convert.tokenizer_files import write_tokenizer
 from worker.convert.weights import open_weights
 from worker.evaluation.heads import HeadInfo, read_heads
-from worker.training.labels import Gate, HeadSpec
+from worker.training.labels import Branch, Gate, HeadSpec
 
 Tensors = dict[str, NDArray[np.float32]]
 """Arrays by their name in the checkpoint: `distilbert.…`, `heads.NAME.…`."""
@@ -81,7 +82,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         prefixes = {entry.head.name: entry.prefix for entry in found.texts}
         for head in read_heads(whole, path).values():
             source = prefixes.get(head.name, f"heads.{head.name}.")
-            for name, shape in head_shapes(head, sizes.dim).items():
+            for name, shape in head_shapes(head, sizes).items():
                 if "pre_classifier" in name and source + name not in weights:
                     raise CheckpointError(f"{folder}: its head {head.name} has no pre_classifier")
                 tensors[f"heads.{head.name}.{name}"] = weights.get(source + name, *shape)
@@ -142,6 +143,8 @@ def specs(heads: Mapping[str, HeadInfo]) -> list[HeadSpec]:
             head.multi_label and not head.by_token,
             head.layers,
             Gate(head.gate.head, head.gate.label, head.gate.threshold) if head.gate else None,
+            tuple(head.groups.items()),
+            Branch(**asdict(head.branch)) if head.branch else None,
         )
         for head in heads.values()
     ]
@@ -149,12 +152,22 @@ def specs(heads: Mapping[str, HeadInfo]) -> list[HeadSpec]:
 
 def trunk_shapes(sizes: Architecture) -> dict[str, tuple[int, ...]]:
     """Return the names and shapes of the encoder's tensors."""
-    dim, wide, hidden = sizes.dim, sizes.attention_dim, sizes.hidden_dim
+    dim = sizes.dim
     shapes: dict[str, tuple[int, ...]] = {
         "distilbert.embeddings.word_embeddings.weight": (sizes.vocab_size, dim),
         "distilbert.embeddings.position_embeddings.weight": (sizes.max_position_embeddings, dim),
     }
-    norms = ["distilbert.embeddings.LayerNorm"]
+    norm = "distilbert.embeddings.LayerNorm"
+    shapes |= {f"{norm}.weight": (dim,), f"{norm}.bias": (dim,)}
+    for layer in range(sizes.n_layers):
+        shapes |= {layer_prefix(layer) + name: shape for name, shape in layer_shapes(sizes).items()}
+    return shapes
+
+
+def layer_shapes(sizes: Architecture) -> dict[str, tuple[int, ...]]:
+    """Return the names and shapes of one transformer layer's tensors, without its prefix."""
+    dim, wide, hidden = sizes.dim, sizes.attention_dim, sizes.hidden_dim
+    shapes: dict[str, tuple[int, ...]] = {}
     linears = {
         "attention.q_lin": (wide, dim),
         "attention.k_lin": (wide, dim),
@@ -163,12 +176,9 @@ def trunk_shapes(sizes: Architecture) -> dict[str, tuple[int, ...]]:
         "ffn.lin1": (hidden, dim),
         "ffn.lin2": (dim, hidden),
     }
-    for layer in range(sizes.n_layers):
-        prefix = layer_prefix(layer)
-        norms += [f"{prefix}sa_layer_norm", f"{prefix}output_layer_norm"]
-        for name, shape in linears.items():
-            shapes |= {f"{prefix}{name}.weight": shape, f"{prefix}{name}.bias": shape[:1]}
-    for norm in norms:
+    for name, shape in linears.items():
+        shapes |= {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
+    for norm in ("sa_layer_norm", "output_layer_norm"):
         shapes |= {f"{norm}.weight": (dim,), f"{norm}.bias": (dim,)}
     return shapes
 
@@ -178,10 +188,16 @@ def layer_prefix(layer: int) -> str:
     return f"distilbert.transformer.layer.{layer}."
 
 
-def head_shapes(head: HeadInfo, dim: int) -> dict[str, tuple[int, ...]]:
+def head_shapes(head: HeadInfo, sizes: Architecture) -> dict[str, tuple[int, ...]]:
     """Return the shapes of a head's tensors by name, without `heads.NAME.` in front."""
-    inputs, labels = dim * max(1, len(head.layers)), len(head.labels)
-    return {
+    dim, labels = sizes.dim, len(head.labels)
+    inputs = dim * max(1, len(head.layers))
+    shapes: dict[str, tuple[int, ...]] = {}
+    if head.branch is not None:
+        own = layer_shapes(branch_sizes(sizes, head.branch))
+        for layer in range(head.branch.layers):
+            shapes |= {f"transformer.layer.{layer}.{name}": shape for name, shape in own.items()}
+    return shapes | {
         "pre_classifier.weight": (dim, inputs),
         "pre_classifier.bias": (dim,),
         "classifier.weight": (labels, dim),

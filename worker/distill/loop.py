@@ -18,6 +18,7 @@ from worker.training.errors import TrainingError
 from worker.training.labels import HeadSpec
 from worker.training.losses import Form, loss, soft_loss, targets, token_loss
 from worker.training.machine import best_precision
+from worker.training.network import Network
 from worker.training.optimiser import adamw, clip
 from worker.training.plan import Step
 from worker.training.recipe import Optimiser, Run
@@ -25,7 +26,6 @@ from worker.training.schedule import Schedule
 from worker.training.steps import Say, Steps
 from worker.training.team import Team
 from worker.training.tokens import Ids, pad
-from worker.training.trunk import Network
 
 
 @dataclass(slots=True)
@@ -156,7 +156,7 @@ class Loop(Steps):
         found: dict[str, torch.Tensor] = {}
         for name, head in self.heads.items():
             if head.by_token:
-                value = self._token_loss(lesson, head, rows, states)
+                value = self._token_loss(lesson, head, rows, states, real)
             else:
                 value = self._text_loss(lesson, head, rows, first)
             if value is not None:
@@ -186,7 +186,12 @@ class Loop(Steps):
         return plain if soft is None else part.task.hard * plain + (1 - part.task.hard) * soft
 
     def _token_loss(
-        self, lesson: Lesson, head: HeadSpec, rows: list[int], states: Sequence[torch.Tensor]
+        self,
+        lesson: Lesson,
+        head: HeadSpec,
+        rows: list[int],
+        states: Sequence[torch.Tensor],
+        mask: torch.Tensor | None,
     ) -> torch.Tensor | None:
         """Return a token head's loss on those texts of a batch that somebody judged token by token."""
         told = lesson.targets.tokens.get(head.name, {})
@@ -194,8 +199,8 @@ class Loop(Steps):
         places = [place for place, row in enumerate(rows) if row in told or row in own]
         if not places:
             return None
-        depths = torch.cat([states[layer][places] for layer in head.layers], dim=-1)
-        logits = self.network.heads[head.name](depths)[..., 0]
+        read = [state[places] for state in states]
+        logits = self.network.heads[head.name](read, None if mask is None else mask[places])
         wanted, real = torch.zeros(logits.shape), torch.zeros(logits.shape)
         hard = lesson.part.task.hard if lesson.part.task is not None else 0.0
         for at, place in enumerate(places):

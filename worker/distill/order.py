@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from worker.training.errors import NEEDS_PACKAGES, TrainingError
-from worker.training.recipe import Optimiser, Recipe, Run, load_recipe
+from worker.training.recipe import Optimiser, Recipe, Run
+from worker.training.recipe_file import load_recipe
 
 if TYPE_CHECKING:
     from worker.classify import Pack
@@ -66,9 +67,9 @@ def carry_out(order: Order, say: Say) -> "Pack":
     # A thread that waits for the other sleeps instead of spinning; OpenMP reads this as torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from worker.distill.folder import check_place  # noqa: PLC0415 - the extra `import`
-    from worker.distill.run import Places, make_pack  # noqa: PLC0415 - torch only after the checks above
     from worker.distill.student import student_of  # noqa: PLC0415 - likewise
     from worker.distill.teachers import teacher_at  # noqa: PLC0415 - likewise
+    from worker.distill.whole import Places, make_pack  # noqa: PLC0415 - torch only after the checks above
 
     check_place(order.out, order.teachers)
     settings = _settings(order, recipe)
@@ -84,6 +85,7 @@ def carry_out(order: Order, say: Say) -> "Pack":
         places,
         settings,
         name=order.name or order.out.resolve().name,
+        recipe=recipe,
         resume=order.resume,
         say=say,
     )
@@ -111,7 +113,8 @@ def _settings(order: Order, recipe: Recipe | None) -> "Settings":
     optimiser, run = (recipe.optimiser, recipe.run) if recipe else (Optimiser(), Run())
     heads: dict[str, float] = {}
     for task in recipe.tasks if recipe else ():
-        heads.setdefault(SOURCES[task.data].head, task.weight) if task.data in SOURCES else None
+        if task.data in SOURCES:
+            heads.setdefault(task.head or SOURCES[task.data].head, task.weight)
     run = replace(
         run,
         minutes=run.minutes if order.minutes is None else order.minutes,
@@ -165,7 +168,8 @@ def _with_shared_heads(
     from worker.training.data import SOURCES  # noqa: PLC0415 - beside it
 
     taught = {name for teacher in teachers for name in teacher.heads}
-    taught |= {SOURCES[task.data].head for task in (recipe.tasks if recipe else ()) if task.data in SOURCES}
+    tasks = [task for task in (recipe.tasks if recipe else ()) if task.data in SOURCES]
+    taught |= {task.head or SOURCES[task.data].head for task in tasks}
     left_out = [name for name in student.heads if name not in taught]
     for name in left_out:
         say(f"head {name} is left out: no teacher has it and no labels train it")

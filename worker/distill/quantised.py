@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 from worker.convert.int8 import BELOW_ZERO, LEVELS, TINY
-from worker.training.trunk import Network
+from worker.training.network import Network, TokenHead
 
 FORM = "int8-rows"
 """What this does, in a word, for a run's identity."""
@@ -46,9 +46,13 @@ class RoundedEmbedding(nn.Embedding):  # type: ignore[misc]  # as above
 
 
 def quantise(network: Network) -> None:
-    """Round in the trunk from now on; names and values of the weights stay as they are."""
+    """Round in the trunk and in heads' own layers from now on; weights keep their names and values."""
     network.distilbert.embeddings.word_embeddings.__class__ = RoundedEmbedding
-    for layer in network.distilbert.transformer.layer:
+    layers = list(network.distilbert.transformer.layer)
+    for head in network.heads.values():
+        if isinstance(head, TokenHead) and head.branch is not None:
+            layers += head.transformer.layer
+    for layer in layers:
         attention = layer.attention
         for linear in (attention.q_lin, attention.k_lin, attention.v_lin, attention.out_lin, layer.ffn.lin1):
             linear.__class__ = RoundedLinear

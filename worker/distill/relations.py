@@ -13,7 +13,8 @@ import torch
 from worker.distill.folder import Checkpoint
 from worker.distill.teachers import CheckpointTeacher
 from worker.training.errors import TrainingError
-from worker.training.trunk import Attention, Network
+from worker.training.network import Network
+from worker.training.trunk import Attention
 
 MOST_HEADS = 48
 """Relation heads at most; the authors found more of them better, to 48 or 64."""

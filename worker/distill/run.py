@@ -1,37 +1,28 @@
-"""A whole distillation: teachers asked, student taught, tuned, measured, and made a pack."""
+"""A distillation's run: teachers asked, student taught."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from tokenizers import Tokenizer
 
-from worker.classify import Pack
-from worker.convert import convert_checkpoint
-from worker.distill.card import card
-from worker.distill.folder import Checkpoint, specs, write_folder
+from worker.distill.folder import Checkpoint, specs
 from worker.distill.loop import Lesson, Loop, Weights
 from worker.distill.relations import Relations
-from worker.distill.targets import ask
+from worker.distill.targets import add_own, ask
 from worker.distill.teachers import CheckpointTeacher, Teacher, network_of, teacher_at
 from worker.distill.texts import Part, TextReader, thin
-from worker.evaluation.evaluate import as_json, evaluate
-from worker.evaluation.examples import fitting
-from worker.evaluation.result import Result, table
-from worker.evaluation.score import checkpoint_scorer, pack_scorer
-from worker.evaluation.tuning import tune
 from worker.training.errors import TrainingError
-from worker.training.files import write_json
 from worker.training.losses import Form, class_weights
 from worker.training.machine import keep_memory
+from worker.training.network import Network
 from worker.training.plan import plan
 from worker.training.recipe import Optimiser, Run
+from worker.training.soft import files_digest
 from worker.training.team import Team, gathered
-from worker.training.trunk import Network
 
 Say = Callable[[str], None]
 _STATE = "state.safetensors"
@@ -112,9 +103,10 @@ def _teach(teachers: Sequence[Teacher], job: _Job, say: Say, team: Team) -> Dist
     """Teach as one member of the team."""
     student, parts, settings = job.student, job.parts, job.settings
     keep_memory()
+    lessons = _lessons(teachers, job, say, team)
+    # Only now: while the first member asks the teachers, the others wait and leave it every core.
     if settings.run.threads or team.size > 1:
         torch.set_num_threads(settings.run.threads or max(1, torch.get_num_threads() // team.size))
-    lessons = _lessons(teachers, job, say, team)
     steps = plan(
         [[len(row) for row in lesson.ids] for lesson in lessons],
         [part.epochs for part in parts],
@@ -173,19 +165,22 @@ def _relations(teachers: Sequence[Teacher], student: Checkpoint) -> Relations:
 
 
 def _is_taught(name: str, teachers: Sequence[Teacher], parts: Sequence[Part]) -> bool:
-    return any(name in teacher.heads for teacher in teachers) or any(part.head == name for part in parts)
+    return any(name in teacher.heads for teacher in teachers) or any(
+        name in (part.head, part.own_head) for part in parts
+    )
 
 
 def _lesson(
     teachers: Sequence[Teacher], student: Checkpoint, part: Part, *, keep: Path, first: bool, say: Say
 ) -> Lesson:
-    """Tokenise one part and ask the teachers about it."""
+    """Tokenise one part and ask about it: the task's own teachers of its head, the others of all else."""
     reader, heads = TextReader(student), student.heads
+    others = {name: head for name, head in heads.items() if name != part.own_head}
     rows = reader(part.texts, part.max_tokens)
     shown = next((teacher for teacher in teachers if first and teacher.dim == student.sizes.dim), None)
     targets = ask(
         teachers,
-        heads,
+        others,
         part.texts,
         rows,
         max_tokens=part.max_tokens,
@@ -193,6 +188,9 @@ def _lesson(
         say=say,
         first_of=shown,
     )
+    if part.own_head:
+        spec = next(spec for spec in specs(heads) if spec.name == part.own_head)
+        add_own(targets, part, spec, rows, keep=keep, say=say)
     marks = {}
     if part.head and heads[part.head].by_token:
         marks = {
@@ -222,78 +220,11 @@ def _identity(
         digest.update(name.encode() + array.tobytes())
     for part in parts:
         digest.update(repr(part).encode("utf-8", "surrogatepass"))
+        for folder in part.own_teachers:
+            digest.update(files_digest(Path(folder)))
     run = (settings.run.seed, settings.run.minutes, settings.prepared)
     digest.update(
         repr((student.config, [teacher.identity for teacher in teachers], settings.optimiser, run,
               settings.weights)).encode()
     )  # fmt: skip
     return digest.hexdigest()[:16]
-
-
-@dataclass(frozen=True, slots=True)
-class Places:
-    """Where a run reads and writes; `data` is the folder of the known data sets, None where there is none."""
-
-    work: Path
-    pack: Path
-    data: Path | None = None
-    measure: bool = True
-
-    @property
-    def checkpoint(self) -> Path:
-        """The fp32 student."""
-        return self.work / "checkpoint"
-
-
-def make_pack(
-    teachers: Sequence[Teacher],
-    student: Checkpoint,
-    parts: Sequence[Part],
-    places: Places,
-    settings: Settings,
-    *,
-    name: str,
-    resume: bool = False,
-    say: Say,
-) -> Pack:
-    """Distil, tune on dev where the data sets are there, convert, measure, write the figures into the card.
-
-    The pack is there before it is measured, and is replaced by the same one with its figures afterwards.
-    Raises TrainingError, CheckpointError or PackError, each with one readable line.
-    """
-    found = distil(teachers, student, parts, places.work, settings, resume=resume, say=say)
-    write_folder(found.student, places.checkpoint)
-    if places.data is not None:
-        say("fitting temperatures and thresholds")
-        tuned = with_heads(found.student, tune(checkpoint_scorer(places.checkpoint), places.data, say))
-        found = replace(found, student=tuned)
-        write_folder(tuned, places.checkpoint)
-    names = {teacher.title: teacher.identity for teacher in teachers}
-
-    def write(figures: list[tuple[str, list[Result]]]) -> Pack:
-        write_folder(found.student, places.checkpoint, card(name, found, names, parts, figures))
-        pack = convert_checkpoint(places.checkpoint, places.pack, name=name, replace=True)
-        say(f"pack {pack.name} {pack.revision} in {places.pack}")
-        return pack
-
-    pack = write([])
-    return write(_measure(places, say)) if places.data is not None and places.measure else pack
-
-
-def with_heads(checkpoint: Checkpoint, fitted: Mapping[str, Mapping[str, Any]]) -> Checkpoint:
-    """Return the checkpoint with what was fitted for its heads: temperature, thresholds."""
-    heads = {name: {**entry, **fitted.get(name, {})} for name, entry in checkpoint.config["heads"].items()}
-    return checkpoint.with_config(heads=heads)
-
-
-def _measure(places: Places, say: Say) -> list[tuple[str, list[Result]]]:
-    """Measure the student as fp32 and as int8, and write `report.json`."""
-    scorer = checkpoint_scorer(places.checkpoint)
-    sets = fitting(scorer.heads, places.data, say=say) if places.data is not None else []
-    figures = [
-        ("fp32", evaluate(scorer, sets, say=say)),
-        ("int8", evaluate(pack_scorer(places.pack), sets, say=say)),
-    ]
-    say(table(figures))
-    write_json(places.work / "report.json", {form: as_json(results) for form, results in figures})
-    return figures

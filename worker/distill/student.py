@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from worker.convert.architecture import read_architecture
 from worker.distill.folder import Checkpoint, Tensors, layer_prefix, read_checkpoint
+from worker.evaluation.heads import HeadInfo
 from worker.training.errors import TrainingError
 
 EVERY_OTHER = "every-other"
@@ -34,7 +37,8 @@ def keep_layers(checkpoint: Checkpoint, layers: Sequence[int]) -> Checkpoint:
 
     A token head goes on reading the hidden states that are left: those after a kept layer, below the new
     last one. The weights for a depth that is gone are added to those for the nearest depth that stays, whose
-    hidden state is the likest. Raises TrainingError for layers that are not there or out of order.
+    hidden state is the likest. A branch keeps its layers, and grows from the nearest depth. Raises
+    TrainingError for layers that are not there or out of order.
     """
     count = checkpoint.sizes.n_layers
     if sorted(set(layers)) != list(layers) or not layers or not 1 <= layers[0] <= layers[-1] <= count:
@@ -66,6 +70,8 @@ def _new_depths(checkpoint: Checkpoint, name: str, layers: Sequence[int]) -> tup
     """Return a token head's table and the first weights for the depths that are left."""
     entry = dict(checkpoint.config["heads"][name])
     below = layers[:-1]  # the new last layer computes the first token only
+    if entry.get("branch"):
+        return _branch_moved(entry, below), checkpoint.tensors[f"heads.{name}.pre_classifier.weight"]
     if not below:
         raise TrainingError(f"the head {name} reads tokens below the last layer: keep two layers or more")
     weight = checkpoint.tensors[f"heads.{name}.pre_classifier.weight"]
@@ -78,6 +84,21 @@ def _new_depths(checkpoint: Checkpoint, name: str, layers: Sequence[int]) -> tup
         new[:, at : at + dim] += weight[:, place * dim : (place + 1) * dim]
     entry["layers"] = [below.index(kept) + 1 for kept in chosen]
     return entry, new
+
+
+def _branch_moved(entry: dict[str, Any], below: Sequence[int]) -> dict[str, Any]:
+    """Return the table of a token head whose branch grows from what is left `below` the last layer."""
+    after = entry["branch"]["after"]
+    shared = [layer for layer in entry["layers"] if layer <= after]
+    new = min((0, *below), key=lambda kept: (abs(kept - after), kept)) if after else 0
+    new = [0, *below].index(new)
+    if shared not in ([], [after]) or (shared and not new):
+        raise TrainingError("a token head that has a branch and reads the trunk below it loses its layers")
+    return {
+        **entry,
+        "branch": {**entry["branch"], "after": new},
+        "layers": [layer - after + new for layer in entry["layers"]],
+    }
 
 
 def without_temperatures(checkpoint: Checkpoint) -> Checkpoint:
@@ -140,14 +161,29 @@ def _from_base(base: str, teacher: Checkpoint, seed: int) -> Checkpoint:
     config["heads"] = teacher.config["heads"]
     if "text" in teacher.config:
         config["text"] = teacher.config["text"]
+    sizes = read_architecture(config, folder / "config.json")
     for head in teacher.heads.values():
-        if head.layers and max(head.layers) >= config["n_layers"]:
-            raise TrainingError(f"student {base}: it has no layer {max(head.layers)} below its last one")
-        for name, shape in head_shapes(head, config["dim"]).items():
+        deepest = max(head.layers, default=0) if head.branch is None else head.branch.after
+        if deepest >= config["n_layers"]:
+            raise TrainingError(f"student {base}: it has no layer {deepest} below its last one")
+        for name, shape in head_shapes(head, sizes).items():
+            if name.startswith(
+                "transformer."
+            ):  # a branch begins as a copy of the layers that it stands beside
+                tensors[f"heads.{head.name}.{name}"] = _copied(head, name, tensors, sizes.n_layers - 1)
+                continue
             drawn = rng.normal(0.0, _SPREAD, shape) if name.endswith("weight") else np.zeros(shape)
             tensors[f"heads.{head.name}.{name}"] = drawn.astype(np.float32)
     tokenizer = (folder / "tokenizer.json").read_text(encoding="utf-8")
     return Checkpoint(base, config, tensors, tokenizer)
+
+
+def _copied(head: HeadInfo, name: str, tensors: Tensors, last: int) -> NDArray[np.float32]:
+    """Return a branch's tensor `transformer.layer.N.…` as a copy of the trunk's layer at the same height."""
+    if head.branch is None:
+        raise ValueError("this head has no branch")
+    number, _, part = name.removeprefix("transformer.layer.").partition(".")
+    return tensors[layer_prefix(min(head.branch.after + int(number), last)) + part].copy()
 
 
 def without_heads(checkpoint: Checkpoint, names: Sequence[str]) -> Checkpoint:

@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 
 from worker.distill.shards import read_shard, write_shard
 from worker.distill.teachers import Answers, Teacher
-from worker.distill.texts import Row
+from worker.distill.texts import Part, Row
 from worker.evaluation.heads import HeadInfo
 from worker.evaluation.score import TokenScores
+from worker.training import soft
 from worker.training.errors import TrainingError
+from worker.training.labels import HeadSpec
 from worker.types import Range
 
 Say = Callable[[str], None]
@@ -76,6 +78,24 @@ def ask(
     return targets
 
 
+def add_own(
+    targets: Targets, part: Part, head: HeadSpec, rows: Sequence[Row], *, keep: Path, say: Say
+) -> None:
+    """Add what a part's own teachers say of the head that they teach, of every text: no gate is asked.
+
+    Raises TrainingError: see `training.soft`.
+    """
+    say(f"{part.name}: asking {', '.join(part.own_teachers)}")
+    if head.by_token:
+        told = soft.taught_tokens(part.own_teachers, head, part.texts, [row.ids for row in rows], keep)
+        for number, (scores, row) in enumerate(zip(told, rows, strict=True)):
+            scores[[start == end for start, end in row.ranges]] = 0.0
+            targets.tokens.setdefault(head.name, {})[number] = scores
+        return
+    given, columns = soft.taught(part.own_teachers, head, part.texts, part.max_tokens, keep)
+    targets.soft[head.name] = [Soft(tuple(columns), given, len(part.own_teachers))]
+
+
 def answers_of(teacher: Teacher, texts: Sequence[str], max_tokens: int, keep: Path, say: Say) -> Answers:
     """Return a teacher's answers to all texts, from disk where they are there. Raises TrainingError."""
     shards = []
@@ -121,10 +141,10 @@ def _add_scores(targets: Targets, teacher: Teacher, head: HeadInfo, scores: Floa
     columns = tuple(sorted(head.labels.index(label) for label in theirs.labels))
     order = [theirs.labels.index(head.labels[column]) for column in columns]
     known = targets.soft.setdefault(head.name, [])
-    for place, soft in enumerate(known):
-        if soft.columns == columns:
-            mean = (soft.scores * soft.teachers + scores[:, order]) / (soft.teachers + 1)
-            known[place] = Soft(columns, mean.astype(np.float32), soft.teachers + 1)
+    for place, told in enumerate(known):
+        if told.columns == columns:
+            mean = (told.scores * told.teachers + scores[:, order]) / (told.teachers + 1)
+            known[place] = Soft(columns, mean.astype(np.float32), told.teachers + 1)
             return
     known.append(Soft(columns, np.ascontiguousarray(scores[:, order]), 1))
 

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from worker.classify.pack import MANIFEST
 from worker.distill.folder import Checkpoint, read_checkpoint, specs
 from worker.distill.texts import TextReader
 from worker.evaluation.calibration import to_scores
@@ -19,8 +18,9 @@ from worker.evaluation.score import TokenScores, by_length, is_pack
 from worker.evaluation.score_pack import PackScorer
 from worker.training.errors import TrainingError
 from worker.training.machine import best_precision
+from worker.training.network import Network
+from worker.training.soft import files_digest
 from worker.training.tokens import pad
-from worker.training.trunk import Network
 
 ASKED = 0.5
 """A token head is asked where its gate's score reaches this share of the gate's threshold: a student's gate
@@ -88,7 +88,7 @@ class PackTeacher:
         self.folder = folder
         self._scorer = PackScorer(folder, lambda _rows: None)
         self.title = self._scorer.title
-        self.identity = "pack-" + _digest(folder / MANIFEST)
+        self.identity = "pack-" + _digest(folder)
 
     @property
     def heads(self) -> Mapping[str, HeadInfo]:
@@ -118,8 +118,7 @@ class CheckpointTeacher:
         self.folder = folder
         self._checkpoint = read_checkpoint(folder)
         self.title = f"{folder.parent.name}/{folder.name}" if folder.name == "checkpoint" else folder.name
-        files = ("model.safetensors", "config.json", "tokenizer.json")
-        self.identity = "checkpoint-" + _digest(*(folder / name for name in files))
+        self.identity = "checkpoint-" + _digest(folder)
         self.heads = self._checkpoint.heads
         self.dim: int | None = self._checkpoint.sizes.dim
         self.network = network_of(self._checkpoint)
@@ -165,8 +164,8 @@ class CheckpointTeacher:
             for place in asked_of(head, self.heads, here, len(batch)):
                 row = batch[place]
                 length = len(rows[row].ids)
-                depths = torch.cat([states[layer][place, :length] for layer in head.layers], dim=-1)
-                logits = self.network.heads[name](depths)[:, 0].double().numpy()
+                read = [state[place : place + 1, :length] for state in states]
+                logits = self.network.heads[name](read, None)[0].double().numpy()
                 told[row] = TokenScores(
                     to_scores(logits, head.temperature, multi_label=True), rows[row].ranges
                 )
@@ -197,10 +196,5 @@ def network_of(checkpoint: Checkpoint) -> Network:
     return network
 
 
-def _digest(*files: Path) -> str:
-    digest = hashlib.sha256()
-    for file in files:
-        if file.is_file():
-            with file.open("rb") as content:
-                digest.update(hashlib.file_digest(content, "sha256").digest())
-    return digest.hexdigest()[:16]
+def _digest(folder: Path) -> str:
+    return hashlib.sha256(files_digest(folder)).hexdigest()[:16]

@@ -90,6 +90,10 @@ class Part:
     """The recipe's task, for labelled rows."""
     head: str = ""
     """The head that the labels belong to."""
+    own_teachers: tuple[str, ...] = ()
+    """Folders of the task's own teachers: they alone speak of the head that the task trains."""
+    own_head: str = ""
+    """That head."""
     binary: bool = False
     labels: list[tuple[int, ...]] = field(default_factory=list)
     """Label numbers; for a token head the places of the marked characters."""
@@ -145,7 +149,8 @@ def thin(part: Part, seed: int) -> Part:
 
 
 def read_recipe(recipe: Recipe, root: Path, heads: Mapping[str, HeadInfo]) -> list[Part]:
-    """Read the train splits of a recipe's tasks. Labels of heads that the student lacks are left out.
+    """Read the train splits of a recipe's tasks. Labels and own teachers of heads that the student lacks are
+    left out.
 
     Raises TrainingError for a missing data set, a label that the student's head does not know, or a table.
     """
@@ -156,9 +161,11 @@ def read_recipe(recipe: Recipe, root: Path, heads: Mapping[str, HeadInfo]) -> li
                 f"{task.file}: distill takes labels of the known data sets only; give its texts with --texts"
             )
         split = data.load(task.data, "train", root, task.rows)
-        part = Part(task.data, split.texts, task.max_tokens, task.epochs, task.softening, task)
-        head = head_named(split.head)
-        if head.name in heads and (head.by_token or all(split.labels)):
+        part = Part(task.title, split.texts, task.max_tokens, task.epochs, task.softening, task)
+        head = head_named(task.head or split.head)
+        if task.taught_by and head.name in heads:
+            part.own_teachers, part.own_head = task.taught_by, head.name
+        if head.name == split.head and head.name in heads and (head.by_token or all(split.labels)):
             part.head, part.binary, part.labels = head.name, split.binary, split.labels
             if not head.by_token:
                 part.labels = _renumbered(head, heads[head.name], split.labels, task.data)

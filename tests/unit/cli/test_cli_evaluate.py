@@ -42,6 +42,21 @@ def test_a_table_of_the_bundled_pack(moodstream: Any, data: Path) -> None:
     assert any(line.endswith(": SST-2 dev, 8 rows") for line in ended.lines)
 
 
+def test_packs_that_ship_go_by_their_names(
+    moodstream: Any, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless a folder of that name is there: it goes first."""
+    ended = moodstream("evaluate", "compact", "compact-fast", "--data", str(data), "--set", "sst2")
+    assert ended.code == exitcodes.OK
+    packs = [load_pack(bundled_pack(name)) for name in ("compact", "compact-fast")]
+    assert all(f"{pack.name}@{pack.revision}" in ended.out for pack in packs)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "compact").mkdir()
+    ended = moodstream("evaluate", "compact", "--data", str(data), "--set", "sst2")
+    assert ended.code != exitcodes.OK
+    assert "compact holds neither a pack" in ended.err
+
+
 def test_two_packs_side_by_side_as_json(moodstream: Any, data: Path) -> None:
     pack = str(bundled_pack())
     ended = moodstream("evaluate", pack, pack, "--data", str(data), "--set", "sst2", "--rows", "6", "--json")
