@@ -44,15 +44,23 @@ models-report: $(TRAIN)/train.stamp ## measure BERT, DistilBERT, TinyBERT and ou
 
 RUN := $(TRAIN)/bin/moodstream train
 RECIPES := worker/training/recipes
-pack: $(TRAIN)/train.stamp ## train the bundled model again from the labelled text in DATA, with a teacher from BERT
+pack: $(TRAIN)/train.stamp ## train the bundled model again from the labelled text in DATA, with two teachers from BERT
 	@test -f build/bert-base-uncased/model.safetensors || { echo "make pack needs bert-base-uncased (config.json," \
-	  "model.safetensors, tokenizer.json) in build/bert-base-uncased for the teacher: docs/training.md" >&2; exit 1; }
-	for stage in teacher-sst2 teacher-emotion compact-1 compact-2 compact-3; do \
+	  "model.safetensors, tokenizer.json) in build/bert-base-uncased for two teachers: docs/training.md" >&2; exit 1; }
+	for stage in teacher-sst2 teacher-emotion compact-1 teacher-tweets compact-2 compact-3 compact-4 compact-5 \
+	  teacher-goemotions-1 teacher-goemotions-2 teacher-goemotions-3 \
+	  teacher-spans-1 teacher-spans-2 teacher-spans-3 teacher-spans-bert compact-6 compact-7; do \
 	  $(RUN) $(RECIPES)/$$stage.toml --data $(DATA) || exit 1; done
-	$(TRAIN)/bin/python -m worker.training.average build/train/compact-2/checkpoint \
-	  build/train/compact-3/checkpoint build/train/compact-mean/checkpoint --share 0.25
-	$(RUN) $(RECIPES)/compact-4.toml --data $(DATA)
-	$(RUN) $(RECIPES)/compact.toml --data $(DATA) --out worker/packs/compact
+	$(call DISTILL,compact-8,compact-7,compact-7) --first 0 --minutes 48 --out build/train/compact-8/pack
+	$(call DISTILL,compact-9,compact-7,compact-8) --first 0 --minutes 10 --int8 --out build/train/compact-9/pack
+	$(call DISTILL,compact,compact-7,compact-9) --first 0 --minutes 9 --int8 --out worker/packs/compact
+	$(call DISTILL,compact-fast-1,compact-7,compact) --first 0 --minutes 12 --layers 3 --out build/train/compact-fast-1/pack
+	$(call DISTILL,compact-fast,compact-7,compact-fast-1) --first 0 --minutes 11 --out worker/packs/compact-fast
+
+# A recipe, the stage that teaches, the stage that learns.
+DISTILL = $(TRAIN)/bin/moodstream distill --labels $(RECIPES)/$(1).toml --data $(DATA) --name $(1) \
+  --teacher build/train/$(2)/checkpoint --student build/train/$(3)/checkpoint \
+  --work build/train/$(1) --processes 2 --threads 1
 
 schemas: $(VENV)/dev.stamp ## write schemas/ and docs/settings.md from the code
 	$(VENV)/bin/moodstream model schema > schemas/output.v1.json
