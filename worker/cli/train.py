@@ -50,7 +50,12 @@ _WITH_A_TABLE = (
         "--base",
         metavar="FOLDER",
         default="",
-        help="Checkpoint to start from.  [default: the compact base weights]",
+        help="Checkpoint or pack to start from.  [default: the compact base weights]",
+    ),
+    click.option(
+        "--frozen",
+        is_flag=True,
+        help="Train a head only: the trunk and the other heads of --base answer as before.",
     ),
     click.option(
         "--epochs",

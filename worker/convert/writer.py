@@ -25,7 +25,7 @@ from worker.convert.calibrate import largest_magnitudes
 from worker.convert.encoder import Encoder
 from worker.convert.errors import CheckpointError
 from worker.convert.int8 import Int8Products
-from worker.convert.kept import Rounding, rounding_of
+from worker.convert.kept import rounding_of, take_over
 from worker.convert.products import FloatProducts, Products
 from worker.convert.tokenizer_files import write_tokenizer
 from worker.convert.weights import open_weights
@@ -62,8 +62,7 @@ def convert_checkpoint(
         draft = Path(room) / "pack"
         draft.mkdir()
         try:
-            kept = rounding_of(rounded_as) if rounded_as is not None else {}
-            _write(checkpoint, draft, name, quantise=quantise, origin=origin, kept=kept)
+            _write(checkpoint, draft, name, quantise=quantise, origin=origin, rounded_as=rounded_as)
             model = Model.load(draft)
             model.predict(model.tokenize(["One text through the finished pack."]))
         except (PackError, InferenceError) as error:
@@ -75,7 +74,7 @@ def convert_checkpoint(
 
 
 def _write(
-    checkpoint: Path, draft: Path, name: str, *, quantise: bool, origin: str | None, kept: Rounding
+    checkpoint: Path, draft: Path, name: str, *, quantise: bool, origin: str | None, rounded_as: Path | None
 ) -> None:
     """Write all files of the pack into the empty folder `draft`, the manifest last."""
     path = checkpoint / CONFIG
@@ -89,8 +88,10 @@ def _write(
         if quantise:
             scratch = draft.parent / "float32.onnx"
             largest = largest_magnitudes(sizes, weights, heads, draft / TOKENIZER, scratch)
-            products = Int8Products(largest, kept)
+            products = Int8Products(largest, rounding_of(rounded_as) if rounded_as is not None else {})
         model = Encoder(sizes, weights, products).build(heads)
+    if rounded_as is not None:
+        take_over(model, rounded_as)
     (draft / GRAPH).write_bytes(model.SerializeToString())
     _write_json(draft / CONFIG, {**config, "heads": heads_table(heads)})
     _write_card(checkpoint, draft / CARD, name, quantise=quantise, origin=origin)

@@ -143,9 +143,9 @@ def _network(
 ) -> Network:
     """Build the network and load the weights, under transformers' names or ours."""
     specs = []
-    for head in heads.values():
-        branch = Branch(**asdict(head.branch)) if head.branch is not None else None
-        specs.append(HeadSpec(head.name, head.labels, head.multi_label, head.layers, branch=branch))
+    for info in heads.values():
+        branch = Branch(**asdict(info.branch)) if info.branch is not None else None
+        specs.append(HeadSpec(info.name, info.labels, info.multi_label, info.layers, branch=branch))
     network = Network(config, specs)
     path = folder / "model.safetensors"
     try:

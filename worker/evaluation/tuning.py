@@ -3,7 +3,7 @@
 They go into a checkpoint's `config.json`, and from there into its pack.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +19,23 @@ from worker.training.errors import TrainingError
 
 
 def tune(
-    scorer: Scorer, root: Path, say: Callable[[str], None] = lambda _line: None
+    scorer: Scorer,
+    root: Path,
+    say: Callable[[str], None] = lambda _line: None,
+    *,
+    kept: Collection[str] = (),
 ) -> dict[str, dict[str, Any]]:
     """Fit every head for which a set to fit on is there; return what to write into each head's table.
 
     `temperature` for a head that judges whole texts, `thresholds` (after that temperature) where it takes
     many labels, `threshold` for a token head. What is fitted replaces the scorer's own numbers; the gate of a
     token head goes by what is fitted for the head it reads. A head whose set is missing or does not fit is
-    left as it is, with a word through `say`.
+    left as it is, with a word through `say`; so are the `kept` ones, without.
     """
     fitted: dict[str, dict[str, Any]] = {}
     for benchmark in BENCHMARKS:
         head = SOURCES[benchmark.data].head
-        if head in scorer.heads and benchmark.tuned:
+        if head in scorer.heads and head not in kept and benchmark.tuned:
             try:
                 fitted[head] = tune_head(scorer, load_fitting(benchmark, scorer.heads, root), fitted)
             except TrainingError as error:

@@ -4,7 +4,7 @@ Heads of a checkpoint of ours go on where the run trains heads of the same name,
 recipe can be one stage of several. Others stay behind.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from worker.export.errors import ExportError
 from worker.export.pack import pack_tensors
 from worker.training import fold
 from worker.training.errors import TrainingError
-from worker.training.labels import Branch, HeadSpec
+from worker.training.labels import Branch, Gate, HeadSpec
 from worker.training.trunk import Trunk
 
 _TOKENIZER = "tokenizer.json"
@@ -55,6 +55,23 @@ class Base:
         """Return the names of those heads that this base has trained already: same labels, same depths."""
         return [head.name for head in wanted if _same(head, self.heads.get(head.name, {}))]
 
+    def kept_heads(self, trained: Collection[str]) -> list[HeadSpec]:
+        """Return the heads that this base has beside the trained ones."""
+        return [_spec(name, entry) for name, entry in self.heads.items() if name not in trained]
+
+    def layers(self, after: int, count: int) -> fold.Weights:
+        """Return the weights of `count` layers above layer `after`, numbered from 0. Raises TrainingError."""
+        if after + count > self.config["n_layers"]:
+            have = self.config["n_layers"]
+            raise TrainingError(f"a branch wants layers {after + 1} to {after + count}; its start has {have}")
+        found = {}
+        for name, array in self.weights.items():
+            _, _, rest = name.partition("transformer.layer.")
+            number, _, part = rest.partition(".")
+            if part and after <= int(number) < after + count:
+                found[f"{int(number) - after}.{part}"] = array
+        return found
+
     def head_weights(self, name: str, shapes: Mapping[str, Sequence[int]]) -> fold.Weights:
         """Read the weights of a head of the checkpoint. Raises TrainingError where they are not as said."""
         if self.folder is None:
@@ -75,6 +92,20 @@ def _same(head: HeadSpec, entry: dict[str, Any]) -> bool:
         and entry.get("id2label") == labels
         and tuple(entry.get("layers", ())) == head.layers
         and (Branch(**entry["branch"]) if entry.get("branch") else None) == head.branch
+    )
+
+
+def _spec(name: str, entry: dict[str, Any]) -> HeadSpec:
+    """Return what a checkpoint of ours says of a head, which its reader has checked."""
+    gate, branch = entry.get("gate"), entry.get("branch")
+    return HeadSpec(
+        name,
+        tuple(entry["id2label"][str(number)] for number in range(len(entry["id2label"]))),
+        entry["problem_type"] == "multi_label_classification",
+        tuple(entry.get("layers", ())),
+        Gate(**gate) if gate else None,
+        tuple((group, tuple(labels)) for group, labels in entry.get("groups", {}).items()),
+        Branch(**branch) if branch else None,
     )
 
 

@@ -75,6 +75,11 @@ LICENCES = {
         "Demszky and others 2020",
         "as GoEmotions",
     ),
+    "reviews_calm": Licence(
+        "the product and airline reviews as not toxic (a weak label: nobody judged that)",
+        "as reviews",
+        "as reviews",
+    ),
     "six_emotions": Licence(
         "six-emotion set, tweets", "Saravia and others 2018", "educational and research use only"
     ),

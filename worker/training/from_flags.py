@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from worker.classify.pack import model_folder
 from worker.training.recipe import Optimiser, Recipe, Run, Task
 from worker.training.recipe_check import check
 
@@ -26,6 +27,7 @@ class Flags:
     rows: int = 0
     skip_bad: bool = False
     base: str = ""
+    frozen: bool = False
     epochs: float = 0.0
     """0: as many passes as so many rows want (`tasks.passes`)."""
     minutes: float = 0.0
@@ -49,10 +51,11 @@ def recipe_of(flags: Flags) -> Recipe:
         epochs=flags.epochs,
         max_tokens=flags.max_tokens,
     )
-    text, version = _text(Path(flags.base or BASE))
+    text, version = _text(model_folder(Path(flags.base or BASE)))
     recipe = Recipe(
         name=flags.name,
         base=flags.base or BASE,
+        frozen=flags.frozen,
         tasks=(task,),
         text=text,
         text_version=version,

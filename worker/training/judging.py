@@ -20,7 +20,7 @@ ENOUGH = 50
 
 def fit(trained: Trained, scorer: Scorer, root: Path | None, say: Say) -> dict[str, dict[str, Any]]:
     """Fit temperatures and thresholds by head: on the known sets, for other heads on the held-out rows."""
-    fitted = {} if root is None else tune(scorer, root, say)
+    fitted = {} if root is None else tune(scorer, root, say, kept=trained.kept)
     heads = {table.head.name: table.head for table in trained.tables.values()}
     for name, head in heads.items():
         if name in fitted:

@@ -162,6 +162,8 @@ def digest(recipe: Recipe, tasks: Sequence[TaskData], steps: list[Step]) -> str:
         )
     )
     found = hashlib.sha256(parts.encode())  # means come after the steps, and are no part of them
+    if recipe.frozen:
+        found.update(b"frozen")
     for task in tasks:
         if task.task.teachers or (task.task.head and not task.task.file):
             found.update(repr((task.task.teachers, task.task.head)).encode())

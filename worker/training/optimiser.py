@@ -9,9 +9,14 @@ from worker.training.recipe import Optimiser
 
 
 def adamw(network: Network, chosen: Optimiser) -> torch.optim.Optimizer:
-    """Return AdamW with two rates, heads and trunk; biases, norms and embeddings do not decay."""
+    """Return AdamW with two rates, heads and trunk; biases, norms and embeddings do not decay.
+
+    What needs no gradient takes no part.
+    """
     groups: dict[tuple[bool, bool], list[Any]] = {}
     for name, parameter in network.named_parameters():
+        if not parameter.requires_grad:
+            continue
         decays = parameter.dim() > 1 and "embeddings" not in name
         is_head = (
             name.startswith("heads.") and ".transformer." not in name

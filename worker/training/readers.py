@@ -173,6 +173,11 @@ def read_calm(paths: list[Path]) -> Iterator[Row]:
     return ((text, (NOT_TOXIC,)) for text, labels in read_goemotions(paths) if _CALM.issuperset(labels))
 
 
+def read_calm_reviews(paths: list[Path]) -> Iterator[Row]:
+    """Product and airline reviews as not toxic: they curse things, not people. A weak label, as above."""
+    return ((text, (NOT_TOXIC,)) for text, _ in read_reviews(paths))
+
+
 def read_sentences(paths: list[Path]) -> Iterator[Row]:
     """Sentences of the IMDB reviews, without labels: a review's own label does not hold for each of them."""
     for text, _ in read_imdb(paths):

@@ -103,11 +103,25 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnLayers:
+    """Transformer layers of a token head's own, which run for no other head: see `labels.Branch`."""
+
+    after: int
+    """The trunk's layer whose states they start from; 0 for the embeddings."""
+    layers: int
+    """How many there are."""
+    start: str = ""
+    """The base whose layers above `after` they begin as; "" for this recipe's own base."""
+
+
+@dataclass(frozen=True, slots=True)
 class Depths:
     """Which layers a token head reads, where not the usual ones."""
 
     head: str
     layers: tuple[int, ...]
+    """Counted from 1; where it has layers of its own, these follow those of the trunk that it shares."""
+    branch: OwnLayers | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +147,8 @@ class Recipe:
     """What the weights are averaged with after the last step, one after the other."""
     stages: str = ""
     """Bundled recipes that made the base, in their order, with commas: the card tells of them too."""
+    frozen: bool = False
+    """The trunk and all heads of the base that no task trains stay as they are, bit for bit in the pack."""
     data: str = ""
     """Folder with the data sets; a command-line argument goes before it."""
     optimiser: Optimiser = field(default_factory=Optimiser)

@@ -2,13 +2,15 @@
 
 from worker.text import TextError, normaliser
 from worker.training.errors import TrainingError
-from worker.training.recipe import Recipe, Task
+from worker.training.recipe import Depths, Recipe, Task
 
 
 def check(recipe: Recipe) -> None:
     """Raise TrainingError for values that would train nothing or run for ever."""
     for number, task in enumerate(recipe.tasks):
         _check_task(task, f"tasks[{number}]", recipe.optimiser.max_padded_tokens)
+    for number, depths in enumerate(recipe.depths):
+        _check_depths(depths, f"depths[{number}]")
     optimiser = recipe.optimiser
     if optimiser.trunk_rate <= 0 or optimiser.head_rate <= 0 or optimiser.clip <= 0:
         raise TrainingError("optimiser: trunk_rate, head_rate and clip must be above 0")
@@ -43,6 +45,18 @@ def _check_task(task: Task, where: str, max_padded_tokens: int) -> None:
         raise TrainingError(f"{where}: balance and smoothing are shares")
     if not 0 <= task.hard <= 1 or not 0 <= task.masked < 1 or task.softening <= 0:
         raise TrainingError(f"{where}: hard and masked are shares, softening must be above 0")
+
+
+def _check_depths(depths: Depths, where: str) -> None:
+    """Refuse layers of a head's own that nobody would read."""
+    if (branch := depths.branch) is None:
+        return
+    if branch.after < 0 or branch.layers < 1:
+        raise TrainingError(f"{where}.branch: after must not be below 0, layers at least 1")
+    if (last := max(depths.layers)) != branch.after + branch.layers:
+        raise TrainingError(
+            f"{where}: the branch ends at layer {branch.after + branch.layers}, the head reads up to {last}"
+        )
 
 
 _OF_TABLES = ("dev", "text_column", "label_column", "head", "labels", "held_out", "skip_bad")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from worker.training.errors import TrainingError
-from worker.training.recipe import Depths, Mean, Optimiser, Recipe, Run, Task
+from worker.training.recipe import Depths, Mean, Optimiser, OwnLayers, Recipe, Run, Task
 from worker.training.recipe_check import check
 
 
@@ -80,7 +80,10 @@ def _depths(raw: Any, number: int) -> Depths:
     layers = raw.get("layers") if isinstance(raw, dict) else None
     if not isinstance(layers, list) or not all(type(layer) is int and layer > 0 for layer in layers):
         raise TrainingError(f"depths[{number}].layers must list layers, counted from 1")
-    entry: Depths = _table(Depths, {**raw, "layers": tuple(layers)}, f"depths[{number}]")
+    values = {**raw, "layers": tuple(layers)}
+    if "branch" in raw:
+        values["branch"] = _table(OwnLayers, raw["branch"], f"depths[{number}].branch")
+    entry: Depths = _table(Depths, values, f"depths[{number}]")
     return entry
 
 

@@ -1,7 +1,7 @@
 """A recipe back to the text of its file, so that a run made from flags can be made again and changed."""
 
 import json
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 from worker.training.recipe import Recipe
@@ -28,6 +28,8 @@ def _value(value: Any) -> str:
     """Return a value as TOML writes it: JSON's way, but for the characters that JSON may leave bare."""
     if isinstance(value, tuple):
         return f"[{', '.join(map(_value, value))}]"
+    if is_dataclass(value):
+        return f"{{ {', '.join(_lines(value))} }}"
     if isinstance(value, float):
         return repr(value)
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -8,7 +8,7 @@ from typing import Any, cast
 from worker.text import Normaliser, normaliser
 from worker.training import data, soft
 from worker.training.errors import TrainingError
-from worker.training.labels import HeadSpec, head_named
+from worker.training.labels import Branch, HeadSpec, head_named
 from worker.training.losses import Form, class_weights
 from worker.training.own import Own, OwnReader, OwnRows, passes
 from worker.training.recipe import Recipe, Task
@@ -125,7 +125,8 @@ def _head(recipe: Recipe, name: str) -> HeadSpec:
     head = head_named(name)
     for depths in recipe.depths:
         if depths.head == name:
-            head = head._replace(layers=depths.layers)
+            own = depths.branch
+            head = head._replace(layers=depths.layers, branch=Branch(own.after, own.layers) if own else None)
     return head
 
 

@@ -1,7 +1,7 @@
 """A whole run: base weights, tasks, the plan of batches, and the network that comes of it."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,7 @@ from tokenizers import Tokenizer
 
 from worker.training.average import average, weights_of
 from worker.training.base import Base, read_base
+from worker.training.errors import TrainingError
 from worker.training.labels import HeadSpec, in_order
 from worker.training.loop import Loop
 from worker.training.losses import targets
@@ -42,6 +43,10 @@ class Trained:
     config: dict[str, Any]
     tokenizer: Path
     heads: list[HeadSpec]
+    kept: dict[str, dict[str, Any]]
+    """What config.json says of heads that came with the base and were not trained, by name."""
+    rounded_as: Path | None
+    """The pack whose trunk this one has, where it was not trained."""
     steps: int
     planned: int
     rows: dict[str, int]
@@ -80,20 +85,22 @@ def _train(recipe: Recipe, root: Path | None, work: Path, resume: bool, *, say: 
     if recipe.text != "raw":
         config["text"] = {"name": recipe.text, "version": recipe.text_version}
     if base.text not in (None, (recipe.text, recipe.text_version)):
+        if recipe.frozen:
+            raise TrainingError(f"frozen: the base knows texts prepared by {base.text[0]}, not {recipe.text}")
         say(f"the base weights know texts prepared by {base.text[0]} {base.text[1]}, this run {recipe.text}")
     if team.rank:
         team.agree(0)  # the first member asks the teachers, the others find the answers
     tasks = read_tasks(recipe, root, base.tokenizer, work, say)
     if not team.rank:
         team.agree(0)
-    heads = in_order(task.head for task in tasks)
-    network = Network(config, heads)
-    network.distilbert.load_state_dict(
-        {name: torch.from_numpy(array) for name, array in base.weights.items()}
-    )
-    network.reset_heads(recipe.run.seed)
+    trained = {task.head.name for task in tasks}
+    kept = base.kept_heads(trained) if recipe.frozen else []
+    heads = in_order([task.head for task in tasks] + kept)
+    network = _network(config, heads, base, recipe, work)
     _start_biases(network, tasks)
     _take_over(network, base, heads, say)
+    if recipe.frozen:
+        freeze(network, trained)
     steps = plan(
         [[len(row) for row in task.ids] for task in tasks],
         [task.epochs for task in tasks],
@@ -109,6 +116,8 @@ def _train(recipe: Recipe, root: Path | None, work: Path, resume: bool, *, say: 
         config=config,
         tokenizer=base.tokenizer,
         heads=heads,
+        kept={head.name: base.heads[head.name] for head in kept},
+        rounded_as=base.pack if recipe.frozen else None,
         steps=loop.done,
         planned=len(steps),
         rows={task.task.title: len(task.ids) for task in tasks},
@@ -118,6 +127,35 @@ def _train(recipe: Recipe, root: Path | None, work: Path, resume: bool, *, say: 
     )
 
 
+def _network(
+    config: dict[str, Any], heads: list[HeadSpec], base: Base, recipe: Recipe, work: Path
+) -> Network:
+    """Return the network with the base's trunk, fresh heads, and branches that begin as layers of a base."""
+    network = Network(config, heads)
+    network.distilbert.load_state_dict(_tensors(base.weights))
+    network.reset_heads(recipe.run.seed)
+    starts = {depths.head: depths.branch.start for depths in recipe.depths if depths.branch is not None}
+    for head in heads:
+        if head.branch is not None:
+            start = starts.get(head.name, "")
+            source = read_base(start, work) if start else base
+            if (dim := source.config["dim"]) != config["dim"]:
+                raise TrainingError(f"head {head.name}: its branch cannot start from {start}, {dim} wide")
+            layers = source.layers(head.branch.after, head.branch.layers)
+            network.heads[head.name].transformer.layer.load_state_dict(_tensors(layers))
+    return network
+
+
+def _tensors(weights: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    return {name: torch.tensor(array) for name, array in weights.items()}  # a copy: a pack's are read-only
+
+
+def freeze(network: Network, trained: Collection[str]) -> None:
+    """Leave the trunk and all heads but the `trained` ones as they are."""
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_(any(name.startswith(f"heads.{head}.") for head in trained))
+
+
 def _take_over(network: Network, base: Base, heads: list[HeadSpec], say: Say) -> None:
     """Go on with the heads that the base has trained already. Raises TrainingError."""
     known = base.heads_for(heads)
@@ -125,7 +163,7 @@ def _take_over(network: Network, base: Base, heads: list[HeadSpec], say: Say) ->
         head = network.heads[name]
         shapes = {key: tuple(tensor.shape) for key, tensor in head.state_dict().items()}
         weights = base.head_weights(name, shapes)
-        head.load_state_dict({key: torch.from_numpy(array) for key, array in weights.items()})
+        head.load_state_dict(_tensors(weights))
     if known:
         say(f"heads that go on from the base: {', '.join(known)}")
 

@@ -88,13 +88,14 @@ def finish(trained: Trained, recipe: Recipe, places: Places, *, say: Say = say_t
     sets = judging.sets(trained, scorer, places.data, say)
     fp32 = evaluate(scorer, sets, say=say)
     draft = places.work / "draft"
-    convert_checkpoint(places.checkpoint, draft, name=recipe.name, replace=True)
+    kept = trained.rounded_as
+    convert_checkpoint(places.checkpoint, draft, name=recipe.name, replace=True, rounded_as=kept)
     int8 = evaluate(pack_scorer(draft), sets, say=say)
     say(table([("fp32", fp32), ("int8", int8)]))
     write_json(places.work / "report.json", {"fp32": as_json(fp32), "int8": as_json(int8)})
     text = _card(trained, recipe, draft, fp32, int8)
     write_text(places.checkpoint / "MODEL_CARD.md", text)
-    pack = convert_checkpoint(places.checkpoint, places.pack, name=recipe.name, replace=True)
+    pack = convert_checkpoint(places.checkpoint, places.pack, name=recipe.name, replace=True, rounded_as=kept)
     _draw(places.work, {"fp32": fp32, "int8": int8}, say)
     say(f"pack {pack.name} {pack.revision} in {places.pack}")
     return pack
@@ -126,6 +127,7 @@ def behaviour(pack: Path) -> str:
 def write_trained(trained: Trained, folder: Path, fitted: dict[str, dict[str, Any]]) -> None:
     """Write a checkpoint folder; `fitted` holds what was fitted for a head: temperature, thresholds."""
     heads = {head.name: {**_head_table(head), **fitted.get(head.name, {})} for head in trained.heads}
+    heads |= trained.kept
     weights = {name: tensor.contiguous() for name, tensor in trained.network.state_dict().items()}
     write_checkpoint(folder, with_heads(trained.config, heads), weights, trained.tokenizer)
 

@@ -8,10 +8,11 @@ import pytest
 from worker.training import TrainingError, load_recipe
 from worker.training.from_flags import BASE, Flags, recipe_of
 from worker.training.own import passes
-from worker.training.recipe import Depths, Optimiser, Recipe, Run, Task
+from worker.training.recipe import Depths, Optimiser, OwnLayers, Recipe, Run, Task
 from worker.training.recipe_text import recipe_text
 
 HEAD = 'name = "x"\nbase = "b"\n'
+BRANCH = '[[depths]]\nhead = "toxic_spans"\nlayers = [2, 3]\n'
 TABLE = '[[tasks]]\nfile = "mine.csv"\n'
 
 
@@ -55,6 +56,17 @@ def test_a_table_is_looked_for_beside_the_recipe(tmp_path: Path) -> None:
         (TABLE + "held_out = 1\n", "tasks[0].held_out must be a share between 0 and 1"),
         (TABLE + 'skip_bad = "yes"\n', "tasks[0].skip_bad must be true or false, not 'yes'"),
         (TABLE + 'label_colum = "x"\n', "unknown name tasks[0].label_colum; did you mean 'label_column'?"),
+        (TABLE + "frozen = 1\n", "unknown name tasks[0].frozen; it may be one of data, "),
+        (BRANCH + "branch = 3\n" + TABLE, "depths[0].branch must be a table"),
+        (BRANCH + "branch = { after = 0 }\n" + TABLE, "depths[0].branch.layers is missing"),
+        (
+            BRANCH + "branch = { after = 0, layers = 0 }\n" + TABLE,
+            "depths[0].branch: after must not be below 0, layers at least",
+        ),
+        (
+            BRANCH + "branch = { after = 1, layers = 3 }\n" + TABLE,
+            "depths[0]: the branch ends at layer 4, the head reads up to 3",
+        ),
         (TABLE + '[run]\ndevice = "tpu"\n', "run.device must be auto, cpu or cuda, not 'tpu'"),
     ],
 )
@@ -89,7 +101,8 @@ def test_a_recipe_comes_back_from_its_text(tmp_path: Path) -> None:
             Task(file=str(tmp_path / 'a "b" é.csv'), epochs=0.5, skip_bad=True, held_out=0.25),
         ),
         text="social",
-        depths=(Depths("toxic_spans", (1, 2)),),
+        depths=(Depths("toxic_spans", (1, 2), OwnLayers(0, 2, 'the "start"')),),
+        frozen=True,
         optimiser=Optimiser(trunk_rate=3e-5),
         run=Run(seed=7, minutes=1.5),
     )
@@ -113,6 +126,7 @@ def test_flags_become_a_recipe_that_comes_back_too(tmp_path: Path) -> None:
 def test_flags_take_over_how_a_checkpoint_knows_its_texts(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"text": {"name": "social", "version": 1}}', encoding="utf-8")
     assert recipe_of(Flags(tmp_path / "mine.csv", "mine", base=str(tmp_path))).text == "social"
+    assert recipe_of(Flags(tmp_path / "mine.csv", "mine", base="compact", frozen=True)).text == "social"
     (tmp_path / "config.json").write_text("[]", encoding="utf-8")
     assert recipe_of(Flags(tmp_path / "mine.csv", "mine", base=str(tmp_path))).text == "raw"
 

@@ -171,3 +171,12 @@ def test_written_spans_mark_insults_and_neither_people_nor_harsh_words_about_thi
     assert not [text for text in plain for insult in INSULTS if insult in text]
     assert any("awful" in text or "terrible" in text for text in plain)
     assert any(text.startswith("we are ") for text in plain)
+
+
+def test_reviews_count_as_not_toxic_without_those_that_judge_sentiment(tmp_path: Path) -> None:
+    for name in ("airline", "books", "dvd", "electronics", "kitchen"):
+        rows = "".join(f"{name} row {n}\t0\n" for n in range(20))
+        _write(tmp_path, f"reviews_multidomain/{name}_train.tsv", "sentence\tlabel\n" + rows)
+    calm, judged = (data.load(name, "train", tmp_path) for name in ("reviews_calm", "reviews"))
+    assert (calm.head, set(calm.labels), calm.texts) == ("toxicity", {(0,)}, judged.texts)
+    assert len(calm.texts) == 90

@@ -1,0 +1,99 @@
+"""A frozen run: one head is trained, and the pack says everything else as its base did, bit for bit."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.train.random_checkpoints import HEADS, marked_texts, random_checkpoint
+from worker.classify.model import Model
+from worker.convert import convert_checkpoint
+from worker.distill.folder import write_folder
+from worker.training import TrainingError
+from worker.training.recipe import Depths, Optimiser, OwnLayers, Recipe, Run, Task
+from worker.training.train import train
+from worker.training.whole import Places, make_pack
+
+pytestmark = pytest.mark.train
+
+TOXICITY = {
+    "problem_type": "single_label_classification",
+    "id2label": {"0": "not_toxic", "1": "toxic"},
+    "temperature": 0.7,
+}
+TEXTS = ["the film was lovely", "a train on monday", "it is late, broken and dull", "thanks"]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random pack of 4 layers with every kind of head."""
+    folder = tmp_path_factory.mktemp("base")
+    random = random_checkpoint(3, heads={**HEADS, "toxicity": TOXICITY})
+    random = replace(random, config={**random.config, "text": {"name": "social", "version": 1}})
+    write_folder(random, folder / "checkpoint")
+    convert_checkpoint(folder / "checkpoint", folder / "pack", name="base")
+    return folder / "pack"
+
+
+def _table(path: Path) -> Path:
+    rows = [f"{word} train number {n},{word}" for n in range(60) for word in ("good", "bad")]
+    path.write_text("\n".join(["text,topic", *rows]), encoding="utf-8")
+    return path
+
+
+def _recipe(base: Path, *tasks: Task, **values: object) -> Recipe:
+    optimiser = Optimiser(trunk_rate=1e-3, head_rate=5e-3, max_padded_tokens=256)
+    run = Run(seed=3, threads=1, precision="fp32")
+    recipe = Recipe(name="more", base=str(base), tasks=tasks, text="social", frozen=True)
+    return replace(recipe, optimiser=optimiser, run=run, **values)  # type: ignore[arg-type]  # the caller's own
+
+
+def _answers(pack: Path, without: str) -> list[dict[str, object]]:
+    """What a pack says of TEXTS, by head, scores and spans to the last bit."""
+    model = Model.load(pack)
+    answers = model.predict(model.tokenize(TEXTS))
+    return [{name: said for name, said in answer.heads.items() if name != without} for answer in answers]
+
+
+def test_a_new_head_leaves_the_others_as_they_were(base: Path, tmp_path: Path) -> None:
+    recipe = _recipe(base, Task(file=str(_table(tmp_path / "mine.csv")), epochs=4, max_tokens=32))
+    pack = make_pack(recipe, Places(None, tmp_path / "work", tmp_path / "pack"), say=lambda _line: None)
+    before, after = (json.loads((folder / "config.json").read_text()) for folder in (base, tmp_path / "pack"))
+    assert "topic" in {head.name for head in pack.heads}
+    assert {**after["heads"], "topic": None} == {**before["heads"], "topic": None}  # thresholds and all
+    assert _answers(tmp_path / "pack", "topic") == _answers(base, "")
+
+
+def test_texts_that_the_base_knows_otherwise_are_refused(base: Path, tmp_path: Path) -> None:
+    recipe = _recipe(base, Task(file=str(_table(tmp_path / "mine.csv")), epochs=1), text="raw")
+    with pytest.raises(TrainingError, match="frozen: the base knows texts prepared by social, not raw"):
+        train(recipe, None, tmp_path / "work", say=lambda _line: None)
+
+
+def test_a_branch_begins_as_layers_of_its_start_and_the_other_heads_stay(base: Path, tmp_path: Path) -> None:
+    marked_texts(tmp_path / "data", 60)
+    other = random_checkpoint(8)
+    write_folder(other, tmp_path / "other")
+    spans = Task("toxic_spans", epochs=2, max_tokens=32)
+    branch = Depths("toxic_spans", (1, 3), OwnLayers(1, 2, str(tmp_path / "other")))
+    recipe = _recipe(base, spans, depths=(branch,))
+    places = Places(tmp_path / "data", tmp_path / "work", tmp_path / "pack")
+    make_pack(recipe, places, say=lambda _line: None)
+    assert _answers(tmp_path / "pack", "toxic_spans") == _answers(base, "toxic_spans")
+    still = replace(recipe, optimiser=replace(recipe.optimiser, trunk_rate=1e-12))
+    trained = train(still, places.data, tmp_path / "still", say=lambda _line: None)
+    for name, tensor in trained.network.heads["toxic_spans"].transformer.state_dict().items():
+        source = (
+            name.replace("layer.0", "layer.1") if "layer.0" in name else name.replace("layer.1", "layer.2")
+        )
+        assert np.allclose(tensor, other.tensors[f"distilbert.transformer.{source}"], atol=1e-6), name
+
+
+def test_a_branch_longer_than_its_start_is_refused(base: Path, tmp_path: Path) -> None:
+    marked_texts(tmp_path / "data", 10)
+    branch = Depths("toxic_spans", (1, 6), OwnLayers(2, 4))
+    recipe = _recipe(base, Task("toxic_spans", epochs=1, max_tokens=32), depths=(branch,))
+    with pytest.raises(TrainingError, match="a branch wants layers 3 to 6; its start has 4"):
+        train(recipe, tmp_path / "data", tmp_path / "work", say=lambda _line: None)
