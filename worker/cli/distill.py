@@ -23,7 +23,7 @@ from worker.cli.model_folder import MODEL
     "--student",
     required=True,
     metavar="FOLDER|every-other|BASE",
-    help="A checkpoint, every other layer of the first teacher that is a checkpoint, or base weights.",
+    help="A checkpoint or pack, every other layer of the first teacher with a checkpoint, or base weights.",
 )
 @click.option(
     "--layers", metavar="N|LIST", help="Keep so many layers of the student, or these (from 1): 3, or 1,3,6."

@@ -8,9 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from worker.classify.pack import model_folder
 from worker.convert.architecture import read_architecture
 from worker.distill.folder import Checkpoint, Tensors, layer_prefix, read_checkpoint
+from worker.distill.from_pack import read_pack
 from worker.evaluation.heads import HeadInfo
+from worker.evaluation.score import is_pack
 from worker.training.errors import TrainingError
 
 EVERY_OTHER = "every-other"
@@ -118,15 +121,20 @@ def without_temperatures(checkpoint: Checkpoint) -> Checkpoint:
 def student_of(name: str, teacher: Path | None, layers: Sequence[int] | int | None, seed: int) -> Checkpoint:
     """Return the student that the command line names.
 
-    `name` is a checkpoint folder, `every-other` (of the checkpoint `teacher`; `layers` says how many or
-    which, half of them by default), or base weights, which get the teacher's heads, drawn anew from `seed`.
+    `name` is a checkpoint folder, a pack (its weights as they are rounded), `every-other` (of the checkpoint
+    `teacher`; `layers` says how many or which, half of them by default), or base weights, which get the
+    teacher's heads, drawn anew from `seed`.
 
     Raises:
         TrainingError: nothing of that name, or `every-other` of a teacher that is a pack.
         CheckpointError: a folder that holds no sound checkpoint.
+        PackError, ExportError: a pack that is damaged, or whose graph this project did not write.
     """
-    if name != EVERY_OTHER and (Path(name) / "model.safetensors").is_file() and _is_distilbert(Path(name)):
-        found = read_checkpoint(Path(name))
+    folder = model_folder(Path(name))
+    if name != EVERY_OTHER and is_pack(folder):
+        found = read_pack(folder)
+    elif name != EVERY_OTHER and (folder / "model.safetensors").is_file() and _is_distilbert(folder):
+        found = read_checkpoint(folder)
     elif teacher is None:
         raise TrainingError(
             f"student {name}: needs a teacher that is a checkpoint folder, for its layers or its heads; "
