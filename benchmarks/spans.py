@@ -1,10 +1,11 @@
 """What a token head costs: the same texts through one pack without it, and with it behind its gate.
 
-    python benchmarks/spans.py [--quick] [--checkpoint FOLDER]
+    python benchmarks/spans.py [--quick] [--checkpoint FOLDER | --pack NAME]
 
-The packs are made on the spot from one checkpoint: without the token head, and with it at three thresholds
-of its gate, so that no text passes, some 5 % do, or all. The checkpoint is one with random weights in the
-sizes of the compact model, since shapes alone decide the cost, or FOLDER: one that has a gated token head.
+The packs are made on the spot from one checkpoint: without the token head, and with it at four thresholds
+of its gate, so that no text passes, some 5 or 20 % do, or all. The checkpoint is one with random weights in
+the sizes of the compact model, since shapes alone decide the cost, or FOLDER: one that has a gated token
+head, or a pack: its folder, or the name of one that ships.
 Random heads mark about half of the tokens, more than any real text has: what is printed bounds the cost from
 above.
 
@@ -35,12 +36,14 @@ from safetensors.numpy import save_file  # noqa: E402
 
 from benchmarks.classifier import made_up_texts  # noqa: E402
 from worker import Classifier  # noqa: E402
-from worker.classify import Gate, Model, bundled_pack  # noqa: E402
+from worker.classify import Gate, Model, bundled_pack, load_pack  # noqa: E402
+from worker.classify.pack import model_folder  # noqa: E402
 from worker.convert import convert_checkpoint  # noqa: E402
+from worker.export.pack import pack_tensors  # noqa: E402
 from worker.types import Prediction  # noqa: E402
 
 WITHOUT = "without"
-SHARES = {"0 %": 0.0, "5 %": 0.05, "100 %": 1.0}
+SHARES = {"0 %": 0.0, "5 %": 0.05, "20 %": 0.2, "100 %": 1.0}
 """Share of the texts that the gate is to let through, by the name of the pack."""
 
 SIZES = {
@@ -106,6 +109,17 @@ def random_checkpoint(folder: Path) -> Path:
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps({**SIZES, "heads": HEADS}))
     shutil.copyfile(bundled_pack() / "tokenizer.json", folder / "tokenizer.json")
+    save_file(tensors, folder / "model.safetensors")
+    return folder
+
+
+def pack_as_checkpoint(pack: Path, folder: Path) -> Path:
+    """Write a pack's weights, as they are rounded, as a checkpoint."""
+    found = load_pack(model_folder(pack))
+    config, tensors = pack_tensors(found)
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(config))
+    shutil.copyfile(found.path / "tokenizer.json", folder / "tokenizer.json")
     save_file(tensors, folder / "model.safetensors")
     return folder
 
@@ -196,6 +210,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--checkpoint", type=Path, help="a checkpoint with a gated token head")
+    parser.add_argument("--pack", type=Path, help="a pack with one")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--texts", type=int, default=1_500)
     parser.add_argument("--quick", action="store_true", help="200 texts, 3 rounds")
@@ -204,8 +219,12 @@ def main() -> None:
         options.rounds, options.texts = 3, 200
     texts = made_up_texts(options.texts)
     with tempfile.TemporaryDirectory() as name:
-        checkpoint = options.checkpoint or random_checkpoint(Path(name) / "random")
-        print(f"checkpoint: {options.checkpoint or 'random weights, compact sizes'}; {len(texts)} texts")
+        if options.pack:
+            checkpoint = pack_as_checkpoint(options.pack, Path(name) / "pack")
+        else:
+            checkpoint = options.checkpoint or random_checkpoint(Path(name) / "random")
+        chosen = options.pack or options.checkpoint or "random weights, compact sizes"
+        print(f"checkpoint: {chosen}; {len(texts)} texts")
         found = packs(checkpoint, Path(name), texts)
         check(found, texts)
         measure(found, texts, options.rounds)

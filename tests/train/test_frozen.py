@@ -30,7 +30,9 @@ TEXTS = ["the film was lovely", "a train on monday", "it is late, broken and dul
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random pack of 4 layers with every kind of head."""
     folder = tmp_path_factory.mktemp("base")
-    random = random_checkpoint(3, heads={**HEADS, "toxicity": TOXICITY})
+    gate = {"head": "toxicity", "label": "toxic", "threshold": 0.02}
+    spans = {**HEADS["toxic_spans"], "gate": gate}
+    random = random_checkpoint(3, heads={**HEADS, "toxicity": TOXICITY, "toxic_spans": spans})
     random = replace(random, config={**random.config, "text": {"name": "social", "version": 1}})
     write_folder(random, folder / "checkpoint")
     convert_checkpoint(folder / "checkpoint", folder / "pack", name="base")
@@ -64,6 +66,29 @@ def test_a_new_head_leaves_the_others_as_they_were(base: Path, tmp_path: Path) -
     assert "topic" in {head.name for head in pack.heads}
     assert {**after["heads"], "topic": None} == {**before["heads"], "topic": None}  # thresholds and all
     assert _answers(tmp_path / "pack", "topic") == _answers(base, "")
+
+
+def test_a_head_whose_gate_is_trained_gets_new_thresholds_and_the_gate_that_the_recipe_says(
+    base: Path, tmp_path: Path
+) -> None:
+    marked_texts(tmp_path / "data", 60)
+    gate = Depths("toxic_spans", (1, 2, 3), gate=0.01)
+    recipe = _recipe(base, Task("toxic_posts", epochs=3, max_tokens=32), depths=(gate,))
+    make_pack(recipe, Places(tmp_path / "data", tmp_path / "work", tmp_path / "pack"), say=lambda _line: None)
+    before, after = (json.loads((folder / "config.json").read_text()) for folder in (base, tmp_path / "pack"))
+    assert after["heads"]["sentiment"] == before["heads"]["sentiment"]
+    spans = after["heads"]["toxic_spans"]
+    assert spans["gate"] == {**before["heads"]["toxic_spans"]["gate"], "threshold": 0.01}
+    assert {"threshold", "relative"} <= spans.keys()
+    assert "relative" not in before["heads"]["toxic_spans"]
+
+
+def test_a_frozen_head_keeps_its_layers(base: Path, tmp_path: Path) -> None:
+    marked_texts(tmp_path / "data", 10)
+    task = Task("toxic_posts", epochs=1, max_tokens=32)
+    recipe = _recipe(base, task, depths=(Depths("toxic_spans", (1, 2)),))
+    with pytest.raises(TrainingError, match=r"toxic_spans stays frozen: it reads layers \[1, 2, 3\]"):
+        train(recipe, tmp_path / "data", tmp_path / "work", say=lambda _line: None)
 
 
 def test_texts_that_the_base_knows_otherwise_are_refused(base: Path, tmp_path: Path) -> None:

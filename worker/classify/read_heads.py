@@ -102,6 +102,7 @@ def _read_token_head(
         temperature=_read_temperature(entry, where),
         gate=_read_gate(entry["gate"], texts, where) if "gate" in entry else None,
         branch=branch,
+        relative=_probability(entry.get("relative", 0.0), "relative", where),
     )
 
 

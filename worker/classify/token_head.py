@@ -38,13 +38,25 @@ class Branch:
     hidden_dim: int = 0
 
 
+def reaching(scores: NDArray[np.float64], threshold: float, relative: float) -> NDArray[np.bool_]:
+    """Return which tokens of a text are marked, from their probabilities (tokens,).
+
+    Without `relative`: those of at least `threshold`. With it: where the strongest reaches `threshold`, those
+    that reach this share of the strongest. Where F1 is the aim, the best threshold of a text is half of the
+    F1 that can be had in it (Lipton et al. 2014, arXiv:1402.1892), so it lies lower where all is less sure.
+    """
+    strongest = scores.max(initial=0.0)
+    least = relative * strongest if relative else threshold
+    return np.asarray((scores >= least) & (strongest >= threshold))
+
+
 @dataclass(frozen=True, slots=True)
 class TokenHead:
     """A head that marks tokens, from hidden states at several depths (Palomino et al. 2021, HLE-UPC).
 
     `layers` are the transformer layers whose outputs it reads side by side, 1 being the first; with a
-    `branch` the trunk's count up to `branch.after`, and the branch's go on from there. A token is marked from
-    the probability `threshold` on. Without a `gate` it reads every text.
+    `branch` the trunk's count up to `branch.after`, and the branch's go on from there. `threshold` and
+    `relative` say which tokens are marked: see `reaching`. Without a `gate` it reads every text.
 
     The graph gives two outputs for it: `<name>.rows`, the numbers of the texts in the batch that it read,
     int64 (read), and `<name>`, their tokens' logits, float32 (read, longest), padding included.
@@ -57,6 +69,7 @@ class TokenHead:
     temperature: float = 1.0
     gate: Gate | None = None
     branch: Branch | None = None
+    relative: float = 0.0
     problem_type: Literal["token_classification"] = "token_classification"
 
     def marked(
@@ -77,7 +90,7 @@ class TokenHead:
             own = values[: lengths[row]]
             if not np.isfinite(own).all():
                 raise InferenceError(f"head {self.name}: the model gave a logit that is not finite")
-            marks = sigmoid(own / self.temperature) >= self.threshold
-            marks[[0, -1]] = False
+            marks = np.zeros(len(own), dtype=np.bool_)
+            marks[1:-1] = reaching(sigmoid(own[1:-1] / self.temperature), self.threshold, self.relative)
             found[row] = marks
         return found

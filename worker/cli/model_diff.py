@@ -97,7 +97,7 @@ def _description(pack: "Pack") -> dict[str, Any]:
 
 
 def _head(head: Any) -> dict[str, Any]:
-    names = ("problem_type", "labels", "thresholds", "threshold", "temperature", "layers")
+    names = ("problem_type", "labels", "thresholds", "threshold", "relative", "temperature", "layers")
     return {name: getattr(head, name) for name in names if getattr(head, name, None) is not None}
 
 

@@ -90,7 +90,11 @@ def _head(head: "Head | TokenHead") -> str:
         title += f", temperature {head.temperature:g}"
     if head.problem_type == "token_classification":
         layers = ", ".join(map(str, head.layers))
-        lines = [f"{head.labels[0]}{_OVER}{head.threshold:g}, from layers {layers}"]
+        share = f", tokens from {head.relative:.0%} of the strongest on" if head.relative else ""
+        lines = [f"{head.labels[0]}{_OVER}{head.threshold:g}{share}, from layers {layers}"]
+        if head.branch is not None:
+            after, own = head.branch.after, head.branch.layers
+            lines.append(f"{own} layers of its own after {f'layer {after}' if after else 'the embeddings'}")
         if head.gate is not None:
             gate = head.gate
             lines.append(f"asked where {gate.head} gives {gate.label} at least {gate.threshold:g}")

@@ -155,6 +155,8 @@ def heads_table(heads: CheckpointHeads) -> dict[str, Any]:
             table[head.name]["groups"] = {name: list(labels) for name, labels in head.groups.items()}
     for marking in heads.tokens:
         entry = _entry(marking) | {"layers": list(marking.layers), "threshold": marking.threshold}
+        if marking.relative:
+            entry["relative"] = marking.relative
         if marking.gate is not None:
             entry["gate"] = asdict(marking.gate)
         if marking.branch is not None:

@@ -26,6 +26,8 @@ class HeadInfo:
     layers: tuple[int, ...] = ()
     gate: Gate | None = None
     branch: Branch | None = None
+    relative: float = 0.0
+    """A token head's: see `worker.classify.token_head.reaching`."""
 
     @property
     def multi_label(self) -> bool:
@@ -51,6 +53,7 @@ def head_info(head: Head | TokenHead) -> HeadInfo:
             layers=head.layers,
             gate=head.gate,
             branch=head.branch,
+            relative=head.relative,
         )
     return HeadInfo(
         head.name, head.problem_type, head.labels, head.thresholds or (), head.temperature, head.groups

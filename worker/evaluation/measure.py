@@ -231,14 +231,14 @@ def _each_f1(names: tuple[str, ...], gold: Bools, chosen: Bools) -> dict[str, Fi
 def _measure_spans(scorer: Scorer, examples: Examples) -> Result:
     """Return span F1 through the gate, as the service marks, and without it; and how often the gate opens.
 
-    `span_f1_crossfit` is through the gate too, each post at the threshold that was best for others.
+    `span_f1_crossfit` is through the gate too, each post at the thresholds that were best for others.
     """
     if examples.marked is None:
         raise ValueError("these examples have no marked characters")
     head, texts, longest = scorer.heads[examples.head], examples.texts, examples.max_tokens
     tokens = scorer.tokens(texts, longest, head.name)
     free = [
-        marked_ranges(text, each.ranges, each.scores, head.thresholds[0])
+        marked_ranges(text, each.ranges, each.scores, head.thresholds[0], head.relative)
         for text, each in zip(texts, tokens, strict=True)
     ]
     gate, opens = gate_scores(scorer, texts, longest, head.name)
@@ -249,8 +249,8 @@ def _measure_spans(scorer: Scorer, examples: Examples) -> Result:
         "gate_open": asked.astype(np.float64),
     }
     if len(examples) >= _FEWEST:
-        by_threshold = span_thresholds.f1_by_threshold(texts, tokens, examples.marked, asked)
-        each["span_f1_crossfit"] = span_thresholds.cross_fitted(by_threshold)
+        figures = span_thresholds.f1_by_cut(texts, tokens, examples.marked, asked)
+        each["span_f1_crossfit"] = span_thresholds.cross_fitted(figures)
     return Result(
         data=examples.name,
         title=examples.title,

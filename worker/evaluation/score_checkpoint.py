@@ -70,7 +70,9 @@ class CheckpointScorer:
         info = self.heads[head]
         gate, opens = gate_scores(self, texts, max_tokens, head)
         return [
-            marked_ranges(text, each.ranges, each.scores, info.thresholds[0]) if score >= opens else ()
+            marked_ranges(text, each.ranges, each.scores, info.thresholds[0], info.relative)
+            if score >= opens
+            else ()
             for text, each, score in zip(texts, self.tokens(texts, max_tokens, head), gate, strict=True)
         ]
 

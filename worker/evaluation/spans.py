@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from worker.classify.spans import joined
+from worker.classify.token_head import reaching
 from worker.evaluation.metrics import Floats
 from worker.types import Range
 
@@ -32,9 +33,13 @@ def span_f1(gold: Sequence[frozenset[int]], marked: Sequence[frozenset[int]]) ->
     return np.array([post_f1(wanted, given) for wanted, given in zip(gold, marked, strict=True)])
 
 
-def marked_ranges(text: str, ranges: Sequence[Range], scores: Floats, threshold: float) -> tuple[Range, ...]:
-    """Return what the tokens of at least `threshold` cover, joined as the service joins it.
+def marked_ranges(
+    text: str, ranges: Sequence[Range], scores: Floats, threshold: float, relative: float = 0.0
+) -> tuple[Range, ...]:
+    """Return what the marked tokens cover, chosen and joined as the service does it.
 
     `ranges` are the tokens' own places in `text`, in order; empty for those that stand for nothing.
     """
-    return joined(text, (ranges[number] for number in np.flatnonzero(scores >= threshold).tolist()))
+    shown = np.array([start < end for start, end in ranges], dtype=np.bool_)
+    chosen = reaching(np.where(shown, scores, 0.0), threshold, relative) & shown
+    return joined(text, (ranges[number] for number in np.flatnonzero(chosen).tolist()))

@@ -28,9 +28,9 @@ def tune(
     """Fit every head for which a set to fit on is there; return what to write into each head's table.
 
     `temperature` for a head that judges whole texts, `thresholds` (after that temperature) where it takes
-    many labels, `threshold` for a token head. What is fitted replaces the scorer's own numbers; the gate of a
-    token head goes by what is fitted for the head it reads. A head whose set is missing or does not fit is
-    left as it is, with a word through `say`; so are the `kept` ones, without.
+    many labels, `threshold` and `relative` for a token head. What is fitted replaces the scorer's own
+    numbers; the gate of a token head goes by what is fitted for the head it reads. A head whose set is
+    missing or does not fit is left as it is, with a word through `say`; so are the `kept` ones, without.
     """
     fitted: dict[str, dict[str, Any]] = {}
     for benchmark in BENCHMARKS:
@@ -57,8 +57,9 @@ def tune_head(
     if examples.marked is not None:
         tokens = scorer.tokens(examples.texts, examples.max_tokens, head.name)
         asked = _gate_open(scorer, examples, head, fitted or {})
-        figures = span_thresholds.f1_by_threshold(examples.texts, tokens, examples.marked, asked)
-        return {"threshold": float(span_thresholds.GRID[span_thresholds.best(figures)])}
+        figures = span_thresholds.f1_by_cut(examples.texts, tokens, examples.marked, asked)
+        threshold, relative = span_thresholds.CUTS[span_thresholds.best(figures)]
+        return {"threshold": threshold, "relative": relative}
     gold = examples.table if examples.table is not None else examples.classes
     if gold is None:
         raise ValueError("these examples have no gold labels")

@@ -19,8 +19,13 @@ ENOUGH = 50
 
 
 def fit(trained: Trained, scorer: Scorer, root: Path | None, say: Say) -> dict[str, dict[str, Any]]:
-    """Fit temperatures and thresholds by head: on the known sets, for other heads on the held-out rows."""
-    fitted = {} if root is None else tune(scorer, root, say, kept=trained.kept)
+    """Fit temperatures and thresholds by head: on the known sets, for other heads on the held-out rows.
+
+    A head that was kept keeps its own, unless its gate reads a head that was not.
+    """
+    gates = {name: (entry.get("gate") or {}).get("head") for name, entry in trained.kept.items()}
+    kept = [name for name, gate in gates.items() if gate is None or gate in trained.kept]
+    fitted = {} if root is None else tune(scorer, root, say, kept=kept)
     heads = {table.head.name: table.head for table in trained.tables.values()}
     for name, head in heads.items():
         if name in fitted:

@@ -122,6 +122,8 @@ class Depths:
     layers: tuple[int, ...]
     """Counted from 1; where it has layers of its own, these follow those of the trunk that it shares."""
     branch: OwnLayers | None = None
+    gate: float = 0.0
+    """From which score of its gate's label it is asked; 0 for its usual one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,7 +48,9 @@ def _check_task(task: Task, where: str, max_padded_tokens: int) -> None:
 
 
 def _check_depths(depths: Depths, where: str) -> None:
-    """Refuse layers of a head's own that nobody would read."""
+    """Refuse layers of a head's own that nobody would read, and a gate that is no score."""
+    if not 0 <= depths.gate <= 1:
+        raise TrainingError(f"{where}.gate must be a score between 0 and 1")
     if (branch := depths.branch) is None:
         return
     if branch.after < 0 or branch.layers < 1:

@@ -127,6 +127,8 @@ def _head(recipe: Recipe, name: str) -> HeadSpec:
         if depths.head == name:
             own = depths.branch
             head = head._replace(layers=depths.layers, branch=Branch(own.after, own.layers) if own else None)
+            if depths.gate and head.gate is not None:
+                head = head._replace(gate=head.gate._replace(threshold=depths.gate))
     return head
 
 

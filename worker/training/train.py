@@ -95,6 +95,7 @@ def _train(recipe: Recipe, root: Path | None, work: Path, resume: bool, *, say: 
         team.agree(0)
     trained = {task.head.name for task in tasks}
     kept = base.kept_heads(trained) if recipe.frozen else []
+    entries = {head.name: _kept_entry(base.heads[head.name], head, recipe) for head in kept}
     heads = in_order([task.head for task in tasks] + kept)
     network = _network(config, heads, base, recipe, work)
     _start_biases(network, tasks)
@@ -116,7 +117,7 @@ def _train(recipe: Recipe, root: Path | None, work: Path, resume: bool, *, say: 
         config=config,
         tokenizer=base.tokenizer,
         heads=heads,
-        kept={head.name: base.heads[head.name] for head in kept},
+        kept=entries,
         rounded_as=base.pack if recipe.frozen else None,
         steps=loop.done,
         planned=len(steps),
@@ -144,6 +145,20 @@ def _network(
             layers = source.layers(head.branch.after, head.branch.layers)
             network.heads[head.name].transformer.layer.load_state_dict(_tensors(layers))
     return network
+
+
+def _kept_entry(entry: dict[str, Any], head: HeadSpec, recipe: Recipe) -> dict[str, Any]:
+    """Return what config.json says of a head that stays: as it was, but for a gate that the recipe moves.
+
+    Raises TrainingError where the recipe wants other layers of it.
+    """
+    for depths in recipe.depths:
+        if depths.head == head.name:
+            if depths.layers != head.layers or depths.branch is not None:
+                raise TrainingError(f"head {head.name} stays frozen: it reads layers {list(head.layers)}")
+            if depths.gate and head.gate is not None:
+                entry = {**entry, "gate": head.gate._replace(threshold=depths.gate)._asdict()}
+    return entry
 
 
 def _tensors(weights: Mapping[str, Any]) -> dict[str, torch.Tensor]:

@@ -127,7 +127,7 @@ def behaviour(pack: Path) -> str:
 def write_trained(trained: Trained, folder: Path, fitted: dict[str, dict[str, Any]]) -> None:
     """Write a checkpoint folder; `fitted` holds what was fitted for a head: temperature, thresholds."""
     heads = {head.name: {**_head_table(head), **fitted.get(head.name, {})} for head in trained.heads}
-    heads |= trained.kept
+    heads |= {name: {**entry, **fitted.get(name, {})} for name, entry in trained.kept.items()}
     weights = {name: tensor.contiguous() for name, tensor in trained.network.state_dict().items()}
     write_checkpoint(folder, with_heads(trained.config, heads), weights, trained.tokenizer)
 

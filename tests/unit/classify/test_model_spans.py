@@ -1,5 +1,6 @@
 """Spans in predictions: for the texts that the gate lets through, in the text as it came, in any company."""
 
+import math
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -99,6 +100,23 @@ def test_a_tokens_probability_is_its_cooled_logit_and_the_ends_are_no_part_of_th
     logits = np.array([[9, 2.7, 2.8, 9, 9]], np.float32)
     found = head.marked(np.array([1]), logits, [5, 4])
     assert {row: marks.tolist() for row, marks in found.items()} == {1: [False, False, True, False]}
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "marked"),
+    [
+        ((0.9, 0.62, 0.5), (True, True, False)),  # from 0.6 of 0.9 on
+        ((0.6, 0.37, 0.2), (True, True, False)),  # a text that is less sure: from 0.36 on
+        ((0.4, 0.4, 0.4), (False, False, False)),  # nothing reaches the threshold: nothing is marked
+    ],
+)
+def test_with_a_share_the_strongest_token_says_from_where_on_tokens_are_marked(
+    probabilities: tuple[float, ...], marked: tuple[bool, ...]
+) -> None:
+    head = TokenHead("spans", ("toxic",), (1,), threshold=0.5, temperature=1.0, relative=0.6)
+    inner = [math.log(value / (1 - value)) for value in probabilities]
+    logits = np.array([[9, *inner, 9]], np.float32)  # the ends say nothing of how strong the others are
+    assert head.marked(np.array([0]), logits, [5])[0].tolist() == [False, *marked, False]
 
 
 @pytest.mark.parametrize(

@@ -150,6 +150,7 @@ def test_heads_that_make_no_sense_are_refused(own_pack: Path, head: dict[str, An
         ({"id2label": {"0": "toxic", "1": "rude"}}, "one label"),
         ({"threshold": 1.5}, "threshold"),
         ({"threshold": "high"}, "threshold"),
+        ({"relative": 2}, "relative"),
         ({"temperature": -1}, "temperature"),
         ({"gate": "sentiment"}, "gate"),
         ({"gate": {"head": "sentiment"}}, "gate"),

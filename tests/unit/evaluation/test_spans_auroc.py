@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.evaluation.metrics import Figure, auroc, difference, label_f1, single_label, with_intervals
-from worker.evaluation.span_thresholds import GRID, best, cross_fitted
-from worker.evaluation.spans import characters, post_f1, span_f1
+from worker.evaluation.score import TokenScores
+from worker.evaluation.span_thresholds import CUTS, best, cross_fitted, f1_by_cut
+from worker.evaluation.spans import characters, marked_ranges, post_f1, span_f1
 
 
 @pytest.mark.parametrize(
@@ -67,21 +68,46 @@ def test_the_interval_of_a_biased_figure_surrounds_it() -> None:
     assert 0 <= moved.low <= moved.value <= moved.high
 
 
+def _figures(posts: int, means: dict[tuple[float, float], float]) -> np.ndarray:
+    figures = np.zeros((posts, len(CUTS)))
+    for cut, mean in means.items():
+        figures[:, CUTS.index(cut)] = mean
+    return figures
+
+
 def test_span_thresholds_are_cross_fitted_on_other_posts() -> None:
-    # Two thresholds: the first is right for all posts but one, the second for that one alone.
-    figures = np.zeros((50, len(GRID)))
-    figures[:, 3] = 1.0
-    figures[7, 3], figures[7, 9] = 0.0, 1.0
-    assert best(figures) == 3
+    # The first pair is right for all posts but one, the second for that one alone.
+    first, second = (0.2, 0.5), (0.6, 0.7)
+    figures = _figures(50, {first: 1.0})
+    figures[7, CUTS.index(first)], figures[7, CUTS.index(second)] = 0.0, 1.0
+    assert CUTS[best(figures)] == first
     chosen = cross_fitted(figures)
     assert chosen[7] == 0  # by its own post the second would be chosen
     assert chosen.sum() == 49
 
 
-def test_equally_good_span_thresholds_give_the_middle_one() -> None:
-    figures = np.zeros((4, len(GRID)))
-    figures[:, 10:15] = 0.5
-    assert best(figures) == 12
+def test_of_like_thresholds_the_highest_is_taken_and_of_equal_shares_the_middle_one() -> None:
+    means = {(0.2, 0.5): 0.70, (0.4, 0.6): 0.699, (0.4, 0.65): 0.699, (0.4, 0.7): 0.699, (0.5, 0.6): 0.69}
+    assert CUTS[best(_figures(4, means))] == (0.4, 0.65)
+
+
+def test_f1_by_cut_is_that_of_the_marks_which_the_service_would_make() -> None:
+    texts = ["you utter fool", "good day"]
+    tokens = [
+        TokenScores(np.array([0.9, 0.1, 0.3, 0.5, 0.0]), [(0, 0), (0, 3), (4, 9), (10, 14), (0, 0)]),
+        TokenScores(np.array([0.0, 0.2, 0.1, 0.0]), [(0, 0), (0, 4), (5, 8), (0, 0)]),
+    ]
+    gold = [frozenset(range(4, 14)), frozenset[int]()]
+    found = f1_by_cut(texts, tokens, gold, np.array([True, True]))
+    for number, (threshold, share) in enumerate(CUTS):
+        marked = [
+            characters(marked_ranges(text, each.ranges, each.scores, threshold, share))
+            for text, each in zip(texts, tokens, strict=True)
+        ]
+        assert found[:, number].tolist() == span_f1(gold, marked).tolist()
+    assert CUTS[best(found)] == (0.5, 0.45)  # both words, and nothing in the second post
+    shut = f1_by_cut(texts, tokens, gold, np.array([False, False]))
+    assert (shut == [[0.0], [1.0]]).all()
 
 
 def test_a_small_difference_is_certain_where_both_err_on_the_same_rows() -> None:

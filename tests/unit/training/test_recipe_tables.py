@@ -57,6 +57,7 @@ def test_a_table_is_looked_for_beside_the_recipe(tmp_path: Path) -> None:
         (TABLE + 'skip_bad = "yes"\n', "tasks[0].skip_bad must be true or false, not 'yes'"),
         (TABLE + 'label_colum = "x"\n', "unknown name tasks[0].label_colum; did you mean 'label_column'?"),
         (TABLE + "frozen = 1\n", "unknown name tasks[0].frozen; it may be one of data, "),
+        (BRANCH + "gate = 2.0\n" + TABLE, "depths[0].gate must be a score between 0 and 1"),
         (BRANCH + "branch = 3\n" + TABLE, "depths[0].branch must be a table"),
         (BRANCH + "branch = { after = 0 }\n" + TABLE, "depths[0].branch.layers is missing"),
         (
@@ -101,7 +102,7 @@ def test_a_recipe_comes_back_from_its_text(tmp_path: Path) -> None:
             Task(file=str(tmp_path / 'a "b" é.csv'), epochs=0.5, skip_bad=True, held_out=0.25),
         ),
         text="social",
-        depths=(Depths("toxic_spans", (1, 2), OwnLayers(0, 2, 'the "start"')),),
+        depths=(Depths("toxic_spans", (1, 2), OwnLayers(0, 2, 'the "start"'), 0.25),),
         frozen=True,
         optimiser=Optimiser(trunk_rate=3e-5),
         run=Run(seed=7, minutes=1.5),
