@@ -51,16 +51,19 @@ pack: $(TRAIN)/train.stamp ## train the bundled model again from the labelled te
 	  teacher-goemotions-1 teacher-goemotions-2 teacher-goemotions-3 \
 	  teacher-spans-1 teacher-spans-2 teacher-spans-3 teacher-spans-bert compact-6 compact-7; do \
 	  $(RUN) $(RECIPES)/$$stage.toml --data $(DATA) || exit 1; done
-	$(call DISTILL,compact-8,compact-7,compact-7) --first 0 --minutes 48 --out build/train/compact-8/pack
-	$(call DISTILL,compact-9,compact-7,compact-8) --first 0 --minutes 10 --int8 --out build/train/compact-9/pack
-	$(call DISTILL,compact,compact-7,compact-9) --first 0 --minutes 9 --int8 --out worker/packs/compact
-	$(call DISTILL,compact-fast-1,compact-7,compact) --first 0 --minutes 12 --layers 3 --out build/train/compact-fast-1/pack
-	$(call DISTILL,compact-fast,compact-7,compact-fast-1) --first 0 --minutes 11 --out worker/packs/compact-fast
+	$(call DISTILL,compact-8,compact-7/checkpoint,compact-7/checkpoint) --minutes 48
+	$(call DISTILL,compact-9,compact-7/checkpoint,compact-8/checkpoint) --minutes 10 --int8
+	$(call DISTILL,compact-10,compact-7/checkpoint,compact-9/checkpoint) --minutes 9 --int8
+	$(call DISTILL,compact-fast-1,compact-7/checkpoint,compact-10/checkpoint) --minutes 12 --layers 3
+	$(call DISTILL,compact-fast-2,compact-7/checkpoint,compact-fast-1/checkpoint) --minutes 11
+	$(call DISTILL,compact-fast-3,compact-10/pack,compact-fast-2/pack) --minutes 25
+	$(RUN) $(RECIPES)/compact.toml --data $(DATA) --out worker/packs/compact
+	$(RUN) $(RECIPES)/compact-fast.toml --data $(DATA) --out worker/packs/compact-fast
 
-# A recipe, the stage that teaches, the stage that learns.
+# A recipe, who teaches, who learns.
 DISTILL = $(TRAIN)/bin/moodstream distill --labels $(RECIPES)/$(1).toml --data $(DATA) --name $(1) \
-  --teacher build/train/$(2)/checkpoint --student build/train/$(3)/checkpoint \
-  --work build/train/$(1) --processes 2 --threads 1
+  --teacher build/train/$(2) --student build/train/$(3) --first 0 --processes 2 --threads 1 \
+  --work build/train/$(1) --out build/train/$(1)/pack
 
 schemas: $(VENV)/dev.stamp ## write schemas/ and docs/settings.md from the code
 	$(VENV)/bin/moodstream model schema > schemas/output.v1.json

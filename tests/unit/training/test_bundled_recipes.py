@@ -11,14 +11,17 @@ from worker.training.recipe import Recipe
 ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "worker" / "training" / "recipes"
 NOT_SHIPPED = {"six-emotions"}
+STEPS = re.compile(
+    r"for stage in ([^;]+);|\$\(call DISTILL,([^,]+),|\$\(RUN\) \$\(RECIPES\)/([\w-]+)\.toml"
+)
 LEAVES = re.compile(r"build/train/([^/]+)/(pack|checkpoint)")
 
 
 def _steps() -> list[str]:
     """The recipes in the order in which `make pack` runs them."""
     text = (ROOT / "Makefile").read_text(encoding="utf-8").replace("\\\n", " ")
-    (loop,) = re.findall(r"for stage in ([^;]+);", text)
-    return [*loop.split(), *re.findall(r"\$\(call DISTILL,([^,]+),", text)]
+    found = STEPS.findall(text)
+    return [name for several, taught, trained in found for name in (several or taught or trained).split()]
 
 
 def _reads(recipe: Recipe) -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from worker.training import TrainingError, load_recipe
+from worker.training.card import all_stages
 from worker.training.labels import EMOTION, SENTIMENT, TOXICITY, in_order
 
 BUNDLED = Path(__file__).parents[3] / "worker" / "training" / "recipes" / "compact.toml"
@@ -19,10 +20,13 @@ def _load(tmp_path: Path, text: str) -> object:
     return load_recipe(path)
 
 
-def test_the_bundled_recipe_trains_both_heads() -> None:
+def test_the_bundled_recipe_and_the_stages_before_it_train_every_head() -> None:
     recipe = load_recipe(BUNDLED)
-    assert recipe.name == "compact"
-    assert {"sst2", "goemotions"} <= {task.data for task in recipe.tasks}
+    assert (recipe.name, recipe.frozen) == ("compact", True)
+    stages = all_stages(recipe)
+    assert len(stages) > 5
+    trained = {task.data for stage in stages for task in stage.tasks}
+    assert {"sst2", "tweeteval_sentiment", "goemotions", "toxic_spans", "offensive"} <= trained
 
 
 def test_what_is_not_written_takes_its_default(tmp_path: Path) -> None:
