@@ -56,7 +56,6 @@ pack: $(TRAIN)/train.stamp ## train the bundled model again from the labelled te
 	$(call DISTILL,compact-10,compact-7/checkpoint,compact-9/checkpoint) --minutes 9 --int8
 	$(call DISTILL,compact-fast-1,compact-7/checkpoint,compact-10/checkpoint) --minutes 12 --layers 3
 	$(call DISTILL,compact-fast-2,compact-7/checkpoint,compact-fast-1/checkpoint) --minutes 11
-	$(call DISTILL,compact-fast-3,compact-10/pack,compact-fast-2/pack) --minutes 25
 	$(RUN) $(RECIPES)/compact.toml --data $(DATA) --out worker/packs/compact
 	$(RUN) $(RECIPES)/compact-fast.toml --data $(DATA) --out worker/packs/compact-fast
 

@@ -75,6 +75,9 @@ LICENCES = {
         "Demszky and others 2020",
         "as GoEmotions",
     ),
+    "sst2_calm": Licence(
+        "SST-2's phrases as not toxic (a weak label: nobody judged that)", "as SST-2", "as SST-2"
+    ),
     "reviews_calm": Licence(
         "the product and airline reviews as not toxic (a weak label: nobody judged that)",
         "as reviews",

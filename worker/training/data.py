@@ -165,6 +165,9 @@ SOURCES = {
         readers.read_offensive,
     ),
     "goemotions_calm": Source(TOXICITY.name, False, ("goemotions/train.tsv",), (), readers.read_calm),
+    "sst2_calm": Source(
+        TOXICITY.name, False, ("sst2/train.tsv",), ("sst2/dev.tsv",), readers.read_calm_phrases
+    ),
     "reviews_calm": Source(TOXICITY.name, False, _REVIEWS, _REVIEWS, readers.read_calm_reviews, held=_HELD),
     "six_emotions": Source(
         SIX_EMOTIONS.name, False, ("emotion/train.txt",), ("emotion/val.txt",), readers.read_six

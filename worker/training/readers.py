@@ -178,6 +178,11 @@ def read_calm_reviews(paths: list[Path]) -> Iterator[Row]:
     return ((text, (NOT_TOXIC,)) for text, _ in read_reviews(paths))
 
 
+def read_calm_phrases(paths: list[Path]) -> Iterator[Row]:
+    """SST-2's phrases about films as not toxic. A weak label, as above."""
+    return ((text, (NOT_TOXIC,)) for text, _ in read_sst2(paths))
+
+
 def read_sentences(paths: list[Path]) -> Iterator[Row]:
     """Sentences of the IMDB reviews, without labels: a review's own label does not hold for each of them."""
     for text, _ in read_imdb(paths):

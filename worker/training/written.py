@@ -20,6 +20,7 @@ from worker.training.written_parts import (
     EMOJI_PLAIN,
     EMOJI_SAD,
     GOOD,
+    HARSH,
     INSULTS,
     KINDS,
     MIXED,
@@ -77,7 +78,7 @@ def toxicity() -> Iterator[Row]:
     for frames, label in (
         (TOXIC_FRAMES, TOXIC), (TOXIC_FRAMES, TOXIC), (CALM_REPLY, NOT_TOXIC), (PERSON_PLAIN, NOT_TOXIC),
         (PERSON_GOOD, NOT_TOXIC), (PERSON_BAD, NOT_TOXIC), (BAD, NOT_TOXIC), (NEGATED_GOOD, NOT_TOXIC),
-        (QUESTIONS, NOT_TOXIC), (DULL_FACTS, NOT_TOXIC),
+        (QUESTIONS, NOT_TOXIC), (DULL_FACTS, NOT_TOXIC), (HARSH, NOT_TOXIC), (HARSH, NOT_TOXIC),
     ):  # fmt: skip
         for _ in range(_EACH):
             yield _loosen(_filled(draw, draw.choice(frames)), draw), (label,)
@@ -100,7 +101,7 @@ def spans() -> Iterator[Row]:
         yield text.replace("{insult}", insult), tuple(range(start, start + len(insult)))
     for frames in (
         CALM_REPLY, PERSON_PLAIN, PERSON_GOOD, PERSON_BAD, BAD, NEGATED_GOOD, WORSE, SARCASM, NOW_BAD,
-        TAGGED_BAD, QUESTIONS, DULL_FACTS,
+        TAGGED_BAD, QUESTIONS, DULL_FACTS, HARSH, HARSH, HARSH, HARSH,
     ):  # fmt: skip
         for _ in range(_EACH // 2):
             yield _loosen(_filled(draw, draw.choice(frames)), draw), ()

@@ -130,6 +130,14 @@ PERSON_BAD = (
     "{name} was late again, very annoying", "The trip to {place} was a disaster", "{name} forgot our order twice",
     "The {kind} {person} was treated badly", "It rained all week in {place}, so sad", "{name} ruined the {thing}",
 )  # fmt: skip
+HARSH = (
+    "I hate mondays", "I really hate that", "hate this so much", "I can't stand this {thing}", "ugh, this is killing me",
+    "damn, missed it again", "what the hell happened to the {thing}", "I hated every minute of it", "this {thing} sucks",
+    "It is disgusting how slow the {thing} is", "a dumb mistake, sorry", "what a stupid {thing}", "such crap weather again",
+    "I hate how the {thing} looks", "hating the new {thing}", "the {thing} is garbage", "kill the music, will you",
+    "my stupid {thing} broke again", "a silly little {thing}, boring and dumb", "That was a crazy idea",
+    "This hurts like hell", "sick of this {thing}", "The {thing} is a piece of junk", "I hate to say it, but you are right",
+)  # fmt: skip
 MIXED = (
     ("the {thing} is nice", "the {other} is awful"), ("I liked the {thing}", "the {other} ruined it"),
     ("good {thing}", "terrible {other}"), ("the {thing} looks great", "it stopped working"),
