@@ -66,6 +66,9 @@ def test_a_new_head_leaves_the_others_as_they_were(base: Path, tmp_path: Path) -
     assert "topic" in {head.name for head in pack.heads}
     assert {**after["heads"], "topic": None} == {**before["heads"], "topic": None}  # thresholds and all
     assert _answers(tmp_path / "pack", "topic") == _answers(base, "")
+    card = (tmp_path / "pack" / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "- **topic**: one of bad, good\n" in card
+    assert "- **sentiment**: one of negative, neutral, positive, as it came with the base" in card
 
 
 def test_a_head_whose_gate_is_trained_gets_new_thresholds_and_the_gate_that_the_recipe_says(

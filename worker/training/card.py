@@ -115,6 +115,8 @@ class Facts:
     dim: int
     reads: int
     """Tokens that the pack reads of a text."""
+    kept: tuple[str, ...] = ()
+    """Heads that came with the base and were not trained."""
     general: tuple[str, ...] = ()
     """Teachers of a distillation: they speak of each head that a task's own teachers leave to them."""
 
@@ -147,7 +149,7 @@ def write_card(
         name=recipe.name,
         base=base_line(recipe),
         seed=recipe.run.seed,
-        heads="\n".join(map(head_line, facts.heads)),
+        heads=head_lines(facts),
         behaviour=behaviour,
         teachers=teachers_text(recipe, facts.general),
         command="distill --labels RECIPE" if facts.general else "train RECIPE",
@@ -167,6 +169,12 @@ def write_card(
         threads=facts.threads,
         torch=facts.torch,
     )
+
+
+def head_lines(facts: Facts) -> str:
+    """Say what each head answers, and which of them came with the base."""
+    kept = dict.fromkeys(facts.kept, ", as it came with the base")
+    return "\n".join(head_line(head) + kept.get(head.name, "") for head in facts.heads)
 
 
 def head_line(head: HeadSpec) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from worker.evaluation.result import Result
-from worker.training.card import Facts, figures_table, head_line, teachers_text
+from worker.training.card import Facts, figures_table, head_lines, teachers_text
 from worker.training.judging import ENOUGH
 from worker.training.own import OwnRows
 from worker.training.recipe import Recipe
@@ -28,7 +28,7 @@ def write_own_card(
         name=recipe.name,
         base=Path(recipe.base).name,
         seed=recipe.run.seed,
-        heads="\n".join(map(head_line, facts.heads)),
+        heads=head_lines(facts),
         text=f"`{recipe.text}`, version {recipe.text_version}",
         reads=facts.reads,
         longest=max(task.max_tokens for task in recipe.tasks),

@@ -153,6 +153,7 @@ def _facts(trained: Trained) -> card.Facts:
     """Return what the card tells of the run."""
     return card.Facts(
         heads=tuple(trained.heads),
+        kept=tuple(trained.kept),
         rows=trained.rows,
         steps=trained.steps,
         planned=trained.planned,
