@@ -101,7 +101,7 @@ def spans() -> Iterator[Row]:
         yield text.replace("{insult}", insult), tuple(range(start, start + len(insult)))
     for frames in (
         CALM_REPLY, PERSON_PLAIN, PERSON_GOOD, PERSON_BAD, BAD, NEGATED_GOOD, WORSE, SARCASM, NOW_BAD,
-        TAGGED_BAD, QUESTIONS, DULL_FACTS, HARSH, HARSH, HARSH, HARSH,
+        TAGGED_BAD, QUESTIONS, DULL_FACTS,
     ):  # fmt: skip
         for _ in range(_EACH // 2):
             yield _loosen(_filled(draw, draw.choice(frames)), draw), ()
