@@ -4,7 +4,6 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from worker.classify.pack import model_folder
 from worker.training.recipe import Optimiser, Recipe, Run, Task
 from worker.training.recipe_check import check
 
@@ -51,7 +50,7 @@ def recipe_of(flags: Flags) -> Recipe:
         epochs=flags.epochs,
         max_tokens=flags.max_tokens,
     )
-    text, version = _text(model_folder(Path(flags.base or BASE)))
+    text, version = _text(flags.base) if flags.base else ("raw", 1)
     recipe = Recipe(
         name=flags.name,
         base=flags.base or BASE,
@@ -67,10 +66,12 @@ def recipe_of(flags: Flags) -> Recipe:
     return recipe
 
 
-def _text(base: Path) -> tuple[str, int]:
+def _text(base: str) -> tuple[str, int]:
     """Return how the base weights know their texts: what config.json says, else as they come."""
+    from worker.classify.pack import model_folder  # noqa: PLC0415 - onnxruntime comes with it
+
     try:
-        match json.loads((base / "config.json").read_bytes()).get("text"):
+        match json.loads((model_folder(Path(base)) / "config.json").read_bytes()).get("text"):
             case {"name": str(name), "version": int(version)}:
                 return name, version
     except (OSError, ValueError, AttributeError):
