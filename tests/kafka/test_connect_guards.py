@@ -157,6 +157,34 @@ def test_a_join_that_ends_between_two_polls_is_lost_without_the_guard(topics: To
     assert _join_that_ends_between_two_polls(topics, lambda _: None) == MemberState.REBALANCING
 
 
+def test_a_consumer_knows_its_topics_before_it_joins(topics: Topics) -> None:
+    consumer = KafkaConsumer(**consumer_options(topics.kafka, topics.source, "0"))
+    with contextlib.closing(consumer):
+        consumer.subscribe(topics.source.topics)
+        guards.know_topics(consumer, topics.source.topics)
+        assert consumer._cluster.partitions_for_topic(topics.source.topics[0])
+        assert consumer.group_metadata().state is MemberState.UNJOINED
+
+
+def test_a_leader_that_knows_no_partitions_leaves_its_successor_without_any(topics: Topics) -> None:
+    """Why it matters: the second consumer knows the topic, and is given nothing all the same."""
+    first = KafkaConsumer(**consumer_options(topics.kafka, topics.source, "0"))
+    first._cluster.partitions_for_topic = lambda _topic: None
+    first.subscribe(topics.source.topics)
+    _poll_until_stable(first, lambda _: None)
+    assert first.assignment() == set()
+    first.close(autocommit=False)  # a static member does not leave the group when it closes
+    second = KafkaConsumer(**consumer_options(topics.kafka, topics.source, "0"))
+    with contextlib.closing(second):
+        second.subscribe(topics.source.topics)
+        guards.know_topics(second, topics.source.topics)
+        _poll_until_stable(second, guards.finish_join)
+        for _ in range(20):
+            guards.finish_join(second)
+            second.poll(timeout_ms=100)
+        assert second.assignment() == set()
+
+
 def test_a_discarded_producer_stops_sending(cluster: KafkaCluster, unique: str) -> None:
     """With its broker gone it would go on for as long as it takes to deliver."""
     topics = Topics(KafkaSettings(bootstrap_servers=[cluster.bootstrap]), unique).create()

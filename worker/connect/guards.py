@@ -6,12 +6,13 @@ the parts that a newer client no longer has, and `announce()` says so loudly.
 """
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import structlog
 from kafka import KafkaConsumer, KafkaProducer
 from kafka.coordinator.base import BaseCoordinator
-from kafka.errors import KafkaConnectionError
+from kafka.errors import KafkaConnectionError, KafkaError
 from kafka.net.compat import KafkaNetClient
 from kafka.net.transport import KafkaSSLTransport, KafkaTCPTransport
 from kafka.producer.sender import Sender
@@ -24,6 +25,9 @@ SEEN_ON = "3.0.12"
 
 COORDINATOR_PAUSE_S = 0.1
 """How long the sender rests before it looks for a lost coordinator again."""
+
+METADATA_ROUNDS, METADATA_WAIT_MS = 3, 5_000
+"""How often and how long each time a new consumer asks for its topics' partitions."""
 
 _CLASS_PARTS: tuple[tuple[type, str], ...] = (
     (TransactionManager, "_supports_epoch_bump"),
@@ -159,6 +163,25 @@ def finish_join(consumer: KafkaConsumer) -> None:
     with coordinator._lock:
         if coordinator.state is MemberState.REBALANCING:
             coordinator.request_rejoin()
+
+
+def know_topics(consumer: KafkaConsumer, topics: Sequence[str]) -> None:
+    """Ask which partitions the topics have, before the first join.
+
+    A group leader that does not know yet assigns none to anybody, and joins anew once it knows. Killed in
+    between, its static successor gets that assignment without a rebalance (KIP-345) and is not told that it
+    leads (KIP-814, which the client lacks): nobody looks at the topics again, and the whole group stays
+    without partitions until somebody joins or leaves. Seen once in some hundred kills right after a start.
+    """
+    cluster = consumer._cluster
+    for _ in range(METADATA_ROUNDS):  # the first may be one that was under way without these topics
+        if all(cluster.partitions_for_topic(topic) is not None for topic in topics):
+            return
+        try:
+            consumer._net.run(consumer._manager.wait_for, cluster.request_update(), METADATA_WAIT_MS)
+        except KafkaError as error:
+            _log.debug("topics are not known before the first join", error=str(error))
+            return
 
 
 def in_group(consumer: KafkaConsumer) -> bool:

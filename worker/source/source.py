@@ -213,6 +213,7 @@ class Source:
             return None
         guards.refuse_topic_creation(consumer)
         consumer.subscribe(self._settings.topics, listener=self._rebalances)
+        guards.know_topics(consumer, self._settings.topics)
         self._consumer = consumer
         self._positions = Positions(consumer, self._settings.auto_offset_reset)
         return consumer
