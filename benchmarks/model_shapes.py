@@ -100,9 +100,7 @@ def untrained_pack(shape: Shape, tokenizer: Path, room: Path) -> Path:
     empty = Checkpoint(shape.name, config, {}, tokenizer.read_text(encoding="utf-8"))
     shapes = trunk_shapes(empty.sizes)
     for head in empty.heads.values():
-        shapes |= {
-            f"heads.{head.name}.{name}": size for name, size in head_shapes(head, config["dim"]).items()
-        }
+        shapes |= {f"heads.{head.name}.{name}": size for name, size in head_shapes(head, empty.sizes).items()}
     rng = np.random.default_rng(1)
     tensors = {}
     for name, size in shapes.items():
