@@ -45,6 +45,38 @@ def test_only_a_join_under_way_is_taken_up_again(state: str) -> None:
     assert asked == (["rejoin"] if state is MemberState.REBALANCING else [])
 
 
+class _Metadata:
+    """A consumer whose topic becomes known with the request of this number; 0: never."""
+
+    def __init__(self, known_after: int, error: Exception | None = None) -> None:
+        self.requests, self.known_after, self.error = 0, known_after, error
+        self._cluster = SimpleNamespace(partitions_for_topic=self._known, request_update=lambda: "update")
+        self._manager = SimpleNamespace(wait_for=None)
+        self._net = SimpleNamespace(run=self._run)
+
+    def _known(self, _topic: str) -> set[int] | None:
+        return {0} if 0 < self.known_after <= self.requests else None
+
+    def _run(self, _wait_for: object, future: str, _limit_ms: int) -> None:
+        assert future == "update"
+        self.requests += 1
+        if self.error is not None:
+            raise self.error
+
+
+@pytest.mark.parametrize(("known_after", "requests"), [(1, 1), (2, 2), (0, 3)])
+def test_topics_are_asked_for_until_they_are_known_but_not_for_ever(known_after: int, requests: int) -> None:
+    consumer = _Metadata(known_after)
+    guards.know_topics(consumer, ["posts"])
+    assert consumer.requests == requests
+
+
+def test_a_broker_that_does_not_answer_for_a_topic_does_not_stop_the_start() -> None:
+    consumer = _Metadata(0, KafkaConnectionError("gone"))
+    guards.know_topics(consumer, ["posts"])
+    assert consumer.requests == 1
+
+
 class _Transport:
     """A socket that reads a broker's answer and the end of the stream in one go."""
 

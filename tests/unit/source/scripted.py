@@ -45,7 +45,9 @@ class Scripted:
         self.ends: dict[TopicPartition, int] = defaultdict(int)
         self.listener: Any = None
         self._coordinator = SimpleNamespace(_lock=threading.RLock(), state=MemberState.STABLE)
-        self._cluster = SimpleNamespace(config={"allow_auto_create_topics": True})
+        self._cluster = SimpleNamespace(
+            config={"allow_auto_create_topics": True}, partitions_for_topic=lambda _topic: {0}
+        )
         self._fetcher = SimpleNamespace(_next_partition_records=None)
 
     def subscribe(self, topics: list[str], listener: Any) -> None:
