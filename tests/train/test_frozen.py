@@ -86,6 +86,14 @@ def test_a_head_whose_gate_is_trained_gets_new_thresholds_and_the_gate_that_the_
     assert "relative" not in before["heads"]["toxic_spans"]
 
 
+def test_depths_of_a_head_that_nobody_knows_are_refused(base: Path, tmp_path: Path) -> None:
+    marked_texts(tmp_path / "data", 10)
+    task = Task("toxic_posts", epochs=1, max_tokens=32)
+    recipe = _recipe(base, task, depths=(Depths("toxic_span", (1, 2, 3), gate=0.1),))
+    with pytest.raises(TrainingError, match="no token head 'toxic_span': there is toxic_spans"):
+        train(recipe, tmp_path / "data", tmp_path / "work", say=lambda _line: None)
+
+
 def test_a_frozen_head_keeps_its_layers(base: Path, tmp_path: Path) -> None:
     marked_texts(tmp_path / "data", 10)
     task = Task("toxic_posts", epochs=1, max_tokens=32)

@@ -175,9 +175,7 @@ def _from_base(base: str, teacher: Checkpoint, seed: int) -> Checkpoint:
         if deepest >= config["n_layers"]:
             raise TrainingError(f"student {base}: it has no layer {deepest} below its last one")
         for name, shape in head_shapes(head, sizes).items():
-            if name.startswith(
-                "transformer."
-            ):  # a branch begins as a copy of the layers that it stands beside
+            if name.startswith("transformer."):  # a branch begins as the layers that it stands beside
                 tensors[f"heads.{head.name}.{name}"] = _copied(head, name, tensors, sizes.n_layers - 1)
                 continue
             drawn = rng.normal(0.0, _SPREAD, shape) if name.endswith("weight") else np.zeros(shape)

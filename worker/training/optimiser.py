@@ -18,9 +18,8 @@ def adamw(network: Network, chosen: Optimiser) -> torch.optim.Optimizer:
         if not parameter.requires_grad:
             continue
         decays = parameter.dim() > 1 and "embeddings" not in name
-        is_head = (
-            name.startswith("heads.") and ".transformer." not in name
-        )  # a branch is trained like the trunk
+        # A branch's layers are trained like the trunk's.
+        is_head = name.startswith("heads.") and ".transformer." not in name
         groups.setdefault((is_head, decays), []).append(parameter)
     return torch.optim.AdamW(
         [

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 from worker.training.average import average, weights_of
 from worker.training.base import Base, read_base
 from worker.training.errors import TrainingError
-from worker.training.labels import HeadSpec, in_order
+from worker.training.labels import HEADS, HeadSpec, in_order
 from worker.training.loop import Loop
 from worker.training.losses import targets
 from worker.training.machine import keep_memory
@@ -97,6 +97,7 @@ def _train(recipe: Recipe, root: Path | None, work: Path, resume: bool, *, say: 
     kept = base.kept_heads(trained) if recipe.frozen else []
     entries = {head.name: _kept_entry(base.heads[head.name], head, recipe) for head in kept}
     heads = in_order([task.head for task in tasks] + kept)
+    _check_depths(recipe, heads)
     network = _network(config, heads, base, recipe, work)
     _start_biases(network, tasks)
     _take_over(network, base, heads, say)
@@ -126,6 +127,17 @@ def _train(recipe: Recipe, root: Path | None, work: Path, resume: bool, *, say: 
         precision=loop.position.precision,
         tables={task.task.title: task.table for task in tasks if task.table is not None},
     )
+
+
+def _check_depths(recipe: Recipe, heads: Sequence[HeadSpec]) -> None:
+    """Raise TrainingError for depths of a head that nobody knows: they would go unseen.
+
+    A known head that this run does not train may have some, for the recipe's other stages.
+    """
+    known = {head.name for head in (*HEADS.values(), *heads) if head.by_token}
+    for depths in recipe.depths:
+        if depths.head not in known:
+            raise TrainingError(f"depths: no token head {depths.head!r}: there is {', '.join(sorted(known))}")
 
 
 def _network(

@@ -88,14 +88,14 @@ def finish(trained: Trained, recipe: Recipe, places: Places, *, say: Say = say_t
     sets = judging.sets(trained, scorer, places.data, say)
     fp32 = evaluate(scorer, sets, say=say)
     draft = places.work / "draft"
-    kept = trained.rounded_as
-    convert_checkpoint(places.checkpoint, draft, name=recipe.name, replace=True, rounded_as=kept)
+    base = trained.rounded_as
+    convert_checkpoint(places.checkpoint, draft, name=recipe.name, replace=True, rounded_as=base)
     int8 = evaluate(pack_scorer(draft), sets, say=say)
     say(table([("fp32", fp32), ("int8", int8)]))
     write_json(places.work / "report.json", {"fp32": as_json(fp32), "int8": as_json(int8)})
     text = _card(trained, recipe, draft, fp32, int8)
     write_text(places.checkpoint / "MODEL_CARD.md", text)
-    pack = convert_checkpoint(places.checkpoint, places.pack, name=recipe.name, replace=True, rounded_as=kept)
+    pack = convert_checkpoint(places.checkpoint, places.pack, name=recipe.name, replace=True, rounded_as=base)
     _draw(places.work, {"fp32": fp32, "int8": int8}, say)
     say(f"pack {pack.name} {pack.revision} in {places.pack}")
     return pack
