@@ -34,6 +34,16 @@ def _read(source: Source, count: int, timeout_s: float = 20.0) -> list[Record]:
     return found
 
 
+def _shares(source: Source, count: int, timeout_s: float = 20.0) -> bool:
+    """Whether it has that many partitions within the time, and is a member of the group."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        source.poll(10, 0.1)
+        if source.joined and len(source.assignment()) == count:
+            return True
+    return False
+
+
 def test_records_come_in_order_and_the_lag_is_what_is_left(settings: KafkaSettings, unique: str) -> None:
     topics = Topics(settings, unique).create(partitions=1)
     fed = topics.feed(numbered(200))
@@ -48,6 +58,20 @@ def test_records_come_in_order_and_the_lag_is_what_is_left(settings: KafkaSettin
     source.poll(1, 2.0)
     assert sum(source.lag().values()) == 29
     source.close()
+
+
+def test_the_group_goes_on_when_a_member_leaves_in_the_midst_of_its_first_join(topics: Topics) -> None:
+    """This broker ends no session: a member that is left in the group would make it wait for ever."""
+    first, second = (Source(topics.kafka, topics.source, slot) for slot in "ab")
+    assert _shares(first, PARTITIONS)
+    for _ in range(2):  # the broker answers when the first has joined again, which it does in its next poll
+        second.poll(10, 0.1)
+    assert not second.assignment()
+    second.leave()
+    first.close()  # dies in the join, as it may, and its successor finds the group
+    successor = Source(topics.kafka, topics.source, "a")
+    assert _shares(successor, PARTITIONS)
+    successor.close()
 
 
 def test_what_is_not_committed_is_read_again_after_a_rewind(topics: Topics) -> None:

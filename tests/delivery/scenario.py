@@ -78,6 +78,7 @@ def crashes(
         if number % 4 == 1:
             second.start()
         elif number % 4 == 3:
+            second.wait_started()
             leaves.append(second.terminate())
         if number % 3:  # two of three times in the midst of work, else at any moment of its start
             first.wait_ready()
@@ -90,6 +91,8 @@ def crashes(
         first.start()
 
     wait_until_answered(topics, keep_running)
+    for worker in (first, second):
+        worker.wait_started()
     stopped = [worker.terminate() for worker in (first, second) if worker.running]
     own = sorted(set(first.exit_codes) - {-9, 0})
     told = f"{kills} kills, {len(leaves)} leaves (exit codes {sorted(set(leaves))}), ends of its own {own}"
@@ -116,6 +119,8 @@ def stops(topics: Topics, folder: Path, *, rounds: int, seed: int, rate: float =
         worker.start()
     feeder.finish()
     wait_until_answered(topics, lambda: None)
+    for worker in workers:
+        worker.wait_started()
     codes += [worker.terminate() for worker in workers]
     assert set(codes) == {0}, workers[0].tail() + workers[1].tail()
     return count(topics), f"{len(codes)} stops, every exit code 0"

@@ -115,6 +115,12 @@ class WorkerProcess:
         except OSError:
             return 0, ""
 
+    def wait_started(self, timeout_s: float = _READY_S) -> None:
+        """Wait until it takes signals, as it does before it serves; until then SIGTERM ends it with -15."""
+        deadline = time.monotonic() + timeout_s
+        while self.running and self.url() is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+
     def wait_ready(self, timeout_s: float = _READY_S) -> None:
         """Wait until `/readyz` is green."""
         deadline = time.monotonic() + timeout_s

@@ -74,6 +74,23 @@ def test_a_member_that_leaves_hands_its_partitions_over_at_once(topics: Topics) 
     assert took < SESSION_MS / 1_000
 
 
+def test_a_member_that_leaves_in_the_midst_of_its_first_join_leaves_nothing_behind(topics: Topics) -> None:
+    """It has no member id yet. Left in, it is given a share that nobody reads until its session ends."""
+    sessions = topics.source.model_copy(update={"session_timeout_ms": 60_000})
+    first, second = (Source(topics.kafka, sessions, slot) for slot in "ab")
+    _until(lambda: not first.poll(10, 0.1) and len(first.assignment()) == PARTITIONS, 20)
+    for _ in range(3):  # the broker answers when the first has joined again, which it does in its next poll
+        second.poll(10, 0.1)
+    assert not second.assignment()
+    second.leave()
+    generation = first.generation
+    started = time.monotonic()
+    _until(lambda: not first.poll(10, 0.1) and first.generation != generation, 20)
+    _until(lambda: not first.poll(10, 0.1) and len(first.assignment()) == PARTITIONS, 20)
+    assert time.monotonic() - started < 20
+    first.close()
+
+
 def test_an_idle_source_notices_a_twin_in_its_slot(topics: Topics) -> None:
     """The client itself polls on in silence; nothing is written here that a broker could refuse."""
     first = Source(topics.kafka, topics.source, "0")

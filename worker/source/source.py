@@ -6,18 +6,18 @@ from typing import Any
 
 import structlog
 from kafka import KafkaConsumer
-from kafka.admin import MemberToRemove
 from kafka.errors import CommitFailedError, CorruptRecordError, KafkaError
 from kafka.structs import ConsumerGroupMetadata, MemberState, OffsetAndMetadata
 from kafka.structs import TopicPartition as ClientTopicPartition
 
-from worker.connect import BrokerRefused, BrokerUnavailable, admin_client, guards, probe, slot_name
+from worker.connect import BrokerUnavailable, guards, probe, slot_name
 from worker.settings.groups import KafkaSettings, SourceSettings
 from worker.source.consumer import Rebalances, consumer_options, to_record
 from worker.source.corrupt import CorruptBatches, CorruptListener
 from worker.source.errors import SourceFenced
 from worker.source.faults import raise_if_final
 from worker.source.flow import Flow, fitting
+from worker.source.leave import leave_group, who_leaves
 from worker.source.positions import Positions
 from worker.types import Record, TopicPartition
 
@@ -174,22 +174,16 @@ class Source:
     def leave(self) -> None:
         """Disconnect and give the partitions to the other workers at once, for a stop that was asked for.
 
-        A static member does not leave by itself (KIP-345): its partitions would lie idle until
-        `source.session_timeout_ms` has passed. It is taken out by name and member id, so that a successor
-        in the slot is never hit. Never raises: what fails here, the session timeout mends.
+        Without it a static member's partitions would lie idle until `source.session_timeout_ms` has passed.
+        Also right in the middle of a join. Never raises: what fails here, the session timeout mends.
         """
         if self._consumer is None:
             return
         member = self._consumer.group_metadata()
         self.close()
-        if not member.member_id:
-            return
-        leaving = MemberToRemove(member_id=member.member_id, group_instance_id=member.group_instance_id)
-        try:
-            with admin_client(self._kafka) as admin:
-                admin.remove_group_members(self._settings.group_id, [leaving])
-        except (BrokerUnavailable, BrokerRefused, KafkaError) as error:
-            _log.info("could not leave the group", reason=_one_line(error))
+        leaving = who_leaves(member)
+        if leaving is not None:
+            leave_group(self._kafka, self._settings.group_id, leaving)
 
     def close(self) -> None:
         """Disconnect. The slot's partitions stay reserved for `source.session_timeout_ms`. Never raises."""

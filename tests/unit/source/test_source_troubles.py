@@ -13,11 +13,13 @@ from kafka.errors import (
     KafkaTimeoutError,
     TopicAuthorizationFailedError,
 )
+from kafka.structs import ConsumerGroupMetadata, MemberState
 
 from tests.unit.source.scripted import P0, Make, failing, rows
 from worker.connect import BrokerRefused, BrokerUnavailable
 from worker.settings.groups import KafkaSettings
 from worker.source import SourceFenced
+from worker.source.leave import who_leaves
 from worker.types import TopicPartition
 
 
@@ -87,7 +89,7 @@ def test_leaving_takes_out_this_member_and_no_successor(make: Make, monkeypatch:
     def admin_client(kafka: KafkaSettings) -> Iterator[Admin]:
         yield Admin()
 
-    monkeypatch.setattr("worker.source.source.admin_client", admin_client)
+    monkeypatch.setattr("worker.source.leave.admin_client", admin_client)
     source, _ = make()
     source.leave()
     source.leave()  # a second time there is nothing to leave
@@ -96,10 +98,24 @@ def test_leaving_takes_out_this_member_and_no_successor(make: Make, monkeypatch:
     assert source.assignment() == frozenset()
 
 
+@pytest.mark.parametrize(
+    ("member_id", "state", "leaves"),
+    [
+        ("member-1", MemberState.STABLE, ("member-1", "group.0")),
+        ("member-1", MemberState.REBALANCING, ("member-1", "group.0")),
+        ("", MemberState.REBALANCING, (None, "group.0")),  # its first join has no answer yet
+        ("", MemberState.UNJOINED, None),
+    ],
+)
+def test_who_leaves(member_id: str, state: MemberState, leaves: tuple[str | None, str] | None) -> None:
+    found = who_leaves(ConsumerGroupMetadata("group", -1, member_id, "group.0", state))
+    assert (found and (found.member_id, found.group_instance_id)) == leaves
+
+
 def test_leaving_never_raises(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     def away(kafka: KafkaSettings) -> None:
         raise BrokerUnavailable("does not listen")
 
-    monkeypatch.setattr("worker.source.source.admin_client", away)
+    monkeypatch.setattr("worker.source.leave.admin_client", away)
     source, _ = make()
     source.leave()
