@@ -52,7 +52,10 @@ class Normaliser:
 RAW = Normaliser("raw", 1, None)
 """Texts stay as they are."""
 
-_KNOWN = {(entry.name, entry.version): entry for entry in (RAW, Normaliser("social", 1, social.pieces))}
+_KNOWN = {
+    (entry.name, entry.version): entry
+    for entry in (RAW, Normaliser("social", 1, social.pieces), Normaliser("social", 2, social.pieces_2))
+}
 
 
 def normaliser(name: str, version: int) -> Normaliser:

@@ -85,9 +85,12 @@ def _train(recipe: Recipe, root: Path | None, work: Path, resume: bool, *, say: 
     if recipe.text != "raw":
         config["text"] = {"name": recipe.text, "version": recipe.text_version}
     if base.text not in (None, (recipe.text, recipe.text_version)):
-        if recipe.frozen:
+        if recipe.frozen and base.text[0] != recipe.text:
             raise TrainingError(f"frozen: the base knows texts prepared by {base.text[0]}, not {recipe.text}")
-        say(f"the base weights know texts prepared by {base.text[0]} {base.text[1]}, this run {recipe.text}")
+        say(
+            f"the base weights know texts prepared by {base.text[0]} {base.text[1]}, this run "
+            f"{recipe.text} {recipe.text_version}"
+        )
     if team.rank:
         team.agree(0)  # the first member asks the teachers, the others find the answers
     tasks = read_tasks(recipe, root, base.tokenizer, work, say)
