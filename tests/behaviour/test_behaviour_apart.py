@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from worker.evaluation.cases import load_families
-from worker.training import written
+from worker.training import written, written_swaps
 
 CASES = Path(__file__).parent / "cases"
 UNAVOIDABLE = {"emoji", "identity_feeling", "identity_toxicity"}
@@ -19,6 +19,7 @@ def test_no_case_is_a_training_row() -> None:
     rows = {
         plain(text) for rows in (written.sentiment, written.toxicity, written.emotion) for text, _ in rows()
     }
+    rows |= {plain(text) for group in written_swaps.groups() for text in group}
     assert len(rows) > 1_000
     found: dict[str, list[str]] = {}
     for family in load_families(CASES):

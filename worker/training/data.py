@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from worker.training import readers, written
+from worker.training import readers, written, written_swaps
 from worker.training.errors import TrainingError
 from worker.training.labels import EMOTION, SENTIMENT, SIX_EMOTIONS, TOXIC_SPANS, TOXICITY
 from worker.training.readers import Row
@@ -28,6 +28,8 @@ class Source:
     """False: `read` makes the rows itself."""
     held: int = 0
     """Above 0: the dev split is every so-manieth row of each train file, since there are no others."""
+    alike: int = 1
+    """So many rows after one another ought to get one answer: they learn the mean of what a teacher says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,8 @@ class Labelled:
     binary: bool
     texts: list[str]
     labels: list[tuple[int, ...]]
+    alike: int = 1
+    """So many rows after one another ought to get one answer; their number is a multiple of it."""
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -57,7 +61,7 @@ def data_root(argument: str | None, recipe: str = "") -> Path:
 
 
 def load(name: str, split: Split, root: Path, rows: int = 0) -> Labelled:
-    """Read one split of a data set, its first `rows` rows or all of them.
+    """Read one split of a data set, its first `rows` rows or all of them; of groups only whole ones.
 
     A train split leaves out every text that the dev split holds too (compared without case, spaces and
     marks). Raises TrainingError for an unknown set, a missing file, or a row that makes no sense.
@@ -70,6 +74,7 @@ def load(name: str, split: Split, root: Path, rows: int = 0) -> Labelled:
     )
     texts: list[str] = []
     labels: list[tuple[int, ...]] = []
+    rows = rows and max(source.alike, rows - rows % source.alike)
     for text, indexes in _rows(source, split, _files(name, split, root)):
         if not text or text_key(text) in known:
             continue
@@ -79,7 +84,7 @@ def load(name: str, split: Split, root: Path, rows: int = 0) -> Labelled:
             break
     if not texts:
         raise TrainingError(f"data set {name}: no rows in its {split} split")
-    return Labelled(name, source.head, source.binary, texts, labels)
+    return Labelled(name, source.head, source.binary, texts, labels, source.alike)
 
 
 def text_key(text: str) -> str:
@@ -177,5 +182,14 @@ SOURCES = {
     ),
     "written_toxicity": Source(TOXICITY.name, False, (), (), lambda _: written.toxicity(), from_files=False),
     "written_spans": Source(TOXIC_SPANS.name, False, (), (), lambda _: written.spans(), from_files=False),
+    "written_swaps": Source(
+        SENTIMENT.name,
+        False,
+        (),
+        (),
+        lambda _: ((text, ()) for group in written_swaps.groups() for text in group),
+        from_files=False,
+        alike=written_swaps.FILLS,
+    ),
     "written_emotion": Source(EMOTION.name, False, (), (), lambda _: written.emotion(), from_files=False),
 }

@@ -50,6 +50,12 @@ def taught(
     return np.mean(every, axis=0, dtype=np.float32), columns or []
 
 
+def averaged(answers: Floats, alike: int) -> Floats:
+    """Return answers (rows, labels) of which each group of `alike` rows has the mean of its own."""
+    groups = answers.reshape(-1, alike, answers.shape[1])
+    return np.repeat(groups.mean(axis=1, dtype=np.float32), alike, axis=0)
+
+
 def taught_tokens(
     teachers: Sequence[str], head: HeadSpec, texts: Sequence[str], rows: Sequence[Any], keep: Path
 ) -> list[Floats]:

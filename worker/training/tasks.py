@@ -59,14 +59,14 @@ def read_tasks(recipe: Recipe, root: Path | None, tokenizer: Path, work: Path, s
             entry = TaskData(
                 task, table.head, table.binary, table.ids, table.labels, [], labelled=True, table=table
             )
-            texts = table.texts() if task.taught_by else []
+            texts, alike = table.texts() if task.taught_by else [], 1
         else:
             split = _load(task, root)
             entry = _tokenised(task, _head(recipe, task.head or split.head), split, tokenizer, handling)
-            texts = split.texts
+            texts, alike = split.texts, split.alike
         if task.taught_by:
             say(f"{task.title}: asking {', '.join(task.taught_by)}")
-            _ask(entry, texts, work)
+            _ask(entry, texts, work, alike)
         elif not entry.labelled and not entry.head.by_token:
             raise TrainingError(f"data set {task.data} has no labels: it needs a teacher")
         entry.form = _form(entry)
@@ -74,14 +74,16 @@ def read_tasks(recipe: Recipe, root: Path | None, tokenizer: Path, work: Path, s
     return tasks
 
 
-def _ask(entry: TaskData, texts: list[str], work: Path) -> None:
-    """Ask a task's teachers about its texts."""
+def _ask(entry: TaskData, texts: list[str], work: Path, alike: int) -> None:
+    """Ask a task's teachers about its texts; so many after one another get the mean of the answers."""
     task = entry.task
     if entry.head.by_token:
+        if alike > 1:
+            raise TrainingError(f"data set {task.data}: one answer for several texts is not for a token head")
         entry.taught = soft.taught_tokens(task.taught_by, entry.head, texts, entry.ids, work)
     else:
         given, columns = soft.taught(task.taught_by, entry.head, texts, task.max_tokens, work)
-        entry.taught, entry.columns = given, tuple(columns)
+        entry.taught, entry.columns = soft.averaged(given, alike), tuple(columns)
 
 
 def _load(task: Task, root: Path | None) -> data.Labelled:

@@ -4,9 +4,10 @@ import gzip
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from worker.training import TrainingError, data
+from worker.training import TrainingError, data, soft
 from worker.training.written_parts import INSULTS
 
 NEGATIVE, NEUTRAL, POSITIVE = 0, 1, 2
@@ -180,3 +181,21 @@ def test_reviews_count_as_not_toxic_without_those_that_judge_sentiment(tmp_path:
     calm, judged = (data.load(name, "train", tmp_path) for name in ("reviews_calm", "reviews"))
     assert (calm.head, set(calm.labels), calm.texts) == ("toxicity", {(0,)}, judged.texts)
     assert len(calm.texts) == 90
+
+
+def test_groups_that_ought_to_get_one_answer_come_whole(tmp_path: Path) -> None:
+    swaps = data.load("written_swaps", "train", tmp_path)
+    assert swaps.alike > 1
+    assert len(swaps) % swaps.alike == 0
+    assert len(data.load("written_swaps", "train", tmp_path, rows=swaps.alike + 3)) == swaps.alike
+    assert len(data.load("written_swaps", "train", tmp_path, rows=2)) == swaps.alike
+    first = [set(text.split()) for text in swaps.texts[: swaps.alike]]
+    assert len(set.intersection(*first)) >= max(map(len, first)) - 1  # one word is swapped, the rest stays
+
+
+def test_one_answer_for_a_group_is_the_mean_of_its_answers() -> None:
+    answers = np.array([[0.2, 0.8], [0.4, 0.6], [1.0, 0.0], [0.0, 1.0]], np.float32)
+    assert soft.averaged(answers, 2).tolist() == pytest.approx(
+        np.array([[0.3, 0.7], [0.3, 0.7], [0.5, 0.5], [0.5, 0.5]])
+    )
+    assert np.array_equal(soft.averaged(answers, 1), answers)
