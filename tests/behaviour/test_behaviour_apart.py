@@ -19,7 +19,12 @@ def test_no_case_is_a_training_row() -> None:
     rows = {
         plain(text) for rows in (written.sentiment, written.toxicity, written.emotion) for text, _ in rows()
     }
-    rows |= {plain(text) for group in written_swaps.groups() for text in group}
+    rows |= {
+        plain(text)
+        for groups in (written_swaps.groups, written.slips)
+        for group in groups()
+        for text in group
+    }
     assert len(rows) > 1_000
     found: dict[str, list[str]] = {}
     for family in load_families(CASES):

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from tests.train.random_checkpoints import HEADS, marked_texts, random_checkpoin
 from worker.classify.model import Model
 from worker.convert import convert_checkpoint
 from worker.distill.folder import write_folder
-from worker.training import TrainingError
+from worker.training import TrainingError, written_swaps
 from worker.training.recipe import Depths, Optimiser, OwnLayers, Recipe, Run, Task
 from worker.training.train import train
 from worker.training.whole import Places, make_pack
@@ -106,6 +107,35 @@ def test_texts_that_the_base_knows_otherwise_are_refused(base: Path, tmp_path: P
     recipe = _recipe(base, Task(file=str(_table(tmp_path / "mine.csv")), epochs=1), text="raw")
     with pytest.raises(TrainingError, match="frozen: the base knows texts prepared by social, not raw"):
         train(recipe, None, tmp_path / "work", say=lambda _line: None)
+
+
+def test_what_ought_to_get_one_answer_comes_closer(base: Path, tmp_path: Path) -> None:
+    """Also with a newer version of the base's text handling, which reads most texts as the older one does."""
+    task = Task("written_swaps", teacher=str(base), rows=60, epochs=20, max_tokens=32, hard=0.0)
+    recipe = _recipe(base, task, text_version=2)
+    pack = make_pack(recipe, Places(tmp_path, tmp_path / "work", tmp_path / "pack"), say=lambda _line: None)
+    assert json.loads((tmp_path / "pack" / "config.json").read_text())["text"]["version"] == 2
+    assert {head.name for head in pack.heads} == set(HEADS)
+    groups = list(islice(written_swaps.groups(), 6))
+    assert _spread(tmp_path / "pack", groups) < 0.7 * _spread(base, groups)
+
+
+def _spread(pack: Path, groups: list[list[str]]) -> float:
+    """How far the sentiment scores lie apart within a group, on average."""
+    model = Model.load(pack)
+    scores = [
+        np.stack([answer.heads["sentiment"] for answer in model.predict(model.tokenize(texts))])
+        for texts in groups
+    ]
+    return float(np.mean([each.std(axis=0).mean() for each in scores]))
+
+
+def test_one_answer_for_several_texts_is_not_for_a_token_head(base: Path, tmp_path: Path) -> None:
+    task = Task("written_swaps", head="toxic_spans", teacher=str(base), epochs=1, max_tokens=32)
+    with pytest.raises(
+        TrainingError, match="data set written_swaps: one answer for several texts is not for"
+    ):
+        train(_recipe(base, task), tmp_path, tmp_path / "work", say=lambda _line: None)
 
 
 def test_a_branch_begins_as_layers_of_its_start_and_the_other_heads_stay(base: Path, tmp_path: Path) -> None:

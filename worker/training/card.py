@@ -6,96 +6,14 @@ The prose stands in `card.md` beside this file; here its figures and tables are 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from worker.evaluation.result import Result, shown
 from worker.training.errors import TrainingError
 from worker.training.labels import HeadSpec
+from worker.training.licences import LICENCES, Licence
 from worker.training.recipe import Recipe, Task
 from worker.training.recipe_file import load_recipe
 from worker.types import Failure, Prediction
-
-
-class Licence(NamedTuple):
-    """A data set, who made it, and what its source says of its use."""
-
-    title: str
-    source: str
-    licence: str
-
-
-LICENCES = {
-    "sst2": Licence(
-        "SST-2, movie-review phrases (as in GLUE)",
-        "Socher and others 2013",
-        "no explicit licence stated; research use",
-    ),
-    "tweeteval_sentiment": Licence(
-        "TweetEval sentiment, tweets (train rebuilt from SemEval-2017 task 4A)",
-        "Barbieri and others 2020; Rosenthal and others 2017",
-        "no restrictions of its own; those of single tasks and of Twitter may apply; research use",
-    ),
-    "goemotions": Licence(
-        "GoEmotions, Reddit comments",
-        "Demszky and others 2020",
-        "repository Apache-2.0; data CC BY 4.0 from memory, not read again at its source",
-    ),
-    "reviews": Licence(
-        "Product reviews (books, dvd, electronics, kitchen) and airline reviews",
-        "Blitzer and others 2007 (products); not stated (airline)",
-        "none stated for the data; research use",
-    ),
-    "imdb": Licence(
-        "Large Movie Review Dataset (IMDB)",
-        "Maas and others 2011",
-        "none stated; its authors ask to be cited",
-    ),
-    "imdb_sentences": Licence(
-        "single sentences of the same reviews, without labels",
-        "Maas and others 2011",
-        "as above",
-    ),
-    "toxic_spans": Licence(
-        "Toxic spans (SemEval-2021 task 5), Civil Comments",
-        "Pavlopoulos and others 2021",
-        "CC0 1.0",
-    ),
-    "toxic_posts": Licence(
-        "the same posts as a whole: toxic where a character is marked",
-        "Pavlopoulos and others 2021",
-        "CC0 1.0",
-    ),
-    "offensive": Licence(
-        "TweetEval offensive, tweets",
-        "Barbieri and others 2020; Zampieri and others 2019",
-        "as TweetEval sentiment",
-    ),
-    "goemotions_calm": Licence(
-        "GoEmotions' kind and plain comments as not toxic (a weak label: nobody judged that)",
-        "Demszky and others 2020",
-        "as GoEmotions",
-    ),
-    "sst2_calm": Licence(
-        "SST-2's phrases as not toxic (a weak label: nobody judged that)", "as SST-2", "as SST-2"
-    ),
-    "reviews_calm": Licence(
-        "the product and airline reviews as not toxic (a weak label: nobody judged that)",
-        "as reviews",
-        "as reviews",
-    ),
-    "six_emotions": Licence(
-        "six-emotion set, tweets", "Saravia and others 2018", "educational and research use only"
-    ),
-    **{
-        f"written_{head}": Licence(
-            f"rows of our own, put together from parts ({head}; worker/training/written.py)",
-            "this project",
-            "Apache-2.0",
-        )
-        for head in ("sentiment", "toxicity", "spans", "emotion")
-    },
-}
-"""As the README.txt of each data folder gives it."""
 
 
 @dataclass(frozen=True, slots=True)

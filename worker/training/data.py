@@ -30,6 +30,8 @@ class Source:
     """Above 0: the dev split is every so-manieth row of each train file, since there are no others."""
     alike: int = 1
     """So many rows after one another ought to get one answer: they learn the mean of what a teacher says."""
+    leads: bool = False
+    """The first of such rows is the plain one: all learn what a teacher says of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,8 @@ class Labelled:
     labels: list[tuple[int, ...]]
     alike: int = 1
     """So many rows after one another ought to get one answer; their number is a multiple of it."""
+    leads: bool = False
+    """That answer is the one to the first of them; else the mean."""
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -84,7 +88,7 @@ def load(name: str, split: Split, root: Path, rows: int = 0) -> Labelled:
             break
     if not texts:
         raise TrainingError(f"data set {name}: no rows in its {split} split")
-    return Labelled(name, source.head, source.binary, texts, labels, source.alike)
+    return Labelled(name, source.head, source.binary, texts, labels, source.alike, source.leads)
 
 
 def text_key(text: str) -> str:
@@ -190,6 +194,16 @@ SOURCES = {
         lambda _: ((text, ()) for group in written_swaps.groups() for text in group),
         from_files=False,
         alike=written_swaps.FILLS,
+    ),
+    "written_slips": Source(
+        SENTIMENT.name,
+        False,
+        (),
+        (),
+        lambda _: ((text, ()) for group in written.slips() for text in group),
+        from_files=False,
+        alike=written.SLIPS + 1,
+        leads=True,
     ),
     "written_emotion": Source(EMOTION.name, False, (), (), lambda _: written.emotion(), from_files=False),
 }

@@ -50,10 +50,11 @@ def taught(
     return np.mean(every, axis=0, dtype=np.float32), columns or []
 
 
-def averaged(answers: Floats, alike: int) -> Floats:
-    """Return answers (rows, labels) of which each group of `alike` rows has the mean of its own."""
+def shared(answers: Floats, alike: int, leads: bool = False) -> Floats:
+    """Return answers (rows, labels) of which each group of `alike` rows has one: the mean, or the first's."""
     groups = answers.reshape(-1, alike, answers.shape[1])
-    return np.repeat(groups.mean(axis=1, dtype=np.float32), alike, axis=0)
+    one = groups[:, 0] if leads else groups.mean(axis=1, dtype=np.float32)
+    return np.repeat(one, alike, axis=0)
 
 
 def taught_tokens(

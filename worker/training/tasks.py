@@ -59,14 +59,14 @@ def read_tasks(recipe: Recipe, root: Path | None, tokenizer: Path, work: Path, s
             entry = TaskData(
                 task, table.head, table.binary, table.ids, table.labels, [], labelled=True, table=table
             )
-            texts, alike = table.texts() if task.taught_by else [], 1
+            texts, group = table.texts() if task.taught_by else [], (1, False)
         else:
             split = _load(task, root)
             entry = _tokenised(task, _head(recipe, task.head or split.head), split, tokenizer, handling)
-            texts, alike = split.texts, split.alike
+            texts, group = split.texts, (split.alike, split.leads)
         if task.taught_by:
             say(f"{task.title}: asking {', '.join(task.taught_by)}")
-            _ask(entry, texts, work, alike)
+            _ask(entry, texts, work, *group)
         elif not entry.labelled and not entry.head.by_token:
             raise TrainingError(f"data set {task.data} has no labels: it needs a teacher")
         entry.form = _form(entry)
@@ -74,8 +74,8 @@ def read_tasks(recipe: Recipe, root: Path | None, tokenizer: Path, work: Path, s
     return tasks
 
 
-def _ask(entry: TaskData, texts: list[str], work: Path, alike: int) -> None:
-    """Ask a task's teachers about its texts; so many after one another get the mean of the answers."""
+def _ask(entry: TaskData, texts: list[str], work: Path, alike: int, leads: bool) -> None:
+    """Ask a task's teachers about its texts, of which so many after one another get one answer."""
     task = entry.task
     if entry.head.by_token:
         if alike > 1:
@@ -83,7 +83,7 @@ def _ask(entry: TaskData, texts: list[str], work: Path, alike: int) -> None:
         entry.taught = soft.taught_tokens(task.taught_by, entry.head, texts, entry.ids, work)
     else:
         given, columns = soft.taught(task.taught_by, entry.head, texts, task.max_tokens, work)
-        entry.taught, entry.columns = soft.averaged(given, alike), tuple(columns)
+        entry.taught, entry.columns = soft.shared(given, alike, leads), tuple(columns)
 
 
 def _load(task: Task, root: Path | None) -> data.Labelled:

@@ -46,6 +46,8 @@ from worker.training.written_parts import (
 Row = tuple[str, tuple[int, ...]]
 _EACH = 700
 """Rows drawn from a family."""
+SLIPS = 5
+"""Ways in which each sentence of `slips` is mistyped."""
 
 
 def sentiment() -> Iterator[Row]:
@@ -123,6 +125,30 @@ def emotion() -> Iterator[Row]:
     for _ in range(_EACH // 2):
         yield _filled(draw, draw.choice(DULL_FACTS)), (EMOTION.labels.index("neutral"),)
         yield _filled(draw, draw.choice(PERSON_PLAIN)), (EMOTION.labels.index("neutral"),)
+
+
+def slips() -> Iterator[list[str]]:
+    """Yield groups of a sentence and SLIPS ways to mistype it, as people do on a phone."""
+    draw = random.Random("written/slips")  # noqa: S311 - as above
+    for frame in (
+        *GOOD, *BAD, *NEGATED_BAD, *NEGATED_GOOD, *BETTER, *WORSE, *NOW_GOOD, *NOW_BAD,
+        *DULL_FACTS, *QUESTIONS,
+    ):  # fmt: skip
+        for _ in range(4):
+            text = _filled(draw, frame)
+            yield [text, *(_mistyped(text, draw) for _ in range(SLIPS))]
+
+
+def _mistyped(text: str, draw: random.Random) -> str:
+    """Write half of the longer words, one at least, with two letters swapped, one left out or one twice."""
+    words = text.split(" ")
+    longer = [at for at, word in enumerate(words) if len(word) > 3]
+    for number in draw.sample(longer, min(len(longer), max(1, len(longer) // 2))):
+        word = words[number]
+        at = draw.randrange(1, len(word) - 1)
+        swapped = word[:at] + word[at + 1] + word[at] + word[at + 2 :]
+        words[number] = draw.choice((swapped, word[:at] + word[at + 1 :], word[: at + 1] + word[at:]))
+    return " ".join(words)
 
 
 def _filled(draw: random.Random, frame: str) -> str:

@@ -1,7 +1,9 @@
 """The card of a trained or distilled pack names its data, its teachers and how to make it again."""
 
 from worker.training.card import Facts, write_card
+from worker.training.data import SOURCES
 from worker.training.labels import head_named
+from worker.training.licences import LICENCES
 from worker.training.recipe import Recipe, Task
 
 TASKS = (
@@ -53,3 +55,7 @@ def test_without_teachers_the_card_says_so() -> None:
     assert "No teacher model took part." in text
     assert "`moodstream train RECIPE` with recipe `pack`" in text
     assert "90\nof 100 planned steps in 12 minutes" in text
+
+
+def test_the_card_knows_every_data_set() -> None:
+    assert set(LICENCES) == set(SOURCES)

@@ -193,9 +193,18 @@ def test_groups_that_ought_to_get_one_answer_come_whole(tmp_path: Path) -> None:
     assert len(set.intersection(*first)) >= max(map(len, first)) - 1  # one word is swapped, the rest stays
 
 
-def test_one_answer_for_a_group_is_the_mean_of_its_answers() -> None:
+def test_one_answer_for_a_group_is_the_mean_or_the_firsts() -> None:
     answers = np.array([[0.2, 0.8], [0.4, 0.6], [1.0, 0.0], [0.0, 1.0]], np.float32)
-    assert soft.averaged(answers, 2).tolist() == pytest.approx(
+    assert soft.shared(answers, 2).tolist() == pytest.approx(
         np.array([[0.3, 0.7], [0.3, 0.7], [0.5, 0.5], [0.5, 0.5]])
     )
-    assert np.array_equal(soft.averaged(answers, 1), answers)
+    assert np.array_equal(soft.shared(answers, 1), answers)
+    assert np.array_equal(soft.shared(answers, 2, leads=True), answers[[0, 0, 2, 2]])
+
+
+def test_a_sentence_leads_its_own_misspellings(tmp_path: Path) -> None:
+    slips = data.load("written_slips", "train", tmp_path)
+    assert slips.leads
+    plain, *mistyped = slips.texts[: slips.alike]
+    assert plain not in mistyped
+    assert all(abs(len(text) - len(plain)) <= len(plain.split()) for text in mistyped)
