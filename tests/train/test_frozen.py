@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ from tests.train.random_checkpoints import HEADS, marked_texts, random_checkpoin
 from worker.classify.model import Model
 from worker.convert import convert_checkpoint
 from worker.distill.folder import write_folder
-from worker.training import TrainingError, written_swaps
+from worker.training import TrainingError
 from worker.training.recipe import Depths, Optimiser, OwnLayers, Recipe, Run, Task
 from worker.training.train import train
 from worker.training.whole import Places, make_pack
@@ -109,25 +108,17 @@ def test_texts_that_the_base_knows_otherwise_are_refused(base: Path, tmp_path: P
         train(recipe, None, tmp_path / "work", say=lambda _line: None)
 
 
-def test_what_ought_to_get_one_answer_comes_closer(base: Path, tmp_path: Path) -> None:
-    """Also with a newer version of the base's text handling, which reads most texts as the older one does."""
-    task = Task("written_swaps", teacher=str(base), rows=60, epochs=20, max_tokens=32, hard=0.0)
+def test_a_frozen_run_may_read_texts_by_a_newer_version_and_learn_from_its_base(
+    base: Path, tmp_path: Path
+) -> None:
+    task = Task("written_swaps", teacher=str(base), rows=60, epochs=1, max_tokens=32, hard=0.0)
     recipe = _recipe(base, task, text_version=2)
-    pack = make_pack(recipe, Places(tmp_path, tmp_path / "work", tmp_path / "pack"), say=lambda _line: None)
+    said: list[str] = []
+    make_pack(recipe, Places(tmp_path, tmp_path / "work", tmp_path / "pack"), say=said.append)
     assert json.loads((tmp_path / "pack" / "config.json").read_text())["text"]["version"] == 2
-    assert {head.name for head in pack.heads} == set(HEADS)
-    groups = list(islice(written_swaps.groups(), 6))
-    assert _spread(tmp_path / "pack", groups) < 0.7 * _spread(base, groups)
-
-
-def _spread(pack: Path, groups: list[list[str]]) -> float:
-    """How far the sentiment scores lie apart within a group, on average."""
-    model = Model.load(pack)
-    scores = [
-        np.stack([answer.heads["sentiment"] for answer in model.predict(model.tokenize(texts))])
-        for texts in groups
-    ]
-    return float(np.mean([each.std(axis=0).mean() for each in scores]))
+    assert "the base weights know texts prepared by social 1, this run social 2" in said
+    assert "in which one word changes" in (tmp_path / "pack" / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert _answers(tmp_path / "pack", "sentiment") == _answers(base, "sentiment")
 
 
 def test_one_answer_for_several_texts_is_not_for_a_token_head(base: Path, tmp_path: Path) -> None:
