@@ -12,7 +12,10 @@ from tests.delivery.topics import Topics
 
 @pytest.mark.timeout(420)
 def test_each_input_once_through_kills(embedded: str, tmp_path: Path, tell: Callable[[str], None]) -> None:
-    counted, told = crashes(Topics(embedded, f"kills-{uuid.uuid4().hex[:8]}"), tmp_path, kills=20, seed=1)
+    """One worker alone: this broker keeps a member that dies while another joins, and then waits for it for
+    ever. Kills while others join are for Apache Kafka, which gives up on it."""
+    topics = Topics(embedded, f"kills-{uuid.uuid4().hex[:8]}")
+    counted, told = crashes(topics, tmp_path, kills=20, seed=1, joins=False)
     tell(f"embedded broker, {told}: {counted}")
     counted.check()
 

@@ -59,9 +59,16 @@ def wait_until_answered(topics: Topics, keep_running: Callable[[], None], timeou
 
 
 def crashes(
-    topics: Topics, folder: Path, *, kills: int, seed: int, rate: float = 60.0, **settings: str
+    topics: Topics,
+    folder: Path,
+    *,
+    kills: int,
+    seed: int,
+    rate: float = 60.0,
+    joins: bool = True,
+    **settings: str,
 ) -> tuple[Count, str]:
-    """Kill one worker again and again at random moments while a second one joins and leaves.
+    """Kill one worker again and again at random moments while, with `joins`, a second one joins and leaves.
 
     Moments are drawn from a seeded generator; what they hit still differs from run to run, since threads
     and processes do. The counts must hold all the same.
@@ -75,9 +82,9 @@ def crashes(
     first.wait_ready()
     leaves: list[int] = []
     for number in range(kills):
-        if number % 4 == 1:
+        if joins and number % 4 == 1:
             second.start()
-        elif number % 4 == 3:
+        elif joins and number % 4 == 3:
             second.wait_started()
             leaves.append(second.terminate())
         if number % 3:  # two of three times in the midst of work, else at any moment of its start

@@ -2,7 +2,8 @@
 
 It is meant for the demo and for quick tests. It has idempotent producers, transactions and transactional
 offsets, but not everything of Apache Kafka: a member of a group that dies without a `group_instance_id` never
-leaves, transactions never time out, and what it acknowledged reaches the disk a second later.
+leaves, nor does one that dies while another joins (the group stands still then), transactions never time out,
+and what it acknowledged reaches the disk a second later.
 """
 
 import importlib.resources
