@@ -6,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from tests.train.random_checkpoints import HEADS, marked_texts, random_checkpoint
+from tests.train.random_checkpoints import HEADS, WORDS, marked_texts, random_checkpoint
 from worker.classify.model import Model
 from worker.convert import convert_checkpoint
 from worker.distill.folder import write_folder
 from worker.training import TrainingError
+from worker.training.loop import Loop
 from worker.training.recipe import Depths, Optimiser, OwnLayers, Recipe, Run, Task
 from worker.training.train import train
 from worker.training.whole import Places, make_pack
@@ -40,7 +42,12 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _table(path: Path) -> Path:
-    rows = [f"{word} train number {n},{word}" for n in range(60) for word in ("good", "bad")]
+    """Write 120 texts that the random vocabulary tells apart."""
+    rows = [
+        f"the {word} {WORDS[n % 10]} {WORDS[n // 10]},{label}"
+        for n in range(60)
+        for word, label in (("lovely", "good"), ("awful", "bad"))
+    ]
     path.write_text("\n".join(["text,topic", *rows]), encoding="utf-8")
     return path
 
@@ -69,6 +76,46 @@ def test_a_new_head_leaves_the_others_as_they_were(base: Path, tmp_path: Path) -
     card = (tmp_path / "pack" / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert "- **topic**: one of bad, good\n" in card
     assert "- **sentiment**: one of negative, neutral, positive, as it came with the base" in card
+
+
+def test_a_frozen_trunk_reads_each_text_once_and_a_resumed_run_comes_to_the_same(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = _recipe(base, Task(file=str(_table(tmp_path / "mine.csv")), epochs=4, max_tokens=32))
+    said: list[str] = []
+    whole = train(recipe, None, tmp_path / "whole", say=said.append).network.state_dict()
+    assert "the trunk reads 96 texts, once: it is frozen" in said
+
+    real = Loop._step
+
+    def killed(loop: Loop, number: int, factor: float) -> int:
+        if number == 9:
+            loop._save(9, 1.0)
+            raise KeyboardInterrupt
+        return real(loop, number, factor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Loop, "_step", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(recipe, None, tmp_path / "broken", say=said.append)
+    resumed = train(recipe, None, tmp_path / "broken", resume=True, say=said.append).network.state_dict()
+    assert any(line.startswith("resumed at step 9 ") for line in said)
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+    once = replace(recipe, tasks=(replace(recipe.tasks[0], epochs=1),))  # nothing to gain: as any other run
+    said.clear()
+    train(once, None, tmp_path / "once", say=said.append)
+    assert not any("once" in line for line in said)
+
+
+def test_states_that_are_kept_are_those_that_the_trunk_would_give(base: Path, tmp_path: Path) -> None:
+    recipe = _recipe(base, Task(file=str(_table(tmp_path / "mine.csv")), epochs=3, max_tokens=32))
+    kept = train(recipe, None, tmp_path / "kept", say=lambda _line: None).network
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("worker.training.loop.pays", lambda *_: False)
+        read = train(recipe, None, tmp_path / "read", say=lambda _line: None).network
+    for name, weight in kept.heads["topic"].named_parameters():
+        assert torch.allclose(weight, read.heads["topic"].get_parameter(name), atol=1e-4)
 
 
 def test_a_head_whose_gate_is_trained_gets_new_thresholds_and_the_gate_that_the_recipe_says(

@@ -19,6 +19,7 @@ from worker.training.optimiser import adamw, clip
 from worker.training.plan import Step
 from worker.training.recipe import Recipe
 from worker.training.schedule import Schedule
+from worker.training.states import States, pays
 from worker.training.steps import Say, Steps
 from worker.training.tasks import TaskData
 from worker.training.team import Team
@@ -51,6 +52,7 @@ class Loop(Steps):
         self.checkpoint_minutes = recipe.run.checkpoint_minutes
         self.mask_id = torch.tensor(mask_id)
         self.team = team or Team()
+        self.states: States | None = None
         self.history = History(path.with_name(history.FILE))
         if self.team.size > 1 and self.device.type != "cpu":
             raise TrainingError("run.processes: several processes share a processor, not a GPU")
@@ -75,6 +77,9 @@ class Loop(Steps):
         rows = ", ".join(f"{task.task.title} {len(task.ids)}" for task in self.tasks)
         place = f"{torch.get_num_threads()} threads" if self.device.type == "cpu" else str(self.device)
         self.say(f"{len(self.steps)} steps, {self.position.precision}, {place}; rows: {rows}")
+        if pays(self.recipe, self.tasks, self.steps):
+            bf16 = self.position.precision == "bf16"
+            self.states = States(self.network, self.tasks, device=self.device, bf16=bf16, say=self.say)
 
     def _step(self, number: int, factor: float) -> int:
         """Make one step at `factor` of the highest rate; return the tokens in it, padding counted."""
@@ -85,7 +90,7 @@ class Loop(Steps):
         with torch.random.fork_rng(devices=[] if device == "cpu" else [self.device.index or 0]):
             torch.manual_seed(self.recipe.run.seed * 1_000_003 + number)
             with torch.autocast(device, dtype=torch.bfloat16, enabled=self.position.precision == "bf16"):
-                value = self._loss(task, step.rows, torch.from_numpy(ids), mask)
+                value = self._loss(step, torch.from_numpy(ids), mask)
         found = value.item()
         if not math.isfinite(found):
             raise TrainingError(f"the loss of {task.task.title} is no longer a number: lower the rates")
@@ -99,8 +104,15 @@ class Loop(Steps):
         self.history.note(task.task.title, found)
         return int(ids.size)
 
-    def _loss(self, task: TaskData, rows: Sequence[int], ids: torch.Tensor, mask: Any) -> torch.Tensor:
+    def _first(self, step: Step, ids: torch.Tensor, real: torch.Tensor | None) -> torch.Tensor:
+        """Return the first tokens' last states, (rows, dim): kept ones where there are some."""
+        kept = self.states.of(step.task, step.rows) if self.states is not None else None
+        first = self.network(ids, real) if kept is None else kept
+        return functional.dropout(first, self.recipe.optimiser.dropout)
+
+    def _loss(self, step: Step, ids: torch.Tensor, mask: Any) -> torch.Tensor:
         """Return the loss of one batch."""
+        task, rows = self.tasks[step.task], step.rows
         real = None if mask is None else torch.from_numpy(mask).to(self.device)
         if task.task.masked:
             hide = torch.rand(ids.shape) < task.task.masked
@@ -109,8 +121,7 @@ class Loop(Steps):
         ids = ids.to(self.device)
         if task.head.by_token:
             return self._token_loss(task, rows, ids, real)
-        first = functional.dropout(self.network(ids, real), self.recipe.optimiser.dropout)
-        logits = self.network.heads[task.head.name](first)
+        logits = self.network.heads[task.head.name](self._first(step, ids, real))
         labels = [task.labels[row] for row in rows]
         if task.taught is None:
             return loss(task.head, logits, targets(task.head, labels).to(self.device), task.form)

@@ -67,7 +67,7 @@ class Network(nn.Module):  # type: ignore[misc]  # as above
 
     def __init__(self, config: dict[str, Any], heads: list[HeadSpec]) -> None:
         super().__init__()
-        dim = config["dim"]
+        self.dim = dim = int(config["dim"])
         self.distilbert = Trunk(config)
         self.heads = nn.ModuleDict()
         for head in heads:
