@@ -149,17 +149,20 @@ def fit_temperature(logits: Floats, gold: Ints | Bools) -> float:
     return math.exp(_valley(cost, math.log(COLDEST), math.log(HOTTEST)))
 
 
-def cross_fitted_scores(logits: Floats, gold: Ints | Bools, seed: int = 1) -> Floats:
-    """Return scores (rows, labels), each half's at the temperature that was fitted on the other half.
+def cross_fitted_scores(logits: Floats, gold: Ints | Bools, repeats: int = 10, seed: int = 1) -> Floats:
+    """Return scores (rows, labels), each row's at a temperature that was fitted without it.
 
-    A temperature judged on the rows it was fitted on looks better than it is. The halves are drawn.
+    A temperature judged on the rows it was fitted on looks better than it is, and a figure from one division
+    into halves hangs on how these fell: of one model on 2,000 tweets the calibration error moved by 0.5 points.
+    So each row gets the geometric mean of the temperatures that the other half gave in `repeats` divisions.
     """
-    half = np.random.default_rng(seed).permutation(len(logits)) % 2 == 0
-    scores = np.zeros_like(logits)
-    for part in (half, ~half):
-        temperature = fit_temperature(logits[~part], gold[~part])
-        scores[part] = to_scores(logits[part], temperature, multi_label=gold.ndim == 2)
-    return scores
+    each = np.empty((repeats, len(logits)))
+    for number, chosen in enumerate(each):
+        half = np.random.default_rng([seed, number]).permutation(len(logits)) % 2 == 0
+        for part in (half, ~half):
+            chosen[part] = math.log(fit_temperature(logits[~part], gold[~part]))
+    temperatures = np.exp(each.mean(axis=0))[:, None]
+    return to_scores(logits / temperatures, multi_label=gold.ndim == 2)
 
 
 def _valley(cost: Callable[[float], float], low: float, high: float) -> float:
