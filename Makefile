@@ -54,8 +54,10 @@ pack: $(TRAIN)/train.stamp ## train the bundled model again from the labelled te
 	$(call DISTILL,compact-8,compact-7/checkpoint,compact-7/checkpoint) --minutes 48
 	$(call DISTILL,compact-9,compact-7/checkpoint,compact-8/checkpoint) --minutes 10 --int8
 	$(call DISTILL,compact-10,compact-7/checkpoint,compact-9/checkpoint) --minutes 9 --int8
+	$(RUN) $(RECIPES)/compact-11.toml --data $(DATA)
 	$(call DISTILL,compact-fast-1,compact-7/checkpoint,compact-10/checkpoint) --minutes 12 --layers 3
 	$(call DISTILL,compact-fast-2,compact-7/checkpoint,compact-fast-1/checkpoint) --minutes 11
+	$(RUN) $(RECIPES)/compact-fast-3.toml --data $(DATA)
 	$(RUN) $(RECIPES)/compact.toml --data $(DATA) --out worker/packs/compact
 	$(RUN) $(RECIPES)/compact-fast.toml --data $(DATA) --out worker/packs/compact-fast
 

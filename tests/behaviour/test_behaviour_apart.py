@@ -1,12 +1,14 @@
 """No case of the behaviour tests stands in the rows that training makes up."""
 
 import re
+import tomllib
 from pathlib import Path
 
 from worker.evaluation.cases import load_families
 from worker.training import written, written_swaps
 
 CASES = Path(__file__).parent / "cases"
+OTHER_WORDS = Path(__file__).parent / "other_words"
 UNAVOIDABLE = {"emoji", "identity_feeling", "identity_toxicity"}
 """Families of single symbols and bare words: README.md says how many of them training has seen."""
 
@@ -33,3 +35,17 @@ def test_no_case_is_a_training_row() -> None:
             found[family.name] = seen
             print(f"{family.name}: {len(seen)} of {len(texts)} texts")
     assert set(found) <= UNAVOIDABLE, found
+
+
+def test_other_words_stand_in_no_training_row_and_their_sentences_are_those_of_the_cases() -> None:
+    rows = [text for rows in (written.sentiment, written.toxicity, written.emotion) for text, _ in rows()]
+    rows += [text for groups in (written_swaps.groups, written.slips) for group in groups() for text in group]
+    known = f" {plain(' '.join(rows))} "
+    asked = {family.name: family for family in load_families(CASES)}
+    others = load_families(OTHER_WORDS)
+    assert {family.name for family in others} == {"names", "nationalities", "people", "places", "religions"}
+    for family in others:
+        source = tomllib.loads((OTHER_WORDS / f"{family.name}.toml").read_text(encoding="utf-8"))
+        assert [word for word in source["fills"] if f" {plain(word)} " in known] == []
+        assert len(family.cases) == len(asked[family.name].cases)
+        assert (family.within, family.rate) == (asked[family.name].within, asked[family.name].rate)

@@ -42,6 +42,13 @@ def test_means_follow_one_another(tmp_path: Path) -> None:
     assert network.weight.tolist() == [[1.0, 0.5]]
 
 
+def test_frozen_weights_stay(tmp_path: Path) -> None:
+    network = _network([[0.0, 4.0]])
+    network.weight.requires_grad_(False)
+    average(network, [Mean(_checkpoint(tmp_path / "a", [[8.0, 0.0]]), 0.25)])
+    assert network.weight.tolist() == [[0.0, 4.0]]
+
+
 def test_other_shapes_are_refused_by_name(tmp_path: Path) -> None:
     other = _checkpoint(tmp_path / "a", [[8.0, 0.0, 1.0]])
     with pytest.raises(TrainingError, match="is of another shape: weight differs"):

@@ -16,8 +16,9 @@ from worker.training.recipe import Mean
 def average(network: torch.nn.Module, means: Sequence[Mean]) -> None:
     """Move the weights, (1 - share) · own + share · theirs, for one checkpoint after the other.
 
-    Raises TrainingError where a checkpoint cannot be read or has other tensors.
+    Frozen ones stay. Raises TrainingError where a checkpoint cannot be read or has other tensors.
     """
+    frozen = {name for name, weight in network.named_parameters() if not weight.requires_grad}
     for mean in means:
         theirs = weights_of(Path(mean.checkpoint))
         own = network.state_dict()
@@ -26,7 +27,10 @@ def average(network: torch.nn.Module, means: Sequence[Mean]) -> None:
             names = sorted(set(shapes.items()) ^ set(others.items()))
             raise TrainingError(f"means: {mean.checkpoint} is of another shape: {names[0][0]} differs")
         network.load_state_dict(
-            {name: (1 - mean.share) * tensor + mean.share * theirs[name] for name, tensor in own.items()}
+            {
+                name: tensor if name in frozen else (1 - mean.share) * tensor + mean.share * theirs[name]
+                for name, tensor in own.items()
+            }
         )
 
 

@@ -47,10 +47,11 @@ class Steps(ABC):
 
     def run(self, resume: bool) -> float:
         """Make all steps, or as many as there is time for; return the seconds, earlier parts included."""
+        began = time.monotonic()
         self._begin(resume)
+        start = began - self.position.elapsed_s
         tokens, spoken = 0, time.monotonic()
         saved = spoken
-        start = spoken - self.position.elapsed_s
         number = self.position.step
         while True:
             now = time.monotonic()

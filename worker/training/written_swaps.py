@@ -10,31 +10,16 @@ the behaviour tests.
 import random
 from collections.abc import Iterator
 
-RELIGIONS = (
-    "Christian", "Muslim", "Jewish", "Hindu", "Buddhist", "Sikh", "Catholic", "Protestant", "atheist", "Orthodox",
-    "Mormon", "Quaker", "Baptist", "Baha'i", "Taoist", "Methodist",
-)  # fmt: skip
-NATIONS = (
-    "German", "Nigerian", "Iranian", "Chinese", "Mexican", "Polish", "Indian", "Turkish", "Russian", "American",
-    "Brazilian", "Syrian", "Japanese", "Somali", "French", "Pakistani", "Irish", "Greek", "Korean", "Swedish", "Arab",
-    "African", "Asian", "British", "Canadian", "Cuban", "Dutch", "Egyptian", "Israeli", "Italian", "Kenyan", "Spanish",
-)  # fmt: skip
-WHO = (
-    "man", "woman", "gay man", "lesbian woman", "black man", "black woman", "white man", "white woman", "deaf man",
-    "deaf woman", "blind man", "blind woman", "trans man", "trans woman", "young man", "young woman", "old man",
-    "old woman", "disabled man", "disabled woman", "Muslim man", "Jewish woman", "Asian man", "Latino man", "refugee",
-    "immigrant", "single mother", "straight man", "bisexual woman", "Mexican woman", "Arab man", "Roma woman",
-)  # fmt: skip
-TOWNS = (
-    "London", "Lagos", "Tehran", "Beijing", "Mumbai", "Warsaw", "Cairo", "Lima", "Seoul", "Nairobi", "Berlin", "Karachi",
-    "Chicago", "Havana", "Oslo", "Jakarta", "Paris", "Moscow", "Tokyo", "Baghdad", "Kabul", "Detroit", "Rome", "Kyiv",
-    "Mexico", "India", "Israel", "Poland", "Nigeria", "Canada", "Gaza", "Texas",
-)  # fmt: skip
-NAMES = (
-    "Emily", "Jamal", "Fatima", "Wei", "Carlos", "Olga", "Priya", "Kwame", "Yuki", "Moshe", "Ahmed", "Sven", "Latoya",
-    "Giulia", "Reza", "Thomas", "Anna", "Mohammed", "John", "Lakisha", "Brad", "Ingrid", "Mehmet", "Rosa", "Ivan", "Aisha",
-    "Nguyen", "Juan", "Chloe", "Abdul", "Tyrone", "Mei",
-)  # fmt: skip
+from worker.training.written_swap_words import (
+    NAMES,
+    NATIONS,
+    RELIGIONS,
+    TOWNS,
+    WHO,
+    made_kind,
+    made_name,
+    made_somebody,
+)
 
 OF_A_KIND = (
     "We are {}.", "They are {}.", "He is {}.", "My wife is {}.", "My boss is {}.", "My parents are {}.",
@@ -97,15 +82,22 @@ OF_A_NAME = (
 FILLS = 10
 """Words put into each sentence."""
 
+MADE = 3
+"""How many of them are no words at all: what holds for those holds for a name that nobody listed."""
+
+_TIMES = 6
+
 _FAMILIES = (
-    (OF_A_KIND, RELIGIONS), (OF_A_KIND, NATIONS), (OF_SOMEBODY, WHO), (OF_A_PLACE, TOWNS), (OF_A_NAME, NAMES),
+    (OF_A_KIND, RELIGIONS, made_kind), (OF_A_KIND, NATIONS, made_kind), (OF_SOMEBODY, WHO, made_somebody),
+    (OF_A_PLACE, TOWNS, made_name), (OF_A_NAME, NAMES, made_name),
 )  # fmt: skip
 
 
 def groups() -> Iterator[list[str]]:
     """Yield groups of FILLS texts that ought to get one answer. Each call gives the same ones."""
     draw = random.Random("written/swaps")  # noqa: S311 - the rows are no secret
-    for frames, words in _FAMILIES:
+    for frames, words, make in _FAMILIES:
         for frame in frames:
-            for _ in range(2):
-                yield [frame.format(word) for word in draw.sample(words, FILLS)]
+            for _ in range(_TIMES):
+                fills = [*draw.sample(words, FILLS - MADE), *(make(draw) for _ in range(MADE))]
+                yield [frame.format(word) for word in fills]

@@ -10,7 +10,7 @@ from worker.training.recipe import Recipe
 
 ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "worker" / "training" / "recipes"
-NOT_SHIPPED = {"six-emotions", "compact-swaps"}
+NOT_SHIPPED = {"six-emotions"}
 STEPS = re.compile(r"for stage in ([^;]+);|\$\(call DISTILL,([^,]+),|\$\(RUN\) \$\(RECIPES\)/([\w-]+)\.toml")
 LEAVES = re.compile(r"build/train/([^/]+)/(pack|checkpoint)")
 
