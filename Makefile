@@ -43,7 +43,7 @@ models-report: $(TRAIN)/train.stamp ## measure BERT, DistilBERT, TinyBERT and ou
 	$(TRAIN)/bin/python benchmarks/models.py --figures build/figures.json
 
 RUN := $(TRAIN)/bin/moodstream train
-RECIPES := worker/training/recipes
+RECIPES := worker/lab/recipes
 pack: $(TRAIN)/train.stamp ## train the bundled model again from the labelled text in DATA, with two teachers from BERT
 	@test -f build/bert-base-uncased/model.safetensors || { echo "make pack needs bert-base-uncased (config.json," \
 	  "model.safetensors, tokenizer.json) in build/bert-base-uncased for two teachers: docs/training.md" >&2; exit 1; }

@@ -25,8 +25,10 @@ from typing import Any
 
 import numpy as np
 
-from worker import Classifier
-from worker.classify import Model, Tokens, bundled_pack
+from worker.model.classifier import Classifier
+from worker.model.model import Model
+from worker.model.pack import bundled_pack
+from worker.model.tokenizer import Tokens
 from worker.types import Prediction
 
 Label = Callable[[Sequence[str]], None]

@@ -18,13 +18,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-import psutil  # noqa: E402 - after the path is set
-from kafka import KafkaProducer  # noqa: E402
+import psutil
+from kafka import KafkaProducer
 
-from benchmarks.classifier import made_up_texts  # noqa: E402
-from benchmarks.stream import committed  # noqa: E402
-from tests.delivery.topics import Topics  # noqa: E402
-from worker.demo.broker import EmbeddedBroker  # noqa: E402
+from benchmarks.classifier import made_up_texts
+from benchmarks.stream import committed
+from tests.support.topics import Topics
+from worker.demo.broker import EmbeddedBroker
 
 _MB = 1_000_000
 

@@ -2,7 +2,7 @@
 
 Speed follows from the shapes, so untrained weights serve where the trained ones cannot be had here; their
 labels mean nothing. BERT is a DistilBERT of twelve layers to the converter, once its token types are folded
-into its positions (worker/training/fold.py), so each shape can be an int8 graph of ours.
+into its positions (worker/lab/base.py), so each shape can be an int8 graph of ours.
 """
 
 import json
@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from worker.classify.pack import CONFIG, GRAPH
-from worker.convert import convert_checkpoint
-from worker.convert.architecture import Architecture, read_architecture
-from worker.distill.folder import Checkpoint, head_shapes, trunk_shapes, write_folder
-from worker.evaluation.heads import read_heads
+from worker.lab.checkpoint import Checkpoint, head_shapes, trunk_shapes, write_folder
+from worker.lab.convert.architecture import Architecture, read_architecture
+from worker.lab.convert.writer import convert_checkpoint
+from worker.lab.evaluate.heads import read_heads
+from worker.model.pack import CONFIG, GRAPH
 
 BERT_EXTRAS = 2
 """Token types, which BERT has and the folded form has not."""

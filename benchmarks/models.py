@@ -24,14 +24,22 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.classifier import every_nth_by_length, machine, made_up_texts  # noqa: E402 - after the path is set
-from benchmarks.model_shapes import SHAPES, Shape, plain, size_of, untrained_pack  # noqa: E402 - likewise
-from benchmarks.models_table import render, replace_between  # noqa: E402 - likewise
-from worker import Classifier  # noqa: E402 - likewise
-from worker.classify import Model, bundled_pack, load_pack  # noqa: E402 - likewise
-from worker.classify.pack import CONFIG, TOKENIZER  # noqa: E402 - likewise
-from worker.convert.architecture import read_architecture, read_config  # noqa: E402 - likewise
-from worker.types import Prediction  # noqa: E402 - likewise
+from benchmarks.classifier import every_nth_by_length, machine, made_up_texts
+from benchmarks.model_shapes import SHAPES, Shape, plain, size_of, untrained_pack
+from benchmarks.models_table import render, replace_between
+from worker.lab.convert.architecture import (
+    read_architecture,
+    read_config,
+)
+from worker.model.classifier import Classifier
+from worker.model.model import Model
+from worker.model.pack import (
+    CONFIG,
+    TOKENIZER,
+    bundled_pack,
+    load_pack,
+)
+from worker.types import Prediction
 
 PAGE = ROOT / "docs" / "models.md"
 REPORT = ROOT / "build" / "models-report.json"

@@ -31,16 +31,21 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-import numpy as np  # noqa: E402 - after the path is set
-from safetensors.numpy import save_file  # noqa: E402
+import numpy as np
+from safetensors.numpy import save_file
 
-from benchmarks.classifier import made_up_texts  # noqa: E402
-from worker import Classifier  # noqa: E402
-from worker.classify import Gate, Model, bundled_pack, load_pack  # noqa: E402
-from worker.classify.pack import model_folder  # noqa: E402
-from worker.convert import convert_checkpoint  # noqa: E402
-from worker.export.pack import pack_tensors  # noqa: E402
-from worker.types import Prediction  # noqa: E402
+from benchmarks.classifier import made_up_texts
+from worker.lab.convert.from_pack import pack_tensors
+from worker.lab.convert.writer import convert_checkpoint
+from worker.model.classifier import Classifier
+from worker.model.model import Model
+from worker.model.pack import (
+    bundled_pack,
+    load_pack,
+    model_folder,
+)
+from worker.model.spans import Gate
+from worker.types import Prediction
 
 WITHOUT = "without"
 SHARES = {"0 %": 0.0, "5 %": 0.05, "20 %": 0.2, "100 %": 1.0}

@@ -21,12 +21,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from kafka import KafkaProducer  # noqa: E402
+from kafka import KafkaProducer
 
-from benchmarks.classifier import made_up_texts  # noqa: E402 - after the path is set
-from tests.delivery.topics import Topics  # noqa: E402
-from tests.delivery.workers import WorkerProcess  # noqa: E402
-from tests.kafka.brokers import KafkaCluster  # noqa: E402
+from benchmarks.classifier import made_up_texts
+from tests.support.brokers import KafkaCluster
+from tests.support.topics import Topics
+from tests.support.workers import WorkerProcess
 
 _COUNTER = "moodstream_messages_total"
 _ALONE = """

@@ -20,13 +20,12 @@ from pathlib import Path
 
 import click
 
-from worker.connect import TopicSpec, create_topics
-from worker.demo import EmbeddedBroker
-from worker.demo.answers import read_answer
+from worker.demo.broker import EmbeddedBroker
 from worker.demo.feeder import Feeder, Sent
-from worker.demo.reader import Reader
+from worker.demo.ledger import Tally
+from worker.demo.reader import Reader, read_answer
 from worker.demo.samples import load_samples
-from worker.demo.tally import Tally
+from worker.kafka.topics import TopicSpec, create_topics
 from worker.settings.groups import KafkaSettings
 
 _WHO = "import importlib.util as u, os; print(os.getuid(), os.getgid(), u.find_spec('torch'))"

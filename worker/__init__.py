@@ -12,15 +12,15 @@ Nothing but the names below is promised to stay.
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from worker.classifier import Classifier
-    from worker.settings import Settings
+    from worker.model.classifier import Classifier
+    from worker.settings.model import Settings
     from worker.types import Failure, HeadResult, Prediction
 
 __version__ = "0.1.0"
 __all__ = ["Classifier", "Failure", "HeadResult", "Prediction", "Settings", "__version__"]
 
 _HOMES = {
-    "Classifier": "worker.classifier",
+    "Classifier": "worker.model.classifier",
     "Failure": "worker.types",
     "HeadResult": "worker.types",
     "Prediction": "worker.types",

@@ -4,8 +4,9 @@ import re
 import tomllib
 from pathlib import Path
 
-from worker.evaluation.cases import load_families
-from worker.training import written, written_swaps
+from worker.lab.data import swaps as written_swaps
+from worker.lab.data import written
+from worker.lab.evaluate.cases import load_families
 
 CASES = Path(__file__).parent / "cases"
 OTHER_WORDS = Path(__file__).parent / "other_words"

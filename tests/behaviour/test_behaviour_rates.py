@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from worker.evaluation.behaviour import FamilyResult, Report, measure
-from worker.evaluation.cases import load_families
+from worker.lab.evaluate.behaviour import FamilyResult, Report, measure
+from worker.lab.evaluate.cases import load_families
 
 HERE = Path(__file__).parent
 FAMILIES = {family.name: family for family in load_families(HERE / "cases")}

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.broker.embedded import embedded_broker
+from tests.support.embedded import embedded_broker
 from worker.demo.broker import EmbeddedBroker
 from worker.settings.groups import KafkaSettings
 

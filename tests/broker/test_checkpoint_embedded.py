@@ -3,9 +3,9 @@
 import pytest
 from kafka.structs import TopicPartition as ClientTopicPartition
 
-from tests.broker.stream import Stream, Topics, assert_each_once, numbered
-from worker import exitcodes
-from worker.checkpoint import Fatal, Outcome
+from tests.support.stream import Stream, Topics, assert_each_once, numbered
+from worker.errors import ExitCode, Fatal
+from worker.kafka.outcome import Outcome
 from worker.settings.groups import KafkaSettings
 from worker.types import OutputRecord, TopicPartition
 
@@ -47,7 +47,7 @@ def test_an_aborted_checkpoint_leaves_nothing_to_read_and_is_done_again(
     fed = topics.feed(numbered(50))
     records = stream.read(5.0)
     with monkeypatch.context() as patch:
-        patch.setattr("worker.checkpoint.transactional.next_offsets", _refuse)
+        patch.setattr("worker.kafka.checkpoint.next_offsets", _refuse)
         assert stream.write(records) is Outcome.ABORTED
     assert topics.read() == []
     assert len(topics.read(isolation="read_uncommitted")) == len(records)
@@ -106,7 +106,7 @@ def test_a_missing_output_topic_ends_the_worker_with_its_name(topics: Topics, st
     offsets = {record.topic_partition: record.offset for record in records}
     with pytest.raises(Fatal, match="nowhere") as end:
         stream.checkpoint.commit([OutputRecord("nowhere", b"k", b"v")], offsets, stream.source.snapshot())
-    assert end.value.exit_code == exitcodes.TOPIC_MISSING
+    assert end.value.exit_code == ExitCode.TOPIC_MISSING
     stream.close()
 
 
@@ -116,7 +116,7 @@ def test_a_twin_in_the_slot_is_fenced(topics: Topics, stream: Stream) -> None:
     twin = Stream(topics).open()
     with pytest.raises(Fatal, match=r"delivery\.slot") as end:
         stream.write(records)
-    assert end.value.exit_code == exitcodes.FENCED
+    assert end.value.exit_code == ExitCode.FENCED
     for one in (stream, twin):
         one.close()
 

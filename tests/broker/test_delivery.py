@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.delivery.scenario import crashes, stops
-from tests.delivery.topics import Topics
+from tests.support.scenario import crashes, stops
+from tests.support.topics import Topics
 
 
 @pytest.mark.timeout(420)

@@ -9,7 +9,8 @@ import pytest
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import KafkaAdminClient, NewTopic
 
-from worker.demo import BrokerError, EmbeddedBroker
+from worker.demo.broker import EmbeddedBroker
+from worker.errors import BrokerError
 
 
 def _alive(pid: int) -> bool:

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 from kafka import KafkaConsumer, TopicPartition
 
-from worker.connect import TopicSpec, create_topics
-from worker.demo import EmbeddedBroker
+from worker.demo.broker import EmbeddedBroker
 from worker.demo.feeder import Feeder, Sent, laps, pauses
 from worker.demo.samples import load_samples
+from worker.kafka.topics import TopicSpec, create_topics
 from worker.settings.groups import KafkaSettings
 from worker.types import Record
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from kafka import KafkaProducer
 
-from tests.delivery.proof import read_all
-from tests.delivery.topics import Topics
-from tests.delivery.workers import WorkerProcess
-from worker import exitcodes
-from worker.classify import bundled_pack
+from tests.support.proof import read_all
+from tests.support.topics import Topics
+from tests.support.workers import WorkerProcess
+from worker.errors import ExitCode
+from worker.model.pack import bundled_pack
 
 POSTS = {
     "en": "where is my parcel, it should have come today",
@@ -78,7 +78,7 @@ def test_each_input_is_answered_once_by_its_pack_or_by_a_dead_letter_through_kil
         worker.kill()
         worker.start()
     wait_for(topics, len(values), worker)
-    assert worker.terminate() == exitcodes.OK
+    assert worker.terminate() == ExitCode.OK
 
     seen: Counter[bytes] = Counter()
     models: dict[str, Counter[str]] = {}
@@ -114,13 +114,13 @@ def ends_with(worker: WorkerProcess, code: int) -> str:
 
 def test_an_unknown_language_code_is_one_line(tmp_path: Path) -> None:
     worker = Topics("127.0.0.1:1", "nobody").worker("0", tmp_path, MOODSTREAM_LANGUAGE__ROUTE="xx=default")
-    assert "'xx' is no language code" in ends_with(worker, exitcodes.USAGE)
+    assert "'xx' is no language code" in ends_with(worker, ExitCode.USAGE)
 
 
 def test_a_missing_pack_folder_is_one_line(tmp_path: Path) -> None:
     route = f"it={tmp_path / 'nowhere'}"
     worker = Topics("127.0.0.1:1", "nobody").worker("0", tmp_path, MOODSTREAM_LANGUAGE__ROUTE=route)
-    line = ends_with(worker, exitcodes.USAGE)
+    line = ends_with(worker, ExitCode.USAGE)
     assert "MOODSTREAM_LANGUAGE__ROUTE" in line
     assert "nowhere" in line
 
@@ -129,7 +129,7 @@ def test_a_folder_that_is_no_pack_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     route = f"it={tmp_path / 'empty'}"
     worker = Topics("127.0.0.1:1", "nobody").worker("0", tmp_path, MOODSTREAM_LANGUAGE__ROUTE=route)
-    assert "manifest.json is missing from the model pack" in ends_with(worker, exitcodes.MODEL)
+    assert "manifest.json is missing from the model pack" in ends_with(worker, ExitCode.MODEL)
 
 
 def test_a_candidate_that_cannot_be_told_is_one_line(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_a_candidate_that_cannot_be_told_is_one_line(tmp_path: Path) -> None:
     worker = Topics("127.0.0.1:1", "nobody").worker(
         "0", tmp_path, MOODSTREAM_LANGUAGE__DETECT="true", MOODSTREAM_LANGUAGE__CANDIDATES="en,cu"
     )
-    assert "language.candidates: the identifier does not know cu" in ends_with(worker, exitcodes.USAGE)
+    assert "language.candidates: the identifier does not know cu" in ends_with(worker, ExitCode.USAGE)
 
 
 def test_a_missing_extra_is_one_line(tmp_path: Path) -> None:
@@ -147,4 +147,4 @@ def test_a_missing_extra_is_one_line(tmp_path: Path) -> None:
     worker = Topics("127.0.0.1:1", "nobody").worker(
         "0", tmp_path, MOODSTREAM_LANGUAGE__DETECT="true", PYTHONPATH=str(tmp_path / "shadow")
     )
-    assert "pip install 'moodstream[lang]'" in ends_with(worker, exitcodes.USAGE)
+    assert "pip install 'moodstream[lang]'" in ends_with(worker, ExitCode.USAGE)

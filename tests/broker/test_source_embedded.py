@@ -5,19 +5,14 @@ import time
 
 import pytest
 
-from tests.broker.stream import PARTITIONS, Stream, Topics, assert_each_once, numbered
-from worker.connect import (
-    BrokerUnavailable,
-    TopicSpec,
-    create_topics,
-    first_connection,
-    missing_topics,
-    partition_counts,
-    probe,
-)
+from tests.support.stream import PARTITIONS, Stream, Topics, assert_each_once, numbered
 from worker.demo.broker import EmbeddedBroker
+from worker.errors import BrokerUnavailable
+from worker.kafka.diagnose import probe
+from worker.kafka.retry import first_connection
+from worker.kafka.source import Source
+from worker.kafka.topics import TopicSpec, create_topics, missing_topics, partition_counts
 from worker.settings.groups import KafkaSettings, SourceSettings
-from worker.source import Source
 from worker.types import Record
 
 

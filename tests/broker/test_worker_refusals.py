@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.delivery.proof import read_all
-from tests.delivery.topics import Topics
-from tests.delivery.workers import WorkerProcess
-from worker import exitcodes
-from worker.classify import bundled_pack
+from tests.support.proof import read_all
+from tests.support.topics import Topics
+from tests.support.workers import WorkerProcess
 from worker.demo.broker import EmbeddedBroker
+from worker.errors import ExitCode
+from worker.model.pack import bundled_pack
 
 
 def reason(worker: WorkerProcess) -> str:
@@ -44,7 +44,7 @@ def test_broker_not_there_retries_with_lines_then_gives_up(tmp_path: Path) -> No
         if status == 503 and '"brokers"' in body:
             red = body
         time.sleep(0.2)
-    assert worker.wait() == exitcodes.BROKER_UNAVAILABLE
+    assert worker.wait() == ExitCode.BROKER_UNAVAILABLE
     assert red, "readyz was never seen red"
     retries = [event for event in worker.events() if event["event"] == "no broker yet"]
     assert len(retries) >= 2
@@ -56,7 +56,7 @@ def test_missing_topics_are_named(embedded: str, unique: str, tmp_path: Path) ->
     topics = Topics(embedded, unique)
     worker = topics.worker("0", tmp_path)
     worker.start()
-    assert worker.wait() == exitcodes.TOPIC_MISSING
+    assert worker.wait() == ExitCode.TOPIC_MISSING
     said = reason(worker)
     assert all(name in said for name in (topics.posts, topics.moods, topics.dead))
     assert "moodstream topics create" in said
@@ -67,7 +67,7 @@ def test_model_folder_missing(embedded: str, unique: str, tmp_path: Path) -> Non
         "0", tmp_path, MOODSTREAM_MODEL__PATH=str(tmp_path / "no-such-pack")
     )
     worker.start()
-    assert worker.wait() in {exitcodes.MODEL, exitcodes.USAGE}
+    assert worker.wait() in {ExitCode.MODEL, ExitCode.USAGE}
     assert "Traceback" not in worker.log.read_text()
     assert "no-such-pack" in worker.log.read_text()
 
@@ -81,7 +81,7 @@ def test_model_with_one_changed_byte(embedded: str, unique: str, tmp_path: Path,
     (pack / name).write_bytes(content)
     worker = Topics(embedded, unique).worker("0", tmp_path, MOODSTREAM_MODEL__PATH=str(pack))
     worker.start()
-    assert worker.wait() == exitcodes.MODEL
+    assert worker.wait() == ExitCode.MODEL
     assert name in reason(worker)
 
 
@@ -93,14 +93,14 @@ def test_port_in_use(embedded: str, unique: str, tmp_path: Path) -> None:
         topics = Topics(embedded, unique)
         worker = WorkerProcess("0", topics.environment() | {"MOODSTREAM_OBSERVE__PORT": str(port)}, tmp_path)
         worker.start()
-        assert worker.wait() == exitcodes.USAGE
+        assert worker.wait() == ExitCode.USAGE
     assert "observe.port" in reason(worker)
 
 
 def test_wrong_setting_is_one_line_with_the_nearest_name(tmp_path: Path) -> None:
     worker = WorkerProcess("0", {"MOODSTREAM_KAFKA__BOOTSTRAP_SERVER": "x:1"}, tmp_path)
     worker.start()
-    assert worker.wait() == exitcodes.USAGE
+    assert worker.wait() == ExitCode.USAGE
     text = worker.log.read_text()
     assert "MOODSTREAM_KAFKA__BOOTSTRAP_SERVERS" in text
     assert "Traceback" not in text
@@ -113,7 +113,7 @@ def test_stop_while_still_connecting_is_a_clean_end(tmp_path: Path) -> None:
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline and not any(e["event"] == "no broker yet" for e in worker.events()):
         time.sleep(0.1)
-    assert worker.terminate() == exitcodes.OK
+    assert worker.terminate() == ExitCode.OK
 
 
 def test_a_megabyte_of_text_and_a_tombstone_are_answered(embedded: str, unique: str, tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_a_megabyte_of_text_and_a_tombstone_are_answered(embedded: str, unique: 
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and len(read_all(embedded, topics.dead)) < 1:
         time.sleep(0.3)
-    assert worker.terminate() == exitcodes.OK
+    assert worker.terminate() == ExitCode.OK
     (labelled, tombstone) = sorted(read_all(embedded, topics.moods), key=lambda row: row[1])
     body = json.loads(labelled[2] or b"")
     assert (body["truncated"], body["token_count"]) == (True, 512)
@@ -161,6 +161,6 @@ def test_a_broker_that_goes_away_for_good_turns_readyz_red_and_ends_the_worker(
     while worker.running and time.monotonic() < deadline:
         red = red or worker.get("/readyz")[0] == 503
         time.sleep(0.2)
-    assert worker.wait() == exitcodes.BROKER_UNAVAILABLE
+    assert worker.wait() == ExitCode.BROKER_UNAVAILABLE
     assert red
     assert "kafka.connect_limit_s" in reason(worker)

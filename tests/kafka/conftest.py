@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from tests.kafka.brokers import KafkaCluster
-from tests.kafka.libs import KafkaMissing, kafka_libs
+from tests.support.brokers import KafkaCluster
+from tests.support.libs import KafkaMissing, kafka_libs
 from worker.settings.groups import KafkaSettings
 
 _HERE = Path(__file__).parent

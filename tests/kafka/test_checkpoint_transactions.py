@@ -10,10 +10,11 @@ import pytest
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
-from tests.broker.stream import Running, Stream, Topics, assert_each_once, numbered
-from tests.kafka.brokers import KafkaCluster
-from worker import exitcodes
-from worker.checkpoint import Fatal, Outcome, TransactionalCheckpoint
+from tests.support.brokers import KafkaCluster
+from tests.support.stream import Running, Stream, Topics, assert_each_once, numbered
+from worker.errors import ExitCode, Fatal
+from worker.kafka.checkpoint import TransactionalCheckpoint
+from worker.kafka.outcome import Outcome
 from worker.settings.groups import DeliverySettings, KafkaSettings
 from worker.types import OutputRecord
 
@@ -59,7 +60,7 @@ def test_a_twin_in_the_slot_fences_the_older_worker(topics: Topics) -> None:
     twin = Stream(topics).open()
     with pytest.raises(Fatal, match=r"delivery\.slot") as end:
         first.write(records)
-    assert end.value.exit_code == exitcodes.FENCED
+    assert end.value.exit_code == ExitCode.FENCED
     first.close()
     twin.run(len(fed))  # the fenced one has not fenced it back
     twin.close()
@@ -93,7 +94,7 @@ def test_a_record_larger_than_its_topic_takes_ends_the_worker_with_one_line(topi
     output = OutputRecord(topics.sink.topic, b"k", os.urandom(1_200_000))  # random, so no codec helps
     with pytest.raises(Fatal, match=r"max\.message\.bytes") as end:
         stream.checkpoint.commit([output], offsets, stream.source.snapshot())
-    assert end.value.exit_code == exitcodes.BROKER_REFUSED
+    assert end.value.exit_code == ExitCode.BROKER_REFUSED
     assert "\n" not in str(end.value)
     stream.close()
     assert topics.read() == []
@@ -123,7 +124,7 @@ def test_a_transaction_time_limit_above_the_brokers_is_told(topics: Topics) -> N
     checkpoint = TransactionalCheckpoint(topics.kafka, topics.sink, topics.source, delivery)
     with pytest.raises(Fatal, match=r"delivery\.transaction_timeout_ms") as end:
         checkpoint.open()
-    assert end.value.exit_code == exitcodes.USAGE
+    assert end.value.exit_code == ExitCode.USAGE
 
 
 @pytest.mark.parametrize("took_place", [True, False])

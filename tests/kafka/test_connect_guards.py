@@ -14,13 +14,13 @@ from kafka import KafkaConsumer, KafkaProducer
 from kafka.errors import KafkaConnectionError, KafkaError, OutOfOrderSequenceNumberError
 from kafka.structs import MemberState, TopicPartition
 
-from tests.broker.stream import Topics
-from tests.kafka.brokers import KafkaCluster
-from worker.checkpoint.outcome import unwrap
-from worker.checkpoint.producers import producer_options
-from worker.connect import guards
+from tests.support.brokers import KafkaCluster
+from tests.support.stream import Topics
+from worker.kafka import guards
+from worker.kafka.consumer import consumer_options
+from worker.kafka.outcome import unwrap
+from worker.kafka.producers import producer_options
 from worker.settings.groups import DeliverySettings, KafkaSettings
-from worker.source.consumer import consumer_options
 
 Protect = Callable[[KafkaProducer], None]
 

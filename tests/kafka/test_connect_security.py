@@ -7,15 +7,16 @@ from typing import Any
 
 import pytest
 
-from tests.broker.stream import Stream, Topics, assert_each_once, numbered
-from tests.kafka import certificates
-from tests.kafka.brokers import KafkaCluster, Listener
-from tests.kafka.certificates import Certificates
-from worker import exitcodes
-from worker.checkpoint import Fatal, TransactionalCheckpoint
-from worker.connect import BrokerRefused, BrokerUnavailable, first_connection, missing_topics
+from tests.support import certificates
+from tests.support.brokers import KafkaCluster, Listener
+from tests.support.certificates import Certificates
+from tests.support.stream import Stream, Topics, assert_each_once, numbered
+from worker.errors import BrokerRefused, BrokerUnavailable, ExitCode, Fatal
+from worker.kafka.checkpoint import TransactionalCheckpoint
+from worker.kafka.retry import first_connection
+from worker.kafka.source import Source
+from worker.kafka.topics import missing_topics
 from worker.settings.groups import DeliverySettings, KafkaSettings, SinkSettings, SourceSettings
-from worker.source import Source
 
 _PLAIN = "org.apache.kafka.common.security.plain.PlainLoginModule required"
 _USERS = {"alice": "alice-secret", "bob": "bob-secret"}
@@ -132,7 +133,7 @@ def test_a_wrong_password_ends_checkpoint_source_and_topics_alike(secured: Kafka
     source = SourceSettings(topics=[unique], group_id=unique)
     with pytest.raises(Fatal, match=r"kafka\.sasl_plain_password") as end:
         TransactionalCheckpoint(settings, SinkSettings(), source, DeliverySettings()).open()
-    assert end.value.exit_code == exitcodes.BROKER_REFUSED
+    assert end.value.exit_code == ExitCode.BROKER_REFUSED
     with pytest.raises(BrokerRefused, match=r"kafka\.sasl_plain_password"):
         Source(settings, source, "0").poll(1, 0.1)
     with pytest.raises(BrokerRefused, match=r"kafka\.sasl_plain_password"):
@@ -188,7 +189,7 @@ def test_a_user_without_rights(secured: KafkaCluster, unique: str) -> None:
     first_connection(denied, limit_s=10)
     with pytest.raises(Fatal, match=r"kafka\.sasl_plain_username") as end:
         TransactionalCheckpoint(denied, allowed.sink, allowed.source, DeliverySettings()).open()
-    assert end.value.exit_code == exitcodes.BROKER_REFUSED
+    assert end.value.exit_code == ExitCode.BROKER_REFUSED
     source = Source(denied, allowed.source, "0")
     with pytest.raises(BrokerRefused, match=r"source\.topics"):
         source.poll(1, 5.0)

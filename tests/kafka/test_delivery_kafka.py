@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.delivery.proof import count
-from tests.delivery.scenario import broker_restarts, crashes, stops
-from tests.delivery.topics import Topics
-from tests.kafka.brokers import KafkaCluster
+from tests.support.brokers import KafkaCluster
+from tests.support.proof import count
+from tests.support.scenario import broker_restarts, crashes, stops
+from tests.support.topics import Topics
 
 
 @pytest.mark.timeout(600)

@@ -5,12 +5,13 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.broker.stream import PARTITIONS, SESSION_MS, Running, Stream, Topics, assert_each_once, numbered
-from tests.kafka.brokers import KafkaCluster
-from worker.checkpoint import Outcome
-from worker.connect import missing_topics, partition_counts
+from tests.support.brokers import KafkaCluster
+from tests.support.stream import PARTITIONS, SESSION_MS, Running, Stream, Topics, assert_each_once, numbered
+from worker.errors import SourceFenced
+from worker.kafka.outcome import Outcome
+from worker.kafka.source import Source
+from worker.kafka.topics import missing_topics, partition_counts
 from worker.settings.groups import KafkaSettings, SourceSettings
-from worker.source import Source, SourceFenced
 from worker.types import TopicPartition
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.delivery.topics import Topics
-from tests.delivery.workers import WorkerProcess
-from tests.kafka.brokers import KafkaCluster, Listener
-from worker import exitcodes
+from tests.support.brokers import KafkaCluster, Listener
+from tests.support.topics import Topics
+from tests.support.workers import WorkerProcess
+from worker.errors import ExitCode
 
 
 def last_reason(worker: WorkerProcess) -> str:
@@ -27,10 +27,10 @@ def test_two_workers_in_the_same_slot(kafka: str, unique: str, tmp_path: Path) -
     first.start()
     first.wait_ready()
     second.start()
-    assert first.wait(60) == exitcodes.FENCED  # the newer one wins: it may be the older one's replacement
+    assert first.wait(60) == ExitCode.FENCED  # the newer one wins: it may be the older one's replacement
     assert "delivery.slot" in last_reason(first)
     second.wait_ready()
-    assert second.terminate() == exitcodes.OK
+    assert second.terminate() == ExitCode.OK
 
 
 @pytest.mark.timeout(180)
@@ -55,7 +55,7 @@ def test_wrong_password(make_cluster: Callable[..., KafkaCluster], unique: str, 
     )
     started = time.monotonic()
     worker.start()
-    assert worker.wait(60) == exitcodes.BROKER_REFUSED
+    assert worker.wait(60) == ExitCode.BROKER_REFUSED
     assert time.monotonic() - started < 30, "the client alone would have taken that long to say nothing"
     assert "not the password" not in worker.log.read_text()
     assert "sasl_plain_password" in last_reason(worker) or "password" in last_reason(worker)

@@ -14,7 +14,7 @@ def completion(shell: str) -> None:
       zsh    moodstream completion zsh > "${fpath[1]}/_moodstream"
       fish   moodstream completion fish > ~/.config/fish/completions/moodstream.fish
     """
-    from worker.cli.main import cli  # noqa: PLC0415 - the root imports this module, when it is asked to
+    from worker.cli.main import cli
 
     kind = get_completion_class(shell)
     assert kind is not None, shell  # noqa: S101 - click has all three; the choice above allows no other

@@ -6,7 +6,7 @@ import click
 
 from worker.cli import learning
 from worker.cli.learning import PATH
-from worker.cli.model_folder import MODEL
+from worker.cli.model import MODEL
 
 _COUNT = click.IntRange(min=1)
 
@@ -74,8 +74,11 @@ def compress(layers: tuple[str, ...], **given: Any) -> None:
       moodstream compress ./checkpoint small --heads 8 --hidden 1024 --texts posts.txt --curve c.png
       moodstream compress ./pack small --vocabulary posts.txt
     """
-    from worker.compress.order import Order  # noqa: PLC0415 - loads the training room
-    from worker.compress.start import carry_out, read_layers  # noqa: PLC0415 - likewise
+    from worker.lab.compress_order import (
+        Order,
+        carry_out,
+        read_layers,
+    )
 
     order = Order(layers=tuple(read_layers(each) for each in layers), **given)
     pack = carry_out(order, lambda line: click.echo(line, err=True))

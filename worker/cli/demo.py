@@ -27,9 +27,9 @@ def demo(once: bool, rate: float | None, svg: Path | None) -> int:
     labelled or as a dead letter.
     """
     try:
-        import noida_db  # noqa: F401, PLC0415 - an extra: ask before anything is started
+        import noida_db  # noqa: F401 - an extra: ask before anything is started
     except ModuleNotFoundError:
         raise click.ClickException("the demo needs: pip install 'moodstream[demo]'") from None
-    from worker.demo import main  # noqa: PLC0415 - loads the Kafka client
+    from worker.demo import main
 
     return main(once=once, rate=rate, svg=svg)

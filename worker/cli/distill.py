@@ -6,7 +6,7 @@ import click
 
 from worker.cli import learning
 from worker.cli.learning import PATH
-from worker.cli.model_folder import MODEL
+from worker.cli.model import MODEL
 
 
 @click.command()
@@ -101,7 +101,10 @@ def distill(**given: Any) -> None:
       moodstream distill --teacher ./big/checkpoint --student every-other --texts posts.txt --out small
       moodstream distill --teacher A --teacher B --student ./s --labels recipe.toml --out pack
     """
-    from worker.distill.order import Order, carry_out  # noqa: PLC0415 - loads the training room
+    from worker.lab.distill_order import (
+        Order,
+        carry_out,
+    )
 
     pack = carry_out(Order(**given), lambda line: click.echo(line, err=True))
     click.echo(f"{pack.name}@{pack.revision} is in {given['out']}")

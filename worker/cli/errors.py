@@ -6,7 +6,7 @@ import traceback
 
 import click
 
-from worker import exitcodes
+from worker.errors import ExitCode, MoodstreamError
 
 INTERRUPTED = 130
 """Ctrl-C, as shells count it: 128 + SIGINT."""
@@ -15,23 +15,6 @@ BROKEN_PIPE = 141
 """The reader went away (`| head`): 128 + SIGPIPE."""
 
 _DEBUG_VARIABLE = "MOODSTREAM_OBSERVE__LOG_LEVEL"
-
-# Looked up in the modules that are loaded: an error cannot come from one that is not, and loading
-# onnxruntime or the Kafka client for a look would take longer than most commands.
-_KNOWN: tuple[tuple[str, str, int], ...] = (
-    ("worker.settings.load", "SettingsError", exitcodes.USAGE),
-    ("worker.files.rows", "InputError", exitcodes.USAGE),
-    ("worker.language.errors", "LanguageError", exitcodes.USAGE),
-    ("worker.evaluation.cases", "CasesError", exitcodes.USAGE),
-    ("worker.training.errors", "TrainingError", exitcodes.USAGE),
-    ("worker.convert.errors", "CheckpointError", exitcodes.MODEL),
-    ("worker.export.errors", "ExportError", exitcodes.MODEL),
-    ("worker.classify.errors", "PackError", exitcodes.MODEL),
-    ("worker.connect.errors", "BrokerUnavailable", exitcodes.BROKER_UNAVAILABLE),
-    ("worker.connect.errors", "BrokerRefused", exitcodes.BROKER_REFUSED),
-    ("worker.observe.server", "PortInUse", exitcodes.USAGE),
-    ("worker.demo.broker", "BrokerError", exitcodes.INTERNAL),
-)
 
 
 class ReaderGone(Exception):
@@ -46,14 +29,12 @@ def report(error: Exception) -> int:
     if isinstance(error, ReaderGone | BrokenPipeError):
         _silence_stdout()
         return BROKEN_PIPE
-    for module, name, code in _KNOWN:
-        kind = getattr(sys.modules.get(module), name, None)
-        if isinstance(kind, type) and isinstance(error, kind):
-            for line in str(error).splitlines() or [name]:
-                click.echo(f"moodstream: {line}", err=True)
-            return code
+    if isinstance(error, MoodstreamError):
+        for line in str(error).splitlines() or [type(error).__name__]:
+            click.echo(f"moodstream: {line}", err=True)
+        return error.exit_code
     _unexpected(error)
-    return exitcodes.INTERNAL
+    return ExitCode.INTERNAL
 
 
 def _silence_stdout() -> None:

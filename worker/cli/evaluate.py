@@ -1,26 +1,70 @@
-"""`moodstream evaluate`."""
+"""`moodstream evaluate`.
+
+What `moodstream evaluate --behaviour` prints.
+"""
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from worker import exitcodes
-from worker.cli.behaviour import behaviour as run_cases
-from worker.cli.model_folder import MODEL
+from worker.cli.model import MODEL
+from worker.errors import ExitCode
 
 if TYPE_CHECKING:
-    from worker.evaluation.examples import Examples
-    from worker.evaluation.measure import Thresholds
-    from worker.evaluation.result import Result
-    from worker.evaluation.score import Scorer, Tick
+    from worker.lab.evaluate.behaviour import FamilyResult, Report
+    from worker.lab.evaluate.examples import Examples
+    from worker.lab.evaluate.measure import Thresholds
+    from worker.lab.evaluate.result import Result
+    from worker.lab.evaluate.score import Scorer, Tick
 
     Say = Callable[[str], None]
     Measured = list[tuple[str, list[Result]]]
+
+_WIDTH = 100
+
+
+def report_behaviour(packs: Sequence[Path], cases: Path, *, as_json: bool) -> int:
+    """Run the cases in a folder against packs; hand back exit code 1 where a rate does not hold."""
+    from worker.lab.evaluate.behaviour import measure
+
+    reports = [measure(cases, pack) for pack in packs]
+    if as_json:
+        click.echo(json.dumps([report.as_dict() for report in reports], indent=2, ensure_ascii=False))
+    else:
+        click.echo("\n\n".join(_text(report) for report in reports))
+    held = all(result.holds for report in reports for result in report.results)
+    return ExitCode.OK if held else ExitCode.INTERNAL
+
+
+def _text(report: "Report") -> str:
+    """A line a family, and under each that falls short the cases that failed."""
+    width = max(len(report.model), *(len(result.family.name) for result in report.results))
+    lines = [f"{report.model:<{width}}  {'required':>9}  {'reached':>7}"]
+    for result in report.results:
+        family = result.family
+        reached = "-" if result.skipped else f"{result.rate:.0%}"
+        line = f"{family.name:<{width}}  {family.rate:>9.0%}  {reached:>7}"
+        lines.append(f"{line}  {_remark(result)}".rstrip())
+        if not result.holds:
+            lines += [_short(f"    {miss.text} => {miss.said}") for miss in result.misses]
+    return "\n".join(lines)
+
+
+def _remark(result: "FamilyResult") -> str:
+    if result.skipped:
+        return f"not asked: {result.skipped}"
+    moved = f"{result.moved.column} moves by {result.moved.by:.3f}" if result.moved else ""
+    return ", ".join(part for part in ("" if result.holds else "falls short", moved) if part)
+
+
+def _short(line: str) -> str:
+    return line if len(line) <= _WIDTH else f"{line[: _WIDTH - 1]}…"
+
 
 _FOLDER = click.Path(path_type=Path)
 
@@ -83,12 +127,12 @@ def evaluate(
     With --behaviour the exit code is 1 where a family of cases does not reach its rate.
     Shares are in per cent. Progress goes to standard error.
     """
-    from worker.evaluation.evaluate import evaluate as measure_all  # noqa: PLC0415 - loads numpy
+    from worker.lab.evaluate.run import evaluate as measure_all
 
     if behaviour is not None:
         if file is not None or names or plots is not None:
             raise click.UsageError("--behaviour goes with none of --file, --set and --plots")
-        return run_cases(models or (_bundled(),), behaviour, as_json=as_json)
+        return report_behaviour(models or (_bundled(),), behaviour, as_json=as_json)
     if file is not None and names:
         raise click.UsageError("--file and --set exclude one another")
     if plots is not None:
@@ -111,18 +155,21 @@ def evaluate(
     if plots is not None:
         _draw(measured, plots)
     click.echo(_as_json(measured) if as_json else _as_text(measured, with_details))
-    return exitcodes.OK
+    return ExitCode.OK
 
 
 def _draw(measured: "Measured", folder: Path) -> None:
-    from worker.evaluation.plots import draw  # noqa: PLC0415 - loads matplotlib
+    from worker.lab.evaluate.plots import draw
 
     for path in draw(measured, folder):
         click.echo(f"drawn: {path}", err=True)
 
 
 def _as_json(measured: "Measured") -> str:
-    from worker.evaluation.result import differences, figure_json  # noqa: PLC0415 - loads numpy
+    from worker.lab.evaluate.result import (
+        differences,
+        figure_json,
+    )
 
     value = []
     first = {result.data: result for result in measured[0][1]}
@@ -137,20 +184,22 @@ def _as_json(measured: "Measured") -> str:
 
 
 def _as_text(measured: "Measured", with_details: bool) -> str:
-    from worker.evaluation.details import details  # noqa: PLC0415 - loads numpy
-    from worker.evaluation.result import table  # noqa: PLC0415 - beside it
+    from worker.lab.evaluate.result import (
+        details,
+        table,
+    )
 
     return f"{table(measured)}\n\n{details(measured)}".rstrip() if with_details else table(measured)
 
 
 def _bundled() -> Path:
-    from worker.classify import bundled_pack  # noqa: PLC0415 - loads onnxruntime
+    from worker.model.pack import bundled_pack
 
     return bundled_pack()
 
 
 def _scorer(folder: Path, tick: "Tick") -> "Scorer":
-    from worker.evaluation.score import scorer_of  # noqa: PLC0415 - loads numpy
+    from worker.lab.evaluate.score import scorer_of
 
     return scorer_of(folder, tick)
 
@@ -171,10 +220,10 @@ def _sets(
     Raises:
         TrainingError: nothing fits it, or a set or file that was named does not.
     """
-    from worker.evaluation.examples import fitting  # noqa: PLC0415 - loads numpy
-    from worker.evaluation.own import own_examples  # noqa: PLC0415 - beside it
-    from worker.training.data import data_root  # noqa: PLC0415 - beside it
-    from worker.training.errors import TrainingError  # noqa: PLC0415 - beside it
+    from worker.errors import TrainingError
+    from worker.lab.data.sets import data_root
+    from worker.lab.evaluate.examples import fitting
+    from worker.lab.evaluate.table import own_examples
 
     if file is not None:
         return [own_examples(file, scorer.heads, *columns, head=head, rows=rows)]
@@ -186,7 +235,7 @@ def _sets(
 
 
 def _need_matplotlib() -> None:
-    from importlib.util import find_spec  # noqa: PLC0415 - only for plots
+    from importlib.util import find_spec
 
     if find_spec("matplotlib") is None:
         raise click.ClickException("--plots needs: pip install 'moodstream[plots]'")
@@ -198,7 +247,7 @@ def _progress() -> "Iterator[tuple[Say, Tick]]":
     if not sys.stderr.isatty():
         yield lambda line: click.echo(line, err=True), lambda _rows: None
         return
-    from rich.console import Console  # noqa: PLC0415 - only for terminals
+    from rich.console import Console
 
     with Console(stderr=True).status("loading") as status:
         now, done = "", 0

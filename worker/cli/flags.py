@@ -8,7 +8,8 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from worker.settings import Loaded, SettingField, all_fields, groups, load_settings
+from worker.settings.fields import SettingField, all_fields, groups
+from worker.settings.load import Loaded, load_settings
 
 _SEPARATOR = "__"
 _METAVARS = {

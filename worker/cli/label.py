@@ -1,19 +1,109 @@
-"""`moodstream label`."""
+"""`moodstream label`.
+
+What `moodstream label` shows on standard error while it works: a bar on a terminal, else only bad rows.
+"""
 
 import contextlib
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from types import TracebackType
+from typing import TYPE_CHECKING, BinaryIO, Self
 
 import click
 
-from worker import exitcodes
-from worker.cli.progress import Progress
-from worker.settings import Settings, load_settings
+from worker.errors import ExitCode
+from worker.settings.load import load_settings
+from worker.settings.model import Settings
 
 if TYPE_CHECKING:
-    from worker.files import Format, Labeller
+    from rich.progress import Progress as RichProgress
+    from rich.progress import TaskID
+
+    from worker.stream.labeller import Labeller
+    from worker.tables.open import Format
+
+
+class Progress:
+    """Counts rows and shows how far they are. Use it in a `with` block.
+
+    On a terminal one bar stands for one input; it is gone at the end, and a summary line stays.
+    """
+
+    def __init__(self) -> None:
+        self.labelled = 0
+        self.failed = 0
+        self._started = time.monotonic()
+        self._terminal = sys.stderr.isatty()
+        self._bars: RichProgress | None = None
+        self._bar: TaskID | None = None
+
+    def __enter__(self) -> Self:
+        if self._terminal:
+            self._bars = _bars()
+            self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        if self._bars is not None:
+            self._bars.stop()
+        if kind is None and (self._terminal or self.failed):
+            click.echo(self.summary(), err=True)
+
+    def begin(self, name: str, size: int | None) -> None:
+        """Show a new input; `size` is its bytes, None where nobody knows."""
+        if self._bars is not None:
+            if self._bar is not None:
+                self._bars.remove_task(self._bar)
+            self._bar = self._bars.add_task(name, total=size, rows=self._rows())
+
+    def advance(self, position: int, *, labelled: int) -> None:
+        """So many bytes of the input are read, and so many rows more are labelled."""
+        self.labelled += labelled
+        if self._bars is not None and self._bar is not None:
+            self._bars.update(self._bar, completed=position, rows=self._rows())
+
+    def bad(self, name: str, place: int, reason: str) -> None:
+        """Count a row that could not be labelled, and say why."""
+        self.failed += 1
+        line = f"{name}:{place}: {reason}"
+        if self._bars is not None:
+            # Above the bar. No markup: a file may be called `[red].csv`.
+            self._bars.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        else:
+            click.echo(line, err=True)
+
+    def summary(self) -> str:
+        """One line with the counts, the time and the rate."""
+        seconds = time.monotonic() - self._started
+        failed = f", {self.failed} could not be labelled" if self.failed else ""
+        return f"{self.labelled} labelled{failed}, {seconds:.1f} s, {self._rate(seconds):.0f} a second"
+
+    def _rows(self) -> str:
+        seconds = time.monotonic() - self._started
+        return f"{self.labelled} labelled, {self._rate(seconds):.0f}/s"
+
+    def _rate(self, seconds: float) -> float:
+        return self.labelled / seconds if seconds > 0 else 0.0
+
+
+def _bars() -> "RichProgress":
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as RichProgress
+
+    return RichProgress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.fields[rows]}", markup=False),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+
 
 _FORMATS = ["auto", "jsonl", "txt", "csv", "parquet"]
 
@@ -73,7 +163,7 @@ def label(
     """
     flags = {"model.path": model_path, "source.text_field": text_field}
     settings = load_settings({name: value for name, value in flags.items() if value is not None}).settings
-    from worker.files import check_inputs  # noqa: PLC0415 - loads onnxruntime
+    from worker.tables.open import check_inputs
 
     check_inputs(inputs, format_)
     _check_output(output, inputs)
@@ -81,12 +171,12 @@ def label(
     with _writer(output) as stream, Progress() as progress:
         for name in inputs:
             _label_one(name, format_, labeller, stream, progress)
-    return exitcodes.OK if skip_bad or not progress.failed else exitcodes.INTERNAL
+    return ExitCode.OK if skip_bad or not progress.failed else ExitCode.INTERNAL
 
 
 def _labeller(settings: Settings, *, include_text: bool) -> "Labeller":
-    from worker.desks import Desks  # noqa: PLC0415 - loads onnxruntime
-    from worker.files import Labeller  # noqa: PLC0415 - see above
+    from worker.stream.labeller import Labeller
+    from worker.stream.router import Desks
 
     desks = Desks.load(settings, topic="", include_text=include_text)
     return Labeller(desks, text_field=settings.source.text_field)
@@ -99,7 +189,7 @@ def _label_one(
     stream: BinaryIO,
     progress: Progress,
 ) -> None:
-    from worker.files import open_input  # noqa: PLC0415 - loads onnxruntime
+    from worker.tables.open import open_input
 
     with contextlib.closing(open_input(name, labeller.text_field, format_)) as source:
         progress.begin(source.name, source.size)

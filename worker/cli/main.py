@@ -5,9 +5,10 @@ from collections.abc import Sequence
 
 import click
 
-from worker import __version__, exitcodes
+from worker import __version__
 from worker.cli.errors import INTERRUPTED, report
-from worker.cli.lazy import Lazy, LazyGroup
+from worker.cli.group import Lazy, LazyGroup
+from worker.errors import ExitCode
 
 COMMANDS = {
     "demo": Lazy("worker.cli.demo:demo", "Watch it work: embedded broker, sample posts, live view."),
@@ -51,7 +52,7 @@ def main(args: Sequence[str] | None = None) -> int:
         args: its words; those of the process when None.
 
     Returns:
-        The exit code: 0, 130 after Ctrl-C, or one of `worker.exitcodes`. Never raises an error.
+        The exit code: 0, 130 after Ctrl-C, or one of `worker.errors.ExitCode`. Never raises an error.
     """
     try:
         code = cli.main(args=args, prog_name="moodstream", standalone_mode=False)
@@ -60,4 +61,4 @@ def main(args: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the last place that can turn an error into a line
         return report(error)
-    return code if isinstance(code, int) else exitcodes.OK
+    return code if isinstance(code, int) else ExitCode.OK

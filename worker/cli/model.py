@@ -1,18 +1,164 @@
-"""`moodstream model show | verify | schema | import | export | diff`."""
+"""`moodstream model show | verify | schema | import | export | diff`.
 
+Models as arguments: a folder, or the name of a pack that ships.
+
+A pack in words: what `moodstream model show` prints, for people and as JSON.
+
+`moodstream model export`.
+"""
+
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from worker.cli.lazy import CommandGroup
+from worker.cli.config import columns
+from worker.cli.group import CommandGroup
 from worker.cli.model_diff import diff
-from worker.cli.model_export import export
 
 if TYPE_CHECKING:
-    from worker.classify import Pack
+    from worker.model.heads import Head
+    from worker.model.pack import Pack
+    from worker.model.spans import TokenHead
+
+
+class _Model(click.Path):
+    """A folder with a pack or checkpoint, or the name of a pack that ships with Moodstream."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        from worker.model.pack import model_folder
+
+        return model_folder(Path(str(super().convert(value, param, ctx))))
+
+
+MODEL = _Model(path_type=Path)
+
+_CARD = "MODEL_CARD.md"
+_FIRM = "\N{NO-BREAK SPACE}"
+_OVER = f"{_FIRM}>{_FIRM}"  # a label and its threshold stay on one line
+_SIZES = ("n_layers", "dim", "n_heads", "hidden_dim", "vocab_size")
+
+
+def describe(pack: "Pack") -> str:
+    """Return the lines about a pack: heads, labels, thresholds, temperatures, files, figures of its card."""
+    sizes = sizes_of(pack)
+    first = (
+        f"{pack.name}@{pack.revision}\n"
+        f"folder      {pack.path}\n"
+        f"reads       up to {pack.max_tokens} tokens; texts {_handling(pack)}\n"
+        f"trunk       {sizes['n_layers']} layers of {sizes['dim']}, {sizes['n_heads']} attention heads each, "
+        f"{sizes['vocab_size']:,} tokens in the vocabulary\n"
+        f"made        {pack.created or 'unknown'}\n"
+    )
+    parts = [first, *map(_head, pack.outputs)]
+    parts.append(columns(("FILE", "BYTES"), [*pack.files.items(), ("all", sum(pack.files.values()))]))
+    if table := card_figures(pack.path):
+        parts.append(columns([name.upper() for name in table[0]], table[1:]))
+    return "\n".join(parts)
+
+
+def pack_json(pack: "Pack") -> dict[str, Any]:
+    """Return the same as JSON values."""
+    table = card_figures(pack.path)
+    return {
+        "name": pack.name,
+        "revision": pack.revision,
+        "folder": str(pack.path),
+        "created": pack.created,
+        "max_tokens": pack.max_tokens,
+        "text": {"name": pack.text.name, "version": pack.text.version},
+        "sizes": sizes_of(pack),
+        "heads": json.loads((pack.path / "config.json").read_bytes())["heads"],
+        "files": dict(pack.files),
+        "figures": [dict(zip(table[0], row, strict=True)) for row in table[1:]],
+    }
+
+
+def sizes_of(pack: "Pack") -> dict[str, int]:
+    """Return the trunk's sizes under the names of DistilBertConfig."""
+    config = json.loads((pack.path / "config.json").read_bytes())
+    defaults = {"n_layers": 6, "dim": 768, "n_heads": 12, "hidden_dim": 3072, "vocab_size": pack.vocab_size}
+    return {name: config.get(name, defaults[name]) for name in _SIZES}
+
+
+def card_figures(folder: Path) -> list[list[str]]:
+    """Return the table of figures in a pack's card, its header first; nothing where there is none."""
+    try:
+        lines = (folder / _CARD).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return []
+    rows: list[list[str]] = []
+    for line in lines:
+        if not line.startswith("|"):
+            if rows:
+                break
+            continue
+        cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
+        if rows or "figure" in cells:
+            rows.append(cells)
+    return [row for number, row in enumerate(rows) if number != 1 and len(row) == len(rows[0])]
+
+
+def _handling(pack: "Pack") -> str:
+    handling = pack.text
+    return "as they come" if handling.name == "raw" else f"prepared by {handling.name} {handling.version}"
+
+
+def _head(head: "Head | TokenHead") -> str:
+    kind = head.problem_type.replace("_", " ")
+    title = f"{head.name}: {kind}, {len(head.labels)} label{'s' if len(head.labels) > 1 else ''}"
+    if head.temperature != 1:
+        title += f", temperature {head.temperature:g}"
+    if head.problem_type == "token_classification":
+        layers = ", ".join(map(str, head.layers))
+        share = f", tokens from {head.relative:.0%} of the strongest on" if head.relative else ""
+        lines = [f"{head.labels[0]}{_OVER}{head.threshold:g}{share}, from layers {layers}"]
+        if head.branch is not None:
+            after, own = head.branch.after, head.branch.layers
+            lines.append(f"{own} layers of its own after {f'layer {after}' if after else 'the embeddings'}")
+        if head.gate is not None:
+            gate = head.gate
+            lines.append(f"asked where {gate.head} gives {gate.label} at least {gate.threshold:g}")
+    elif head.thresholds is None:
+        lines = [", ".join(head.labels)]
+    else:
+        pairs = zip(head.labels, head.thresholds, strict=True)
+        lines = [", ".join(f"{label}{_OVER}{threshold:.2f}" for label, threshold in pairs)]
+        lines += [f"{name}: {', '.join(labels)}" for name, labels in head.groups.items()]
+    wrapped = "".join(click.wrap_text(line, 100, "  ", "    ") + "\n" for line in lines)
+    return f"{title}\n{wrapped.replace(_FIRM, ' ')}"
+
 
 _FOLDER = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("model", metavar="PACK|CHECKPOINT", type=MODEL)
+@click.argument("folder", metavar="FOLDER", type=_FOLDER)
+@click.option("--head", help="The head to export, where there are several.")
+@click.option("--replace", is_flag=True, help="Put it in place of a folder that is there.")
+def export(model: Path, folder: Path, head: str | None, replace: bool) -> None:
+    """Write a pack or checkpoint as a Hugging Face folder, with one of its heads.
+
+    AutoModelForSequenceClassification.from_pretrained(FOLDER) loads it, AutoModel its trunk alone. Weights of
+    an int8 pack come back as the pack rounds them. The temperature is part of the last layer; thresholds and
+    the text handling are named in config.json and README.md.
+
+    \b
+      moodstream model export ./my-pack ./my-model --head sentiment
+    """
+    try:
+        from worker.lab.convert.export import export_model
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in {"onnx", "safetensors"}:
+            raise
+        raise click.ClickException("model export needs: pip install 'moodstream[import]'") from None
+    done = export_model(model, folder, head, replace=replace)
+    click.echo(
+        f"{done.folder}: DistilBertForSequenceClassification, head {done.head} ({len(done.labels)} labels), "
+        f"{done.parameters / 1e6:.1f} million parameters"
+    )
 
 
 @click.group(cls=CommandGroup)
@@ -29,28 +175,26 @@ def model() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 def show(folder: Path | None, as_json: bool) -> None:
     """Print what a pack is: heads, labels, thresholds, temperatures, text handling, sizes, figures."""
-    import json  # noqa: PLC0415 - beside it
-
-    from worker.cli import pack_text  # noqa: PLC0415 - this command alone needs it
+    import json
 
     pack = _load(folder)
     if as_json:
-        click.echo(json.dumps(pack_text.as_json(pack), indent=2, ensure_ascii=False))
+        click.echo(json.dumps(pack_json(pack), indent=2, ensure_ascii=False))
     else:
-        click.echo(pack_text.describe(pack), nl=False)
+        click.echo(describe(pack), nl=False)
 
 
 @model.command()
 @click.argument("folder", type=_FOLDER, required=False)
 def verify(folder: Path | None) -> None:
     """Compare every byte of a pack with its manifest, and label one text with it; exit code 7 if it fails."""
-    from worker.classifier import Classifier  # noqa: PLC0415 - loads onnxruntime
-    from worker.types import Failure  # noqa: PLC0415 - beside it
+    from worker.model.classifier import Classifier
+    from worker.types import Failure
 
     pack = _load(folder)
     (answer,) = Classifier.load(pack.path).classify(["This is a test."])
     if isinstance(answer, Failure):
-        from worker.classify import PackError  # noqa: PLC0415 - see above
+        from worker.errors import PackError
 
         raise PackError(f"{pack.path}: {answer.message}")
     size = sum(pack.files.values())
@@ -63,9 +207,9 @@ def verify(folder: Path | None) -> None:
 @click.argument("folder", type=_FOLDER, required=False)
 def schema(folder: Path | None) -> None:
     """Print the JSON Schema of the output messages of a pack: its columns follow from its labels."""
-    import json  # noqa: PLC0415 - beside it
+    import json
 
-    from worker.encode.schema import output_schema  # noqa: PLC0415 - loads pydantic
+    from worker.messages.schema import output_schema
 
     click.echo(json.dumps(output_schema(_load(folder).outputs), indent=2, ensure_ascii=False))
 
@@ -89,7 +233,7 @@ def import_(checkpoint: Path, output: Path | None, name: str | None, quantise: b
       moodstream run --model.path ./sst2-pack
     """
     try:
-        from worker.convert import convert_checkpoint  # noqa: PLC0415 - an extra
+        from worker.lab.convert.writer import convert_checkpoint
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in {"onnx", "safetensors"}:
             raise
@@ -105,7 +249,10 @@ def import_(checkpoint: Path, output: Path | None, name: str | None, quantise: b
 
 def _fetched(name: Path) -> tuple[Path, str | None]:
     """Fetch what may be a name on the hub, since nothing is at that path: its folder, and its origin."""
-    from worker.convert.hub import fetch, is_hub_name  # noqa: PLC0415 - the extra `import`
+    from worker.lab.convert.hub import (
+        fetch,
+        is_hub_name,
+    )
 
     if not is_hub_name(str(name)):
         return name, None  # convert_checkpoint says that there is no such folder
@@ -118,7 +265,10 @@ model.add_command(diff)
 
 
 def _load(folder: Path | None) -> "Pack":
-    from worker.classify import bundled_pack, load_pack  # noqa: PLC0415 - loads onnxruntime
-    from worker.settings import load_settings  # noqa: PLC0415 - loads pydantic
+    from worker.model.pack import (
+        bundled_pack,
+        load_pack,
+    )
+    from worker.settings.load import load_settings
 
     return load_pack(folder or load_settings().settings.model.path or bundled_pack())

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from worker.cli.show import columns
+from worker.cli.config import columns
 
 if TYPE_CHECKING:
-    from worker.classifier import Classifier
-    from worker.classify import Pack
-    from worker.evaluation.compare import Comparison, Pair
+    from worker.lab.evaluate.compare import Comparison, Pair
+    from worker.model.classifier import Classifier
+    from worker.model.pack import Pack
 
 _FOLDER = click.Path(path_type=Path)
 _TOGETHER = 512
@@ -36,9 +36,9 @@ def diff(before: Path, after: Path, *, file: str, text_field: str, shown: int, a
     \b
       moodstream model diff ./old ./new --file posts.jsonl
     """
-    from worker.classifier import Classifier  # noqa: PLC0415 - loads onnxruntime
-    from worker.evaluation.compare import compare  # noqa: PLC0415 - beside it
-    from worker.files import check_inputs  # noqa: PLC0415 - beside it
+    from worker.lab.evaluate.compare import compare
+    from worker.model.classifier import Classifier
+    from worker.tables.open import check_inputs
 
     check_inputs([file])
     packs = (Classifier.load(before), Classifier.load(after))
@@ -65,11 +65,18 @@ def _pairs(before: "Classifier", after: "Classifier", file: str, text_field: str
 
 def _texts(file: str, text_field: str) -> Iterator[str]:
     """Yield the texts of a file as `moodstream label` reads them. A row without one is told, no more."""
-    import contextlib  # noqa: PLC0415 - only where there is something to read
+    import contextlib
 
-    from worker.decode import decode  # noqa: PLC0415 - likewise
-    from worker.files import BadRow, Row, open_input  # noqa: PLC0415 - likewise
-    from worker.types import Message, Record  # noqa: PLC0415 - likewise
+    from worker.messages.decode import decode
+    from worker.tables.open import open_input
+    from worker.tables.rows import (
+        BadRow,
+        Row,
+    )
+    from worker.types import (
+        Message,
+        Record,
+    )
 
     with contextlib.closing(open_input(file, text_field)) as source:
         for item in source:

@@ -3,7 +3,7 @@
 import click
 
 from worker.cli.flags import SettingsCommand, settings_flags
-from worker.settings import Loaded
+from worker.settings.load import Loaded
 
 
 @click.command(cls=SettingsCommand)
@@ -26,6 +26,6 @@ def run(loaded: Loaded) -> int:
     Exit codes: 0 drained, 1 fault, 2 wrong setting, 3 no broker answers, 4 broker refused,
     5 another worker in this slot, 6 hung, 7 model missing or damaged, 8 topic missing.
     """
-    from worker.app import run as run_worker  # noqa: PLC0415 - loads onnxruntime and the Kafka client
+    from worker.stream.app import run as run_worker
 
     return run_worker(loaded.settings)

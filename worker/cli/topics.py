@@ -2,10 +2,10 @@
 
 import click
 
+from worker.cli.config import columns
 from worker.cli.flags import SettingsCommand, settings_flags
-from worker.cli.lazy import CommandGroup
-from worker.cli.show import columns
-from worker.settings import Loaded
+from worker.cli.group import CommandGroup
+from worker.settings.load import Loaded
 
 _DAY_MS = 24 * 60 * 60 * 1000
 _KEEP_DAYS = {"input": 7, "output": 7, "dead letters": 30}
@@ -42,7 +42,7 @@ def create(loaded: Loaded, partitions: int, replication: int | None) -> None:
     \b
       moodstream topics create --kafka.bootstrap-servers broker1:9092 --partitions 12 --replication 3
     """
-    from worker.connect import (  # noqa: PLC0415 - loads the Kafka client
+    from worker.kafka.topics import (
         ROOM_FOR_LARGE_RECORDS,
         TopicSpec,
         create_topics,

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from worker.training.errors import NEEDS_PACKAGES, TrainingError
+from worker.errors import NEEDS_PACKAGES, TrainingError
 
 if TYPE_CHECKING:
-    from worker.training.recipe import Recipe
+    from worker.lab.recipe import Recipe
 
 _PATH = click.Path(path_type=Path)
 
@@ -143,7 +143,7 @@ def train(
         chosen, root = _of_table(data, **flags), None
     else:
         _refuse_table_options(ctx)
-        from worker.training.recipe_file import load_recipe  # noqa: PLC0415 - only for those who train
+        from worker.lab.recipe import load_recipe
 
         chosen = load_recipe(recipe)
         root = _root(data, chosen)
@@ -161,8 +161,12 @@ def _refuse_table_options(ctx: click.Context) -> None:
 
 def _of_table(file: Path, *, name: str | None, **flags: Any) -> "Recipe":
     """Return the recipe of one table. A wrong file, column or option is told before torch is loaded."""
-    from worker.training.from_flags import Flags, recipe_of  # noqa: PLC0415 - only for those who train
-    from worker.training.table import choose_columns, open_table  # noqa: PLC0415 - likewise
+    from worker.lab.data.tables.columns import choose_columns
+    from worker.lab.data.tables.opening import open_table
+    from worker.lab.recipe import (
+        Flags,
+        recipe_of,
+    )
 
     wanted = (flags["text_column"], flags["label_column"])
     text, label = choose_columns(open_table(file, [column for column in wanted if column]), *wanted)
@@ -173,7 +177,7 @@ def _of_table(file: Path, *, name: str | None, **flags: Any) -> "Recipe":
 
 def _root(data: Path | None, recipe: "Recipe") -> Path | None:
     """Return the folder of the known data sets, which a recipe of tables alone does not need."""
-    from worker.training.data import data_root  # noqa: PLC0415 - only for those who train
+    from worker.lab.data.sets import data_root
 
     if data is None and all(task.file for task in recipe.tasks):
         return None
@@ -187,7 +191,10 @@ def _train(recipe: "Recipe", root: Path | None, out: Path | None, work: Path | N
     # A thread that waits for the other sleeps instead of spinning: on a busy machine a run is many times as
     # fast, and what runs beside it gains too. OpenMP reads this as torch is loaded, so it stands before that.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from worker.training.whole import Places, make_pack  # noqa: PLC0415 - loads torch
+    from worker.lab.build import (
+        Places,
+        make_pack,
+    )
 
     work = work or Path("build/train") / recipe.name
     make_pack(recipe, Places(data=root, work=work, pack=out or work / "pack"), resume=resume)

@@ -6,7 +6,8 @@ process that `moodstream run` starts anywhere else.
 
 from pathlib import Path
 
-from worker.demo.broker import BrokerError, EmbeddedBroker
+from worker.demo.broker import EmbeddedBroker
+from worker.errors import BrokerError
 
 __all__ = ["BrokerError", "EmbeddedBroker", "main"]
 

@@ -17,13 +17,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from worker.errors import BrokerError
+
 _HOST = "127.0.0.1"
 _POLL_S = 0.01
 _PORT_ATTEMPTS = 5
-
-
-class BrokerError(Exception):
-    """The embedded broker is not installed or does not start; `str()` is one line for a person."""
 
 
 class EmbeddedBroker:

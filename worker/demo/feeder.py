@@ -19,19 +19,16 @@ import click
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
-from worker import exitcodes
-from worker.connect import BrokerRefused, BrokerUnavailable, client_options, first_connection
 from worker.demo.samples import Sample, load_samples
-from worker.settings import SettingsError, load_settings
+from worker.errors import BrokerRefused, BrokerUnavailable, ExitCode, FeederError, SettingsError
+from worker.kafka.options import client_options
+from worker.kafka.retry import first_connection
 from worker.settings.groups import KafkaSettings
+from worker.settings.load import load_settings
 from worker.types import TopicPartition
 
 _ACKNOWLEDGED_S = 30.0
 _SHORTEST, _LONGEST = 0.1, 4.0  # of the mean pause
-
-
-class FeederError(Exception):
-    """A sample could not be sent; `str()` is one line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,19 +172,19 @@ def _feed(
         kafka = settings.kafka
         first_connection(kafka, limit_s=kafka.connect_limit_s, on_retry=_waiting, stop=stop)
         if stop.is_set():
-            return exitcodes.OK
+            return ExitCode.OK
         rng = random.Random(seed)  # noqa: S311 - jitter
         with Feeder(kafka, settings.source.topics[0]) as feeder:
             samples = laps(load_samples(), lap_count, rng)
             count = feeder.feed(samples, rate=rate, stop=stop, on_sent=lambda _: None, rng=rng)
     except SettingsError as error:
-        return _ends(str(error), exitcodes.USAGE)
+        return _ends(str(error), ExitCode.USAGE)
     except BrokerRefused as error:
-        return _ends(str(error), exitcodes.BROKER_REFUSED)
+        return _ends(str(error), ExitCode.BROKER_REFUSED)
     except (BrokerUnavailable, FeederError) as error:
-        return _ends(str(error), exitcodes.BROKER_UNAVAILABLE)
+        return _ends(str(error), ExitCode.BROKER_UNAVAILABLE)
     click.echo(f"sent {count} messages to {settings.source.topics[0]}")
-    return exitcodes.OK
+    return ExitCode.OK
 
 
 def _waiting(reason: str, waited_s: float) -> None:

@@ -1,14 +1,22 @@
-"""A demo run from the first process to the last: broker, topics, worker, feeder, view, and the reckoning."""
+"""A demo run from the first process to the last: broker, topics, worker, feeder, view, and the reckoning.
+
+The demo's worker: `moodstream run` as a process of its own, as anybody would start it.
+"""
 
 import contextlib
+import os
 import queue
+import re
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import click
@@ -16,17 +24,109 @@ from kafka.errors import KafkaError
 from rich.console import Console
 from rich.live import Live
 
-from worker.connect import ROOM_FOR_LARGE_RECORDS, BrokerRefused, BrokerUnavailable, TopicSpec, create_topics
-from worker.demo.answers import AnswerError, read_answer
-from worker.demo.broker import BrokerError, EmbeddedBroker
-from worker.demo.feeder import Feeder, FeederError, Sent, laps
-from worker.demo.process import WorkerDied, WorkerProcess
-from worker.demo.reader import Reader, ReaderError
-from worker.demo.samples import SampleError, load_samples
-from worker.demo.tally import Tally
+import worker
+from worker.demo.broker import EmbeddedBroker
+from worker.demo.feeder import Feeder, Sent, laps
+from worker.demo.ledger import Tally
+from worker.demo.reader import Reader, read_answer
+from worker.demo.samples import load_samples
 from worker.demo.view import View, export_svg
+from worker.errors import (
+    AnswerError,
+    BrokerError,
+    BrokerRefused,
+    BrokerUnavailable,
+    FeederError,
+    ReaderError,
+    SampleError,
+    WorkerDied,
+)
+from worker.kafka.topics import ROOM_FOR_LARGE_RECORDS, TopicSpec, create_topics
 from worker.settings.groups import KafkaSettings
 from worker.types import Record
+
+_OWN_VARIABLES = "MOODSTREAM_"
+_URL = re.compile(r"http://127\.0\.0\.1:\d+")
+_TAIL_LINES = 12
+_PROBE_S = 1.0
+
+
+class WorkerProcess:
+    """A worker that writes its log into a file.
+
+    It gets the settings that are handed over and none of the user's own `MOODSTREAM_` variables, nor their
+    `.env`: a demo that went to somebody's real brokers would be no demo.
+
+    Args:
+        settings: dotted names and values, as `{"observe.port": "0"}`.
+        folder: its working folder; the log goes there.
+    """
+
+    def __init__(self, settings: Mapping[str, str], folder: Path) -> None:
+        self.log_path = folder / "worker.log"
+        own = {_variable(name): value for name, value in settings.items()}
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(_OWN_VARIABLES)}
+        # The working folder is another one, so a worker that runs from a checkout must be found from there.
+        package = str(Path(worker.__file__).parent.parent)
+        paths = [package, *filter(None, [inherited.get("PYTHONPATH")])]
+        with self.log_path.open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "worker", "run"],
+                cwd=folder,
+                env={**inherited, **own, "PYTHONPATH": os.pathsep.join(paths)},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C is for the demo, which then stops the worker in its turn
+            )
+        self._url: str | None = None
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    def ready(self) -> bool:
+        """Whether its `/readyz` is green. The address, with a port that the system chose, is in its log."""
+        if self._url is None:
+            found = _URL.search(self.log_path.read_text(errors="replace"))
+            if found is None:
+                return False
+            self._url = found.group()
+        try:
+            with urllib.request.urlopen(f"{self._url}/readyz", timeout=_PROBE_S) as answer:  # noqa: S310 - http
+                return bool(answer.status == 200)
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def check(self) -> None:
+        """Raises WorkerDied when it does not run any more."""
+        code = self._process.poll()
+        if code is not None:
+            raise WorkerDied(f"the worker ended with exit code {code}. Its last lines:\n{self.tail()}")
+
+    def stop(self, timeout_s: float = 30.0) -> int:
+        """Ask it to drain (SIGTERM) and return its exit code; after `timeout_s` seconds it is killed (-9)."""
+        self._process.terminate()
+        try:
+            return self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            return self._process.returncode
+
+    def kill(self) -> None:
+        """SIGKILL, whatever it is at."""
+        self._process.kill()
+        self._process.wait()
+
+    def tail(self) -> str:
+        """The last lines of its log."""
+        return "\n".join(self.log_path.read_text(errors="replace").splitlines()[-_TAIL_LINES:])
+
+
+def _variable(name: str) -> str:
+    return _OWN_VARIABLES + name.replace(".", "__").upper()
+
 
 SOURCE, SINK, DEAD_LETTERS = "posts", "moods", "moods.dead-letter"
 _PARTITIONS = 3

@@ -5,16 +5,13 @@ import importlib.resources
 import json
 from dataclasses import dataclass
 
+from worker.errors import SampleError
 from worker.types import Headers
 
 LABELLED = "labelled"
 TOMBSTONE = "tombstone"
 _DEAD_LETTER = "dead_letter:"
 _BODIES = ("json", "text", "base64", "deleted")
-
-
-class SampleError(Exception):
-    """A line of the samples file cannot be read; `str()` names the line."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from worker.demo.answers import Answer, DeadLetter, Labelled, PassedThrough
-from worker.demo.tally import Tally, milliseconds, share
+from worker.demo.ledger import Tally, milliseconds, share
+from worker.demo.reader import Answer, DeadLetter, Labelled, PassedThrough
 from worker.types import Range
 
 COLOURS = {"positive": "green", "neutral": "cyan", "negative": "red"}

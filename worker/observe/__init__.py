@@ -1,11 +1,11 @@
 """What a worker tells about itself: log lines, Prometheus metrics, health, and the server that shows them."""
 
+from worker.errors import PortInUse
 from worker.observe.health import READY_CHECKS, Health
 from worker.observe.logs import LogFormat, LogLevel
 from worker.observe.logs import configure as configure_logging
-from worker.observe.memory import resident_memory_bytes
-from worker.observe.metrics import STAGES, Metrics
-from worker.observe.server import ObserveServer, PortInUse
+from worker.observe.metrics import STAGES, Metrics, resident_memory_bytes
+from worker.observe.server import ObserveServer
 
 __all__ = [
     "READY_CHECKS",

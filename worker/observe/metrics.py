@@ -1,12 +1,33 @@
-"""The Prometheus instruments. The methods say what happened; names and labels stay in this file."""
+"""The Prometheus instruments. The methods say what happened; names and labels stay in this file.
 
+How much memory this process holds.
+"""
+
+import os
+import resource
+import sys
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
-from worker.observe.memory import resident_memory_bytes
 from worker.types import Failure, Prediction, Record, SpanResult, Tombstone, TopicPartition
+
+_STATM = Path("/proc/self/statm")
+
+
+def resident_memory_bytes(statm: Path = _STATM) -> int:
+    """Resident set size of this process, in bytes.
+
+    Where there is no `/proc` (macOS) it is the largest size so far: the system tells no other cheaply.
+    """
+    try:
+        return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return largest if sys.platform == "darwin" else largest * 1024
+
 
 STAGES = ("decode", "language", "tokenise", "infer", "encode", "commit")
 """The steps whose durations are shown, in the order in which a message meets them. A commit is all of a

@@ -12,14 +12,11 @@ import structlog
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
+from worker.errors import PortInUse
 from worker.observe.health import Health
 
 _log = structlog.get_logger(__name__)
 _JSON = "application/json; charset=utf-8"
-
-
-class PortInUse(Exception):
-    """The port is taken, or the address is not ours; one line with the reason and the setting to look at."""
 
 
 class _Listener(ThreadingHTTPServer):

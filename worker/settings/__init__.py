@@ -4,6 +4,7 @@
 they want.
 """
 
+from worker.errors import SettingsError
 from worker.settings.fields import SettingField, all_fields, groups, render
 from worker.settings.groups import (
     BatchSettings,
@@ -15,7 +16,7 @@ from worker.settings.groups import (
     SinkSettings,
     SourceSettings,
 )
-from worker.settings.load import Loaded, SettingsError, load_settings
+from worker.settings.load import Loaded, load_settings
 from worker.settings.model import Settings
 from worker.settings.reference import reference
 

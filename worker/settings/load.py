@@ -1,11 +1,12 @@
 """From the layers to valid settings, with the origin of every value and every mistake in one go."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
+from worker.errors import SettingsError
 from worker.settings.checks import CONFLICT, Conflict
 from worker.settings.fields import all_fields, groups
 from worker.settings.groups import Group
@@ -14,14 +15,6 @@ from worker.settings.mistakes import describe
 from worker.settings.model import Settings
 
 DEFAULT_ORIGIN = "default"
-
-
-class SettingsError(ValueError):
-    """Wrong settings. `lines` holds one readable line a mistake; no secret is in any of them."""
-
-    def __init__(self, lines: Iterable[str]) -> None:
-        self.lines = tuple(lines)
-        super().__init__("\n".join(self.lines))
 
 
 class Loaded(NamedTuple):

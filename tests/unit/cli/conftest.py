@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.cli import main
+from worker.cli.main import main
 
 ROOT = Path(__file__).parents[3]
 

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from worker.settings import Settings, load_settings, reference
+from worker.settings.load import load_settings
+from worker.settings.model import Settings
+from worker.settings.reference import reference
 
 
 @pytest.fixture
@@ -18,7 +20,7 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
         started.append(settings)
         return 6
 
-    monkeypatch.setattr("worker.app.run", run)
+    monkeypatch.setattr("worker.stream.app.run", run)
     return started
 
 

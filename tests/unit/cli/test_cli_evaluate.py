@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from worker import exitcodes
-from worker.classify import bundled_pack, load_pack
-from worker.cli import main as cli
+from worker.cli.main import main as cli
+from worker.errors import ExitCode
+from worker.model.pack import bundled_pack, load_pack
 
 GOOD = ["I love it", "what a great day", "so happy with this", "wonderful, thank you"]
 BAD = ["I hate it", "what an awful day", "so angry about this", "terrible, never again"]
@@ -29,7 +29,7 @@ def data(tmp_path: Path) -> Path:
 
 def test_a_table_of_the_bundled_pack(moodstream: Any, data: Path) -> None:
     ended = moodstream("evaluate", "--data", str(data))
-    assert ended.code == exitcodes.OK
+    assert ended.code == ExitCode.OK
     pack = load_pack(bundled_pack())
     lines = ended.out.splitlines()
     assert lines[0].strip() == f"{pack.name}@{pack.revision}"
@@ -47,20 +47,20 @@ def test_packs_that_ship_go_by_their_names(
 ) -> None:
     """Unless a folder of that name is there: it goes first."""
     ended = moodstream("evaluate", "compact", "compact-fast", "--data", str(data), "--set", "sst2")
-    assert ended.code == exitcodes.OK
+    assert ended.code == ExitCode.OK
     packs = [load_pack(bundled_pack(name)) for name in ("compact", "compact-fast")]
     assert all(f"{pack.name}@{pack.revision}" in ended.out for pack in packs)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "compact").mkdir()
     ended = moodstream("evaluate", "compact", "--data", str(data), "--set", "sst2")
-    assert ended.code != exitcodes.OK
+    assert ended.code != ExitCode.OK
     assert "compact holds neither a pack" in ended.err
 
 
 def test_two_packs_side_by_side_as_json(moodstream: Any, data: Path) -> None:
     pack = str(bundled_pack())
     ended = moodstream("evaluate", pack, pack, "--data", str(data), "--set", "sst2", "--rows", "6", "--json")
-    assert ended.code == exitcodes.OK
+    assert ended.code == ExitCode.OK
     first, second = json.loads(ended.out)
     against = second["sets"][0].pop("against_first")
     assert first == second
@@ -77,7 +77,7 @@ def test_a_file_of_ones_own(moodstream: Any, tmp_path: Path) -> None:
     rows = [f'"{text}",{label}' for texts, label in ((BAD, "negative"), (GOOD, "positive")) for text in texts]
     (tmp_path / "mine.csv").write_text("\n".join(["body,mood", *rows]), encoding="utf-8")
     ended = moodstream("evaluate", "--file", "mine.csv", "--text-column", "body", "--label-column", "mood")
-    assert ended.code == exitcodes.OK
+    assert ended.code == ExitCode.OK
     assert ended.out.splitlines()[1] == "mine.csv, between negative and positive, 8 rows"
 
 
@@ -95,7 +95,7 @@ def test_details_below_the_table(moodstream: Any, data: Path) -> None:
 def test_pictures(moodstream: Any, data: Path, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     ended = moodstream("evaluate", "--data", str(data), "--plots", "drawn")
-    assert ended.code == exitcodes.OK
+    assert ended.code == ExitCode.OK
     names = sorted(path.name for path in (tmp_path / "drawn").iterdir())
     assert names == [
         "goemotions-labels.png",
@@ -113,7 +113,7 @@ def test_pictures(moodstream: Any, data: Path, tmp_path: Path) -> None:
 def test_pictures_without_matplotlib(moodstream: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     ended = moodstream("evaluate", "--plots", "drawn")
-    assert ended.code == exitcodes.INTERNAL
+    assert ended.code == ExitCode.INTERNAL
     assert ended.lines == ["Error: --plots needs: pip install 'moodstream[plots]'"]
 
 
@@ -133,7 +133,7 @@ def test_a_mistake_is_one_line(moodstream: Any, data: Path, args: tuple[str, ...
     if "--data" not in args:
         args = (*args, "--data", str(data))
     ended = moodstream("evaluate", *args)
-    assert ended.code == exitcodes.USAGE
+    assert ended.code == ExitCode.USAGE
     (found,) = ended.lines
     assert found.startswith(line)
     assert not ended.out
@@ -142,7 +142,7 @@ def test_a_mistake_is_one_line(moodstream: Any, data: Path, args: tuple[str, ...
 def test_nothing_that_fits_is_one_line(moodstream: Any, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     ended = moodstream("evaluate", "--data", "empty")
-    assert ended.code == exitcodes.USAGE
+    assert ended.code == ExitCode.USAGE
     assert ended.lines[-1].startswith("moodstream: no data set in empty fits a head of ")
 
 

@@ -11,8 +11,8 @@ import pytest
 from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource
 
-from worker import exitcodes
-from worker.demo import EmbeddedBroker
+from worker.demo.broker import EmbeddedBroker
+from worker.errors import ExitCode
 
 ROOT = Path(__file__).parents[3]
 
@@ -94,14 +94,14 @@ def test_retention_and_room_for_large_records(moodstream: Any, broker: EmbeddedB
 
 def test_no_broker_is_one_line_and_its_exit_code(moodstream: Any) -> None:
     ended = moodstream("topics", "create", "--kafka.bootstrap-servers", "127.0.0.1:1")
-    assert ended.code == exitcodes.BROKER_UNAVAILABLE
+    assert ended.code == ExitCode.BROKER_UNAVAILABLE
     assert ended.lines == ["moodstream: 127.0.0.1:1 does not listen (kafka.bootstrap_servers)"]
 
 
 def test_a_broker_without_the_topics_is_exit_code_8(process: Any, broker: EmbeddedBroker) -> None:
     address = ("--kafka.bootstrap-servers", broker.bootstrap, "--observe.port", "0")
     ended = process("run", *address, "--source.topics", "not-there")
-    assert ended.code == exitcodes.TOPIC_MISSING
+    assert ended.code == ExitCode.TOPIC_MISSING
     assert "moodstream topics create" in ended.lines[-1]
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from worker import exitcodes
-from worker.classify import bundled_pack, load_pack
+from worker.errors import ExitCode
+from worker.model.pack import bundled_pack, load_pack
 
 VOCAB = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad", "so", "##ly"]
 CONFIG = {
@@ -83,17 +83,17 @@ def test_verify_finds_one_changed_byte(moodstream: Any, pack: Path) -> None:
     data[len(data) // 2] ^= 1
     graph.write_bytes(data)
     ended = moodstream("model", "verify", str(pack))
-    assert ended.code == exitcodes.MODEL
+    assert ended.code == ExitCode.MODEL
     (line,) = ended.lines
     assert line.startswith("moodstream: ")
     assert "model.onnx" in line
-    assert moodstream("label", "-", "--model", str(pack)).code == exitcodes.MODEL
+    assert moodstream("label", "-", "--model", str(pack)).code == ExitCode.MODEL
 
 
 def test_a_folder_that_is_no_pack(moodstream: Any, tmp_path: Path) -> None:
     for command in ("show", "verify"):
         ended = moodstream("model", command, str(tmp_path / "none"))
-        assert ended.code == exitcodes.MODEL
+        assert ended.code == ExitCode.MODEL
         assert len(ended.lines) == 1
 
 
@@ -115,20 +115,20 @@ def test_import_without_output_names_the_pack_after_the_checkpoint(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     ended = moodstream("model", "import", str(checkpoint), "--name", "mine")
-    assert ended.code == exitcodes.OK
+    assert ended.code == ExitCode.OK
     assert "mine-pack" in ended.out
     assert load_pack(tmp_path / "mine-pack").name == "mine"
 
 
 def test_schema_prints_the_columns_of_the_pack(moodstream: Any) -> None:
     ended = moodstream("model", "schema")
-    assert ended.code == exitcodes.OK
+    assert ended.code == ExitCode.OK
     columns = json.loads(ended.out)["properties"]
     assert {"sentiment_label", "emotion_labels", "emotion_joy"} <= columns.keys()
 
 
 def test_import_of_what_is_no_checkpoint_is_one_line(moodstream: Any, tmp_path: Path) -> None:
     ended = moodstream("model", "import", str(tmp_path / "none"), "--output", "x")
-    assert ended.code == exitcodes.MODEL
+    assert ended.code == ExitCode.MODEL
     assert len(ended.lines) == 1
     assert not Path("x").exists()

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from tests.unit.convert.checkpoints import MARKING, SIZES, VOCABULARY, random_tensors, write_checkpoint
-from worker import exitcodes
-from worker.classify import bundled_pack, load_pack
-from worker.convert import convert_checkpoint
+from tests.support.checkpoints import MARKING, SIZES, VOCABULARY, random_tensors, write_checkpoint
+from worker.errors import ExitCode
+from worker.lab.convert.writer import convert_checkpoint
+from worker.model.pack import bundled_pack, load_pack
 
 WARM = {
     **MARKING,
@@ -73,11 +73,11 @@ def test_export_writes_one_head(moodstream: Any, tmp_path: Path) -> None:
     assert ended.out.startswith("out: DistilBertForSequenceClassification, head sentiment (3 labels), ")
     assert {path.name for path in (tmp_path / "out").iterdir()} >= {"config.json", "model.safetensors"}
     again = moodstream("model", "export", "tiny", "out", "--head", "sentiment")
-    assert again.code == exitcodes.MODEL
+    assert again.code == ExitCode.MODEL
     assert again.lines == ["moodstream: out is there already; it is not overwritten unless you ask for it"]
     assert moodstream("model", "export", "tiny", "out", "--head", "emotion", "--replace").code == 0
     several = moodstream("model", "export", "tiny", "more")
-    assert several.code == exitcodes.MODEL
+    assert several.code == ExitCode.MODEL
     assert "choose with --head (sentiment, emotion, toxicity)" in several.err
 
 
@@ -146,5 +146,5 @@ def test_diff_of_packs_with_other_heads(moodstream: Any, tmp_path: Path, texts: 
 )
 def test_a_mistake_is_one_line(moodstream: Any, texts: Path, args: tuple[str, ...], line: str) -> None:
     ended = moodstream("model", "diff", *args)
-    assert ended.code in {exitcodes.USAGE, exitcodes.MODEL}
+    assert ended.code in {ExitCode.USAGE, ExitCode.MODEL}
     assert ended.lines == [line]

@@ -10,16 +10,20 @@ from typing import Any
 import click
 import pytest
 
-from worker import __version__, exitcodes
-from worker.classify import PackError
-from worker.cli import main
+from worker import __version__
 from worker.cli.errors import report
-from worker.cli.main import COMMANDS, cli
-from worker.connect import BrokerRefused, BrokerUnavailable
-from worker.convert import CheckpointError
-from worker.files import InputError
-from worker.observe import PortInUse
-from worker.settings import SettingsError, all_fields
+from worker.cli.main import COMMANDS, cli, main
+from worker.errors import (
+    BrokerRefused,
+    BrokerUnavailable,
+    CheckpointError,
+    ExitCode,
+    InputError,
+    PackError,
+    PortInUse,
+    SettingsError,
+)
+from worker.settings.fields import all_fields
 
 ROOT = Path(__file__).parents[3]
 
@@ -97,13 +101,13 @@ def test_a_wrong_command_line_is_exit_code_2_with_a_hint(moodstream: Any, args: 
 @pytest.mark.parametrize(
     ("error", "code"),
     [
-        (SettingsError(["kafka.x: a", "kafka.y: b"]), exitcodes.USAGE),
-        (InputError("a.csv: b"), exitcodes.USAGE),
-        (PortInUse("a"), exitcodes.USAGE),
-        (PackError("a"), exitcodes.MODEL),
-        (CheckpointError("a"), exitcodes.MODEL),
-        (BrokerUnavailable("a"), exitcodes.BROKER_UNAVAILABLE),
-        (BrokerRefused("a"), exitcodes.BROKER_REFUSED),
+        (SettingsError(["kafka.x: a", "kafka.y: b"]), ExitCode.USAGE),
+        (InputError("a.csv: b"), ExitCode.USAGE),
+        (PortInUse("a"), ExitCode.USAGE),
+        (PackError("a"), ExitCode.MODEL),
+        (CheckpointError("a"), ExitCode.MODEL),
+        (BrokerUnavailable("a"), ExitCode.BROKER_UNAVAILABLE),
+        (BrokerRefused("a"), ExitCode.BROKER_REFUSED),
     ],
 )
 def test_known_errors_are_their_lines_and_their_exit_code(
@@ -125,14 +129,14 @@ def test_an_unexpected_error_is_one_line_and_the_way_to_the_traceback(
 ) -> None:
     break_config_check(monkeypatch)
     ended = moodstream("config", "check")
-    assert ended.code == exitcodes.INTERNAL
+    assert ended.code == ExitCode.INTERNAL
     assert ended.lines == [
         "moodstream: internal error: LookupError: first line",
         "moodstream: run again with MOODSTREAM_OBSERVE__LOG_LEVEL=debug for the traceback",
     ]
     monkeypatch.setenv("MOODSTREAM_OBSERVE__LOG_LEVEL", "debug")
     ended = moodstream("config", "check")
-    assert ended.code == exitcodes.INTERNAL
+    assert ended.code == ExitCode.INTERNAL
     assert "Traceback (most recent call last)" in ended.err
     assert "in broken" in ended.err
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from worker import exitcodes
+from worker.errors import ExitCode
 
 ROOT = Path(__file__).parents[3]
 EXAMPLE = ROOT / "examples" / "protest-news.csv"
@@ -43,7 +43,7 @@ def test_what_cannot_be_trained_is_one_line_and_exit_code_2(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     ended = moodstream("train", *args)
-    assert ended.code == exitcodes.USAGE
+    assert ended.code == ExitCode.USAGE
     assert told in ended.err
     assert "Traceback" not in ended.err
     assert list(tmp_path.iterdir()) == []

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from worker.exitcodes import OK
-from worker.settings import load_settings
+from worker.errors import ExitCode
+from worker.settings.load import load_settings
 
 ROOT = Path(__file__).parents[3]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
@@ -22,7 +22,8 @@ def _tool() -> list[str] | None:
     docker = shutil.which("docker")
     if (
         docker
-        and subprocess.run([docker, "compose", "version"], capture_output=True, check=False).returncode == OK
+        and subprocess.run([docker, "compose", "version"], capture_output=True, check=False).returncode
+        == ExitCode.OK
     ):
         return [docker, "compose"]
     old = shutil.which("docker-compose")

@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from worker.deadletter import DeadLetters, Origin
-from worker.demo.answers import AnswerError, DeadLetter, Labelled, PassedThrough, read_answer
-from worker.encode import Encoder
+from worker.demo.reader import DeadLetter, Labelled, PassedThrough, read_answer
+from worker.errors import AnswerError
+from worker.messages.deadletter import DeadLetters, Origin
+from worker.messages.encode import Encoder
 from worker.types import (
     Failure,
     HeadResult,

@@ -5,8 +5,9 @@ from collections import Counter
 
 import pytest
 
-from worker.decode import decode
-from worker.demo.samples import Sample, SampleError, load_samples, parse_samples
+from worker.demo.samples import Sample, load_samples, parse_samples
+from worker.errors import SampleError
+from worker.messages.decode import decode
 from worker.types import Failure, Message, Record, Tombstone
 
 SAMPLES = load_samples()

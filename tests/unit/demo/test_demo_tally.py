@@ -2,10 +2,10 @@
 
 import pytest
 
-from worker.demo.answers import Answer, DeadLetter, Labelled, PassedThrough
 from worker.demo.feeder import Sent
+from worker.demo.ledger import Tally
+from worker.demo.reader import Answer, DeadLetter, Labelled, PassedThrough
 from worker.demo.samples import Sample
-from worker.demo.tally import Tally
 from worker.types import TopicPartition
 
 PART = TopicPartition("posts", 0)

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
-from worker.demo.answers import Answer, DeadLetter, Labelled, PassedThrough
 from worker.demo.feeder import Sent
+from worker.demo.ledger import Tally
+from worker.demo.reader import Answer, DeadLetter, Labelled, PassedThrough
 from worker.demo.samples import Sample
-from worker.demo.tally import Tally
 from worker.demo.view import View, _marked, export_svg
 from worker.types import TopicPartition
 

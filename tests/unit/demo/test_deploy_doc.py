@@ -3,14 +3,14 @@
 import re
 from pathlib import Path
 
-from worker import exitcodes
-from worker.settings import all_fields
+from worker.errors import ExitCode
+from worker.settings.fields import all_fields
 
 DOC = (Path(__file__).parents[3] / "docs" / "deploy.md").read_text(encoding="utf-8")
 
 
 def test_the_table_has_every_exit_code() -> None:
-    codes = {value for name, value in vars(exitcodes).items() if name.isupper()}
+    codes = {int(code) for code in ExitCode}
     rows = {int(code) for code in re.findall(r"^\| (\d+) \|", DOC, flags=re.MULTILINE)}
     assert rows == codes
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from worker.observe import configure_logging
 from worker.observe.logs import QUIET_S, Quieter
+from worker.observe.logs import configure as configure_logging
 
 
 class Terminal(io.StringIO):
@@ -39,13 +39,13 @@ def json_lines(stream: io.StringIO) -> list[dict[str, object]]:
 def test_no_terminal_means_one_json_object_a_line() -> None:
     stream = io.StringIO()
     configure_logging(stream=stream)
-    structlog.get_logger("worker.loop").info("window", messages=256, topic="posts — é")
+    structlog.get_logger("worker.stream.loop").info("window", messages=256, topic="posts — é")
     (line,) = json_lines(stream)
     assert line.pop("timestamp")
     assert line == {
         "level": "info",
         "event": "window",
-        "logger": "worker.loop",
+        "logger": "worker.stream.loop",
         "messages": 256,
         "topic": "posts — é",
     }

@@ -8,7 +8,7 @@ import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from worker.observe import STAGES, Metrics, resident_memory_bytes
+from worker.observe.metrics import STAGES, Metrics, resident_memory_bytes
 from worker.types import Failure, HeadResult, Prediction, Record, SpanResult, Tombstone, TopicPartition
 
 NOW = 1_700_000_000.0
@@ -40,7 +40,7 @@ def test_messages_by_outcome_labels_and_dead_letters(metrics: Metrics) -> None:
     metrics.message(record(2), prediction("positive", "joy"))
     metrics.message(record(2), prediction("positive", "love"))
     metrics.message(record(2), Tombstone())
-    metrics.message(record(2), Failure("decode", "not_json", "…", "worker.decode.errors.NotJson"))
+    metrics.message(record(2), Failure("decode", "not_json", "…", "worker.errors.NotJson"))
     assert value(metrics, "messages_total", outcome="labelled") == 2
     assert value(metrics, "messages_total", outcome="tombstone") == 1
     assert value(metrics, "messages_total", outcome="dead_letter") == 1

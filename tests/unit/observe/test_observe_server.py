@@ -11,7 +11,10 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics
 from prometheus_client.parser import text_string_to_metric_families as plain_text
 
-from worker.observe import Health, Metrics, ObserveServer, PortInUse
+from worker.errors import PortInUse
+from worker.observe.health import Health
+from worker.observe.metrics import Metrics
+from worker.observe.server import ObserveServer
 
 
 class Clock:

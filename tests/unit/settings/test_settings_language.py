@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.settings import SettingsError, load_settings, render
+from worker.errors import SettingsError
+from worker.settings.fields import render
 from worker.settings.languages import canonical, check_language
+from worker.settings.load import load_settings
 from worker.settings.values import split_table
 
 

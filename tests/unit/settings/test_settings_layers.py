@@ -4,7 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from worker.settings import Settings, SettingsError, all_fields, load_settings
+from worker.errors import SettingsError
+from worker.settings.fields import all_fields
+from worker.settings.load import load_settings
+from worker.settings.model import Settings
 
 FLAG = "kafka.client_id"
 VARIABLE = "MOODSTREAM_KAFKA__CLIENT_ID"

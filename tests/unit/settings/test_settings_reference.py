@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from worker.settings import all_fields, reference
+from worker.settings.fields import all_fields
+from worker.settings.reference import reference
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "settings.md"
 

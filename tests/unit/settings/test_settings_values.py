@@ -8,7 +8,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from worker.settings import KafkaSettings, Settings, SettingsError, load_settings
+from worker.errors import SettingsError
+from worker.settings.groups import KafkaSettings
+from worker.settings.load import load_settings
+from worker.settings.model import Settings
 from worker.settings.values import split_list
 
 

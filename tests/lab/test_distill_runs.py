@@ -1,0 +1,123 @@
+"""A distillation's runs: resumed, shared by two processes, with relations, with rounding in the loop."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.support.random_checkpoints import distance_from, quiet, settings, some_texts
+from worker.errors import TrainingError
+from worker.lab.checkpoint import Checkpoint, read_checkpoint
+from worker.lab.data.tokens import pad
+from worker.lab.distill_loop import Weights
+from worker.lab.distill_run import distil
+from worker.lab.prune import Importance, prune
+from worker.lab.quantised import quantise, rounded
+from worker.lab.relations import Relations
+from worker.lab.student import student_of
+from worker.lab.targets import answers_of
+from worker.lab.teachers import CheckpointTeacher, network_of
+from worker.lab.texts import Part, TextReader
+
+pytestmark = pytest.mark.train
+
+
+def test_a_run_that_was_cut_off_comes_to_the_same_weights(teacher: Path, tmp_path: Path) -> None:
+    student, asked = student_of("every-other", teacher, None, seed=1), CheckpointTeacher(teacher)
+    part = Part("texts", some_texts(120), 16, epochs=2)
+    whole = distil([asked], student, [part], tmp_path / "whole", settings(), say=quiet)
+    lines: list[str] = []
+
+    class Cut(Exception):
+        pass
+
+    from worker.lab import distill_loop as loop
+
+    step = loop.Loop._step
+
+    def cut_at_five(self: loop.Loop, number: int, factor: float) -> int:
+        if number == 5:
+            self._save(number, 1.0)
+            raise Cut
+        return step(self, number, factor)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop.Loop, "_step", cut_at_five)
+        with pytest.raises(Cut):
+            distil([asked], student, [part], tmp_path / "cut", settings(), say=quiet)
+    resumed = distil([asked], student, [part], tmp_path / "cut", settings(), resume=True, say=lines.append)
+    assert any("resumed at step 5" in line for line in lines)
+    assert resumed.steps == whole.steps > 5
+    for name, array in whole.student.tensors.items():
+        assert np.array_equal(array, resumed.student.tensors[name]), name
+    other = Part("texts", some_texts(120, seed=8), 16, epochs=2)
+    with pytest.raises(TrainingError, match="made by another distillation or other texts"):
+        distil([asked], student, [other], tmp_path / "cut", settings(), resume=True, say=quiet)
+
+
+def test_relations_need_the_same_tokens_and_no_common_width(teacher: Path, tmp_path: Path) -> None:
+    asked = CheckpointTeacher(teacher)
+    small = prune(read_checkpoint(teacher), Importance(np.ones((4, 4)), np.ones((4, 64))), heads=3, hidden=32)
+    relations = Relations(asked, small)
+    assert relations.heads == 8  # of 32 and 24 features
+
+    def divergence(checkpoint: Checkpoint) -> float:
+        network, rows = network_of(checkpoint), TextReader(checkpoint)(["the film is great", "awful"], 16)
+        ids, mask = pad([row.ids for row in rows])
+        padded, real = torch.from_numpy(ids), torch.from_numpy(np.asarray(mask))
+        with torch.inference_mode():
+            below = network.distilbert.hidden_states(padded, real, 3)[-1]
+            return float(relations.loss(network, below, padded, real))
+
+    assert divergence(small) > 0.01
+    same = Relations(asked, read_checkpoint(teacher))
+    assert same.heads == 32
+    relations = same
+    assert divergence(read_checkpoint(teacher)) == pytest.approx(0, abs=1e-5)
+    related = replace(settings(), weights=Weights({}, first=0.0, relations=1.0))
+    part = Part("texts", some_texts(200), 16, epochs=4)
+    found = distil([asked], small, [part], tmp_path, related, say=quiet).student
+    relations = Relations(asked, small)
+    assert divergence(found) < 0.7 * divergence(small)
+    other = replace(small, config={**small.config, "text": {"name": "social", "version": 1}})
+    with pytest.raises(TrainingError, match="cut texts into other tokens"):
+        Relations(asked, other)
+
+
+def test_two_processes_teach_one_student(teacher: Path, tmp_path: Path) -> None:
+    student, asked = student_of("every-other", teacher, None, seed=1), CheckpointTeacher(teacher)
+    part = Part("texts", some_texts(300), 16, epochs=4)
+    found = distil([asked], student, [part], tmp_path, settings(processes=2), say=quiet)
+    assert found.steps == found.planned
+    held_back = some_texts(100, seed=99)
+    truth = answers_of(asked, held_back, 16, tmp_path / "t", quiet).scores["emotion"]
+    before, after = (distance_from(each, held_back, "emotion", truth) for each in (student, found.student))
+    assert after < 0.8 * before
+
+
+def test_rounding_lets_the_gradient_through() -> None:
+    values = torch.randn(3, 8, requires_grad=True)
+    new = rounded(values)
+    assert float((new - values).detach().abs().max()) > 0
+    assert all(len(torch.unique(row)) <= 8 for row in new)
+    step = values.abs().amax(dim=1) / 127
+    assert bool(((new - values).abs() <= step[:, None] / 2 + 1e-6).all())
+    new.sum().backward()
+    assert values.grad is not None
+    assert torch.equal(values.grad, torch.ones_like(values))
+
+
+def test_quantisation_in_the_loop_changes_no_name_and_trains(teacher: Path, tmp_path: Path) -> None:
+    whole = read_checkpoint(teacher)
+    network = network_of(whole)
+    ids = torch.tensor([[2, 5, 6, 3]])
+    before = network(ids, None)
+    quantise(network)
+    assert list(network.state_dict()) == list(network_of(whole).state_dict())
+    moved = float((network(ids, None) - before).detach().abs().max())
+    assert 0 < moved < 0.3  # it rounds, and it is the same network
+    rounding = replace(settings(), prepare=quantise, prepared="int8-rows")
+    part = Part("texts", some_texts(60), 16)
+    distil([CheckpointTeacher(teacher)], whole, [part], tmp_path, rounding, say=quiet)

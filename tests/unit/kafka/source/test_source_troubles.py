@@ -1,0 +1,120 @@
+"""What the source makes of trouble: it waits, steps over, or ends with a reason."""
+
+import contextlib
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from kafka.errors import (
+    CorruptRecordError,
+    FencedInstanceIdError,
+    KafkaConnectionError,
+    KafkaTimeoutError,
+    TopicAuthorizationFailedError,
+)
+from kafka.structs import ConsumerGroupMetadata, MemberState
+
+from tests.support.scripted_consumer import P0, Make, failing, rows
+from worker.errors import BrokerRefused, BrokerUnavailable, SourceFenced
+from worker.kafka.source import who_leaves
+from worker.settings.groups import KafkaSettings
+from worker.types import TopicPartition
+
+
+def test_a_corrupt_batch_is_stepped_over_one_by_one_and_told_once_each(make: Make) -> None:
+    told: list[tuple[TopicPartition, int]] = []
+    source, consumer = make(corrupt=lambda part, offset: told.append((part, offset)))
+    for offset in (4, 5, 4):
+        stuck = SimpleNamespace(topic_partition=P0, next_fetch_offset=offset)
+        consumer._fetcher._next_partition_records = stuck
+        consumer.script.append(failing(CorruptRecordError("failed crc check")))
+        assert source.poll(10, 0.01) == []
+    assert consumer.seeks == [(P0, 5), (P0, 6), (P0, 5)]
+    assert told == [(TopicPartition("posts", 0), 4), (TopicPartition("posts", 0), 5)]
+
+
+@pytest.mark.parametrize("error", [KafkaConnectionError(), KafkaTimeoutError("away")])
+def test_trouble_with_the_connection_is_an_empty_poll(make: Make, error: Exception) -> None:
+    source, consumer = make()
+    consumer.script += [failing(error), rows(p0=1)]
+    assert source.poll(10, 0.01) == []
+    assert len(source.poll(10, 0.01)) == 1
+
+
+def test_a_broker_that_is_away_at_the_start_is_an_empty_poll(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, _ = make(join=False)
+
+    def away(kafka: KafkaSettings) -> None:
+        raise BrokerUnavailable("does not listen")
+
+    monkeypatch.setattr("worker.kafka.source.probe", away)
+    assert source.poll(10, 0.01) == []
+    assert source.assignment() == frozenset()
+    assert source.lag() == {}
+
+
+def test_a_twin_that_the_join_meets_ends_the_source(make: Make) -> None:
+    source, consumer = make()
+    consumer.script.append(failing(FencedInstanceIdError()))
+    with pytest.raises(SourceFenced, match=r"moodstream\.0"):
+        source.poll(10, 0.01)
+
+
+def test_a_twin_that_the_heartbeat_meets_ends_the_source(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, _ = make()
+    monkeypatch.setattr("worker.kafka.source.guards.heartbeats_stopped", lambda consumer: True)
+    with pytest.raises(SourceFenced, match=r"delivery\.slot"):
+        source.poll(10, 0.01)
+
+
+def test_missing_rights_end_the_source(make: Make) -> None:
+    source, consumer = make()
+    consumer.script.append(failing(TopicAuthorizationFailedError({"posts"})))
+    with pytest.raises(BrokerRefused, match="posts"):
+        source.poll(10, 0.01)
+
+
+def test_leaving_takes_out_this_member_and_no_successor(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    removed: list[Any] = []
+
+    class Admin:
+        def remove_group_members(self, group: str, members: list[Any]) -> None:
+            removed.append((group, members))
+
+    @contextlib.contextmanager
+    def admin_client(kafka: KafkaSettings) -> Iterator[Admin]:
+        yield Admin()
+
+    monkeypatch.setattr("worker.kafka.source.admin_client", admin_client)
+    source, _ = make()
+    source.leave()
+    source.leave()  # a second time there is nothing to leave
+    [(group, [member])] = removed
+    assert (group, member.member_id, member.group_instance_id) == ("moodstream", "member-1", "group.0")
+    assert source.assignment() == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("member_id", "state", "leaves"),
+    [
+        ("member-1", MemberState.STABLE, ("member-1", "group.0")),
+        ("member-1", MemberState.REBALANCING, ("member-1", "group.0")),
+        ("", MemberState.REBALANCING, (None, "group.0")),  # its first join has no answer yet
+        ("", MemberState.UNJOINED, None),
+    ],
+)
+def test_who_leaves(member_id: str, state: MemberState, leaves: tuple[str | None, str] | None) -> None:
+    found = who_leaves(ConsumerGroupMetadata("group", -1, member_id, "group.0", state))
+    assert (found and (found.member_id, found.group_instance_id)) == leaves
+
+
+def test_leaving_never_raises(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(kafka: KafkaSettings) -> None:
+        raise BrokerUnavailable("does not listen")
+
+    monkeypatch.setattr("worker.kafka.source.admin_client", away)
+    source, _ = make()
+    source.leave()

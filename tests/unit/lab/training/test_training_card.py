@@ -1,0 +1,61 @@
+"""The card of a trained or distilled pack names its data, its teachers and how to make it again."""
+
+from worker.lab.card import Facts, write_card
+from worker.lab.data.labels import head_named
+from worker.lab.data.licences import LICENCES
+from worker.lab.data.sets import SOURCES
+from worker.lab.recipe import Recipe, Task
+
+TASKS = (
+    Task("sst2", epochs=3, teacher="runs/films/pack", hard=0.25),
+    Task("tweeteval_sentiment", epochs=2),
+    Task("tweeteval_sentiment", epochs=1, head="emotion", teachers=("runs/a/pack", "runs/b/pack"), hard=0.0),
+)
+
+
+def _card(general: tuple[str, ...], tasks: tuple[Task, ...] = TASKS) -> str:
+    facts = Facts(
+        heads=(head_named("sentiment"), head_named("emotion")),
+        rows={"sst2": 60_000},
+        steps=90,
+        planned=100,
+        minutes=12.4,
+        precision="bf16",
+        threads=1,
+        torch="2.0",
+        parameters=22_000_000,
+        layers=6,
+        dim=384,
+        reads=512,
+        general=general,
+    )
+    recipe = Recipe("pack", "runs/before/checkpoint", tasks)
+    return write_card(recipe, facts, [], [], behaviour="(rates)", hard="(texts)")
+
+
+def test_a_task_is_listed_with_what_its_texts_are_for() -> None:
+    rows = [line for line in _card(()).splitlines() if line.startswith("| ") and "tweets" in line]
+    assert len(rows) == 2
+    assert "| 2 |" in rows[0]
+    assert "head" not in rows[0]
+    assert "their texts for the head `emotion` |" in rows[1]
+    assert "| 1 |" in rows[1]
+
+
+def test_own_and_general_teachers_are_named() -> None:
+    text = _card(("`big/checkpoint` (0123)",))
+    assert "- `sst2` in `pack`: `films`, whose scores are 75% of the loss" in text
+    assert "the mean of `a`, `b`, whose scores are 100% of the loss" in text
+    assert "- every other head, on every text of `pack`: `big/checkpoint` (0123)" in text
+    assert "`moodstream distill --labels RECIPE` with recipe `pack`" in text
+
+
+def test_without_teachers_the_card_says_so() -> None:
+    text = _card((), (Task("sst2"),))
+    assert "No teacher model took part." in text
+    assert "`moodstream train RECIPE` with recipe `pack`" in text
+    assert "90\nof 100 planned steps in 12 minutes" in text
+
+
+def test_the_card_knows_every_data_set() -> None:
+    assert set(LICENCES) == set(SOURCES)

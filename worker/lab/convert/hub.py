@@ -1,0 +1,107 @@
+"""A checkpoint by its name on the Hugging Face hub (extra `hub`)."""
+
+import re
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from worker.errors import CheckpointError
+from worker.lab.convert.weights import FILE, PICKLES
+
+FILES = (
+    "config.json",
+    FILE,
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.txt",
+    "README.md",
+)
+"""What is fetched. Never a pickle."""
+
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_LICENCE = re.compile(r"^license:\s*['\"]?([\w.+-]+)", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class HubCheckpoint:
+    """A checkpoint that was fetched: its folder in the hub's own cache, and where it comes from."""
+
+    folder: Path
+    name: str
+    revision: str
+
+    @property
+    def origin(self) -> str:
+        """Where it comes from, for the card: name, revision, and the licence that its page states."""
+        licence = "no licence"
+        with suppress(OSError, UnicodeDecodeError):
+            head = (self.folder / "README.md").read_text(encoding="utf-8").split("\n---", 1)[0]
+            found = _LICENCE.search(head)
+            licence = f"the licence {found[1]}" if found else licence
+        return f"`{self.name}` on the Hugging Face hub, revision {self.revision}, whose page states {licence}"
+
+
+def is_hub_name(text: str) -> bool:
+    """Whether a text has the form of a name on the hub: `owner/name`."""
+    return _NAME.fullmatch(text) is not None
+
+
+def fetch(name: str, revision: str | None = None, endpoint: str | None = None) -> HubCheckpoint:
+    """Fetch a checkpoint, or take it from the cache where the hub cannot be reached.
+
+    Args:
+        name: `owner/name`.
+        revision: branch, tag or commit; the main branch when None.
+        endpoint: address of the hub; the library's own (`HF_ENDPOINT`) when None.
+
+    Raises:
+        CheckpointError: the extra is missing, there is no such model or it cannot be reached, or it has no
+            weights that are read.
+    """
+    library = _library()
+    try:
+        folder = library.snapshot_download(
+            name, revision=revision, allow_patterns=list(FILES), endpoint=endpoint
+        )
+    except Exception as error:
+        # Its own errors, those of its HTTP client (which changes with its version), and OSError.
+        raise CheckpointError(
+            f"{name} is neither a folder nor a model that could be fetched from the Hugging Face hub: "
+            f"{_reason(error)}"
+        ) from error
+    checkpoint = HubCheckpoint(Path(folder), name, Path(folder).name)
+    if not (checkpoint.folder / FILE).is_file():
+        raise CheckpointError(
+            f"{name} has no {FILE}{_pickle_hint(library, name, checkpoint.revision, endpoint)}"
+        )
+    return checkpoint
+
+
+def _library() -> Any:
+    try:
+        import huggingface_hub
+    except ModuleNotFoundError as error:
+        if error.name != "huggingface_hub":
+            raise
+        raise CheckpointError("importing by hub name needs: pip install 'moodstream[hub]'") from None
+    return huggingface_hub
+
+
+def _pickle_hint(library: Any, name: str, revision: str, endpoint: str | None) -> str:
+    """Say so where the weights are there as a pickle. Without the hub nothing is said."""
+    with suppress(Exception):
+        files = set(library.HfApi(endpoint=endpoint).list_repo_files(name, revision=revision))
+        pickle = next((file for file in PICKLES if file in files), None)
+        if pickle is not None:
+            return (
+                f": {pickle} is a pickle, which can run any code and is not read; "
+                "its owner can add safetensors"
+            )
+    return ""
+
+
+def _reason(error: Exception) -> str:
+    """The first line of what went wrong, without the advice that the library adds."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -1,0 +1,119 @@
+"""A checkpoint folder to a pack folder."""
+
+import json
+import shutil
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from worker.errors import CheckpointError, InferenceError, PackError
+from worker.lab.convert.architecture import heads_table, read_architecture, read_checkpoint_heads, read_config
+from worker.lab.convert.calibrate import largest_magnitudes, rounding_of, take_over
+from worker.lab.convert.encoder import Encoder
+from worker.lab.convert.int8 import Int8Products
+from worker.lab.convert.products import FloatProducts, Products
+from worker.lab.convert.tokenizer_files import write_tokenizer
+from worker.lab.convert.weights import open_weights
+from worker.model.model import Model
+from worker.model.pack import (
+    CONFIG,
+    FORMAT,
+    GRAPH,
+    MANIFEST,
+    TOKENIZER,
+    Pack,
+    file_entry,
+    load_pack,
+    read_text,
+)
+
+CARD = "MODEL_CARD.md"
+
+
+def convert_checkpoint(
+    checkpoint: Path,
+    pack: Path,
+    *,
+    name: str,
+    quantise: bool = True,
+    replace: bool = False,
+    origin: str | None = None,
+    rounded_as: Path | None = None,
+) -> Pack:
+    """Convert the DistilBERT checkpoint in the folder `checkpoint` to a pack in the folder `pack`.
+
+    `quantise` stores weights and multiplies in int8 (a quarter of the size, several times the speed); without
+    it the graph is float32. The pack appears whole or not at all; one that is there already is kept unless
+    `replace`. `origin` says for the card where the checkpoint comes from; its folder's name when None.
+    `rounded_as` is a pack whose layers this checkpoint has taken over: they are rounded as they are there.
+
+    Raises:
+        CheckpointError: the checkpoint is incomplete or of another architecture, or the target is taken.
+    """
+    if not checkpoint.is_dir():
+        raise CheckpointError(f"there is no checkpoint at {checkpoint}: no such folder")
+    if pack.exists() and not replace:
+        raise CheckpointError(f"{pack} is there already; it is not overwritten unless you ask for it")
+    pack.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{pack.name}.", dir=pack.parent) as room:
+        draft = Path(room) / "pack"
+        draft.mkdir()
+        try:
+            _write(checkpoint, draft, name, quantise=quantise, origin=origin, rounded_as=rounded_as)
+            model = Model.load(draft)
+            model.predict(model.tokenize(["One text through the finished pack."]))
+        except (PackError, InferenceError) as error:
+            raise CheckpointError(f"{checkpoint} gives no sound pack: {error}") from error
+        if pack.exists():
+            pack.rename(Path(room) / "replaced")
+        draft.rename(pack)
+    return load_pack(pack)
+
+
+def _write(
+    checkpoint: Path, draft: Path, name: str, *, quantise: bool, origin: str | None, rounded_as: Path | None
+) -> None:
+    """Write all files of the pack into the empty folder `draft`, the manifest last."""
+    path = checkpoint / CONFIG
+    config = read_config(path)
+    sizes = read_architecture(config, path)
+    heads = read_checkpoint_heads(config, path)
+    read_text(config, path)  # refused here, where the checkpoint's own file is named
+    write_tokenizer(checkpoint, draft / TOKENIZER)
+    with open_weights(checkpoint) as weights:
+        products: Products = FloatProducts()
+        if quantise:
+            scratch = draft.parent / "float32.onnx"
+            largest = largest_magnitudes(sizes, weights, heads, draft / TOKENIZER, scratch)
+            products = Int8Products(largest, rounding_of(rounded_as) if rounded_as is not None else {})
+        model = Encoder(sizes, weights, products).build(heads)
+    if rounded_as is not None:
+        take_over(model, rounded_as)
+    (draft / GRAPH).write_bytes(model.SerializeToString())
+    _write_json(draft / CONFIG, {**config, "heads": heads_table(heads)})
+    _write_card(checkpoint, draft / CARD, name, quantise=quantise, origin=origin)
+    files = {file.name: file_entry(file) for file in sorted(draft.iterdir())}
+    created = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    _write_json(draft / MANIFEST, {"format": FORMAT, "name": name, "created": created, "files": files})
+
+
+def _write_card(checkpoint: Path, target: Path, name: str, *, quantise: bool, origin: str | None) -> None:
+    """Copy the checkpoint's card, or say in a short one what is known: where the weights come from."""
+    source = checkpoint / CARD
+    if source.is_file():
+        shutil.copyfile(source, target)
+        return
+    form = "int8" if quantise else "float32"
+    origin = origin or f"the checkpoint folder `{checkpoint.resolve().name}`"
+    target.write_text(
+        f"# {name}\n\n"
+        f"Converted by `moodstream model import` from {origin}, as {form}.\n"
+        "The checkpoint brought no card of its own: ask whoever trained it for its data, licence and "
+        "limits.\n",
+        encoding="utf-8",
+    )
+
+
+def _write_json(path: Path, value: dict[str, Any]) -> None:
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,204 @@
+"""The files of the known data sets, row by row: one reader a set.
+
+A reader only undoes what the file format did to a text (escapes, markup of a web page). Nothing else is
+changed here: what else is done to a text is done by the service too (worker/text).
+"""
+
+import ast
+import csv
+import gzip
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from worker.errors import TrainingError
+from worker.lab.data.labels import EMOTION, NEGATIVE, NEUTRAL, NOT_TOXIC, POSITIVE, SIX_EMOTIONS, TOXIC
+
+Row = tuple[str, tuple[int, ...]]
+"""A text and the indexes of its labels in its head; one index, unless the head takes many labels.
+
+For a token head: the places of the marked characters in the text. Texts without labels have none.
+"""
+
+
+def _lines(path: Path) -> Iterator[str]:
+    """Yield lines without their ends; only the line feed ends one (tweets hold other breaks)."""
+    with path.open(encoding="utf-8", newline="\n") as file:
+        for line in file:
+            yield line.rstrip("\r\n")
+
+
+def _bad(path: Path, number: int, why: str) -> TrainingError:
+    return TrainingError(f"{path}, line {number}: {why}")
+
+
+def _polarity(value: str, path: Path, number: int) -> int:
+    """Return the class of a binary label: 0 is negative, 1 positive."""
+    if value not in ("0", "1"):
+        raise _bad(path, number, f"label must be 0 or 1, not {value[:20]!r}")
+    return POSITIVE if value == "1" else NEGATIVE
+
+
+def read_sst2(paths: list[Path]) -> Iterator[Row]:
+    """Header line, then two columns: `label`, and the text under whatever name (the two files differ)."""
+    for path in paths:
+        label_at = 0
+        for number, line in enumerate(_lines(path), start=1):
+            parts = line.split("\t")
+            if len(parts) != 2:
+                raise _bad(path, number, f"expected 2 columns, found {len(parts)}")
+            if number > 1:
+                yield parts[1 - label_at].strip(), (_polarity(parts[label_at], path, number),)
+            elif "label" in parts:
+                label_at = parts.index("label")
+            else:
+                raise _bad(path, 1, "expected a column named label")
+
+
+def read_reviews(paths: list[Path]) -> Iterator[Row]:
+    """Quoted tab-separated `sentence, label`; a field may span lines."""
+    for path in paths:
+        with path.open(encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file, delimiter="\t")
+            for number, row in enumerate(reader, start=2):
+                if row.get("sentence") is None or row.get("label") is None:
+                    raise _bad(path, number, "expected the columns sentence and label")
+                yield row["sentence"].strip(), (_polarity(row["label"], path, number),)
+
+
+def read_imdb(paths: list[Path]) -> Iterator[Row]:
+    """Gzipped JSON lines; line breaks stand as HTML."""
+    for path in paths:
+        with gzip.open(path, "rt", encoding="utf-8") as file:
+            for number, line in enumerate(file, start=1):
+                try:
+                    row = json.loads(line)
+                    text, label = re.sub(r"(?:<br\s*/?>\s*)+", "\n", row["text"]), str(row["label"])
+                except (ValueError, KeyError, TypeError) as error:
+                    raise _bad(path, number, f"not a review: {error}") from error
+                yield text.strip(), (_polarity(label, path, number),)
+
+
+def read_goemotions(paths: list[Path]) -> Iterator[Row]:
+    """`text <tab> comma-separated label numbers <tab> id`."""
+    for path in paths:
+        for number, line in enumerate(_lines(path), start=1):
+            parts = line.split("\t")
+            if len(parts) != 3:
+                raise _bad(path, number, f"expected 3 columns, found {len(parts)}")
+            try:
+                labels = tuple(sorted({int(part) for part in parts[1].split(",")}))
+            except ValueError as error:
+                raise _bad(path, number, "labels must be whole numbers") from error
+            if labels[0] < 0 or labels[-1] >= len(EMOTION.labels):
+                raise _bad(path, number, f"label numbers go from 0 to {len(EMOTION.labels) - 1}")
+            yield parts[0].strip(), labels
+
+
+def _tweet_class(value: str, path: Path, number: int) -> tuple[int]:
+    if value not in ("0", "1", "2"):
+        raise _bad(path, number, f"label must be 0, 1 or 2, not {value[:20]!r}")
+    return ((NEGATIVE, NEUTRAL, POSITIVE)[int(value)],)
+
+
+def read_tweets(paths: list[Path]) -> Iterator[Row]:
+    """One file: a table `id label source text`. Two files: texts, and their labels line by line."""
+    if len(paths) == 1:
+        for number, line in enumerate(_lines(paths[0]), start=1):
+            parts = line.split("\t")
+            if len(parts) != 4:
+                raise _bad(paths[0], number, f"expected 4 columns, found {len(parts)}")
+            if number > 1:
+                yield unescape(parts[3]).strip(), _tweet_class(parts[1], paths[0], number)
+        return
+    texts, labels = (list(_lines(path)) for path in paths)
+    if len(texts) != len(labels):
+        raise TrainingError(f"{paths[0]} has {len(texts)} lines, {paths[1]} has {len(labels)}")
+    for number, (text, label) in enumerate(zip(texts, labels, strict=True), start=1):
+        yield unescape(text).strip(), _tweet_class(label.strip(), paths[1], number)
+
+
+def unescape(text: str) -> str:
+    r"""Undo the escapes of the tweet files: `\u2019`, surrogate pairs of them, `\"` and doubled quotes."""
+    text = re.sub(r"\\u([0-9a-fA-F]{4})", lambda match: chr(int(match[1], 16)), text)
+    text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return re.sub(r'\\?"+', '"', text)
+
+
+def read_spans(paths: list[Path]) -> Iterator[Row]:
+    """CSV `spans, text`: a list of the toxic characters' places."""
+    for path in paths:
+        with path.open(encoding="utf-8", newline="") as file:
+            for number, row in enumerate(csv.DictReader(file), start=2):
+                try:
+                    places = tuple(sorted({int(place) for place in ast.literal_eval(row["spans"])}))
+                    text = row["text"]
+                except (KeyError, ValueError, SyntaxError, TypeError) as error:
+                    raise _bad(path, number, "expected the columns spans and text") from error
+                if places and not 0 <= places[0] <= places[-1] < len(text):
+                    raise _bad(path, number, "a span lies outside its text")
+                yield text, places
+
+
+def read_toxic_posts(paths: list[Path]) -> Iterator[Row]:
+    """The same posts as a whole, those in which somebody marked a character, as toxic.
+
+    All were taken from posts judged toxic. Of the others nobody can tell them by their words: a head that was
+    taught that they are not toxic ranked them no better than by chance (AUROC 0.49).
+    """
+    return ((text, (TOXIC,)) for text, places in read_spans(paths) if places)
+
+
+def read_offensive(paths: list[Path]) -> Iterator[Row]:
+    """Two files: texts, and 0 or 1 line by line."""
+    texts, labels = (list(_lines(path)) for path in paths)
+    if len(texts) != len(labels):
+        raise TrainingError(f"{paths[0]} has {len(texts)} lines, {paths[1]} has {len(labels)}")
+    for number, (text, label) in enumerate(zip(texts, labels, strict=True), start=1):
+        if label.strip() not in ("0", "1"):
+            raise _bad(paths[1], number, f"label must be 0 or 1, not {label[:20]!r}")
+        yield unescape(text).strip(), (TOXIC if label.strip() == "1" else NOT_TOXIC,)
+
+
+_CALM = frozenset(
+    EMOTION.labels.index(name)
+    for name in ("admiration", "approval", "caring", "curiosity", "excitement", "gratitude", "joy", "love",
+                 "optimism", "pride", "realization", "relief", "neutral")
+)  # fmt: skip
+
+
+def read_calm(paths: list[Path]) -> Iterator[Row]:
+    """GoEmotions' kind and plain comments as not toxic. A weak label: nobody judged it."""
+    return ((text, (NOT_TOXIC,)) for text, labels in read_goemotions(paths) if _CALM.issuperset(labels))
+
+
+def read_calm_reviews(paths: list[Path]) -> Iterator[Row]:
+    """Product and airline reviews as not toxic: they curse things, not people. A weak label, as above."""
+    return ((text, (NOT_TOXIC,)) for text, _ in read_reviews(paths))
+
+
+def read_calm_phrases(paths: list[Path]) -> Iterator[Row]:
+    """SST-2's phrases about films as not toxic. A weak label, as above."""
+    return ((text, (NOT_TOXIC,)) for text, _ in read_sst2(paths))
+
+
+def read_sentences(paths: list[Path]) -> Iterator[Row]:
+    """Sentences of the IMDB reviews, without labels: a review's own label does not hold for each of them."""
+    for text, _ in read_imdb(paths):
+        for sentence in re.split(r"(?<=[.!?])\s+", text):
+            words = len(sentence.split())
+            if 3 <= words <= 40:
+                yield sentence.strip(), ()
+
+
+def read_six(paths: list[Path]) -> Iterator[Row]:
+    """`text;label`, with or without the line of column names that some copies start with."""
+    for path in paths:
+        for number, line in enumerate(_lines(path), start=1):
+            text, _, label = line.rpartition(";")
+            if number == 1 and line == "text;label_name":
+                continue
+            if label not in SIX_EMOTIONS.labels:
+                raise _bad(path, number, f"label must be one of {', '.join(SIX_EMOTIONS.labels)}")
+            yield text.strip(), (SIX_EMOTIONS.labels.index(label),)

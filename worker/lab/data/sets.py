@@ -1,0 +1,210 @@
+"""The known data sets: which files hold them, which head each trains, and which rows are for dev."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from worker.errors import TrainingError
+from worker.lab.data import readers, written
+from worker.lab.data import swaps as written_swaps
+from worker.lab.data.labels import EMOTION, SENTIMENT, SIX_EMOTIONS, TOXIC_SPANS, TOXICITY
+from worker.lab.data.readers import Row
+
+Split = Literal["train", "dev"]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A data set: the head that it trains, and how it is read."""
+
+    head: str
+    binary: bool
+    """It knows no neutral: only negative against positive is learnt from it."""
+    train: tuple[str, ...]
+    dev: tuple[str, ...]
+    read: Callable[[list[Path]], Iterator[Row]]
+    from_files: bool = True
+    """False: `read` makes the rows itself."""
+    held: int = 0
+    """Above 0: the dev split is every so-manieth row of each train file, since there are no others."""
+    alike: int = 1
+    """So many rows after one another ought to get one answer: they learn the mean of what a teacher says."""
+    leads: bool = False
+    """The first of such rows is the plain one: all learn what a teacher says of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """One split of one data set."""
+
+    name: str
+    head: str
+    binary: bool
+    texts: list[str]
+    labels: list[tuple[int, ...]]
+    alike: int = 1
+    """So many rows after one another ought to get one answer; their number is a multiple of it."""
+    leads: bool = False
+    """That answer is the one to the first of them; else the mean."""
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+
+def data_root(argument: str | None, recipe: str = "") -> Path:
+    """Return the folder with the data sets: the argument, the recipe, MOODSTREAM_DATA, or `../shared/data`.
+
+    Raises TrainingError where it does not exist.
+    """
+    given = argument or recipe or os.environ.get("MOODSTREAM_DATA") or ""
+    root = Path(given) if given else Path(__file__).resolve().parents[3] / "shared" / "data"
+    if not root.is_dir():
+        raise TrainingError(f"no data folder {root}: name it with --data or MOODSTREAM_DATA")
+    return root
+
+
+def load(name: str, split: Split, root: Path, rows: int = 0) -> Labelled:
+    """Read one split of a data set, its first `rows` rows or all of them; of groups only whole ones.
+
+    A train split leaves out every text that the dev split holds too (compared without case, spaces and
+    marks). Raises TrainingError for an unknown set, a missing file, or a row that makes no sense.
+    """
+    source = _source(name)
+    known = (
+        frozenset(map(text_key, _texts(name, "dev", root)))
+        if split == "train" and source.dev
+        else frozenset()
+    )
+    texts: list[str] = []
+    labels: list[tuple[int, ...]] = []
+    rows = rows and max(source.alike, rows - rows % source.alike)
+    for text, indexes in _rows(source, split, _files(name, split, root)):
+        if not text or text_key(text) in known:
+            continue
+        texts.append(text)
+        labels.append(indexes)
+        if rows and len(texts) == rows:
+            break
+    if not texts:
+        raise TrainingError(f"data set {name}: no rows in its {split} split")
+    return Labelled(name, source.head, source.binary, texts, labels, source.alike, source.leads)
+
+
+def text_key(text: str) -> str:
+    """Return what two copies of a text share: letters and digits in order, without case."""
+    return "".join(filter(str.isalnum, text.casefold())) or text.strip()
+
+
+def _source(name: str) -> Source:
+    if name not in SOURCES:
+        raise TrainingError(f"unknown data set {name!r}: there is {', '.join(SOURCES)}")
+    return SOURCES[name]
+
+
+def _files(name: str, split: Split, root: Path) -> list[Path]:
+    source = _source(name)
+    names = source.train if split == "train" else source.dev
+    if split == "train" and not source.from_files:
+        return []
+    if not names:
+        raise TrainingError(f"data set {name} has no {split} split")
+    paths = [root / file for file in names]
+    for path in paths:
+        if not path.is_file():
+            raise TrainingError(f"data set {name}: no file {path}")
+    return paths
+
+
+def _texts(name: str, split: Split, root: Path) -> Iterable[str]:
+    return (text for text, _ in _rows(_source(name), split, _files(name, split, root)))
+
+
+def _rows(source: Source, split: Split, paths: list[Path]) -> Iterable[Row]:
+    if split == "train" or not source.held:
+        return source.read(paths)
+    return (
+        row for path in paths for number, row in enumerate(source.read([path])) if number % source.held == 0
+    )
+
+
+_DOMAINS = ("airline", "books", "dvd", "electronics", "kitchen")
+_REVIEWS = tuple(f"reviews_multidomain/{name}_train.tsv" for name in _DOMAINS)
+_HELD = 10
+"""Of the product and airline reviews every tenth is kept for dev: their source has no dev split."""
+
+SOURCES = {
+    "sst2": Source(SENTIMENT.name, True, ("sst2/train.tsv",), ("sst2/dev.tsv",), readers.read_sst2),
+    "tweeteval_sentiment": Source(
+        SENTIMENT.name,
+        False,
+        ("tweeteval/sentiment/train_reconstructed.tsv",),
+        ("tweeteval/sentiment/val_text.txt", "tweeteval/sentiment/val_labels.txt"),
+        readers.read_tweets,
+    ),
+    "goemotions": Source(
+        EMOTION.name, False, ("goemotions/train.tsv",), ("goemotions/dev.tsv",), readers.read_goemotions
+    ),
+    "reviews": Source(SENTIMENT.name, True, _REVIEWS, _REVIEWS, readers.read_reviews, held=_HELD),
+    **{
+        f"reviews_{name}": Source(SENTIMENT.name, True, (path,), (path,), readers.read_reviews, held=_HELD)
+        for name, path in zip(_DOMAINS, _REVIEWS, strict=True)
+    },
+    "imdb": Source(SENTIMENT.name, True, ("imdb/train.jsonl.gz",), ("imdb/val.jsonl.gz",), readers.read_imdb),
+    "imdb_sentences": Source(SENTIMENT.name, True, ("imdb/train.jsonl.gz",), (), readers.read_sentences),
+    "toxic_spans": Source(
+        TOXIC_SPANS.name,
+        False,
+        ("toxic_spans/tsd_train.csv",),
+        ("toxic_spans/tsd_trial.csv",),
+        readers.read_spans,
+    ),
+    "toxic_posts": Source(
+        TOXICITY.name,
+        False,
+        ("toxic_spans/tsd_train.csv",),
+        ("toxic_spans/tsd_trial.csv",),
+        readers.read_toxic_posts,
+    ),
+    "offensive": Source(
+        TOXICITY.name,
+        False,
+        ("tweeteval/offensive/train_text.txt", "tweeteval/offensive/train_labels.txt"),
+        ("tweeteval/offensive/val_text.txt", "tweeteval/offensive/val_labels.txt"),
+        readers.read_offensive,
+    ),
+    "goemotions_calm": Source(TOXICITY.name, False, ("goemotions/train.tsv",), (), readers.read_calm),
+    "sst2_calm": Source(
+        TOXICITY.name, False, ("sst2/train.tsv",), ("sst2/dev.tsv",), readers.read_calm_phrases
+    ),
+    "reviews_calm": Source(TOXICITY.name, False, _REVIEWS, _REVIEWS, readers.read_calm_reviews, held=_HELD),
+    "six_emotions": Source(
+        SIX_EMOTIONS.name, False, ("emotion/train.txt",), ("emotion/val.txt",), readers.read_six
+    ),
+    "written_sentiment": Source(
+        SENTIMENT.name, False, (), (), lambda _: written.sentiment(), from_files=False
+    ),
+    "written_toxicity": Source(TOXICITY.name, False, (), (), lambda _: written.toxicity(), from_files=False),
+    "written_spans": Source(TOXIC_SPANS.name, False, (), (), lambda _: written.spans(), from_files=False),
+    "written_swaps": Source(
+        SENTIMENT.name,
+        False,
+        (),
+        (),
+        lambda _: ((text, ()) for group in written_swaps.groups() for text in group),
+        from_files=False,
+        alike=written_swaps.FILLS,
+    ),
+    "written_slips": Source(
+        SENTIMENT.name,
+        False,
+        (),
+        (),
+        lambda _: ((text, ()) for group in written.slips() for text in group),
+        from_files=False,
+        alike=written.SLIPS + 1,
+        leads=True,
+    ),
+    "written_emotion": Source(EMOTION.name, False, (), (), lambda _: written.emotion(), from_files=False),
+}

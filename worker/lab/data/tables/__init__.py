@@ -1,0 +1,1 @@
+"""A labelled table of your own, read row by row."""

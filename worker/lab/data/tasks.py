@@ -1,0 +1,152 @@
+"""The tasks of a recipe with their rows: tokenised, with targets, teachers' answers and kind of loss."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+from worker.errors import TrainingError
+from worker.lab import soft
+from worker.lab.data import sets as data
+from worker.lab.data.labels import Branch, HeadSpec, head_named
+from worker.lab.data.table import Own, OwnReader, OwnRows, passes
+from worker.lab.data.tables.labels import Many
+from worker.lab.data.tokens import Ids, encode, encode_marked
+from worker.lab.losses import Form, class_weights
+from worker.lab.recipe import Recipe, Task
+from worker.model.text.normaliser import Normaliser, normaliser
+
+Say = Callable[[str], None]
+
+
+@dataclass(slots=True)
+class TaskData:
+    """A task of the recipe with its rows read and tokenised."""
+
+    task: Task
+    head: HeadSpec
+    binary: bool
+    ids: list[Ids]
+    labels: list[tuple[int, ...]]
+    wanted: list[Any]
+    """A token head's targets, (tokens,) a text."""
+    labelled: bool
+    """The rows have labels (of many, a row may have none); else only a teacher speaks of them."""
+    taught: Any = None
+    """Teachers' probabilities, (rows, their labels), or of a token head's (tokens,) a row; or None."""
+    columns: tuple[int, ...] = ()
+    """Which of the head's labels each of the teacher's is."""
+    form: Form = field(default_factory=Form)
+    table: OwnRows | None = None
+    """The table that the rows come from, with those to judge by; None for a known data set."""
+
+    @property
+    def epochs(self) -> float:
+        """Passes over the rows: those that the recipe says, or as many as so many rows want."""
+        return self.task.epochs or passes(len(self.ids))
+
+
+def read_tasks(recipe: Recipe, root: Path | None, tokenizer: Path, work: Path, say: Say) -> list[TaskData]:
+    """Read and tokenise every task's train split or table, and ask the teachers.
+
+    `root` holds the known data sets; it may be None where the recipe names only tables. Raises TrainingError.
+    """
+    handling = normaliser(recipe.text, recipe.text_version)
+    tables = iter(_read_tables(recipe, OwnReader(tokenizer, handling, recipe.run.seed, say)))
+    tasks = []
+    for task in recipe.tasks:
+        if task.file:
+            table = next(tables)
+            entry = TaskData(
+                task, table.head, table.binary, table.ids, table.labels, [], labelled=True, table=table
+            )
+            texts, group = table.texts() if task.taught_by else [], (1, False)
+        else:
+            split = _load(task, root)
+            entry = _tokenised(task, _head(recipe, task.head or split.head), split, tokenizer, handling)
+            texts, group = split.texts, (split.alike, split.leads)
+        if task.taught_by:
+            say(f"{task.title}: asking {', '.join(task.taught_by)}")
+            _ask(entry, texts, work, *group)
+        elif not entry.labelled and not entry.head.by_token:
+            raise TrainingError(f"data set {task.data} has no labels: it needs a teacher")
+        entry.form = _form(entry)
+        tasks.append(entry)
+    return tasks
+
+
+def _ask(entry: TaskData, texts: list[str], work: Path, alike: int, leads: bool) -> None:
+    """Ask a task's teachers about its texts, of which so many after one another get one answer."""
+    task = entry.task
+    if entry.head.by_token:
+        if alike > 1:
+            raise TrainingError(f"data set {task.data}: one answer for several texts is not for a token head")
+        entry.taught = soft.taught_tokens(task.taught_by, entry.head, texts, entry.ids, work)
+    else:
+        given, columns = soft.taught(task.taught_by, entry.head, texts, task.max_tokens, work)
+        entry.taught, entry.columns = soft.shared(given, alike, leads), tuple(columns)
+
+
+def _load(task: Task, root: Path | None) -> data.Labelled:
+    if root is None:
+        raise TrainingError(f"data set {task.data}: no data folder; name it with --data or MOODSTREAM_DATA")
+    return data.load(task.data, "train", root, task.rows)
+
+
+def _read_tables(recipe: Recipe, reader: OwnReader) -> list[OwnRows]:
+    """Read the recipe's tables, all at once: those of one head share their labels."""
+    tasks = [task for task in recipe.tasks if task.file]
+    return reader.read([_own(task) for task in tasks], [task.max_tokens for task in tasks])
+
+
+def _own(task: Task) -> Own:
+    return Own(
+        Path(task.file),
+        task.text_column,
+        task.label_column,
+        task.head,
+        cast("Many", task.labels),
+        task.rows,
+        task.held_out,
+        Path(task.dev) if task.dev else None,
+        task.skip_bad,
+    )
+
+
+def _form(entry: TaskData) -> Form:
+    """Return how the task's loss is made."""
+    task, head = entry.task, entry.head
+    single = not head.multi_label and not head.by_token
+    weights = None
+    if task.balance and single and entry.labelled:
+        weights = class_weights(entry.labels, len(head.labels), task.balance)
+    return Form(entry.binary, task.loss == "asymmetric", weights, task.smoothing)
+
+
+def _head(recipe: Recipe, name: str) -> HeadSpec:
+    """Return a head as the recipe wants it."""
+    head = head_named(name)
+    for depths in recipe.depths:
+        if depths.head == name:
+            own = depths.branch
+            head = head._replace(layers=depths.layers, branch=Branch(own.after, own.layers) if own else None)
+            if depths.gate and head.gate is not None:
+                head = head._replace(gate=head.gate._replace(threshold=depths.gate))
+    return head
+
+
+def _tokenised(
+    task: Task, head: HeadSpec, split: data.Labelled, tokenizer: Path, handling: Normaliser
+) -> TaskData:
+    """Return a task's rows as the network reads them."""
+    if head.name != split.head:  # the texts alone, for teachers to speak of
+        ids = encode(tokenizer, split.texts, task.max_tokens, handling)
+        nothing: list[tuple[int, ...]] = [()] * len(ids)
+        return TaskData(task, head, binary=False, ids=ids, labels=nothing, wanted=[], labelled=False)
+    wanted: list[Any] = []
+    if head.by_token:
+        ids, marked = encode_marked(tokenizer, split.texts, split.labels, task.max_tokens, handling)
+        wanted = list(marked)
+    else:
+        ids = encode(tokenizer, split.texts, task.max_tokens, handling)
+    return TaskData(task, head, split.binary, ids, split.labels, wanted, labelled=all(split.labels))

@@ -1,0 +1,155 @@
+"""Labelled texts to measure on: the dev splits of the known data sets, in the form that figures want."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from worker.errors import TrainingError
+from worker.lab.data import sets as data
+from worker.lab.data.labels import NEGATIVE, POSITIVE, head_named
+from worker.lab.evaluate.heads import MULTI, SINGLE, TOKEN, HeadInfo
+from worker.lab.evaluate.metrics import Bools, Ints
+
+LONGEST = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """Texts and gold labels for one head.
+
+    `labels` are the labels that the gold knows. A model may know more (a binary set has no neutral): it is
+    then judged among these alone. Exactly one of `classes` (rows,), `table` (rows, labels) and `marked` (the
+    places of marked characters of each text) is there.
+    """
+
+    name: str
+    title: str
+    head: str
+    texts: Sequence[str]
+    labels: tuple[str, ...]
+    classes: Ints | None = None
+    table: Bools | None = None
+    marked: Sequence[frozenset[int]] | None = None
+    max_tokens: int = LONGEST
+    tuned: bool = False
+    """Our thresholds and temperatures are fitted on this split: it is judged by cross-fitted ones."""
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    @property
+    def problem_type(self) -> str:
+        """The kind of head that these can judge."""
+        return SINGLE if self.classes is not None else MULTI if self.table is not None else TOKEN
+
+    def misfit(self, head: HeadInfo) -> str:
+        """Return why this head cannot be judged by these labels, or nothing."""
+        if head.problem_type != self.problem_type:
+            return f"{self.problem_type} cannot judge its head {head.name}, which is {head.problem_type}"
+        missing = [label for label in self.labels if label not in head.labels]
+        return f"its head {head.name} has no label {missing[0]!r}" if missing else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Benchmark:
+    """A dev split of a known data set."""
+
+    data: str
+    title: str
+    max_tokens: int = LONGEST
+    rows: int = 0
+    tuned: bool = False
+
+
+BENCHMARKS = (
+    Benchmark("sst2", "SST-2 dev"),
+    Benchmark("tweeteval_sentiment", "TweetEval sentiment val", tuned=True),
+    Benchmark("goemotions", "GoEmotions dev", tuned=True),
+    Benchmark("offensive", "TweetEval offensive val", tuned=True),
+    Benchmark("toxic_spans", "SemEval-2021 toxic spans trial", tuned=True),
+    Benchmark("six_emotions", "six-emotion set val", tuned=True),
+    Benchmark("imdb", "IMDB val (first 1,000 reviews)", rows=1_000),
+    *(
+        Benchmark(f"reviews_{name}", f"{name} reviews (every tenth of train)")
+        for name in ("airline", "books", "dvd", "electronics", "kitchen")
+    ),
+)
+
+
+def load(benchmark: Benchmark, root: Path, rows: int = 0) -> Examples:
+    """Read a benchmark, its first `rows` rows where that is above 0. Raises TrainingError."""
+    split = data.load(benchmark.data, "dev", root, rows or benchmark.rows)
+    head, name, title = head_named(split.head), benchmark.data, benchmark.title
+    labels, classes, table, marked = head.labels, None, None, None
+    if head.by_token:
+        marked = [frozenset(row) for row in split.labels]
+    elif head.multi_label:
+        table = gold_table(split.labels, len(labels))
+    else:
+        classes = np.array([row[0] for row in split.labels], dtype=np.int64)
+        if split.binary:
+            labels = (labels[NEGATIVE], labels[POSITIVE])
+            classes = (classes == POSITIVE).astype(np.int64)
+    return Examples(
+        name,
+        title,
+        split.head,
+        split.texts,
+        labels,
+        classes,
+        table,
+        marked,
+        benchmark.max_tokens,
+        benchmark.tuned,
+    )
+
+
+def load_fitting(benchmark: Benchmark, heads: Mapping[str, HeadInfo], root: Path, rows: int = 0) -> Examples:
+    """Read a benchmark that judges one of these heads. Raises TrainingError, also where it fits none."""
+    head = heads.get(data.SOURCES[benchmark.data].head)
+    if head is None:
+        raise TrainingError(f"data set {benchmark.data} judges no head of {', '.join(heads)}")
+    examples = load(benchmark, root, rows)
+    if reason := examples.misfit(head):
+        raise TrainingError(f"data set {benchmark.data} does not fit the model: {reason}")
+    return examples
+
+
+def gold_table(rows: Sequence[Iterable[int]], labels: int) -> Bools:
+    """Return label numbers, any number a row, as a table (rows, labels)."""
+    table = np.zeros((len(rows), labels), dtype=np.bool_)
+    for number, row in enumerate(rows):
+        table[number, list(row)] = True
+    return table
+
+
+def fitting(
+    heads: Mapping[str, HeadInfo],
+    root: Path,
+    names: Sequence[str] = (),
+    rows: int = 0,
+    say: Callable[[str], None] = lambda _line: None,
+) -> list[Examples]:
+    """Read every benchmark that judges one of these heads.
+
+    Named ones must be there and fit. Without names, what is missing or does not fit is passed over and told.
+
+    Raises:
+        TrainingError: an unknown name, or a named set that is missing or fits no head.
+    """
+    known = {benchmark.data: benchmark for benchmark in BENCHMARKS}
+    for name in names:
+        if name not in known:
+            raise TrainingError(f"unknown data set {name!r}: there is {', '.join(known)}")
+    found = []
+    for benchmark in [known[name] for name in names] or BENCHMARKS:
+        try:
+            found.append(load_fitting(benchmark, heads, root, rows))
+        except TrainingError as error:
+            if names:
+                raise
+            if data.SOURCES[benchmark.data].head in heads:
+                say(f"passed over: {error}")
+    return found

@@ -1,0 +1,242 @@
+"""A pack's scores, through the classifier that the service runs.
+
+From texts to probabilities, in two ways: a pack as the service runs it, a checkpoint through torch.
+
+Both give probabilities after the head's temperature, and marked characters after the gate.
+"""
+
+import json
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from worker.errors import TrainingError
+from worker.lab.evaluate.calibration import to_scores
+from worker.lab.evaluate.heads import HeadInfo, head_info
+from worker.lab.evaluate.metrics import Floats
+from worker.model.model import Model
+from worker.model.pack import GRAPH, TOKENIZER
+from worker.model.session import Session
+from worker.model.tokenizer import Tokenizer, Tokens
+from worker.types import Prediction, Range
+
+Tick = Callable[[int], None]
+"""Told how many more texts are done."""
+
+_PADDED_TOKENS = 2_048
+
+
+class TokenScores(NamedTuple):
+    """One text as a token head sees it: each token's probability, and its range in the text as it came."""
+
+    scores: Floats
+    ranges: list[Range]
+
+
+class Scorer(Protocol):
+    """A model that can be measured."""
+
+    @property
+    def title(self) -> str:
+        """What to call it in a table."""
+        ...
+
+    @property
+    def heads(self) -> Mapping[str, HeadInfo]:
+        """Its heads by name."""
+        ...
+
+    def __call__(self, texts: Sequence[str], max_tokens: int, head: str) -> Floats:
+        """Return probabilities (texts, labels) of texts cut to `max_tokens`, marks included."""
+        ...
+
+    def tokens(self, texts: Sequence[str], max_tokens: int, head: str) -> list[TokenScores]:
+        """Return every token's probability by a token head, without asking its gate."""
+        ...
+
+    def ranges(self, texts: Sequence[str], max_tokens: int, head: str) -> list[tuple[Range, ...]]:
+        """Return the marked ranges of every text, through the gate."""
+        ...
+
+
+def by_length(lengths: Sequence[int], padded_tokens: int = _PADDED_TOKENS) -> list[list[int]]:
+    """Cut rows into batches of like length, longest first."""
+    batches: list[list[int]] = []
+    for row in sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True):
+        if not batches or (len(batches[-1]) + 1) * lengths[batches[-1][0]] > padded_tokens:
+            batches.append([])
+        batches[-1].append(row)
+    return batches
+
+
+def is_pack(folder: Path) -> bool:
+    """Whether a folder holds a pack rather than a checkpoint."""
+    return (folder / "manifest.json").is_file() or (folder / "model.onnx").is_file()
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object. Raises TrainingError: one line."""
+    try:
+        value = json.loads(path.read_bytes())
+    except OSError as error:
+        raise TrainingError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise TrainingError(f"{path} is not valid JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise TrainingError(f"{path} must hold a JSON object")
+    return value
+
+
+def pack_scorer(folder: Path, tick: Tick = lambda _rows: None) -> Scorer:
+    """Score with the pack in `folder`, through the classifier that the service runs. Raises PackError."""
+
+    return PackScorer(folder, tick)
+
+
+def checkpoint_scorer(folder: Path, tick: Tick = lambda _rows: None) -> Scorer:
+    """Score with the checkpoint in `folder`, float32 throughout. Raises TrainingError where it holds none."""
+    try:
+        from worker.lab.evaluate.score_checkpoint import CheckpointScorer
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in {"torch", "safetensors"}:
+            raise
+        raise TrainingError(
+            f"{folder}: measuring a checkpoint needs torch: pip install 'moodstream[train]'"
+        ) from None
+    return CheckpointScorer(folder, tick)
+
+
+def scorer_of(folder: Path, tick: Tick = lambda _rows: None) -> Scorer:
+    """Return a pack's scorer where the folder holds a pack, else a checkpoint's.
+
+    Raises:
+        PackError: a damaged pack.
+        TrainingError: no such folder, or neither a pack nor a checkpoint in it.
+    """
+    if not folder.is_dir():
+        raise TrainingError(f"there is no model at {folder}: no such folder")
+    if is_pack(folder):
+        return pack_scorer(folder, tick)
+    if not (folder / "config.json").is_file():
+        raise TrainingError(f"{folder} holds neither a pack (manifest.json) nor a checkpoint (config.json)")
+    return checkpoint_scorer(folder, tick)
+
+
+def gate_scores(scorer: Scorer, texts: Sequence[str], max_tokens: int, head: str) -> tuple[Floats, float]:
+    """Return what the gate of a token head reads of each text, (texts,), and the threshold that opens it.
+
+    A head without a gate is always asked.
+    """
+    gate = scorer.heads[head].gate
+    if gate is None:
+        return np.ones(len(texts)), 0.0
+    column = scorer.heads[gate.head].labels.index(gate.label)
+    return scorer(texts, max_tokens, gate.head)[:, column], gate.threshold
+
+
+_PACK_PADDED_TOKENS = 1_024  # small enough that each pass finds room in a core's own cache
+
+
+class PackScorer:
+    """Scores of one pack. Passes run side by side, one a core."""
+
+    def __init__(self, folder: Path, tick: Tick) -> None:
+        """Verify and load the pack. Raises PackError."""
+        self._model = Model.load(folder)
+        self._tick = tick
+        self._heads = {head.name: head_info(head) for head in self._model.pack.outputs}
+
+    @property
+    def title(self) -> str:
+        """Name and revision."""
+        return f"{self._model.pack.name}@{self._model.pack.revision}"
+
+    @property
+    def heads(self) -> Mapping[str, HeadInfo]:
+        """The pack's heads by name."""
+        return self._heads
+
+    def __call__(self, texts: Sequence[str], max_tokens: int, head: str) -> Floats:
+        """Return probabilities (texts, labels)."""
+        labels = self._heads[head].labels
+        given = (prediction.heads[head].scores for prediction in self.predictions(texts, max_tokens))
+        return np.array([[row[label] for label in labels] for row in given])
+
+    def ranges(self, texts: Sequence[str], max_tokens: int, head: str) -> list[tuple[Range, ...]]:
+        """Return the marked ranges of every text, through the gate."""
+        return [prediction.spans[head].ranges for prediction in self.predictions(texts, max_tokens)]
+
+    def predictions(self, texts: Sequence[str], max_tokens: int) -> list[Prediction]:
+        """Return what the pack says of each text, cut to `max_tokens`."""
+        rows = [_cut(tokens, max_tokens) for tokens in self._model.tokenize(texts)]
+        found: dict[int, Prediction] = {}
+        batches = by_length([len(row.ids) for row in rows], _PACK_PADDED_TOKENS)
+        with ThreadPoolExecutor(self._model.threads) as pool:
+            answers = pool.map(lambda batch: self._model.predict([rows[row] for row in batch]), batches)
+            for batch, predictions in zip(batches, answers, strict=True):
+                found.update(zip(batch, predictions, strict=True))
+                self._tick(len(batch))
+        return [found[row] for row in range(len(texts))]
+
+    def tokens(self, texts: Sequence[str], max_tokens: int, head: str) -> list[TokenScores]:
+        """Return every token's probability by a token head, in a graph whose gate stands open.
+
+        Raises:
+            TrainingError: onnx, which opens the gate, is not installed.
+        """
+        pack, info = self._model.pack, self._heads[head]
+        tokenizer = Tokenizer(pack.path / TOKENIZER, pack.max_tokens, pack.text)
+        rows = [_cut(tokens, max_tokens) for tokens in tokenizer(texts)]
+        found: dict[int, TokenScores] = {}
+        for batch in by_length([len(row.ids) for row in rows], _PACK_PADDED_TOKENS):
+            (logits,) = self._open[head].run([rows[row].ids for row in batch])
+            for place, row in enumerate(batch):
+                scores = to_scores(
+                    logits[place, : len(rows[row].ids)].astype(np.float64), info.temperature, multi_label=True
+                )
+                found[row] = TokenScores(scores, tokenizer.ranges(rows[row]))
+            self._tick(len(batch))
+        return [found[row] for row in range(len(texts))]
+
+    @cached_property
+    def _open(self) -> dict[str, Session]:
+        """A session for each token head, which asks it of every text."""
+        with tempfile.TemporaryDirectory() as room:
+            path = Path(room) / GRAPH
+            heads = self._model.pack.token_heads
+            gates = sum(head.gate is not None for head in heads)
+            path.write_bytes(_without_gates(self._model.pack.path / GRAPH, gates))
+            return {head.name: Session(path, [head.name]) for head in heads}
+
+
+def _without_gates(graph: Path, gates: int) -> bytes:
+    """Return the graph with the threshold of each of its `gates` below any score. Raises TrainingError."""
+    try:
+        import onnx
+        from onnx import numpy_helper
+    except ModuleNotFoundError:
+        raise TrainingError(
+            "measuring a pack that marks tokens needs: pip install 'moodstream[import]'"
+        ) from None
+    model, opened = onnx.load(graph), 0
+    always = "threshold_below_any_score"
+    model.graph.initializer.append(numpy_helper.from_array(np.asarray(-1.0, np.float32), always))
+    for node in model.graph.node:
+        if node.op_type == "GreaterOrEqual":  # the converter writes one for each gate, and no other
+            node.input[1] = always
+            opened += 1
+    if opened != gates:
+        raise TrainingError(f"{graph}: found {opened} gates of {gates}: it was not written by this converter")
+    return bytes(model.SerializeToString())
+
+
+def _cut(tokens: Tokens, longest: int) -> Tokens:
+    """Cut a row to its first tokens and the mark at its end."""
+    if len(tokens.ids) <= longest:
+        return tokens
+    return tokens._replace(ids=[*tokens.ids[: longest - 1], tokens.ids[-1]], truncated=True)

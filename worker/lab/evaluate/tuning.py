@@ -1,0 +1,93 @@
+"""The numbers that turn logits into answers, fitted on dev: temperatures and thresholds, by head.
+
+They go into a checkpoint's `config.json`, and from there into its pack.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from worker.errors import TrainingError
+from worker.lab.data.sets import SOURCES
+from worker.lab.evaluate import calibration, thresholds
+from worker.lab.evaluate import spans as span_thresholds
+from worker.lab.evaluate.examples import BENCHMARKS, Examples, load_fitting
+from worker.lab.evaluate.heads import HeadInfo
+from worker.lab.evaluate.metrics import Bools
+from worker.lab.evaluate.score import Scorer
+
+
+def tune(
+    scorer: Scorer,
+    root: Path,
+    say: Callable[[str], None] = lambda _line: None,
+    *,
+    kept: Collection[str] = (),
+) -> dict[str, dict[str, Any]]:
+    """Fit every head for which a set to fit on is there; return what to write into each head's table.
+
+    `temperature` for a head that judges whole texts, `thresholds` (after that temperature) where it takes
+    many labels, `threshold` and `relative` for a token head. What is fitted replaces the scorer's own
+    numbers; the gate of a token head goes by what is fitted for the head it reads. A head whose set is
+    missing or does not fit is left as it is, with a word through `say`; so are the `kept` ones, without.
+    """
+    fitted: dict[str, dict[str, Any]] = {}
+    for benchmark in BENCHMARKS:
+        head = SOURCES[benchmark.data].head
+        if head in scorer.heads and head not in kept and benchmark.tuned:
+            try:
+                fitted[head] = tune_head(scorer, load_fitting(benchmark, scorer.heads, root), fitted)
+            except TrainingError as error:
+                say(f"head {head} is not tuned: {error}")
+    return fitted
+
+
+def tune_head(
+    scorer: Scorer, examples: Examples, fitted: Mapping[str, Mapping[str, Any]] | None = None
+) -> dict[str, Any]:
+    """Return what to write into the table of the head that these examples judge.
+
+    `fitted` holds what was found for other heads, one of which may be this one's gate.
+
+    Raises:
+        TrainingError: a head of many labels, and examples that do not know all of them.
+    """
+    head = scorer.heads[examples.head]
+    if examples.marked is not None:
+        tokens = scorer.tokens(examples.texts, examples.max_tokens, head.name)
+        asked = _gate_open(scorer, examples, head, fitted or {})
+        figures = span_thresholds.f1_by_cut(examples.texts, tokens, examples.marked, asked)
+        threshold, relative = span_thresholds.CUTS[span_thresholds.best(figures)]
+        return {"threshold": threshold, "relative": relative}
+    gold = examples.table if examples.table is not None else examples.classes
+    if gold is None:
+        raise ValueError("these examples have no gold labels")
+    scores = scorer(examples.texts, examples.max_tokens, head.name)
+    columns = [head.labels.index(label) for label in examples.labels]
+    logits = calibration.to_logits(scores, multi_label=gold.ndim == 2) * head.temperature
+    temperature = round(calibration.fit_temperature(logits[:, columns], gold), 4)
+    if gold.ndim == 1:
+        return {"temperature": temperature}
+    if len(columns) != len(head.labels):
+        raise TrainingError(f"head {head.name}: thresholds need rows for each of its labels")
+    chosen = np.zeros(len(columns))
+    chosen[columns] = thresholds.tune(
+        calibration.to_scores(logits[:, columns], temperature, multi_label=True), gold.astype(np.bool_)
+    )
+    return {"temperature": temperature, "thresholds": [float(value) for value in chosen]}
+
+
+def _gate_open(
+    scorer: Scorer, examples: Examples, head: HeadInfo, fitted: Mapping[str, Mapping[str, Any]]
+) -> Bools:
+    """Return for which texts a token head is asked, (texts,), once its gate's new temperature stands."""
+    if head.gate is None:
+        return np.ones(len(examples), dtype=np.bool_)
+    gate = scorer.heads[head.gate.head]
+    scores = scorer(examples.texts, examples.max_tokens, gate.name)
+    logits = calibration.to_logits(scores, multi_label=gate.multi_label) * gate.temperature
+    temperature = fitted.get(gate.name, {}).get("temperature", gate.temperature)
+    scores = calibration.to_scores(logits, temperature, multi_label=gate.multi_label)
+    return np.asarray(scores[:, gate.labels.index(head.gate.label)] >= head.gate.threshold)

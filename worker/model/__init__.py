@@ -1,0 +1,1 @@
+"""Texts to predictions, without Kafka: packs, tokenizer, onnxruntime session, heads."""

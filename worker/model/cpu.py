@@ -1,0 +1,92 @@
+"""How many cores the machine grants.
+
+What this machine's processor can do that the graph's speed or its results hang on.
+"""
+
+import math
+import os
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def available_threads() -> int:
+    """Count the cores that this process may use, hyper-threads not counted, within its cgroup's CPU quota."""
+    affinity = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+    cores = _whole_cores(affinity) if affinity else (os.cpu_count() or 1)
+    quota = cgroup_quota(Path("/sys/fs/cgroup"), Path("/proc/self/cgroup"))
+    return max(1, cores if quota is None else min(cores, math.ceil(quota)))
+
+
+def _whole_cores(cpus: Sequence[int]) -> int:
+    """Count cores, not their hyper-threads: two threads on one core share the unit that multiplies."""
+    cores = set()
+    for cpu in cpus:
+        siblings = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
+        try:
+            cores.add(siblings.read_text().strip())
+        except OSError:
+            return len(cpus)
+    return len(cores)
+
+
+def cgroup_quota(root: Path, membership: Path) -> float | None:
+    """Return the CPU quota of this process in cores, or None where there is none.
+
+    Reads cgroup v2 (`cpu.max`) on the way from the process's own group up to `root`, where the smallest
+    quota counts, and cgroup v1 (`cpu/cpu.cfs_quota_us`).
+    """
+    quotas = [
+        quota for folder in _groups(root, membership) if (quota := _v2_quota(folder / "cpu.max")) is not None
+    ]
+    try:
+        quota = int((root / "cpu" / "cpu.cfs_quota_us").read_text())
+        period = int((root / "cpu" / "cpu.cfs_period_us").read_text())
+        if quota > 0 and period > 0:
+            quotas.append(quota / period)
+    except (OSError, ValueError):
+        pass  # no cgroup v1 here
+    return min(quotas, default=None)
+
+
+def _groups(root: Path, membership: Path) -> list[Path]:
+    try:
+        lines = membership.read_text().splitlines()
+    except OSError:
+        lines = []
+    own = next((line.removeprefix("0::/") for line in lines if line.startswith("0::/")), "")
+    folder = root / own
+    return [folder, *(parent for parent in folder.parents if parent == root or root in parent.parents)]
+
+
+def _v2_quota(path: Path) -> float | None:
+    try:
+        quota, period = path.read_text().split()
+        return None if quota == "max" else int(quota) / int(period)
+    except (OSError, ValueError, ZeroDivisionError):
+        return None
+
+
+_CPUINFO = Path("/proc/cpuinfo")
+_SUMS_IN_32_BITS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
+
+
+def saturates(machine: str | None = None, cpuinfo: Path = _CPUINFO) -> bool:
+    """Whether onnxruntime's quick product of uint8 by int8 would clip its sums on this processor.
+
+    On x86 it adds pairs of products in 16 bits, unless the processor has VNNI or AMX, which sum in 32. The
+    exact product that onnxruntime has for the others takes three times as long (measured: 118 against 38 ms
+    a pass), so it is asked for only where it is needed, and where nothing is known of the processor.
+
+    Args:
+        machine: architecture as `platform.machine()` names it.
+        cpuinfo: Linux's list of processors with their flags.
+    """
+    if (machine or platform.machine()).lower() not in {"x86_64", "amd64", "i686"}:
+        return False
+    try:
+        lines = cpuinfo.read_text().splitlines()
+    except OSError:
+        return True
+    flags = next((line.partition(":")[2] for line in lines if line.startswith("flags")), "")
+    return _SUMS_IN_32_BITS.isdisjoint(flags.split())

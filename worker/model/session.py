@@ -1,0 +1,84 @@
+"""The onnxruntime session of a pack."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+# Before the import: the wheels for Linux report to their maker as soon as they are loaded.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from worker.errors import InferenceError, PackError
+from worker.model.cpu import saturates
+
+IDS, LENGTHS = "ids", "lengths"
+"""Inputs of the graph: token numbers (batch, longest) and how many of each row count (batch), both int32."""
+
+
+class Session:
+    """One graph, ready to run.
+
+    Several threads may run passes at the same time, and that is how to use more than one core: a pass itself
+    keeps to the thread that calls it. Passes of a few hundred tokens are too short to be shared out: handing
+    each of their small operators to a second thread costs most of what the second thread gains.
+    """
+
+    def __init__(self, path: Path, outputs: Sequence[str], others: Sequence[str] = ()) -> None:
+        """Load the ONNX graph at `path`, which must have these outputs.
+
+        `outputs` give one result a row of the batch, `others` any number of them.
+
+        Raises:
+            PackError: the graph cannot be loaded, or has other inputs or outputs.
+        """
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        if saturates():
+            options.add_session_config_entry("session.x64quantprecision", "1")
+        try:
+            self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:
+            # onnxruntime's errors share no base class but Exception.
+            raise PackError(f"{path} cannot be loaded: {_one_line(error)}") from error
+        self._outputs, self._others = list(outputs), list(others)
+        self._check(path)
+
+    def _check(self, path: Path) -> None:
+        inputs = {item.name for item in self._session.get_inputs()}
+        outputs = {item.name for item in self._session.get_outputs()}
+        if inputs != {IDS, LENGTHS}:
+            raise PackError(f"{path}: the graph wants inputs {sorted(inputs)}, not {[IDS, LENGTHS]}")
+        if missing := [name for name in [*self._outputs, *self._others] if name not in outputs]:
+            raise PackError(f"{path}: the graph has no output {missing[0]!r}")
+
+    def run(self, rows: Sequence[Sequence[int]]) -> list[NDArray[Any]]:
+        """Run one forward pass over rows of token numbers, padded to the longest of them.
+
+        Returns one array (batch, …) for each of the outputs asked for, then the others, in their order.
+
+        Raises:
+            InferenceError: onnxruntime refused the batch, or answered with another number of rows.
+        """
+        lengths = np.fromiter(map(len, rows), dtype=np.int32, count=len(rows))
+        ids = np.zeros((len(rows), int(lengths.max())), dtype=np.int32)
+        for row, tokens in zip(ids, rows, strict=True):
+            row[: len(tokens)] = tokens
+        try:
+            outputs = self._session.run([*self._outputs, *self._others], {IDS: ids, LENGTHS: lengths})
+        except Exception as error:
+            raise InferenceError(f"the forward pass failed: {_one_line(error)}") from error
+        for name, values in zip(self._outputs, outputs, strict=False):
+            if len(values) != len(rows):
+                raise InferenceError(f"output {name}: {len(values)} results for a batch of {len(rows)}")
+        return list(outputs)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

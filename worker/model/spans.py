@@ -1,0 +1,165 @@
+"""The heads of a pack that mark tokens, and the gate that keeps them from most texts.
+
+Marked tokens to ranges of the text that a person can point at.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from worker.errors import InferenceError
+from worker.model.heads import sigmoid
+from worker.types import Range
+
+_JOINER = "\u200d"
+_SKIN_TONES = frozenset(map(chr, range(0x1F3FB, 0x1F400)))
+_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Mn", "Mc", "Me"})
+"""Unicode's categories of control and format characters, surrogates and combining marks."""
+_NO_SPACES = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff]")
+"""Thai, Lao, Burmese, Khmer and kana: what stands between two spaces there is more than a word."""
+
+
+def whole_words(text: str, ranges: Sequence[Range], words: Sequence[int | None]) -> list[Range]:
+    """Return for each token the range of its word in `text`, so that no word is marked in part.
+
+    `ranges` are the tokens' own, `words` the numbers of the words that the tokenizer saw, None for a mark.
+    Tokens of scripts without spaces keep their own range.
+    """
+    found: dict[int, Range] = {}
+    for word, (start, end) in zip(words, ranges, strict=True):
+        if word is not None and start < end:
+            first, last = found.get(word, (start, end))
+            found[word] = (min(first, start), max(last, end))
+    spaced = {word for word, (start, end) in found.items() if not _NO_SPACES.search(text, start, end)}
+    return [
+        found[word] if word in spaced and start < end else (start, end)
+        for word, (start, end) in zip(words, ranges, strict=True)
+    ]
+
+
+def joined(text: str, marked: Iterable[Range]) -> tuple[Range, ...]:
+    """Join the ranges of marked tokens (in the order of the text) and return what they cover.
+
+    Ranges that touch, overlap, or have nothing visible between them become one. None of them cuts a sign in
+    two: accents that stand as characters of their own, variation selectors, skin tones and what a zero-width
+    joiner ties on belong to the character before them. Empty ranges are left out.
+    """
+    found: list[Range] = []
+    for start, end in marked:
+        if start >= end:
+            continue
+        start, end = _whole_signs(text, start, end)  # noqa: PLW2901 - the same range, widened
+        if found and not _shows(text[found[-1][1] : start]):
+            found[-1] = (found[-1][0], max(end, found[-1][1]))
+        else:
+            found.append((start, end))
+    return tuple(found)
+
+
+def _whole_signs(text: str, start: int, end: int) -> Range:
+    while start > 0 and (_belongs_before(text[start]) or text[start - 1] == _JOINER):
+        start -= 1
+    while end < len(text) and (_belongs_before(text[end]) or text[end - 1] == _JOINER):
+        end += 1
+    return start, end
+
+
+def _belongs_before(character: str) -> bool:
+    """Whether a character is part of the sign before it."""
+    return character == _JOINER or character in _SKIN_TONES or unicodedata.category(character).startswith("M")
+
+
+def _shows(between: str) -> bool:
+    """Whether anything of it can be seen: not so for white space, control characters and stray accents."""
+    return any(not sign.isspace() and unicodedata.category(sign) not in _UNSEEN for sign in between)
+
+
+ROWS = ".rows"
+"""The graph's second output for a token head is called like the head with this behind it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """Opens for the texts to which the head `head` gives the label `label` at least `threshold` (0 to 1)."""
+
+    head: str
+    label: str
+    threshold: float
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """Transformer layers of a token head's own, `layers` of them, on what the trunk's layer `after` gave.
+
+    A tree of tasks that share the lower layers (Vandenhende et al. 2020, arXiv:1904.02920): what a task
+    cannot learn beside the others it learns in layers that run for the texts alone that its gate lets
+    through. `after` 0 are the embeddings. `n_heads` and `hidden_dim` are the trunk's where they are 0.
+    """
+
+    after: int
+    layers: int
+    n_heads: int = 0
+    hidden_dim: int = 0
+
+
+def reaching(scores: NDArray[np.float64], threshold: float, relative: float) -> NDArray[np.bool_]:
+    """Return which tokens of a text are marked, from their probabilities (tokens,).
+
+    Without `relative`: those of at least `threshold`. With it: where the strongest reaches `threshold`, those
+    that reach this share of the strongest. Where F1 is the aim, the best threshold of a text is half of the
+    F1 that can be had in it (Lipton et al. 2014, arXiv:1402.1892), so it lies lower where all is less sure.
+    """
+    strongest = scores.max(initial=0.0)
+    least = relative * strongest if relative else threshold
+    return np.asarray((scores >= least) & (strongest >= threshold))
+
+
+@dataclass(frozen=True, slots=True)
+class TokenHead:
+    """A head that marks tokens, from hidden states at several depths (Palomino et al. 2021, HLE-UPC).
+
+    `layers` are the transformer layers whose outputs it reads side by side, 1 being the first; with a
+    `branch` the trunk's count up to `branch.after`, and the branch's go on from there. `threshold` and
+    `relative` say which tokens are marked: see `reaching`. Without a `gate` it reads every text.
+
+    The graph gives two outputs for it: `<name>.rows`, the numbers of the texts in the batch that it read,
+    int64 (read), and `<name>`, their tokens' logits, float32 (read, longest), padding included.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    layers: tuple[int, ...]
+    threshold: float
+    temperature: float = 1.0
+    gate: Gate | None = None
+    branch: Branch | None = None
+    relative: float = 0.0
+    problem_type: Literal["token_classification"] = "token_classification"
+
+    def marked(
+        self, rows: NDArray[np.int64], logits: NDArray[np.float32], lengths: Sequence[int]
+    ) -> dict[int, NDArray[np.bool_]]:
+        """Return, for each text of the batch that was read, whether each of its tokens is marked.
+
+        `lengths` counts the tokens of each text in the batch; the first and the last of them are no part of
+        the text and never marked.
+
+        Raises:
+            InferenceError: the outputs do not belong to such a batch, or a logit is not finite.
+        """
+        if logits.shape != (len(rows), max(lengths)) or not ((rows >= 0) & (rows < len(lengths))).all():
+            raise InferenceError(f"head {self.name}: results of shape {logits.shape} for {len(rows)} texts")
+        found = {}
+        for row, values in zip(rows.tolist(), logits.astype(np.float64), strict=True):
+            own = values[: lengths[row]]
+            if not np.isfinite(own).all():
+                raise InferenceError(f"head {self.name}: the model gave a logit that is not finite")
+            marks = np.zeros(len(own), dtype=np.bool_)
+            marks[1:-1] = reaching(sigmoid(own[1:-1] / self.temperature), self.threshold, self.relative)
+            found[row] = marks
+        return found

@@ -1,0 +1,1 @@
+"""Files to rows: CSV, lines of text or JSON, Parquet, plain or gzipped."""

@@ -1,5 +1,0 @@
-"""What is done to a text before it is tokenised: the same in training and in service, named by the pack."""
-
-from worker.text.normaliser import RAW, Normaliser, TextError, normaliser
-
-__all__ = ["RAW", "Normaliser", "TextError", "normaliser"]
