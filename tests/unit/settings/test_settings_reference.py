@@ -5,11 +5,11 @@ from pathlib import Path
 from worker.settings.fields import all_fields
 from worker.settings.reference import reference
 
-DOCUMENT = Path(__file__).parents[3] / "docs" / "settings.md"
+DOCUMENT = Path(__file__).parents[3] / "docs" / "reference" / "settings.md"
 
 
 def test_the_document_is_what_the_code_writes() -> None:
-    assert DOCUMENT.read_text() == reference(), "run: moodstream config reference > docs/settings.md"
+    assert DOCUMENT.read_text() == reference(), "run: make schemas"
 
 
 def test_every_setting_has_a_row() -> None:
