@@ -65,7 +65,7 @@ def sentiment() -> Iterator[Row]:
     for family, label in _SENTIMENT:
         for _ in range(_EACH):
             yield _loosen(_filled(draw, draw.choice(_PARTS[family])), draw), (label,)
-    mixed = _PARTS["mixed"]
+    mixed: list[tuple[str, str]] = _PHRASES["parts"]["mixed"]
     for first, second in mixed:
         for _ in range(_EACH // len(mixed)):
             yield _filled(draw, f"{first} but {second}"), (NEGATIVE,)
