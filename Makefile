@@ -8,6 +8,8 @@ TRAIN := .venv-train
 DATA ?= ../shared/data
 DEMO_ARGS ?=
 PYTEST_ARGS ?=
+# Two processes: the slow tests wait for brokers and workers most of the time.
+SIDE_BY_SIDE := -n 2 --dist worksteal
 
 .PHONY: help demo test test-kafka test-train lint bench bench-quick models-report pack schemas docs image-test clean
 
@@ -18,7 +20,7 @@ demo: $(VENV)/demo.stamp ## watch it work: embedded broker, sample posts, live v
 	@$(VENV)/bin/moodstream demo $(DEMO_ARGS)
 
 test: $(VENV)/dev.stamp ## all tests that need no more than Python
-	$(VENV)/bin/python -m pytest -m "not kafka and not train and not container" $(PYTEST_ARGS)
+	$(VENV)/bin/python -m pytest $(SIDE_BY_SIDE) -m "not kafka and not train and not container" $(PYTEST_ARGS)
 
 test-kafka: $(VENV)/dev.stamp ## the tests against a real Apache Kafka (Java 17, Maven)
 	MOODSTREAM_REQUIRE_KAFKA=1 $(VENV)/bin/python -m pytest -m kafka $(PYTEST_ARGS)
