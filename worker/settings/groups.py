@@ -88,6 +88,12 @@ class KafkaSettings(Group):
         description="How long to go on trying while no broker answers, before the worker exits. Seconds.",
     )
 
+    metadata_max_age_ms: int = Field(
+        default=30_000,
+        ge=1_000,
+        description="How soon a partition that was added to an input topic is noticed. Milliseconds.",
+    )
+
     @model_validator(mode="after")
     def _fits(self) -> Self:
         refuse(kafka_conflicts(self))
@@ -220,6 +226,13 @@ class BatchSettings(Group):
         ge=0,
         le=10_000,
         description="How long a window that is not full waits for more. Milliseconds.",
+    )
+    max_window_s: float = Field(
+        default=2.0,
+        ge=0.1,
+        le=60,
+        description="How long labelling one window may take, estimated from those before it: a window of "
+        "long texts holds fewer messages, so that a rebalance need not wait for it. Seconds.",
     )
     max_padded_tokens: int = Field(
         default=256,
