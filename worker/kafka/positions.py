@@ -229,8 +229,8 @@ class CorruptBatches:
         self._failures[part] = (offset, failures)
         if failures >= STUCK_AFTER:
             raise SourceUnreadable(
-                f"topic {part.topic}, partition {part.partition} cannot be read past offset {offset}: {reason}. "
-                "Move the group past it (kafka-consumer-groups.sh --reset-offsets) and start again"
+                f"topic {part.topic}, partition {part.partition} cannot be read past offset {offset}; "
+                f"move the group past it with kafka-consumer-groups.sh --reset-offsets: {reason}"
             )
         consumer.seek(part, offset + 1)
         self._tell(part, offset, offset, f"the batch is damaged on the broker's disk: {reason}")
