@@ -87,7 +87,7 @@ def _until(condition: Any, timeout_s: float) -> None:
 def test_a_group_with_a_backlog_of_long_texts_settles_when_a_worker_joins(
     settings: KafkaSettings, unique: str, window_s: float
 ) -> None:
-    """The leader has nothing to read, the second worker has windows of two or of six seconds, a third joins."""
+    """The leader has nothing to read, the second has windows of two or of six seconds, a third joins."""
     topics = Topics(settings, unique).create(partitions=4)
     fed = numbered(700)
     producer = KafkaProducer(**client_options(settings))
@@ -105,7 +105,7 @@ def test_a_group_with_a_backlog_of_long_texts_settles_when_a_worker_joins(
     committed = sum(one.value("messages_total", outcome="tombstone") for one in (leader, busy))
     third.start()
     started = time.monotonic()
-    _until(lambda: third.source.assignment(), 40)
+    _until(third.source.assignment, 40)
     settled_s = time.monotonic() - started
     time.sleep(25)
     group = (leader, busy, third)

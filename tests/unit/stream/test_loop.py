@@ -81,7 +81,7 @@ class Log:
 
 
 class Echo:
-    """A pipeline whose output names the offset that it came from. `seconds` is the time that a record takes."""
+    """A pipeline whose output names the offset that it came from. A record takes it `seconds`."""
 
     def __init__(self, seconds: float = 0.0) -> None:
         self.seconds = seconds
