@@ -85,5 +85,5 @@ def show(loaded: Loaded) -> None:
 
 @config.command("reference")
 def reference_() -> None:
-    """Print the reference of all settings, in Markdown. It is docs/settings.md."""
+    """Print the reference of all settings, in Markdown. It is docs/reference/settings.md."""
     click.echo(reference(), nl=False)

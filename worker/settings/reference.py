@@ -14,10 +14,11 @@ Every setting has one name and can be written in five places. The first that say
 2. an environment variable: `MOODSTREAM_KAFKA__BOOTSTRAP_SERVERS=broker1:9092,broker2:9092`
 3. a TOML file, given with `--config FILE`:
 
-   ```toml
-   [kafka]
-   bootstrap_servers = ["broker1:9092", "broker2:9092"]
-   ```
+    ```toml
+    [kafka]
+    bootstrap_servers = ["broker1:9092", "broker2:9092"]
+    ```
+
 4. a `.env` file in the current folder, with the same variables
 5. the default
 
@@ -54,7 +55,7 @@ def _row(field: SettingField) -> str:
 def _reserved() -> str:
     rows = "\n".join(f"- `{name}`: {meaning}" for name, meaning in RESERVED.items())
     return f"""\
-## Variables that are no settings
+## Variables that are not settings
 
 These begin with `MOODSTREAM_` too and are left alone, as are those that Kubernetes adds for a service
 called `moodstream…` (`MOODSTREAM_SERVICE_HOST`, `MOODSTREAM_PORT_9464_TCP_ADDR`, …):

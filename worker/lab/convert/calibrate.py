@@ -1,7 +1,8 @@
 """How far the channels after each LayerNorm reach: what the constant scales of the int8 form are made from.
 
 No data is needed. What these channels reach is mostly a matter of the LayerNorm's own weights and of a few
-outlier tokens, and random words from the model's vocabulary show it as well as real texts do (docs/packs.md
+outlier tokens, and random words from the model's vocabulary show it as well as real texts do
+(docs/explanation/int8.md
 has the comparison).
 
 What a pack is made of, for another one that shares layers with it bit for bit.
