@@ -9,8 +9,8 @@ from worker.messages.encode import Encoder
 from worker.model.classifier import Classifier, Listener, Silent
 from worker.model.model import Model
 from worker.model.pack import Pack
+from worker.settings.groups import Settings
 from worker.settings.languages import DEFAULT
-from worker.settings.model import Settings
 from worker.stream.languages import Languages
 from worker.types import Failure, Message, Prediction
 
