@@ -20,7 +20,7 @@ from worker.observe.health import Health
 from worker.observe.logs import configure as configure_logging
 from worker.observe.metrics import Metrics
 from worker.observe.server import ObserveServer
-from worker.settings.model import Settings
+from worker.settings.groups import Settings
 from worker.stream.loop import Loop
 from worker.stream.pipeline import Pipeline
 from worker.stream.router import Desks
