@@ -11,17 +11,34 @@ def _record(size: int) -> Record:
     return Record("posts", 0, 0, 0, None, b"x" * size)
 
 
-def test_a_window_closes_by_number_by_bytes_and_by_time() -> None:
-    assert not Window(2, 100, 1.0).complete(10.0)  # an empty one never does
-    by_number, by_bytes, by_time = (Window(2, 100, 1.0) for _ in range(3))
-    by_number.add(2, 2, 10.0)
-    by_bytes.add(1, 100, 10.0)
-    by_time.add(1, 1, 10.0)
-    assert by_number.complete(10.0)
-    assert by_bytes.complete(10.0)
-    assert not by_time.complete(10.9)
-    assert by_time.complete(11.0)
-    assert by_time.remaining_s(10.25) == 0.75
+def test_window_closes_by_number() -> None:
+    window = Window(max_messages=3, max_bytes=1_000, max_wait_s=1.0)
+    window.add(2, 20, now=5.0)
+    assert not window.complete(5.1)
+    assert window.room() == 1
+    window.add(1, 10, now=5.2)
+    assert window.complete(5.2)
+
+
+def test_window_closes_by_time_from_its_first_message() -> None:
+    window = Window(max_messages=10, max_bytes=1_000, max_wait_s=0.5)
+    window.add(0, 0, now=1.0)
+    assert not window.complete(100.0)
+    window.add(1, 5, now=100.0)
+    assert window.remaining_s(100.2) == 0.5 - (100.2 - 100.0)
+    assert not window.complete(100.4)
+    assert window.complete(100.5)
+
+
+def test_window_closes_by_bytes() -> None:
+    window = Window(max_messages=10, max_bytes=1_000, max_wait_s=9.0)
+    window.add(1, 1_000_000, now=0.0)
+    assert window.complete(0.0)
+    assert window.room() == 9
+
+
+def test_an_empty_window_is_never_complete() -> None:
+    assert not Window(max_messages=2, max_bytes=100, max_wait_s=0.0).complete(10.0)
 
 
 def test_a_slower_window_counts_at_once_and_a_faster_one_bit_by_bit() -> None:
@@ -59,8 +76,7 @@ def test_at_least_one_message_fits_and_never_more_than_there_are(
 
 def test_a_group_is_stuck_after_so_many_rebalances_and_says_so_now_and_then() -> None:
     progress = Progress(3)
-    assert [progress.rebalanced() for _ in range(6)] == [False, False, True, False, False, True]
-    assert progress.stuck
+    seen = [(progress.rebalanced(), progress.stuck) for _ in range(6)]
+    assert seen == [(False, False), (False, False), (True, True), (False, True), (False, True), (True, True)]
     progress.reset()
-    assert not progress.stuck
-    assert not progress.rebalanced()
+    assert (progress.rebalanced(), progress.stuck) == (False, False)
