@@ -96,6 +96,11 @@ class Source:
         return self._rebalances.changes
 
     @property
+    def group(self) -> str:
+        """The consumer group."""
+        return self._settings.group_id
+
+    @property
     def rebalances(self) -> int:
         """How often the group has shared out its partitions since the start."""
         return self._rebalances.assigned
@@ -254,7 +259,8 @@ class Source:
             self._corrupt.pass_over(consumer, error)
         except NoOffsetForPartitionError:
             self._rewind_later()
-            time.sleep(min(PAUSE_S, timeout_s))
+            if self._rebalances.changes == self._seen_changes:  # another worker has yet to say where to begin
+                time.sleep(min(PAUSE_S, timeout_s))
         except (OffsetOutOfRangeError, LogTruncationError) as error:
             self._find_place(error, timeout_s)
         except KafkaError as error:

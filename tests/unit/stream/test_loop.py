@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import pytest
+from structlog.testing import capture_logs
 
 from worker.errors import Fatal, SourceUnreadable
 from worker.kafka.outcome import Outcome
@@ -27,7 +28,7 @@ class Log:
         self.records = [Record("posts", 0, offset, 1, b"k", None) for offset in range(count)]
         self.position = self.committed = 0
         self.generation, self.rebalances, self.joined = 1, 0, True
-        self.must_rejoin = False
+        self.must_rejoin, self.group = False, "posts.group"
         self.in_flight: set[int] = set()
         self.written: list[int] = []
         self.rewinds = 0
@@ -223,7 +224,10 @@ def test_rebalances_without_end_turn_the_worker_unready_until_something_is_commi
         seen.append(health.ready()[0])
 
     log.before_poll = dict.fromkeys(range(1, 2 * REBALANCES_WITHOUT_COMMIT), rebalance)
-    run(log, stop, health=health)
+    with capture_logs() as lines:
+        run(log, stop, health=health)
+    [warning] = [line for line in lines if "again and again" in line["event"]]
+    assert warning["group"] == "posts.group"
     assert seen[:REBALANCES_WITHOUT_COMMIT] == [True] * REBALANCES_WITHOUT_COMMIT
     assert not any(seen[REBALANCES_WITHOUT_COMMIT:])
     assert health.ready()[0]
