@@ -272,7 +272,7 @@ class Source:
         return {}
 
     def _find_place(self, error: OffsetOutOfRangeError | LogTruncationError, timeout_s: float) -> None:
-        """Go on where the broker no longer has the offset due. Not before a rewind, which sets it anew."""
+        """Find where to go on when the broker does not have the offset due. A rewind that is due does it too."""
         if self._rewind_due or self._positions is None:
             return
         try:
@@ -312,7 +312,7 @@ class Source:
             self._logged = names
 
     def _rewind_later(self) -> None:
-        """What is known of the positions counts no more."""
+        """Forget the positions; they are set again before the next record is returned."""
         self._rewind_due = True
         if self._positions is not None:
             self._positions.moved()
