@@ -1,6 +1,6 @@
-"""The output message as a model of types, and its JSON Schema.
+"""Input and output messages as models, and their JSON Schemas.
 
-`moodstream model schema` prints it for any pack; `schemas/` holds it for the bundled one.
+`moodstream model schema` prints the output's for any pack; `schemas/` holds both, for the bundled pack.
 """
 
 from collections.abc import Sequence
@@ -15,17 +15,43 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 Place = Annotated[int, Field(ge=0)]
 
 
+class InputMessage(BaseModel):
+    """A JSON message with the text where it lies by default. Other fields are allowed and ignored.
+
+    For the schema only: the decoder takes any path for the text and looks at nothing else.
+    """
+
+    model_config = ConfigDict(extra="allow", title="Moodstream input message")
+
+    text: str = Field(pattern=r"\S", description="The text to label. `source.text_field` puts it elsewhere.")
+    lang: str | None = Field(
+        default=None, description="Language tag (BCP 47), passed on to the output when it is one."
+    )
+
+
+def input_schema() -> dict[str, Any]:
+    """Make the JSON Schema (2020-12) of an input message in its JSON form."""
+    schema = InputMessage.model_json_schema()
+    schema.pop("description", None)
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": "urn:moodstream:input:v1",
+        **schema,
+    }
+
+
 class OutputBase(BaseModel):
     """The fields of an output message that no pack changes."""
 
     model_config = ConfigDict(extra="forbid", title="Moodstream output message")
 
     event_id: str = Field(
-        description="Deterministic: `source#id` of a CloudEvent, else `topic:partition:offset`. "
-        "A replay gives the same, so a table that keeps one row an event_id is safe from doubles."
+        description="Deterministic: `source#id` of a CloudEvent (a `#` in the source is written `%23`), else "
+        "`topic:partition:offset`. A replay gives the same one, so a table that keeps one row per event_id "
+        "holds no duplicates."
     )
     event_time_ms: int = Field(
-        ge=0, description="When it happened: the event's or the record's time. Unix ms."
+        description="When it happened: the event's or the record's time, as it was given. Unix ms."
     )
     processed_time_ms: int = Field(ge=0, description="When it was labelled. Unix ms.")
     token_count: int = Field(ge=0, description="Tokens that the model read.")

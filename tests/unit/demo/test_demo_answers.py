@@ -7,7 +7,7 @@ import pytest
 from worker.demo.reader import DeadLetter, Labelled, PassedThrough, read_answer
 from worker.errors import AnswerError
 from worker.messages.deadletter import DeadLetters, Origin
-from worker.messages.encode import Encoder
+from worker.messages.encode import OutputEncoder
 from worker.types import (
     Failure,
     HeadResult,
@@ -38,7 +38,7 @@ PREDICTION = Prediction(
     truncated=False,
 )
 RECORD = Record("posts", 2, 41, 10_000, b"mira", b'{"text": "best day"}')
-ENCODER = Encoder(HEADS, model="compact@0123456789ab", topic="moods", include_text=True)
+ENCODER = OutputEncoder(HEADS, model="compact@0123456789ab", topic="moods", include_text=True)
 
 
 def _read_back(output: OutputRecord) -> Record:
@@ -68,7 +68,7 @@ def test_toxicity_and_what_makes_it_so_where_the_pack_judges_them() -> None:
         _Head("toxicity", ("not_toxic", "toxic"), "single_label_classification"),
         _Head("toxic_spans", ("toxic",), "token_classification"),
     )
-    encoder = Encoder(heads, model="compact@0123456789ab", topic="moods", include_text=True)
+    encoder = OutputEncoder(heads, model="compact@0123456789ab", topic="moods", include_text=True)
     toxic = HeadResult("toxic", 0.75, {"not_toxic": 0.25, "toxic": 0.75})
     spans = {"toxic_spans": SpanResult(((4, 8),), read=True)}
     prediction = replace(PREDICTION, heads={**PREDICTION.heads, "toxicity": toxic}, spans=spans)
@@ -86,7 +86,9 @@ def test_toxicity_and_what_makes_it_so_where_the_pack_judges_them() -> None:
 
 def test_a_dead_letter() -> None:
     letters = DeadLetters("moods.dead-letter", "connect", Origin("group", "0"))
-    output = letters.letter(RECORD, Failure("decode", "not_json", "the value is not JSON", "x.NotJson"))
+    output = letters.to_dead_letter(
+        RECORD, Failure("decode", "not_json", "the value is not JSON", "x.NotJson")
+    )
     answer = read_answer(_read_back(output), dead_letter_topic="moods.dead-letter", now_ms=10_000)
     assert answer == DeadLetter(
         TopicPartition("posts", 2), 41, "not_json", "the value is not JSON", b'{"text": "best day"}', 0.0

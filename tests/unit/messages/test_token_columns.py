@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.messages.columns import FIXED, SpanColumn, head_columns
-from worker.messages.encode import Encoder
+from worker.messages.encode import OutputEncoder
 from worker.messages.schema import OutputBase, output_schema
 from worker.types import HeadResult, Message, Prediction, Record, SpanResult
 
@@ -40,7 +40,7 @@ PREDICTION = Prediction(
 
 
 def body_of(prediction: Prediction, heads: tuple[Head, ...] = HEADS) -> dict[str, object]:
-    encoder = Encoder(heads, model="compact@0123456789ab", topic="moods", include_text=False)
+    encoder = OutputEncoder(heads, model="compact@0123456789ab", topic="moods", include_text=False)
     record = Record("posts", 3, 41, 1_700_000_000_000, None, b"{}")
     value = encoder.encode(record, Message("x", "posts:3:41", 1), prediction, 2).value
     body = orjson.loads(value or b"")

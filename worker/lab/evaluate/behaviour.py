@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from worker.lab.evaluate.cases import Case, Family, load_families
 from worker.messages.columns import TOKENS, HeadLike, SpanColumn, TextColumns, head_columns
-from worker.messages.encode import Encoder
+from worker.messages.encode import OutputEncoder
 from worker.model.classifier import Classifier
 from worker.types import Failure
 
@@ -126,7 +126,7 @@ def measure(cases: Path, pack: Path | None = None, *, threads: int = 0) -> Repor
     families = load_families(cases)
     classifier = Classifier.load(pack, threads=threads)
     heads, model = classifier.pack.outputs, f"{classifier.pack.name}@{classifier.pack.revision}"
-    encoder = Encoder(heads, model=model, topic="", include_text=False)
+    encoder = OutputEncoder(heads, model=model, topic="", include_text=False)
 
     def say(texts: Sequence[str]) -> list[Fields]:
         answers = classifier.classify(texts)

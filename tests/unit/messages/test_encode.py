@@ -1,16 +1,20 @@
 """The flat output message: stable names, stable types, and what survives from the input."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import jsonschema
 import orjson
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.messages.columns import label_columns
-from worker.messages.encode import Encoder, output_headers
+from worker.messages.deadletter import DeadLetters, Origin
+from worker.messages.encode import OutputEncoder
+from worker.messages.headers import output_headers
 from worker.messages.schema import output_schema
-from worker.types import HeadResult, Message, Prediction, Record
+from worker.types import Failure, HeadResult, Message, Prediction, Record
 
 
 @dataclass(frozen=True)
@@ -40,8 +44,8 @@ RECORD = Record(
 MESSAGE = Message("yay", "posts:3:41", 1_699_999_999_000, "en")
 
 
-def encoder(*, include_text: bool = False) -> Encoder:
-    return Encoder(HEADS, model="compact@0123456789ab", topic="moods", include_text=include_text)
+def encoder(*, include_text: bool = False) -> OutputEncoder:
+    return OutputEncoder(HEADS, model="compact@0123456789ab", topic="moods", include_text=include_text)
 
 
 def body_of(include_text: bool = False, message: Message = MESSAGE) -> dict[str, object]:
@@ -105,19 +109,70 @@ def test_key_timestamp_and_trace_headers_survive() -> None:
     assert output.headers == (("traceparent", b"00-ab-cd-01"), ("content-type", b"application/json"))
 
 
-def test_headers_about_the_input_body_are_not_passed_on() -> None:
-    given_headers = (
-        ("Content-Type", b"text/plain"),
-        ("ce_id", b"1"),
-        ("__value_schema_id", b"x"),
-        ("shop", b"eu"),
-        ("shop", None),
-    )
-    assert output_headers(given_headers) == (
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "Content-Type",
+            "content-type",
+            "contentType",
+            "content_type",
+            "content-encoding",
+            "Content-Encoding",
+        ),
+        *(
+            "content-length",
+            "__TypeId__",
+            "__ContentTypeId__",
+            "spring_json_header_types",
+            "__value_schema_id",
+        ),
+        *("apicurio.globalId", "apicurio.value.globalId", "apicurio.value.encoding", "apicurio.contentId"),
+        *("ce_id", "ce_specversion", "ce-id", "ce-type", "cloudEvents:id", "cloudEvents_id"),
+        *("__connect.errors.topic", "kafka_dlt-original-topic", "kafka_dlt-exception-message"),
+        *("moodstream.reason", "retry_topic-attempts", "springDeserializerExceptionValue"),
+    ],
+)
+def test_headers_that_are_not_true_of_the_output_are_dropped(name: str) -> None:
+    around = (("shop", b"eu"), (name, b"x"), ("shop", None))
+    assert output_headers(around) == (
         ("shop", b"eu"),
         ("shop", None),
         ("content-type", b"application/json"),
     )
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "traceparent",
+            "tracestate",
+            "baggage",
+            "__key_schema_id",
+            "__KeyTypeId__",
+            "apicurio.key.globalId",
+        ),
+        *("content-id", "ceo", "kafka_correlationId", "x-moodstream.reason", "caf\udce9", ""),
+    ],
+)
+def test_other_headers_survive(name: str) -> None:
+    assert output_headers(((name, b"x"), (name, None)))[:2] == ((name, b"x"), (name, None))
+
+
+def test_a_replayed_dead_letter_loses_the_headers_of_its_failure_once_it_is_labelled() -> None:
+    failure = Failure("decode", "not_json", "the value is not JSON", "worker.errors.NotJson")
+    profiles: tuple[Literal["connect", "spring"], ...] = ("connect", "spring")
+    for profile in profiles:
+        letters = DeadLetters("dead", profile, Origin("group", "0"))
+        replayed = replace(RECORD, headers=letters.to_dead_letter(RECORD, failure).headers)
+        output = encoder().encode(replayed, MESSAGE, PREDICTION, 1)
+        assert output.headers == encoder().encode(RECORD, MESSAGE, PREDICTION, 1).headers
+
+
+@given(time_ms=st.integers(-(2**63), 2**63 - 1).filter(lambda value: value != -1))
+def test_an_event_time_is_written_as_it_was_given(time_ms: int) -> None:
+    assert body_of(message=Message("yay", "posts:3:41", time_ms))["event_time_ms"] == time_ms
 
 
 def test_tombstone_passes_through_whole() -> None:
