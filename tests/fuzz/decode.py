@@ -17,13 +17,14 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
 import orjson
 import structlog
 
+from worker.heads import SINGLE, Head
 from worker.messages.body import visible
 from worker.messages.deadletter import DeadLetters, Origin
 from worker.messages.decode import decode
@@ -83,17 +84,9 @@ _HEADER_VALUES = (
 )
 
 
-@dataclass(frozen=True)
-class Head:
-    """The one head of the encoder that the messages are written with."""
-
-    name: str = "mood"
-    problem_type: str = "single_label_classification"
-    labels: tuple[str, ...] = ("good", "bad")
-
-
+HEAD = Head("mood", SINGLE, ("good", "bad"))
 PREDICTION = Prediction({"mood": HeadResult("good", 0.9, {"good": 0.9, "bad": 0.1})}, 3, truncated=False)
-ENCODER = OutputEncoder([Head()], model="fuzz@0123456789ab", topic="moods", include_text=True)
+ENCODER = OutputEncoder([HEAD], model="fuzz@0123456789ab", topic="moods", include_text=True)
 LETTERS = [
     DeadLetters("dead", "connect", Origin("group", "0")),
     DeadLetters("dead", "spring", Origin("gr\udc80oup", "0")),

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import orjson
 
-from worker.messages.columns import HeadLike, SpanColumn, TextColumns, head_columns
+from worker.heads import Head
+from worker.messages.columns import SpanColumn, TextColumns, head_columns
 from worker.messages.headers import output_headers
 from worker.types import NO_TIME, Headers, HeadResult, Message, OutputRecord, Prediction, Record
 
@@ -22,7 +23,7 @@ class OutputEncoder:
         include_text: write the text itself.
     """
 
-    def __init__(self, heads: Sequence[HeadLike], *, model: str, topic: str, include_text: bool) -> None:
+    def __init__(self, heads: Sequence[Head], *, model: str, topic: str, include_text: bool) -> None:
         self._columns = head_columns(heads)
         self._model = model
         self._topic = topic

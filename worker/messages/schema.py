@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from worker.messages.columns import MULTI_LABEL, HeadLike, SpanColumn, TextColumns, head_columns
+from worker.heads import Head
+from worker.messages.columns import SpanColumn, TextColumns, head_columns
 from worker.messages.encode import SCHEMA_VERSION
 
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -68,7 +69,7 @@ class OutputBase(BaseModel):
     text: str | None = Field(default=None, description="The text itself; only with `sink.include_text`.")
 
 
-def output_model(heads: Sequence[HeadLike]) -> type[OutputBase]:
+def output_model(heads: Sequence[Head]) -> type[OutputBase]:
     """Make the model of an output message for a pack with these heads."""
     fields: dict[str, Any] = {}
     for head, columns in zip(heads, head_columns(heads), strict=True):
@@ -80,13 +81,13 @@ def output_model(heads: Sequence[HeadLike]) -> type[OutputBase]:
     return create_model("OutputMessage", __base__=OutputBase, **fields)
 
 
-def _judgement(head: HeadLike, columns: TextColumns) -> dict[str, Any]:
+def _judgement(head: Head, columns: TextColumns) -> dict[str, Any]:
     """Make the fields of a head that judges whole texts."""
     fields: dict[str, Any] = {}
     strongest: Any = Literal.__getitem__(tuple(head.labels))
     fields[columns.label] = (strongest, Field(description=f"Strongest label of {head.name}."))
     fields[columns.score] = (Probability, Field(description="Its probability."))
-    if head.problem_type == MULTI_LABEL:
+    if head.multi_label:
         description = "Labels that pass their own thresholds, strongest first; may be empty."
         fields[columns.passed] = (list[strongest], Field(description=description))
     for label, column in columns.scores.items():
@@ -100,7 +101,7 @@ def _judgement(head: HeadLike, columns: TextColumns) -> dict[str, Any]:
     return fields
 
 
-def output_schema(heads: Sequence[HeadLike]) -> dict[str, Any]:
+def output_schema(heads: Sequence[Head]) -> dict[str, Any]:
     """Make the JSON Schema (2020-12) of an output message for a pack with these heads."""
     schema = output_model(heads).model_json_schema()
     schema.pop("description", None)

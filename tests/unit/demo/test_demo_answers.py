@@ -6,6 +6,7 @@ import pytest
 
 from worker.demo.reader import DeadLetter, Labelled, PassedThrough, read_answer
 from worker.errors import AnswerError
+from worker.heads import MULTI, SINGLE, TOKENS, Head
 from worker.messages.deadletter import DeadLetters, Origin
 from worker.messages.encode import OutputEncoder
 from worker.types import (
@@ -19,15 +20,9 @@ from worker.types import (
     TopicPartition,
 )
 
-
-class _Head:
-    def __init__(self, name: str, labels: tuple[str, ...], problem_type: str) -> None:
-        self.name, self.labels, self.problem_type = name, labels, problem_type
-
-
 HEADS = (
-    _Head("sentiment", ("negative", "neutral", "positive"), "single_label_classification"),
-    _Head("emotion", ("joy", "anger", "love"), "multi_label_classification"),
+    Head("sentiment", SINGLE, ("negative", "neutral", "positive")),
+    Head("emotion", MULTI, ("joy", "anger", "love")),
 )
 PREDICTION = Prediction(
     heads={
@@ -65,8 +60,8 @@ def test_a_labelled_message() -> None:
 def test_toxicity_and_what_makes_it_so_where_the_pack_judges_them() -> None:
     heads = (
         *HEADS,
-        _Head("toxicity", ("not_toxic", "toxic"), "single_label_classification"),
-        _Head("toxic_spans", ("toxic",), "token_classification"),
+        Head("toxicity", SINGLE, ("not_toxic", "toxic")),
+        Head("toxic_spans", TOKENS, ("toxic",)),
     )
     encoder = OutputEncoder(heads, model="compact@0123456789ab", topic="moods", include_text=True)
     toxic = HeadResult("toxic", 0.75, {"not_toxic": 0.25, "toxic": 0.75})

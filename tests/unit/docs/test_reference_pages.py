@@ -12,7 +12,7 @@ from worker import errors
 from worker.cli import errors as cli_errors
 from worker.errors import ExitCode
 from worker.observe.metrics import STAGES, Metrics
-from worker.settings.fields import all_fields
+from worker.settings.fields import all_names
 
 ROOT = Path(__file__).parents[3]
 DOCS = ROOT / "docs"
@@ -90,10 +90,10 @@ def test_the_page_of_the_command_line_is_what_the_code_writes() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_setting_that_a_page_names_exists(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
-    groups = {name.split(".")[0] for name in all_fields()}
+    groups = {name.split(".")[0] for name in all_names()}
     named = set(re.findall(r"`([a-z]+\.[a-z_]+)`", text))
     settings = {name for name in named if name.split(".")[0] in groups}
     files = {name for name in settings if name.endswith((".py", ".md", ".onnx", ".safetensors", ".csv"))}
-    assert settings - files <= set(all_fields())
+    assert settings - files <= set(all_names())
     variables = set(re.findall(r"MOODSTREAM_[A-Z]+__[A-Z_]+", text))
-    assert variables <= {f"MOODSTREAM_{name.replace('.', '__').upper()}" for name in all_fields()}
+    assert variables <= {f"MOODSTREAM_{name.replace('.', '__').upper()}" for name in all_names()}

@@ -1,6 +1,6 @@
 """The flat output message: stable names, stable types, and what survives from the input."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
 import jsonschema
@@ -9,24 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.messages.columns import label_columns
+from worker.heads import MULTI, SINGLE, Head
+from worker.messages.columns import TextColumns, head_columns
 from worker.messages.deadletter import DeadLetters, Origin
 from worker.messages.encode import OutputEncoder
 from worker.messages.headers import output_headers
 from worker.messages.schema import output_schema
 from worker.types import Failure, HeadResult, Message, Prediction, Record
 
-
-@dataclass(frozen=True)
-class Head:
-    name: str
-    problem_type: str
-    labels: tuple[str, ...]
-
-
 HEADS = (
-    Head("sentiment", "single_label_classification", ("negative", "neutral", "positive")),
-    Head("emotion", "multi_label_classification", ("joy", "anger", "neutral")),
+    Head("sentiment", SINGLE, ("negative", "neutral", "positive")),
+    Head("emotion", MULTI, ("joy", "anger", "neutral")),
 )
 PREDICTION = Prediction(
     heads={
@@ -191,8 +184,9 @@ def test_tombstone_passes_through_whole() -> None:
     | st.just(["label", "score", "labels", "Label", "a b", "a-b", "a_b_2"])
 )
 def test_columns_are_unique_and_never_collide(labels: list[str]) -> None:
-    columns = label_columns("mood", labels)
-    assert list(columns) == labels
-    names = [*columns.values(), "mood_label", "mood_score", "mood_labels"]
+    (columns,) = head_columns([Head("mood", MULTI, tuple(labels))])
+    assert isinstance(columns, TextColumns)
+    assert list(columns.scores) == labels
+    names = [*columns.scores.values(), "mood_label", "mood_score", "mood_labels"]
     assert len(set(names)) == len(names)
     assert all(name.replace("_", "a").isalnum() for name in names)

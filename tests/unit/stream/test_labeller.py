@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from worker.messages.deadletter import DeadLetters, Origin
-from worker.settings.groups import ModelSettings
-from worker.settings.model import Settings
+from worker.settings.groups import ModelSettings, Settings
 from worker.stream.labeller import Labeller, RowResult, as_record
 from worker.stream.pipeline import Pipeline
 from worker.stream.router import PackRouter
