@@ -10,9 +10,8 @@ from worker.messages.framing import Frame, registry_frame
 from worker.messages.headers import SCHEMA_ID, UNDECLARED, MediaType, known_charset, media_type, read_headers
 from worker.types import Failure, Message, Record, Tombstone
 
-_ENCODINGS = frozenset(
-    {"gzip", "zstd", "deflate", "br", "lz4", "snappy", "compress", "bzip2", "xz", "base64"}
-)
+_COMPRESSED = frozenset({"gzip", "zstd", "deflate", "br", "lz4", "snappy", "compress", "bzip2", "xz"})
+"""Content encodings that a message may name. Anything else is the sender's own text."""
 
 
 def decode(record: Record, text_field: str) -> Message | Tombstone | Failure:
@@ -81,7 +80,7 @@ def _declared(headers: Mapping[str, str]) -> MediaType:
         name = encoding.removeprefix("x-")
         raise UnsupportedEncoding(
             f"the value is compressed: content-encoding says {name}"
-            if name in _ENCODINGS
+            if name in _COMPRESSED
             else "content-encoding names an encoding that is not known"
         )
     return media if charset is None else replace(media, charset=charset)

@@ -58,29 +58,24 @@ _CHARSET = re.compile(
 )
 _UTF8 = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
 
-_UNREADABLE = (
-    (re.compile(r"application/cloudevents-batch\b.*"), "a batch of CloudEvents"),
-    (re.compile(r".*\bavro\b.*"), "Avro"),
-    (re.compile(r".*\b(x-)?(protobuf|protobuffer|grpc|x-google-protobuf)\b.*"), "Protobuf"),
-    (re.compile(r".*\b(x-)?(msgpack|messagepack)\b.*"), "MessagePack"),
-    (re.compile(r".*\bcbor\b.*"), "CBOR"),
-    (re.compile(r".*\b(x-)?bson\b.*"), "BSON"),
-    (re.compile(r".*\b(x-)?thrift\b.*"), "Thrift"),
-    (
-        re.compile(r".*\b(json-seq|x?-?ndjson|jsonl|jsonlines|x-jsonlines|x-json-stream)\b.*"),
-        "a sequence of JSON values",
-    ),
-    (
-        re.compile(r"application/(.+\+)?(x-)?(gzip|zstd|zip|zlib|bzip2|xz|brotli|snappy|lz4).*"),
-        "compressed data",
-    ),
-    (re.compile(r"application/x-java-serialized-object"), "a serialised Java object"),
-    (re.compile(r"application/(.+\+)?xml(-.+)?"), "XML"),
-    (re.compile(r"application/(.+\+)?(x-)?yaml"), "YAML"),
-    (re.compile(r"application/x-www-form-urlencoded|multipart/.*"), "a form"),
-    (re.compile(r"application/pdf"), "a PDF file"),
-    (re.compile(r"(image|audio|video|font|model)/.*"), "an image, a sound, a film or a font"),
-)
+_UNREADABLE = {
+    "a batch of CloudEvents": r"application/cloudevents-batch\b.*",
+    "Avro": r".*\bavro\b.*",
+    "Protobuf": r".*\b(protobuf|protobuffer|grpc)\b.*",
+    "MessagePack": r".*\b(msgpack|messagepack)\b.*",
+    "CBOR": r".*\bcbor\b.*",
+    "BSON": r".*\bbson\b.*",
+    "Thrift": r"application/(x-|vnd\.apache\.)thrift.*",
+    "a sequence of JSON values": r".*\b(json-seq|ndjson|jsonl|jsonlines|json-stream)\b.*",
+    "compressed data": r"application/(.+\+)?(x-)?(gzip|zstd|zip|zlib|bzip2|xz|brotli|snappy|lz4).*",
+    "a serialised Java object": r"application/x-java-serialized-object",
+    "XML": r"application/(.+\+)?xml(-.+)?",
+    "YAML": r"application/(.+\+)?(x-)?yaml",
+    "a form": r"application/x-www-form-urlencoded|multipart/.*",
+    "a PDF file": r"application/pdf",
+    "an image, a sound, a film or a font": r"(image|audio|video|font|model)/.*",
+}
+_UNREADABLE_TYPES = [(re.compile(pattern), form) for form, pattern in _UNREADABLE.items()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +118,7 @@ def _media_type(value: str) -> MediaType:
             charset = known_charset(said.strip().strip("\"'"))
     if _JSON_TYPE.fullmatch(name) and not name.startswith("application/cloudevents-batch"):
         return MediaType(name, "json", charset=charset)
-    form = next((form for pattern, form in _UNREADABLE if pattern.fullmatch(name)), "")
+    form = next((form for pattern, form in _UNREADABLE_TYPES if pattern.fullmatch(name)), "")
     if form:
         return MediaType(name, "unreadable", form, charset)
     return MediaType(name, "text" if name.startswith("text/") else "unknown", charset=charset)

@@ -1,4 +1,4 @@
-"""The worker: the one place that puts the rooms together, starts them in order and ends them in order."""
+"""The worker: the one place that puts the packages together, starts them in order and ends them in order."""
 
 import contextlib
 import os
