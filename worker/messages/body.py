@@ -92,7 +92,7 @@ def _recoded(value: bytes, charset: str) -> bytes:
 
 
 def _json_value(value: bytes) -> object:
-    """Parse JSON. An object that was written as JSON twice, and so is a JSON string, is taken out of it."""
+    """Parse JSON. An object that was written as JSON twice, so that it is a JSON string, is unwrapped."""
     try:
         found = parse_json(value)
     except (InvalidUtf8, NotJson):

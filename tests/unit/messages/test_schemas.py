@@ -40,7 +40,7 @@ def test_what_the_input_schema_allows_is_decoded(body: dict[str, object]) -> Non
     valid = jsonschema.Draft202012Validator(input_schema()).is_valid(body)
     result = decode(Record("t", 0, 0, 0, None, json.dumps(body).encode()), "text")
     if valid:
-        # `\S` of a regular expression and Python's blanks differ for a few control characters.
+        # JSON Schema cannot say what is invisible: of that it knows only blanks.
         assert isinstance(result, Message) or (isinstance(result, Failure) and result.reason == "text_empty")
     if isinstance(result, Message) and isinstance(body.get("lang"), str | None):
         assert valid
