@@ -91,13 +91,12 @@ class Mistakes:
     def _quoted(self, field: SettingField, value: object) -> str:
         if isinstance(value, (list, dict)):
             return "a list" if isinstance(value, list) else "a table"
-        if isinstance(value, int) and value.bit_length() > 200:
-            return "the number"
         text = value if isinstance(value, str) else render(value)
         whole = self._given[field.name].value if field.name in self._given else text
         if self._is_private(field, text) or (isinstance(whole, str) and hides(whole, self._secrets)):
             return "the value"
-        return repr(_shortened(text)) if isinstance(value, str) else text
+        limit = 4 * _SHOWN if field.kind == "path" else _SHOWN
+        return repr(_shortened(text, limit)) if isinstance(value, str) else text
 
     def _is_private(self, field: SettingField, text: str) -> bool:
         """Whether the value is a secret, or may be one that was put into the wrong place."""
