@@ -12,9 +12,6 @@ from worker.settings.fields import SettingField, all_fields, groups, nearest, ne
 _SHOWN = 60
 """Characters of a value or a name that a line may hold."""
 
-_LOGIN = re.compile(r":.*@|-----BEGIN ", re.DOTALL)
-"""A user and a password in front of a host, or a key."""
-
 _PATH = re.compile(r".*/.*|.*\.(pem|crt|cer|key|p12)", re.DOTALL)
 _NEVER_SHOWN = re.compile(r"kafka\.(sasl_.*|security_protocol)")
 
@@ -107,7 +104,7 @@ class Mistakes:
 
 def hides(text: str, secrets: Collection[str]) -> bool:
     """Whether a text holds a secret, is a part of one, or looks like a login or a key."""
-    if _LOGIN.search(text):
+    if "@" in text.partition(":")[2] or "-----BEGIN " in text:  # user:password@host, or a PEM file
         return True
     return any(
         text == secret or (len(secret) >= 4 and secret in text) or (len(text) >= 4 and text in secret)
