@@ -182,6 +182,13 @@ class BatchSettings(Group):
         le=10_000,
         description="How long a window that is not full waits for more. Milliseconds.",
     )
+    max_window_s: float = Field(
+        default=2.0,
+        ge=0.1,
+        le=60,
+        description="How long labelling one window may take, estimated from those before it: a window of "
+        "long texts holds fewer messages, so that a rebalance need not wait for it. Seconds.",
+    )
     max_padded_tokens: int = Field(
         default=256,
         ge=64,

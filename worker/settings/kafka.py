@@ -95,6 +95,11 @@ class KafkaSettings(Group):
         gt=0,
         description="How long to go on trying while no broker answers, before the worker exits. Seconds.",
     )
+    metadata_max_age_ms: int = Field(
+        default=30_000,
+        ge=1_000,
+        description="How soon a partition that was added to an input topic is noticed. Milliseconds.",
+    )
 
     def conflicts(self) -> Iterable[Conflict]:
         """Login and TLS settings that do not fit one another."""
