@@ -18,12 +18,12 @@ class KafkaSettings(Group):
     bootstrap_servers: BrokerList = Field(
         default=["localhost:9092"],
         min_length=1,
-        description="Brokers to ask first, each as `host:port`; the others are learnt from them.",
+        description="Brokers to ask first, each as `host:port`; they name the others.",
     )
     client_id: str = Field(
         default="moodstream",
         min_length=1,
-        description="Name that the brokers see in their logs and quotas.",
+        description="Name of the clients in the logs and quotas of the brokers.",
     )
     security_protocol: SecurityProtocol = Field(
         default="PLAINTEXT",
@@ -71,7 +71,7 @@ class KafkaSettings(Group):
     )
     ssl_cafile: ReadableFile | None = Field(
         default=None,
-        description="PEM file with the authorities to trust; the system's when empty.",
+        description="PEM file with the certificate authorities to trust; those of the system when empty.",
     )
     ssl_certfile: ReadableFile | None = Field(
         default=None,
@@ -93,7 +93,7 @@ class KafkaSettings(Group):
     connect_limit_s: float = Field(
         default=300.0,
         gt=0,
-        description="How long to go on trying while no broker answers, before the worker exits. Seconds.",
+        description="How long to try while no broker answers, before the worker exits. Seconds.",
     )
     metadata_max_age_ms: int = Field(
         default=30_000,
