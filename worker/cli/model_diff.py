@@ -10,6 +10,7 @@ import click
 from worker.cli.config import columns
 
 if TYPE_CHECKING:
+    from worker.heads import Head
     from worker.lab.evaluate.compare import Comparison, Pair
     from worker.model.classifier import Classifier
     from worker.model.pack import Pack
@@ -69,14 +70,8 @@ def _texts(file: str, text_field: str) -> Iterator[str]:
 
     from worker.messages.decode import decode
     from worker.tables.open import open_input
-    from worker.tables.rows import (
-        BadRow,
-        Row,
-    )
-    from worker.types import (
-        Message,
-        Record,
-    )
+    from worker.tables.rows import BadRow, Row
+    from worker.types import Message, Record
 
     with contextlib.closing(open_input(file, text_field)) as source:
         for item in source:
@@ -103,9 +98,14 @@ def _description(pack: "Pack") -> dict[str, Any]:
     }
 
 
-def _head(head: Any) -> dict[str, Any]:
-    names = ("problem_type", "labels", "thresholds", "threshold", "relative", "temperature", "layers")
-    return {name: getattr(head, name) for name in names if getattr(head, name, None) is not None}
+def _head(head: "Head") -> dict[str, Any]:
+    told: dict[str, Any] = {"problem_type": head.problem_type, "labels": head.labels}
+    if head.multi_label:
+        told["thresholds"] = head.thresholds
+    if head.by_token:
+        told |= {"threshold": head.threshold, "relative": head.relative}
+    told["temperature"] = head.temperature
+    return told | {"layers": head.layers} if head.by_token else told
 
 
 def _text(descriptions: list[dict[str, Any]], found: "Comparison", shown: int) -> str:

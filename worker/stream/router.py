@@ -7,7 +7,6 @@ from typing import NamedTuple, Self
 
 from worker.messages.encode import Encoder
 from worker.model.classifier import Classifier, Listener, Silent
-from worker.model.model import Model
 from worker.model.pack import Pack
 from worker.settings.groups import Settings
 from worker.settings.languages import DEFAULT
@@ -80,14 +79,16 @@ class Desks:
         languages = Languages(language) if language.detect or language.route else None
 
         def load(path: Path | None) -> Desk:
-            model = Model.load(path, settings.model.threads)
-            pack = model.pack
+            classifier = Classifier.load(
+                path, threads=settings.model.threads, batch=settings.batch, listener=listener
+            )
+            pack = classifier.pack
             if on_pack is not None:
                 on_pack(pack)
             encoder = Encoder(
                 pack.outputs, model=f"{pack.name}@{pack.revision}", topic=topic, include_text=include_text
             )
-            return Desk(Classifier(model, settings.batch, listener=listener), encoder)
+            return Desk(classifier, encoder)
 
         default = load(settings.model.path)
         others = {folder: load(Path(folder)) for folder in (languages.packs if languages else ())}

@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.model.batching import plan
+from worker.model.classifier import plan
 from worker.stream.window import Window
 
 LENGTHS = st.lists(st.integers(min_value=1, max_value=512), max_size=200)
