@@ -109,12 +109,14 @@ class ObserveServer:
         finally:
             started.set()
         await self._stop.wait()
-        server.close()
-        # A connection that was just accepted becomes visible some turns of the loop later.
+        # A connection that was just accepted becomes visible some turns of the loop later, and one that does so
+        # after the server's end stays open for ever (Python 3.11). So the accepting ends first.
+        asyncio.get_running_loop().remove_reader(listener)
         for _ in range(_LAST_TURNS):
             for writer in self._open.values():
                 writer.transport.abort()
             await asyncio.sleep(0.001)
+        server.close()
 
     def _report(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         if time.monotonic() >= self._quiet_until:
