@@ -109,8 +109,8 @@ class ObserveServer:
         finally:
             started.set()
         await self._stop.wait()
-        # A connection that was just accepted becomes visible some turns of the loop later, and one that does so
-        # after the server's end stays open for ever (Python 3.11). So the accepting ends first.
+        # A connection that was just accepted becomes visible some turns of the loop later, and one that
+        # becomes so after the end of the server stays open for ever (Python 3.11). So accepting ends first.
         asyncio.get_running_loop().remove_reader(listener)
         for _ in range(_LAST_TURNS):
             for writer in self._open.values():
