@@ -213,7 +213,9 @@ def _read_dotenv(path: Path | None) -> Place:
     except (OSError, ValueError) as error:
         return {}, [one_line(f"{path}: {_why_unreadable(error)}")]
     given, mistakes = _read_variables(source, str(path))
-    mistakes += [f"{path}: line {line} cannot be read; write NAME=value" for line in source.unreadable]
+    mistakes += [
+        one_line(f"{path}: line {line} cannot be read; write NAME=value") for line in source.unreadable
+    ]
     # One file, one origin: the name of the variable follows from that of the setting.
     return {name: Given(value, str(path)) for name, (value, _) in given.items()}, mistakes
 
