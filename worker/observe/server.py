@@ -110,13 +110,14 @@ class ObserveServer:
         finally:
             started.set()
         await self._stop.wait()
-        server.close()
+        # A connection that is accepted but not set up yet would be left open by a server that is closed.
+        self._loop.remove_reader(listener)
         deadline = time.monotonic() + _STOP_S
         while len(asyncio.all_tasks()) > 1 and time.monotonic() < deadline:
             for writer in self._open.values():
                 writer.transport.abort()
-            await asyncio.sleep(0)  # those that were just accepted appear a turn later
-        await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        server.close()
 
     def _report(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         if time.monotonic() >= self._quiet_until:

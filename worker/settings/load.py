@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 from dotenv.parser import parse_stream
 from pydantic import ValidationError
-from pydantic_core import PydanticCustomError
 from pydantic_settings import (
     DotEnvSettingsSource,
     EnvSettingsSource,
@@ -24,7 +23,7 @@ from pydantic_settings import (
 )
 
 from worker.errors import SettingsError
-from worker.settings.base import CONFLICT, Conflict, wrong
+from worker.settings.base import CONFLICT, Conflict, WrongValue
 from worker.settings.fields import DELIMITER, PREFIX, SettingField, all_fields, all_names, groups
 from worker.settings.groups import Settings
 from worker.settings.mistakes import Given, Mistakes, one_line, unknown_name
@@ -276,24 +275,24 @@ def _read_secret_files(given: dict[str, Given]) -> tuple[set[str], list[str]]:
             continue
         try:
             given[field.file_of] = Given(_read_secret(given[name].value), given[name].origin)
-        except PydanticCustomError as error:
+        except WrongValue as error:
             unread.add(field.file_of)
-            lines.append(Mistakes(given, ()).wrong_file(field, str((error.context or {})["message"])))
+            lines.append(Mistakes(given, ()).wrong_file(field, str(error)))
     return unread, lines
 
 
 def _read_secret(path: object) -> str:
     if not isinstance(path, str):
-        raise wrong("is not a path")
+        raise WrongValue("is not a path")
     try:
         text = _read_text(check_file(Path(str(expand_path(path)))))
     except UnicodeDecodeError:
-        raise wrong("is not UTF-8") from None
+        raise WrongValue("is not UTF-8") from None
     except OSError as error:
-        raise wrong(f"cannot be read: {error.strerror}") from None
+        raise WrongValue(f"cannot be read: {error.strerror}") from None
     secret = text.removesuffix("\n").removesuffix("\r")
     if not secret:
-        raise wrong("is empty")
+        raise WrongValue("is empty")
     return secret
 
 
