@@ -1,5 +1,6 @@
 """Log lines, our own and those of the Kafka client: JSON for machines, coloured text for people."""
 
+import json
 import logging
 import os
 import sys
@@ -82,7 +83,11 @@ def _renderers(*, console: bool, colours: bool) -> list[Processor]:
 def _json_line(_: WrappedLogger, __: str, event: EventDict) -> str:
     """Write one JSON object, with the fields that a reader looks for first in front."""
     first = {name: event.pop(name) for name in ("timestamp", "level", "event", "logger") if name in event}
-    return orjson.dumps({**first, **event}, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+    line = {**first, **event}
+    try:
+        return orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+    except TypeError:  # half a surrogate pair, as in the name of a file, or a number of more than 64 bits
+        return json.dumps({str(name): value for name, value in line.items()}, default=str)
 
 
 class Quieter(logging.Filter):
