@@ -48,10 +48,14 @@ _SERVICE_LINK = re.compile(
 
 
 class Loaded(NamedTuple):
-    """Settings, and for each dotted name where its value came from."""
+    """Settings, and for each dotted name where its value came from.
+
+    `secrets` are all that were given anywhere, in plain text, so that they can be kept out of sight.
+    """
 
     settings: Settings
     origins: dict[str, str]
+    secrets: frozenset[str] = frozenset()
 
 
 def load_settings(
@@ -80,11 +84,18 @@ def load_settings(
     for values, _ in reversed(places):
         lines += _merge(given, values)
     unread, mistakes = _read_secret_files(given)
-    settings, more = _check(given, unread)
+    everywhere = [*(values for values, _ in places), given]
+    secrets = frozenset(
+        str(values[name].value)
+        for values in everywhere
+        for name, field in all_fields().items()
+        if field.secret and name in values and values[name].value != ""
+    )
+    settings, more = _check(given, unread, secrets)
     if settings is None or lines or mistakes:
         raise SettingsError([*lines, *mistakes, *more])
     origins = {name: given[name].origin if name in given else DEFAULT_ORIGIN for name in all_fields()}
-    return Loaded(settings, origins)
+    return Loaded(settings, origins, secrets)
 
 
 Place = tuple[dict[str, Given], list[str]]
@@ -296,15 +307,14 @@ def _read_secret(path: object) -> str:
     return secret
 
 
-def _check(given: Mapping[str, Given], unread: set[str]) -> tuple[Settings | None, list[str]]:
+def _check(
+    given: Mapping[str, Given], unread: set[str], secrets: frozenset[str]
+) -> tuple[Settings | None, list[str]]:
     """Validate, and again without what is wrong, so that no mistake hides another.
 
     `unread` are settings whose values could not be read: they cause no second mistake.
     """
-    secrets = {
-        str(item.value) for name, item in given.items() if name in all_fields() and all_fields()[name].secret
-    }
-    write = Mistakes(given, secrets - {""})
+    write = Mistakes(given, secrets)
     values = _nested(given)
     bad = set(unread)
     lines: list[tuple[str, str]] = []

@@ -169,6 +169,14 @@ def test_show_hides_a_password_in_another_field(value: str) -> None:
     assert tomllib.loads(shown)["source"]["group_id"] == "moodstream"
 
 
+def test_a_password_that_is_overridden_is_not_shown_either() -> None:
+    env = {"MOODSTREAM_KAFKA__SASL_PLAIN_PASSWORD": "hunter2"}
+    flags = {"observe.port": "hunter2", "kafka.sasl_plain_password": ""}
+    assert mistakes(flags, env=env) == (
+        "observe.port (flag --observe.port): the value is not a whole number",
+    )
+
+
 def test_what_python_raises_shows_no_value() -> None:
     with pytest.raises(ValueError, match="holds a login") as caught:
         KafkaSettings(bootstrap_servers=["user:hunter2@host:9092"])
