@@ -30,6 +30,7 @@ test-train: $(TRAIN)/train.stamp ## the tests that need torch (a large download)
 
 fuzz: $(VENV)/dev.stamp ## a million random messages through the decoder, to their outputs and dead letters
 	$(VENV)/bin/python tests/fuzz/decode.py --inputs 1000000
+	$(VENV)/bin/python tests/fuzz/settings.py 10000
 
 lint: $(VENV)/dev.stamp ## ruff, mypy --strict and the layers between the packages
 	$(VENV)/bin/ruff check .
