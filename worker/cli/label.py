@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, BinaryIO, Self
 import click
 
 from worker.errors import ExitCode, OutputError
+from worker.settings.groups import Settings
 from worker.settings.load import load_settings
-from worker.settings.model import Settings
 from worker.tables.rows import shown
 
 if TYPE_CHECKING:
@@ -286,20 +286,20 @@ def label(
 
 def _labeller(settings: Settings, *, include_text: bool) -> "Labeller":
     from worker.stream.labeller import Labeller
-    from worker.stream.router import Desks
+    from worker.stream.router import PackRouter
 
-    desks = Desks.load(settings, topic="", include_text=include_text)
-    return Labeller(desks, text_field=settings.source.text_field)
+    router = PackRouter.load(settings, topic="", include_text=include_text)
+    return Labeller(router, text_field=settings.source.text_field)
 
 
 def _label_one(source: "Input", labeller: "Labeller", target: Output, progress: Progress) -> None:
     progress.begin(source.name, source.size)
-    for answers in labeller.label(source):
-        lines = [answer.line for answer in answers if answer.line is not None]
+    for results in labeller.label(source):
+        lines = [result.line for result in results if result.line is not None]
         target.write(b"".join(lines))
-        for answer in answers:
-            if answer.line is None:
-                progress.bad(source.name, answer.place, answer.reason)
+        for result in results:
+            if result.line is None:
+                progress.bad(source.name, result.place, result.reason)
         progress.advance(source.position, labelled=len(lines))
 
 

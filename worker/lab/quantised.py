@@ -3,7 +3,8 @@
 Jacob et al. 2018 (arXiv:1712.05877): the pass forward computes with rounded values, the pass backward lets
 the gradient through as if nothing had been rounded (the straight-through estimator, Bengio et al. 2013,
 arXiv:1308.3432). Weights are rounded with one scale an output channel and activations with one a row, as the
-int8 graph does (docs/packs.md), but for its inputs after a LayerNorm: there the graph has one constant scale
+int8 graph does (docs/explanation/int8.md), but for its inputs after a LayerNorm:
+there the graph has one constant scale
 after smoothing, which a training loop has not measured yet; one a row stands in for it.
 """
 
@@ -11,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from worker.lab.convert.int8 import BELOW_ZERO, LEVELS, TINY
+from worker.lab.convert.products import BELOW_ZERO, LEVELS, TINY
 from worker.lab.network import Network, TokenHead
 
 FORM = "int8-rows"

@@ -1,4 +1,4 @@
-"""The worker: the one place that puts the rooms together, starts them in order and ends them in order."""
+"""The worker: the one place that puts the packages together, starts them in order and ends them in order."""
 
 import contextlib
 import os
@@ -20,10 +20,10 @@ from worker.observe.health import Health
 from worker.observe.logs import configure as configure_logging
 from worker.observe.metrics import Metrics
 from worker.observe.server import ObserveServer
-from worker.settings.model import Settings
+from worker.settings.groups import Settings
 from worker.stream.loop import Loop
 from worker.stream.pipeline import Pipeline
-from worker.stream.router import Desks
+from worker.stream.router import PackRouter
 
 log = structlog.get_logger(__name__)
 
@@ -62,12 +62,16 @@ def _run(settings: Settings, stop: threading.Event) -> None:
         if stop.is_set():
             return
         health.set_ready("brokers", ready=True)
-        source, checkpoint = _kafka_ends(settings, metrics)
+        source, checkpoint = _kafka_ends(settings, metrics, stop)
         ends.callback(source.close)
         ends.callback(checkpoint.close)
         # Before the source joins: it ends what a dead predecessor in this slot left open.
         checkpoint.open(stop)
-        log.info("started", topics=settings.source.topics, slot=settings.delivery.slot)
+        log.info(
+            "started",
+            topics=settings.source.topic_pattern or settings.source.topics,
+            slot=settings.delivery.slot,
+        )
         Loop(
             source,
             pipeline,
@@ -81,18 +85,18 @@ def _run(settings: Settings, stop: threading.Event) -> None:
 
 
 def _pipeline(settings: Settings, metrics: Metrics) -> Pipeline:
-    desks = Desks.load(
+    router = PackRouter.load(
         settings,
         topic=settings.sink.topic,
         include_text=settings.sink.include_text,
         listener=metrics,
         on_pack=_say_pack,
     )
-    pack = desks.default.classifier.pack
+    pack = router.default.classifier.pack
     metrics.model(pack.name, pack.revision)
     return Pipeline(
         text_field=settings.source.text_field,
-        desks=desks,
+        router=router,
         dead_letters=DeadLetters(
             settings.sink.dead_letter_topic,
             settings.sink.dead_letter_profile,
@@ -129,12 +133,14 @@ def _say_waiting(reason: str, waited_s: float) -> None:
     log.warning("no broker yet", reason=reason, waited_s=round(waited_s))
 
 
-def _kafka_ends(settings: Settings, metrics: Metrics) -> tuple[Source, Checkpoint]:
+def _kafka_ends(settings: Settings, metrics: Metrics, stop: threading.Event) -> tuple[Source, Checkpoint]:
     source = Source(
         settings.kafka,
         settings.source,
         settings.delivery.slot,
-        on_corrupt=lambda partition, _offset: metrics.corrupt_batch(partition.topic),
+        stop=stop,
+        on_corrupt=lambda partition, _first, _last: metrics.corrupt_batch(partition.topic),
+        on_gap=lambda gap: metrics.offset_reset(gap.partition.topic, gap.reason, gap.messages),
     )
     if settings.delivery.guarantee == "exactly_once":
         return source, TransactionalCheckpoint(

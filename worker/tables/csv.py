@@ -1,5 +1,6 @@
 """Comma-separated tables, whatever separates them: the dialect, the columns, the rows."""
 
+import contextlib
 import csv
 import itertools
 from collections import Counter, deque
@@ -126,6 +127,9 @@ class CsvReader:
             if lines.bad_bytes:
                 yield BadRow(number, place, lines.bad_bytes)
                 lines.bad_bytes = ""
+            elif len(record) != width and self._are_rows(lines.taken[1:-1]):
+                yield BadRow(number, place, self._reason(csv.Error("rows in quotes")))
+                lines.resume()
             elif len(record) != width:
                 # An unquoted separator inside a text looks like this, and would cut the text.
                 yield BadRow(
@@ -153,6 +157,15 @@ class CsvReader:
         if twice:
             raise InputError(f"{self._name}: the column '{shown(twice[0])}' is there twice")
         return columns
+
+    def _are_rows(self, lines: Sequence[Line]) -> bool:
+        """Whether most of these lines are rows by themselves, swallowed by a quote that opens before them."""
+        count = 0
+        for line in lines:
+            with contextlib.suppress(csv.Error):
+                text = (line.value or b"").decode("utf-8", "replace")
+                count += len(next(self.dialect.reader(iter([text])))) == len(self.columns)
+        return 2 * count > len(lines)
 
     def _reason(self, error: Exception) -> str:
         """Return why the lines taken are not a row; for an open quote also in which line it opens."""

@@ -78,9 +78,9 @@ class ParquetReader:
     def kind_of(self, column: str) -> str:
         """Return what a column holds as far as text is concerned: `text`, `list`, or the name of its type."""
         types, leaf = self._arrow.types, self._leaf(column)
-        kind = leaf.kind if leaf else None
-        if types.is_dictionary(kind):
-            kind = kind.value_type
+        if leaf is None:
+            return "nothing"
+        kind = leaf.kind.value_type if types.is_dictionary(leaf.kind) else leaf.kind
         if _is_text(types, kind) or types.is_null(kind):
             return "text"
         return str(kind)

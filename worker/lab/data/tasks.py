@@ -1,7 +1,7 @@
 """The tasks of a recipe with their rows: tokenised, with targets, teachers' answers and kind of loss."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -65,7 +65,7 @@ def read_tasks(recipe: Recipe, root: Path | None, tokenizer: Path, work: Path, s
         else:
             split = _load(task, root)
             entry = _tokenised(task, _head(recipe, task.head or split.head), split, tokenizer, handling)
-            texts, group = split.texts, (split.alike, split.leads)
+            texts, group = split.texts, (split.group_size, split.first_leads)
         if task.taught_by:
             say(f"{task.title}: asking {', '.join(task.taught_by)}")
             _ask(entry, texts, work, *group)
@@ -130,9 +130,10 @@ def _head(recipe: Recipe, name: str) -> HeadSpec:
     for depths in recipe.depths:
         if depths.head == name:
             own = depths.branch
-            head = head._replace(layers=depths.layers, branch=Branch(own.after, own.layers) if own else None)
+            branch = Branch(own.after, own.layers) if own else None
+            head = replace(head, layers=depths.layers, branch=branch)
             if depths.gate and head.gate is not None:
-                head = head._replace(gate=head.gate._replace(threshold=depths.gate))
+                head = replace(head, gate=replace(head.gate, threshold=depths.gate))
     return head
 
 
