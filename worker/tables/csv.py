@@ -182,7 +182,7 @@ class CsvReader:
             return f"the quote that opens in line {opened} closes in line {taken[-1].number} within a field"
         if "new-line character" in str(error):
             return "not CSV: a carriage return in a field without quotes"
-        return f"not CSV: {error}"
+        return f"not CSV: {shown(str(error))}"
 
 
 class _Silence(Exception):
