@@ -89,7 +89,7 @@ def written(rng: random.Random) -> tuple[str, bytes, str, list[tuple[str, str]]]
         content = "".join(json.dumps({"text": text, "label": label}) + "\n" for text, label in rows)
     else:
         end = rng.choice(["\n", "\r\n", "\r"])
-        quoting = rng.choice([csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
+        quoting: Any = rng.choice([csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
         if quoting == csv.QUOTE_MINIMAL:  # Python quotes only those ends of lines that it writes itself
             other = str.maketrans(dict.fromkeys({"\r", "\n"} - set(end), " "))
             rows = [(text.translate(other), label.translate(other)) for text, label in rows]

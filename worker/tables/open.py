@@ -14,7 +14,7 @@ from typing import Literal
 import orjson
 
 from worker.errors import InputError
-from worker.tables.csv import CsvReader
+from worker.tables.csv import CsvReader, place_of
 from worker.tables.lines import JsonReader, LineReader, line_rows
 from worker.tables.parquet import ParquetReader
 from worker.tables.rows import JSON, TEXT, BadRow, Cells, Item, Pause, Row, listed, shown
@@ -262,11 +262,12 @@ class Table:
         Raises:
             InputError: a column is not there, or the file cannot be read to its end.
         """
+        if format_of(self._parts[0]) == "jsonl":  # where a row may lack what others have
+            for name in names:
+                place_of(shown(str(self.path)), self.columns, name)
         for part in self._parts:
             self._part = part
             with self._opened(part) as reader:
-                if isinstance(reader, JsonReader) and len(self._parts) == 1:
-                    self._need(names)
                 for row in reader.cells(names):
                     if not isinstance(row, Pause):
                         yield row
@@ -275,13 +276,6 @@ class Table:
         """Return where the row that came last stands: file and line, in Parquet the row."""
         unit = "row" if format_of(self._part) == "parquet" else "line"
         return f"{shown(self._part)}, {unit} {row.place}"
-
-    def _need(self, names: Sequence[str]) -> None:
-        for name in names:
-            if name not in self.columns:
-                raise InputError(
-                    f"{shown(str(self.path))}: no column '{name}'; there are: {listed(self.columns)}"
-                )
 
     @contextlib.contextmanager
     def _opened(self, part: str) -> Iterator[CsvReader | JsonReader | ParquetReader]:
