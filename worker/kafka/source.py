@@ -272,7 +272,7 @@ class Source:
         return {}
 
     def _find_place(self, error: OffsetOutOfRangeError | LogTruncationError, timeout_s: float) -> None:
-        """Find where to go on when the broker does not have the offset due. A rewind that is due does it too."""
+        """Find where to go on when the broker does not have the offset due. A rewind does it too."""
         if self._rewind_due or self._positions is None:
             return
         try:

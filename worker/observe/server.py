@@ -33,6 +33,9 @@ LIFETIME_S = 10.0
 _log = structlog.get_logger(__name__)
 _JSON = "application/json; charset=utf-8"
 _REQUEST = re.compile(r"([A-Z]+) (\S+) HTTP/1\.[01]")
+_LAST_TURNS = 20
+"""Turns of the event loop between the end of listening and the end of the server."""
+
 _BACKLOG = 256
 """Connections that may wait to be accepted. What comes above that is asked to try again a second later."""
 
@@ -106,11 +109,14 @@ class ObserveServer:
         finally:
             started.set()
         await self._stop.wait()
-        server.close()
-        for _ in range(3):  # those that were just accepted appear a turn later
+        # A connection that was just accepted becomes visible some turns of the loop later, and one that
+        # becomes so after the end of the server stays open for ever (Python 3.11). So accepting ends first.
+        asyncio.get_running_loop().remove_reader(listener)
+        for _ in range(_LAST_TURNS):
             for writer in self._open.values():
                 writer.transport.abort()
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.001)
+        server.close()
 
     def _report(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         if time.monotonic() >= self._quiet_until:
