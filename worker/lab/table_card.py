@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from worker.lab.card import Facts, figures_table, head_lines, teachers_text
-from worker.lab.data.table import OwnRows
+from worker.lab.data.table import TableRows
 from worker.lab.evaluate.result import Result
 from worker.lab.recipe import Recipe
 from worker.lab.validation import ENOUGH
@@ -17,7 +17,7 @@ _FEW = 200
 def write_own_card(
     recipe: Recipe,
     facts: Facts,
-    tables: Mapping[str, OwnRows],
+    tables: Mapping[str, TableRows],
     fp32: Sequence[Result],
     int8: Sequence[Result],
 ) -> str:
@@ -87,7 +87,7 @@ def _labels(results: Sequence[Result]) -> str:
     return "\n".join(lines)
 
 
-def _rows(tables: Mapping[str, OwnRows]) -> str:
+def _rows(tables: Mapping[str, TableRows]) -> str:
     lines = ["| table | label | learnt from | held out |", "| --- | --- | ---: | ---: |"]
     for title, table in tables.items():
         learnt = Counter(label for row in table.labels for label in row)

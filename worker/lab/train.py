@@ -14,7 +14,7 @@ from worker.errors import TrainingError
 from worker.lab.average import average, weights_of
 from worker.lab.base import Base, read_base
 from worker.lab.data.labels import HEADS, HeadSpec, in_order
-from worker.lab.data.table import OwnRows
+from worker.lab.data.table import TableRows
 from worker.lab.data.tasks import TaskData, read_tasks
 from worker.lab.device import keep_memory
 from worker.lab.loop import Loop
@@ -53,7 +53,7 @@ class Trained:
     """Rows by the title of their task, after removing what the dev splits hold too."""
     elapsed_s: float
     precision: str
-    tables: dict[str, OwnRows]
+    tables: dict[str, TableRows]
     """Tables of one's own by the title of their task, with what they kept to judge by."""
 
 
