@@ -1,7 +1,4 @@
-"""`moodstream evaluate`.
-
-What `moodstream evaluate --behaviour` prints.
-"""
+"""`moodstream evaluate`: figures of packs on labelled texts, and behaviour cases."""
 
 import json
 import sys
@@ -29,7 +26,7 @@ _WIDTH = 100
 
 
 def report_behaviour(packs: Sequence[Path], cases: Path, *, as_json: bool) -> int:
-    """Run the cases in a folder against packs; hand back exit code 1 where a rate does not hold."""
+    """Run the cases in a folder against packs; return exit code 1 where a rate does not hold."""
     from worker.lab.evaluate.behaviour import measure
 
     reports = [measure(cases, pack) for pack in packs]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from worker.errors import TrainingError
 from worker.lab.data.labels import HeadSpec
-from worker.lab.data.licences import LICENCES, Licence
+from worker.lab.data.sets import Licence, licences
 from worker.lab.evaluate.result import Result, shown
 from worker.lab.recipe import Recipe, Task, load_recipe
 from worker.types import Failure, Prediction
@@ -193,6 +193,7 @@ def _sources(recipe: Recipe, rows: dict[str, int]) -> str:
         "| data set | rows | passes planned | source | licence as stated |",
         "| --- | ---: | ---: | --- | --- |",
     ]
+    known = licences()
     passes: dict[str, list[str]] = {}
     found: dict[str, Task] = {}
     for stage in all_stages(recipe):
@@ -201,7 +202,7 @@ def _sources(recipe: Recipe, rows: dict[str, int]) -> str:
             passes.setdefault(task.title, []).append(f"{task.epochs:g}")
     for title, task in found.items():
         entry = (
-            LICENCES[task.data] if task.data else Licence(title, "a table of one's own", "known to its owner")
+            known[task.data] if task.data else Licence(title, "a table of one's own", "known to its owner")
         )
         count = rows.get(title, task.rows)
         name = entry.title + (f", their texts for the head `{task.head}`" if task.data and task.head else "")
