@@ -112,7 +112,8 @@ def evaluate(
 
     PACK is a folder with a pack, or with a checkpoint (needs 'moodstream[train]'), or the name of a pack that
     ships, such as compact-fast; without one the bundled pack is measured. The texts are the dev splits of the
-    known data sets that fit a model's heads, or the rows of a file of your own. docs/evaluation.md says what
+    known data sets that fit a model's heads, or the rows of a file of your own.
+    docs/how-to/evaluate.md says what
     each figure means.
 
     \b

@@ -150,7 +150,8 @@ def base_line(recipe: Recipe) -> str:
     stages = all_stages(recipe)
     base = Path(stages[0].base).name
     names = ", ".join(f"`{stage.name}`" for stage in stages[:-1])
-    through = f". Trained in stages: {names}, `{recipe.name}` (docs/training.md)" if names else ""
+    page = "docs/explanation/how-the-packs-were-made.md"
+    through = f". Trained in stages: {names}, `{recipe.name}` ({page})" if names else ""
     means = "".join(_mean_line(stage) for stage in stages if stage.means)
     return f"Base weights: {_BASES.get(base, f'`{base}`')}{through}.{means}"
 

@@ -153,8 +153,8 @@ def cross_fitted_scores(logits: Floats, gold: Ints | Bools, repeats: int = 10, s
     """Return scores (rows, labels), each row's at a temperature that was fitted without it.
 
     A temperature judged on the rows it was fitted on looks better than it is. A figure from one division into
-    halves depends on how they fell: of one model on 2,000 tweets the calibration error moved by 0.5 points. So
-    each row gets the geometric mean of the temperatures that the other half gave in `repeats` divisions.
+    halves depends on how they fell: of one model on 2,000 tweets the calibration error moved by 0.5 points.
+    So each row gets the geometric mean of the temperatures that the other half gave in `repeats` divisions.
     """
     each = np.empty((repeats, len(logits)))
     for number, chosen in enumerate(each):
