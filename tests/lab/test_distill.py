@@ -22,10 +22,11 @@ from tests.support.random_checkpoints import (
 from worker.errors import TrainingError
 from worker.lab.checkpoint import Checkpoint, read_checkpoint, write_folder
 from worker.lab.convert.writer import convert_checkpoint
-from worker.lab.distill_run import distil
-from worker.lab.student import keep_layers, spread, student_of, without_temperatures
-from worker.lab.targets import SHARD, answers_of, ask
-from worker.lab.teachers import CheckpointTeacher, PackTeacher, network_of
+from worker.lab.distill import distil
+from worker.lab.network import network_of
+from worker.lab.prune import keep_layers, spread
+from worker.lab.student import student_of
+from worker.lab.teachers import SHARD, CheckpointTeacher, PackTeacher, answers_of, ask, shared
 from worker.lab.texts import Part, TextReader
 
 pytestmark = pytest.mark.train
@@ -46,7 +47,7 @@ def test_kept_layers_are_the_teachers_own_in_order(teacher: Path) -> None:
         name = "distilbert.transformer.layer.{}.ffn.lin1.weight"
         assert np.array_equal(half.tensors[name.format(new)], whole.tensors[name.format(old)])
     assert half.sizes.n_layers == 2
-    # Depths 1, 2 and 3 are read from what is left below the new last layer: the old second.
+    # HeadLayers 1, 2 and 3 are read from what is left below the new last layer: the old second.
     weight = whole.tensors["heads.toxic_spans.pre_classifier.weight"]
     assert half.heads["toxic_spans"].layers == (1,)
     expected = weight[:, :32] + weight[:, 32:64] + weight[:, 64:]
@@ -74,7 +75,7 @@ def test_a_token_head_needs_a_layer_below_the_last(teacher: Path) -> None:
 
 def test_a_temperature_goes_into_the_weights(teacher: Path) -> None:
     whole, texts = read_checkpoint(teacher), some_texts(5)
-    folded = without_temperatures(whole)
+    folded = whole.without_temperatures()
     assert folded.heads["sentiment"].temperature == 1.0
     assert np.allclose(
         logits_of(folded, texts, "sentiment"), logits_of(whole, texts, "sentiment") / 1.5, atol=1e-5
@@ -103,7 +104,7 @@ def test_shards_are_joined_in_order(teacher: Path, tmp_path: Path, monkeypatch: 
     texts, asked = some_texts(25), CheckpointTeacher(teacher)
     whole = answers_of(asked, texts, 16, tmp_path / "1", quiet)
     assert len(texts) < SHARD
-    monkeypatch.setattr("worker.lab.targets.SHARD", 7)
+    monkeypatch.setattr("worker.lab.teachers.SHARD", 7)
     parts = answers_of(asked, texts, 16, tmp_path / "2", quiet)
     assert len(list((tmp_path / "2").glob("taught-*.npz"))) == 4
     for head in whole.scores:
@@ -131,15 +132,24 @@ def test_a_pack_and_its_checkpoint_teach_alike(teacher: Path, tmp_path: Path) ->
         assert np.allclose(np.array(a.scores)[inner], np.array(b.scores)[inner], atol=0.05)
 
 
+def test_one_answer_for_a_group_is_the_mean_or_the_firsts() -> None:
+    answers = np.array([[0.2, 0.8], [0.4, 0.6], [1.0, 0.0], [0.0, 1.0]], np.float32)
+    assert shared(answers, 2).tolist() == pytest.approx(
+        np.array([[0.3, 0.7], [0.3, 0.7], [0.5, 0.5], [0.5, 0.5]])
+    )
+    assert np.array_equal(shared(answers, 1), answers)
+    assert np.array_equal(shared(answers, 2, first_leads=True), answers[[0, 0, 2, 2]])
+
+
 def test_several_teachers_are_averaged(teacher: Path, tmp_path: Path) -> None:
     write_folder(random_checkpoint(2), tmp_path / "other")
     teachers = [CheckpointTeacher(teacher), CheckpointTeacher(tmp_path / "other")]
     texts = some_texts(12)
     student = read_checkpoint(teacher)
     rows = TextReader(student)(texts, 16)
-    targets = ask(teachers, student.heads, texts, rows, max_tokens=16, keep=tmp_path, say=quiet)
+    targets = ask(teachers, student.heads, texts, rows, max_tokens=16, folder=tmp_path, say=quiet)
     each = [answers_of(asked, texts, 16, tmp_path, quiet) for asked in teachers]
-    (soft,) = targets.soft["sentiment"]
+    (soft,) = targets.scores["sentiment"]
     assert soft.teachers == 2
     assert np.allclose(
         soft.scores, (each[0].scores["sentiment"] + each[1].scores["sentiment"]) / 2, atol=1e-6
@@ -166,7 +176,7 @@ def test_a_student_learns_every_head_of_its_teacher(teacher: Path, tmp_path: Pat
     student = student_of("every-other", teacher, None, seed=1)
     asked = CheckpointTeacher(teacher)
     part = Part("texts", some_texts(400), 16, epochs=12)
-    found = distil([asked], student, [part], tmp_path, settings(), say=quiet).student
+    found = distil([asked], student, [part], tmp_path, settings(), say=quiet).checkpoint
     held_back = some_texts(200, seed=99)
     truth = answers_of(asked, held_back, 16, tmp_path / "t", quiet)
     rows = TextReader(found)(held_back, 16)

@@ -74,7 +74,7 @@ def _texts(network: Network) -> list[list[int]]:
     """Texts of which half are to pass the gate."""
     rng = np.random.default_rng(3)
     rows = [[2, *map(int, rng.integers(5, len(VOCABULARY), length)), 3] for length in rng.integers(0, 22, 40)]
-    gate = network.heads["toxicity"]
+    gate = network.text_head("toxicity")
     with torch.no_grad():
         logits = torch.cat([gate(network(torch.tensor([row]), None)) for row in rows])
         gate.classifier.bias[1] -= (logits[:, 1] - logits[:, 0]).median()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.errors import TrainingError
+from worker.errors import RecipeError
 from worker.lab.card import all_stages
 from worker.lab.data.labels import EMOTION, SENTIMENT, TOXICITY, in_order
 from worker.lab.recipe import load_recipe
@@ -48,7 +48,7 @@ def test_what_is_not_written_takes_its_default(tmp_path: Path) -> None:
         (SHORT + '[run]\nseed = "one"\n', "run.seed must be a whole number, not 'one'"),
         (SHORT + "[run]\nseed = true\n", "run.seed must be a whole number, not True"),
         (SHORT + '[run]\nprecision = "fp8"\n', "run.precision must be auto, fp32 or bf16"),
-        (SHORT + "epochs = 0\n", "tasks[0]: epochs and weight must be above 0"),
+        (SHORT + "epochs = 0\n", "tasks[0].epochs must be above 0; only for a table of your own"),
         (SHORT + "max_tokens = 5000\n", "tasks[0].max_tokens must lie between"),
         ('name = "x"\nbase = "b"\n', "no [[tasks]]"),
         ('name = "x"\n[[tasks]]\ndata = "sst2"\n', "base is missing"),
@@ -61,7 +61,7 @@ def test_what_is_not_written_takes_its_default(tmp_path: Path) -> None:
     ],
 )
 def test_a_mistake_is_one_readable_line(tmp_path: Path, text: str, expected: str) -> None:
-    with pytest.raises(TrainingError) as caught:
+    with pytest.raises(RecipeError) as caught:
         _load(tmp_path, text)
     line = str(caught.value)
     assert expected in line
@@ -70,7 +70,7 @@ def test_a_mistake_is_one_readable_line(tmp_path: Path, text: str, expected: str
 
 
 def test_a_missing_recipe_is_named(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"absent\.toml: No such file"):
+    with pytest.raises(RecipeError, match=r"absent\.toml: No such file"):
         load_recipe(tmp_path / "absent.toml")
 
 
@@ -87,7 +87,7 @@ def test_the_command_tells_a_mistake_without_a_traceback(tmp_path: Path) -> None
 
 
 def test_recipes_and_data_need_no_torch() -> None:
-    modules = "worker.lab.data.sets, worker.lab.data.labels, worker.lab.plan, worker.lab.recipe"
+    modules = "worker.lab.compress, worker.lab.options, worker.lab.plan, worker.lab.plots, worker.lab.student"
     code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
@@ -116,7 +116,7 @@ def test_means_are_read_and_their_shares_checked(tmp_path: Path) -> None:
     path.write_text(task + '[[means]]\ncheckpoint = "a"\nshare = 0.25\n')
     assert [(mean.checkpoint, mean.share) for mean in load_recipe(path).means] == [("a", 0.25)]
     path.write_text(task + '[[means]]\ncheckpoint = "a"\nshare = 1\n')
-    with pytest.raises(TrainingError, match=r"means\[0\]\.share must lie between 0 and 1"):
+    with pytest.raises(RecipeError, match=r"means\[0\]\.share must be below 1, not 1"):
         load_recipe(path)
 
 
