@@ -19,7 +19,7 @@ from tests.support.random_checkpoints import (
     settings,
     some_texts,
 )
-from worker.errors import TrainingError
+from worker.errors import CutError, TeacherError
 from worker.lab.checkpoint import Checkpoint, read_checkpoint, write_folder
 from worker.lab.convert.writer import convert_checkpoint
 from worker.lab.distill import distil
@@ -36,7 +36,7 @@ def test_the_layers_that_distilbert_took() -> None:
     assert spread(12, 6) == [1, 3, 5, 8, 10, 12]
     assert spread(6, 3) == [1, 3, 6]
     assert spread(5, 5) == [1, 2, 3, 4, 5]
-    with pytest.raises(TrainingError, match="cannot keep 7 layers of 6"):
+    with pytest.raises(CutError, match="cannot keep 7 layers of 6"):
         spread(6, 7)
 
 
@@ -64,12 +64,12 @@ def test_all_layers_kept_is_the_same_model(teacher: Path) -> None:
 
 @pytest.mark.parametrize("layers", [[], [2, 1], [1, 1], [0, 1], [1, 5]])
 def test_layers_that_make_no_sense_are_refused(teacher: Path, layers: list[int]) -> None:
-    with pytest.raises(TrainingError, match="layers to keep must rise and lie between 1 and 4"):
+    with pytest.raises(CutError, match="layers to keep must rise and lie between 1 and 4"):
         keep_layers(read_checkpoint(teacher), layers)
 
 
 def test_a_token_head_needs_a_layer_below_the_last(teacher: Path) -> None:
-    with pytest.raises(TrainingError, match="toxic_spans reads tokens below the last layer"):
+    with pytest.raises(CutError, match="toxic_spans reads tokens below the last layer"):
         keep_layers(read_checkpoint(teacher), [4])
 
 
@@ -165,7 +165,7 @@ def test_a_teacher_with_a_strange_label_is_refused(teacher: Path, tmp_path: Path
     strange = {"emotion": {**HEADS["emotion"], "id2label": {"0": "joy", "1": "envy"}}}
     write_folder(random_checkpoint(2, heads=strange), tmp_path / "strange")
     part = Part("texts", some_texts(5), 16)
-    with pytest.raises(TrainingError, match="its head emotion has the label 'envy'"):
+    with pytest.raises(TeacherError, match="its head emotion has the label 'envy'"):
         distil(
             [CheckpointTeacher(tmp_path / "strange"), CheckpointTeacher(teacher)],
             read_checkpoint(teacher), [part], tmp_path, settings(), say=quiet,

@@ -18,7 +18,7 @@ from tests.support.random_checkpoints import (
     settings,
     some_texts,
 )
-from worker.errors import TrainingError
+from worker.errors import TeacherError, TrainingError
 from worker.lab.checkpoint import Checkpoint, read_checkpoint, write_folder
 from worker.lab.distill import distil
 from worker.lab.network import network_of
@@ -130,7 +130,7 @@ def test_a_run_with_other_teachers_of_its_own_is_another_run(teacher: Path, tmp_
         return read_recipe(Recipe(name="r", base="none", tasks=(task,)), tmp_path / "data", student.heads)
 
     distil([asked], student, parts("one"), tmp_path / "work", settings(), say=quiet)
-    with pytest.raises(TrainingError, match="made by another distillation or other texts"):
+    with pytest.raises(TrainingError, match="made by another recipe or other data"):
         distil([asked], student, parts("two"), tmp_path / "work", settings(), resume=True, say=quiet)
 
 
@@ -141,7 +141,7 @@ def test_a_tasks_own_teacher_without_the_head_is_named(teacher: Path, tmp_path: 
     student = read_checkpoint(teacher)
     task = Task(data="sst2", max_tokens=16, teacher=str(tmp_path / "own"), head="emotion", hard=0.0)
     parts = read_recipe(Recipe(name="r", base="none", tasks=(task,)), tmp_path / "data", student.heads)
-    with pytest.raises(TrainingError, match=r"teacher .*own has no head 'emotion'"):
+    with pytest.raises(TeacherError, match=r"teacher .*own has no head 'emotion'"):
         distil([CheckpointTeacher(teacher)], student, parts, tmp_path / "work", settings(), say=quiet)
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.support.random_checkpoints import distance_from, quiet, settings, some_texts
-from worker.errors import TrainingError
+from worker.errors import TeacherError, TrainingError
 from worker.lab.checkpoint import Checkpoint, read_checkpoint
 from worker.lab.data.tokens import pad
 from worker.lab.distill import Weights, distil
@@ -16,8 +16,7 @@ from worker.lab.losses import Relations
 from worker.lab.network import network_of, quantise, rounded
 from worker.lab.prune import Importance, prune
 from worker.lab.student import student_of
-from worker.lab.targets import answers_of
-from worker.lab.teachers import CheckpointTeacher
+from worker.lab.teachers import CheckpointTeacher, answers_of
 from worker.lab.texts import Part, TextReader
 from worker.lab.trainer import Trainer
 
@@ -84,7 +83,7 @@ def test_relations_need_the_same_tokens_and_no_common_width(teacher: Path, tmp_p
     relations = _relations(asked, small)
     assert divergence(found) < 0.7 * divergence(small)
     other = replace(small, config={**small.config, "text": {"name": "social", "version": 1}})
-    with pytest.raises(TrainingError, match="cut texts into other tokens"):
+    with pytest.raises(TeacherError, match="cut texts into other tokens"):
         _relations(asked, other)
 
 

@@ -3,14 +3,16 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from worker.errors import TrainingError
-from worker.lab.checkpoint import base_folder, bert_to_distilbert
+from worker.heads import heads_table
+from worker.lab.checkpoint import base_folder, bert_to_distilbert, read_checkpoint
 from worker.lab.data.labels import EMOTION, SENTIMENT
 from worker.lab.data.tokens import encode, pad
-from worker.lab.network import Encoder, Network
+from worker.lab.network import Encoder, Network, config_of
 
 pytestmark = pytest.mark.train
 
@@ -32,7 +34,7 @@ def _hidden(folder: Path, texts: list[str], longest: int) -> dict[str, torch.Ten
     bert = BertModel.from_pretrained(folder).eval()
     distilbert = DistilBertModel(DistilBertConfig(**config)).eval()
     distilbert.load_state_dict(weights)
-    encoder = Encoder(config)
+    encoder = Encoder(config_of(config))
     encoder.load_state_dict(weights)
     padded, mask = pad(encode(folder / "tokenizer.json", texts, longest))
     ids = torch.from_numpy(padded)
@@ -88,8 +90,21 @@ def test_missing_base_weights_are_named(tmp_path: Path) -> None:
 
 def test_names_in_a_checkpoint_are_the_agreed_ones(tiny_bert: Path) -> None:
     config = bert_to_distilbert(tiny_bert).config
-    names = set(Network(config, [SENTIMENT, EMOTION]).state_dict())
+    names = set(Network(config_of({**config, "heads": heads_table([SENTIMENT, EMOTION])})).state_dict())
     for head in ("sentiment", "emotion"):
         for part in ("pre_classifier", "classifier"):
             assert {f"heads.{head}.{part}.weight", f"heads.{head}.{part}.bias"} <= names
     assert {name.split(".")[0] for name in names} == {"distilbert", "heads"}
+
+
+def test_a_checkpoint_is_a_model_of_transformers_too(teacher: Path, tmp_path: Path) -> None:
+    """Heads and all come back from `from_pretrained`, and what `save_pretrained` writes is a checkpoint."""
+    ours = read_checkpoint(teacher)
+    theirs = Network.from_pretrained(teacher)
+    assert theirs.state_dict().keys() == ours.tensors.keys()
+    assert all(np.array_equal(tensor, ours.tensors[name]) for name, tensor in theirs.state_dict().items())
+    theirs.save_pretrained(tmp_path)
+    (tmp_path / "tokenizer.json").write_text(ours.tokenizer, encoding="utf-8")
+    again = read_checkpoint(tmp_path)
+    assert (again.heads, again.sizes) == (ours.heads, ours.sizes)
+    assert all(np.array_equal(array, ours.tensors[name]) for name, array in again.tensors.items())

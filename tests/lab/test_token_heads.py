@@ -7,7 +7,7 @@ import pytest
 import torch
 from tokenizers import Tokenizer
 
-from worker.errors import TrainingError
+from worker.errors import TeacherError, TrainingError
 from worker.lab.checkpoint import bert_to_distilbert, write_folder
 from worker.lab.convert.writer import convert_checkpoint
 from worker.lab.data import sets as data
@@ -120,7 +120,7 @@ def test_texts_without_labels_need_a_teacher(tiny_bert: Path, small_data: Path, 
 
 def test_a_teacher_that_is_no_pack_is_named(tiny_bert: Path, small_data: Path, tmp_path: Path) -> None:
     recipe = _recipe(tiny_bert, Task(data="sst2", max_tokens=32, teacher=str(tmp_path / "nowhere")))
-    with pytest.raises(TrainingError, match="teacher: there is no model at"):
+    with pytest.raises(TeacherError, match="teacher: there is no model at"):
         train(recipe, small_data, tmp_path, say=_quiet)
 
 
@@ -183,7 +183,8 @@ def test_a_token_head_learns_from_the_mean_of_its_teachers(
         assert not np.allclose(first, second, atol=0.01)
     # Taught only by the one that knows, with no mark of the data's own, the student points at the same word.
     task = tasks[1].changed(teachers=(str(packs[1]),), hard=0.0)
-    student = network_of(train(_recipe(tiny_bert, task), marked_data, tmp_path / "s", say=_quiet).checkpoint)
+    recipe = _recipe(tiny_bert, task, Task(data="toxic_posts", max_tokens=32))
+    student = network_of(train(recipe, marked_data, tmp_path / "s", say=_quiet).checkpoint)
     encoding = Tokenizer.from_file(str(tiny_bert / "tokenizer.json")).encode("a train on monday was awful")
     with torch.inference_mode():
         scores_of_tokens = student.marks("toxic_spans", torch.tensor([encoding.ids]), None)[0]
@@ -195,6 +196,17 @@ def test_texts_of_one_task_teach_another_head(
 ) -> None:
     pack = _taught(tiny_bert, marked_data, tmp_path, Task(data="toxic_spans", epochs=20, max_tokens=32))
     task = Task(data="sst2", epochs=1, max_tokens=32, head="toxic_spans", teacher=str(pack))
-    trained = train(_recipe(tiny_bert, task), small_data, tmp_path / "s", say=_quiet)
-    assert list(trained.checkpoint.heads) == ["toxic_spans"]
-    assert trained.rows == {"sst2 (toxic_spans)": len(data.load("sst2", "train", small_data))}
+    gate = Task(data="written_toxicity", rows=20, max_tokens=32)
+    trained = train(_recipe(tiny_bert, task, gate), small_data, tmp_path / "s", say=_quiet)
+    assert list(trained.checkpoint.heads) == ["toxicity", "toxic_spans"]
+    assert trained.rows["sst2 (toxic_spans)"] == len(data.load("sst2", "train", small_data))
+
+
+def test_a_token_head_without_its_gate_is_refused_before_training(
+    tiny_bert: Path, marked_data: Path, tmp_path: Path
+) -> None:
+    tasks = (Task(data="written_sentiment", rows=20, max_tokens=32), Task(data="toxic_spans", max_tokens=32))
+    recipe = _recipe(tiny_bert, *tasks)
+    with pytest.raises(TrainingError, match=r"heads of this recipe make no model: .*'toxicity'"):
+        train(recipe, marked_data, tmp_path / "s", say=_quiet)
+    assert not (tmp_path / "s" / "state.safetensors").exists()

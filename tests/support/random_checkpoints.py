@@ -51,9 +51,9 @@ def random_checkpoint(seed: int, layers: int = 4, heads: dict[str, Any] | None =
     }  # fmt: skip
     empty = Checkpoint("random", config, {}, tokenizer.to_str())
     torch.manual_seed(seed)
-    from worker.lab.network import Network
+    from worker.lab.network import Network, config_of
 
-    network = Network(config, list(empty.heads.values()))
+    network = Network(config_of(config))
     with torch.no_grad():
         for name, weight in network.named_parameters():
             if weight.dim() == 2:

@@ -8,6 +8,8 @@ little to guard against, and a step costs a fifth less.
 """
 
 from collections.abc import Mapping, Sequence
+from copy import copy
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -15,9 +17,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
+from transformers import DistilBertConfig, PreTrainedModel
 
 from worker.errors import TrainingError
 from worker.heads import Head as HeadInfo
+from worker.heads import read_heads
 from worker.lab.checkpoint import Checkpoint
 from worker.lab.convert.int8 import BELOW_ZERO, LEVELS, TINY
 
@@ -27,11 +31,11 @@ _EPS = 1e-12  # DistilBERT's, in every norm
 class Embeddings(nn.Module):
     """Token and position embeddings, summed and normalised."""
 
-    def __init__(self, config: Mapping[str, Any]) -> None:
+    def __init__(self, config: DistilBertConfig) -> None:
         super().__init__()
-        self.word_embeddings = nn.Embedding(config["vocab_size"], config["dim"])
-        self.position_embeddings = nn.Embedding(config["max_position_embeddings"], config["dim"])
-        self.LayerNorm = nn.LayerNorm(config["dim"], eps=_EPS)
+        self.word_embeddings = nn.Embedding(config.vocab_size, config.dim)
+        self.position_embeddings = nn.Embedding(config.max_position_embeddings, config.dim)
+        self.LayerNorm = nn.LayerNorm(config.dim, eps=_EPS)
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         """Token ids (batch, length) to embeddings (batch, length, dim)."""
@@ -42,10 +46,12 @@ class Embeddings(nn.Module):
 class Attention(nn.Module):
     """Multi-head self-attention (Vaswani and others 2017)."""
 
-    def __init__(self, config: Mapping[str, Any]) -> None:
+    def __init__(self, config: DistilBertConfig) -> None:
         super().__init__()
-        dim, self.heads = config["dim"], config["n_heads"]
-        wide = self.heads * config.get("head_dim", dim // self.heads)  # less than dim where heads are pruned
+        dim, self.heads = config.dim, config.n_heads
+        wide = self.heads * getattr(
+            config, "head_dim", dim // self.heads
+        )  # less than dim if heads are pruned
         self.q_lin, self.k_lin = nn.Linear(dim, wide), nn.Linear(dim, wide)
         self.v_lin, self.out_lin = nn.Linear(dim, wide), nn.Linear(wide, dim)
 
@@ -66,10 +72,10 @@ class Attention(nn.Module):
 class FeedForward(nn.Module):
     """Two products with Gelu between them."""
 
-    def __init__(self, config: Mapping[str, Any]) -> None:
+    def __init__(self, config: DistilBertConfig) -> None:
         super().__init__()
-        self.lin1 = nn.Linear(config["dim"], config["hidden_dim"])
-        self.lin2 = nn.Linear(config["hidden_dim"], config["dim"])
+        self.lin1 = nn.Linear(config.dim, config.hidden_dim)
+        self.lin2 = nn.Linear(config.hidden_dim, config.dim)
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
         """(batch, length, dim) to the same shape."""
@@ -79,12 +85,12 @@ class FeedForward(nn.Module):
 class Layer(nn.Module):
     """One transformer layer, norms after the sums as in BERT."""
 
-    def __init__(self, config: Mapping[str, Any]) -> None:
+    def __init__(self, config: DistilBertConfig) -> None:
         super().__init__()
         self.attention = Attention(config)
-        self.sa_layer_norm = nn.LayerNorm(config["dim"], eps=_EPS)
+        self.sa_layer_norm = nn.LayerNorm(config.dim, eps=_EPS)
         self.ffn = FeedForward(config)
-        self.output_layer_norm = nn.LayerNorm(config["dim"], eps=_EPS)
+        self.output_layer_norm = nn.LayerNorm(config.dim, eps=_EPS)
 
     def forward(self, rows: torch.Tensor, mask: torch.Tensor | None, first_only: bool) -> torch.Tensor:
         """(batch, length, dim) to the same shape, or to (batch, 1, dim) for the first token only."""
@@ -96,9 +102,9 @@ class Layer(nn.Module):
 class Transformer(nn.Module):
     """The stack of layers."""
 
-    def __init__(self, config: Mapping[str, Any]) -> None:
+    def __init__(self, config: DistilBertConfig) -> None:
         super().__init__()
-        self.layer = nn.ModuleList(Layer(config) for _ in range(config["n_layers"]))
+        self.layer = nn.ModuleList(Layer(config) for _ in range(config.n_layers))
 
     @property
     def layers(self) -> list[Layer]:
@@ -109,7 +115,7 @@ class Transformer(nn.Module):
 class Encoder(nn.Module):
     """The encoder."""
 
-    def __init__(self, config: Mapping[str, Any]) -> None:
+    def __init__(self, config: DistilBertConfig) -> None:
         super().__init__()
         self.embeddings = Embeddings(config)
         self.transformer = Transformer(config)
@@ -167,9 +173,9 @@ class TokenHead(nn.Module):
     """A classifier of each token at several depths (Multi-depth DistilBERT: Palomino et al. 2021, SemEval
     task 5), of which the deeper ones may be layers of its own: see `worker.heads.Branch`."""
 
-    def __init__(self, config: Mapping[str, Any], head: HeadInfo) -> None:
+    def __init__(self, config: DistilBertConfig, head: HeadInfo) -> None:
         super().__init__()
-        dim = config["dim"]
+        dim = config.dim
         self.pre_classifier = nn.Linear(dim * len(head.layers), dim)
         self.classifier = nn.Linear(dim, len(head.labels))
         self.layers, self.branch = head.layers, head.branch
@@ -192,27 +198,37 @@ class TokenHead(nn.Module):
         return self.classifier(functional.relu(self.pre_classifier(depths)))[..., 0]
 
 
-def branch_config(config: Mapping[str, Any], head: HeadInfo) -> Mapping[str, Any]:
+def branch_config(config: DistilBertConfig, head: HeadInfo) -> DistilBertConfig:
     """Return the configuration of a branch's layers: the encoder's, with its own sizes if it has some."""
     if head.branch is None:
         raise ValueError("this head has no branch")
-    given = {"n_heads": head.branch.n_heads, "hidden_dim": head.branch.hidden_dim}
-    own = {name: value for name, value in given.items() if value}
-    return {**config, **own, "n_layers": head.branch.layers}
+    own = copy(config)
+    own.n_layers = head.branch.layers
+    own.n_heads = head.branch.n_heads or config.n_heads
+    own.hidden_dim = head.branch.hidden_dim or config.hidden_dim
+    return own
 
 
-class Network(nn.Module):
-    """One encoder and its heads; `state_dict()` has the names that a checkpoint folder has."""
+class Network(PreTrainedModel):
+    """One encoder and its heads; `state_dict()` has the names that a checkpoint folder has.
 
-    def __init__(self, config: Mapping[str, Any], heads: Sequence[HeadInfo]) -> None:
-        super().__init__()
-        self.dim = dim = int(config["dim"])
+    `Network.from_pretrained(folder)` reads a checkpoint folder, whose `config.json` describes the heads, and
+    `save_pretrained` writes weights and configuration, as for any model of transformers.
+    """
+
+    config_class = DistilBertConfig
+    base_model_prefix = "distilbert"
+
+    def __init__(self, config: DistilBertConfig) -> None:
+        super().__init__(config)
+        self.dim = dim = int(config.dim)
         self.distilbert = Encoder(config)
         self.heads = nn.ModuleDict()
-        for head in heads:
+        for name, head in heads_of(config).items():
             made = TokenHead(config, head) if head.by_token else TextHead(dim, dim, len(head.labels))
             # `add_module` refuses the names of ModuleDict's own methods, such as `type`.
-            self.heads._modules[head.name] = made
+            self.heads._modules[name] = made
+        self.post_init()
 
     def forward(self, ids: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         """Return the first token's last hidden state, (batch, dim): what most heads read."""
@@ -247,13 +263,27 @@ class Network(nn.Module):
                     weight.normal_(0.0, spread, generator=generator)
 
 
+def heads_of(config: DistilBertConfig) -> dict[str, HeadInfo]:
+    """Return the heads that a configuration describes, in the order of its table. Raises PackError."""
+    table: Mapping[str, Any] = getattr(config, "heads", None) or {}
+    known = {"heads": table, "n_layers": config.n_layers}
+    found = {head.name: head for head in read_heads(known, Path("config.json"))} if table else {}
+    return {name: found[name] for name in table}
+
+
+def config_of(config: Mapping[str, Any]) -> DistilBertConfig:
+    """Return a checkpoint's configuration in transformers' form, its heads included."""
+    return DistilBertConfig(**config)
+
+
 def network_of(checkpoint: Checkpoint) -> Network:
     """Return the network with a checkpoint's weights, in evaluation mode. Raises TrainingError."""
     if checkpoint.sizes.activation != "gelu":
         raise TrainingError(
             f"{checkpoint.title}: only gelu is trained here, not {checkpoint.sizes.activation}"
         )
-    network = Network(checkpoint.config, list(checkpoint.heads.values()))
+    heads = {name: checkpoint.config["heads"][name] for name in checkpoint.heads}
+    network = Network(config_of({**checkpoint.config, "heads": heads}))
     weights = {name: torch.from_numpy(array.copy()) for name, array in checkpoint.tensors.items()}
     network.load_state_dict(weights)
     network.eval()

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch.nn import functional
 
-from worker.errors import TrainingError
+from worker.errors import PackError, TrainingError
 from worker.heads import Head, head_entry
 from worker.lab.checkpoint import Checkpoint, Tensors, Trained, average, read_base, read_tensors
 from worker.lab.data.labels import HEADS, in_order
@@ -25,7 +25,7 @@ from worker.lab.data.tasks import TaskData, read_tasks
 from worker.lab.data.tokens import Ids, pad
 from worker.lab.device import LocalSgd, keep_memory, local_sgd
 from worker.lab.losses import loss, targets, teacher_loss, token_loss
-from worker.lab.network import Network, weights_of
+from worker.lab.network import Network, config_of, weights_of
 from worker.lab.plan import Step, batches, plan
 from worker.lab.recipe import Recipe
 from worker.lab.trainer import Lesson, Loss, Say, Trainer, set_threads
@@ -177,7 +177,10 @@ def _network(
 
     A fresh head's own layers begin as layers of a base.
     """
-    network = Network(config, heads)
+    try:
+        network = Network(config_of(config))
+    except PackError as error:  # such as a token head whose gate is no head of this model
+        raise TrainingError(f"the heads of this recipe make no model: {error}") from error
     network.distilbert.load_state_dict(_tensors(base.of_encoder()))
     network.reset_heads(recipe.run.seed)
     starts = {depths.head: depths.branch.start for depths in recipe.depths if depths.branch is not None}
