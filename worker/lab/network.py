@@ -23,7 +23,7 @@ from worker.errors import TrainingError
 from worker.heads import Head as HeadInfo
 from worker.heads import read_heads
 from worker.lab.checkpoint import Checkpoint
-from worker.lab.convert.int8 import BELOW_ZERO, LEVELS, TINY
+from worker.lab.convert.products import BELOW_ZERO, LEVELS, TINY
 
 _EPS = 1e-12  # DistilBERT's, in every norm
 

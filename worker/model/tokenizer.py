@@ -69,25 +69,11 @@ class Tokenizer:
         Raises:
             PackError: the file cannot be read, or does not describe a tokenizer that is safe to use.
         """
-        try:
-            content = path.read_bytes() if content is None else content
-        except OSError as error:
-            raise PackError(f"{path} cannot be read: {error.strerror or error}") from error
-        self.largest_id = check_tokenizer(content, path)
-        try:
-            self._rust = RustTokenizer.from_buffer(content)
-            # A packaged tokenizer.json carries the padding and truncation it was trained with.
-            self._rust.no_padding()
-            self._rust.no_truncation()
-            self._rust.enable_truncation(max_tokens)
-            # "[SEP]" typed by a user is five characters of text, not the end of the message.
-            self._rust.encode_special_tokens = True
-            probe = self._rust.encode(_PROBE).ids
-        except BaseException as error:
-            # The library raises plain Exception for whatever it dislikes, and its panics are BaseExceptions.
-            if not isinstance(error, Exception) and not is_panic(error):
-                raise
-            raise PackError(f"{path} is no tokenizer that can be read: {_one_line(error)}") from error
+        self._rust, self.largest_id = read_tokenizer(path, content)
+        self._rust.enable_truncation(max_tokens)
+        # "[SEP]" typed by a user is five characters of text, not the end of the message.
+        self._rust.encode_special_tokens = True
+        probe = self._rust.encode(_PROBE).ids
         if not 0 < len(probe) <= max_tokens:
             raise PackError(f"{path}: {len(probe)} tokens for a short text, where {max_tokens} are the most")
         self._max_characters = max_tokens * CHARACTERS_A_TOKEN
@@ -199,6 +185,38 @@ def _is_filled(encoding: Encoding) -> bool:
     return bool(last - read >= _MARGIN)
 
 
+def read_tokenizer(path: Path, content: bytes | None = None) -> tuple[RustTokenizer, int]:
+    """Check and read the `tokenizer.json` at `path`; return it, and the largest token number that it gives.
+
+    Padding and truncation that the file carries are taken off. With `content`, what was read from the file
+    already, `path` is only named in errors.
+
+    Raises:
+        PackError: the file cannot be read, or does not describe a tokenizer that is safe to use.
+    """
+    try:
+        content = path.read_bytes() if content is None else content
+    except OSError as error:
+        raise PackError(f"{path} cannot be read: {error.strerror or error}") from error
+    largest = check_tokenizer(content, path)
+    try:
+        tokenizer = RustTokenizer.from_buffer(content)
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
+        tokenizer.encode(_PROBE)
+    except BaseException as error:
+        _raise_unreadable(error, path)
+        raise
+    return tokenizer, largest
+
+
+def _raise_unreadable(error: BaseException, path: Path) -> None:
+    """Raise PackError for what the library raises: a plain Exception, or a panic, a BaseException."""
+    if isinstance(error, Exception) or is_panic(error):
+        line = " ".join(str(error).split())[:300]
+        raise PackError(f"{path} is no tokenizer that can be read: {line}") from error
+
+
 _PROBE = "a \N{LATIN SMALL LETTER E WITH ACUTE} \N{PERSON WITH FOLDED HANDS} \N{CJK UNIFIED IDEOGRAPH-540D}"
 """Tokenised once as it is loaded: plain, accented, and what a vocabulary may not have."""
 
@@ -228,7 +246,3 @@ def _raise_failure(error: BaseException) -> None:
     """Raise InferenceError for a failure of the library, without its message, which may quote the text."""
     if isinstance(error, Exception) or is_panic(error):
         raise InferenceError(f"the tokenizer failed: {type(error).__name__}") from None
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())

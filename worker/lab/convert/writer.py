@@ -19,8 +19,7 @@ from worker.lab.convert.architecture import (
 from worker.lab.convert.calibrate import largest_magnitudes, rounding_of, take_over
 from worker.lab.convert.encoder import Encoder
 from worker.lab.convert.folders import check_target, written
-from worker.lab.convert.int8 import Int8Products
-from worker.lab.convert.products import FloatProducts, Products
+from worker.lab.convert.products import FloatProducts, Int8Products, Products
 from worker.lab.convert.tokenizer_files import write_tokenizer
 from worker.lab.convert.weights import Weights, open_weights
 from worker.model.classifier import Classifier

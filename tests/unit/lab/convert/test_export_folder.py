@@ -186,9 +186,9 @@ def test_nothing_that_is_not_ours_is_replaced(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="holds what the new folder is made from"):
         export_model(pack, tmp_path / "home" / ".." / "pack", "sentiment", replace=True)
     (pack / "notes.txt").write_text("mine", encoding="utf-8")
-    with pytest.raises(ExportError, match="also holds 'notes.txt'"):
+    with pytest.raises(ExportError, match=r"also holds 'notes\.txt'"):
         export_model(folder, pack, "sentiment", replace=True)
-    with pytest.raises(CheckpointError, match="also holds 'notes.txt'"):
+    with pytest.raises(CheckpointError, match=r"also holds 'notes\.txt'"):
         convert_checkpoint(folder, pack, name="tiny", replace=True)
     assert load_pack(pack).name == "tiny"
     assert ((home / "mine.txt").read_text(), file.read_text()) == ("mine", "mine")
