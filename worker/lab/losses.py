@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 from torch.nn import functional
 
 from worker.errors import TeacherError
@@ -137,7 +138,7 @@ class Relations:
 
     def to(self, device: torch.device) -> None:
         """Compute on this device from now on."""
-        self._network.to(device)
+        nn.Module.to(self._network, device)
 
     def loss(
         self, student: Network, below: torch.Tensor, ids: torch.Tensor, real: torch.Tensor | None

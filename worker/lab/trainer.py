@@ -97,7 +97,8 @@ class Trainer:
     ) -> None:
         self.device = choose_device(run.device, run.processes)
         self.lesson, self.steps, self.group, self.say = lesson, steps, group, say
-        self.network = network.to(self.device)
+        self.network = network
+        nn.Module.to(network, self.device)  # transformers wraps it in a function without types
         self.path = work / STATE
         self.optimiser = adamw(network, optimiser)
         self.schedule = Schedule(len(steps), optimiser.warm_up, run.minutes * 60)

@@ -16,8 +16,8 @@ class ParquetTable:
     def __init__(self, path: Path) -> None:
         """Read its schema. Raises TrainingError: pyarrow is missing, or the file is none."""
         try:
-            import pyarrow as arrow
-            import pyarrow.parquet as parquet  # noqa: PLR0402 - see above
+            import pyarrow as arrow  # noqa: PLC0415 - of an extra
+            import pyarrow.parquet as parquet  # noqa: PLC0415, PLR0402 - see above
         except ImportError:
             raise TrainingError(f"{path}: reading Parquet needs: pip install 'moodstream[parquet]'") from None
         self.path = path
