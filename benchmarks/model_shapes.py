@@ -154,6 +154,7 @@ def plain(sizes: Architecture, *, bert: bool) -> Callable[[Sequence[Sequence[int
     if sizes.attention_dim != sizes.dim:
         return None
     torch.manual_seed(0)
+    model: Any
     if bert:
         model = transformers.BertForSequenceClassification(
             transformers.BertConfig(
@@ -161,7 +162,7 @@ def plain(sizes: Architecture, *, bert: bool) -> Callable[[Sequence[Sequence[int
                 num_hidden_layers=sizes.n_layers,
                 num_attention_heads=sizes.n_heads,
                 intermediate_size=sizes.hidden_dim,
-                num_labels=3,
+                id2label=dict(enumerate("abc")),
             )
         )
     else:
@@ -173,7 +174,7 @@ def plain(sizes: Architecture, *, bert: bool) -> Callable[[Sequence[Sequence[int
                 n_layers=sizes.n_layers,
                 n_heads=sizes.n_heads,
                 hidden_dim=sizes.hidden_dim,
-                num_labels=3,
+                id2label=dict(enumerate("abc")),
             )
         )
     model.eval()

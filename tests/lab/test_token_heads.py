@@ -99,7 +99,7 @@ def test_a_student_learns_from_texts_without_labels(
                 for row in rows.ids
             ]
         )
-    said = rows.taught.argmax(axis=1)
+    said = rows.teacher_scores.argmax(axis=1)
     agreed = (logits.argmax(dim=1).numpy() == said).mean()
     commonest = max((said == label).mean() for label in range(3))
     assert agreed > max(0.8, commonest + 0.1)  # more than always saying the commonest label
@@ -177,7 +177,7 @@ def test_a_token_head_learns_from_the_mean_of_its_teachers(
         rows = read_tasks(
             _recipe(tiny_bert, task), marked_data, tiny_bert / "tokenizer.json", tmp_path, _quiet
         )
-        scores.append(rows[0].taught)
+        scores.append(rows[0].teacher_scores)
     for first, second, mean in zip(*scores, strict=True):
         assert np.allclose((first + second) / 2, mean, atol=1e-6)
         assert not np.allclose(first, second, atol=0.01)

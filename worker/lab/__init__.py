@@ -5,9 +5,13 @@ first, so that a missing package is one line and no traceback.
 """
 
 import os
+from collections.abc import Callable
 from importlib import util
 
 from worker.errors import PackagesMissing
+
+Progress = Callable[[str], None]
+"""Takes one line that says how far a run is, or what it does next."""
 
 _EXTRAS = {
     "import": ("onnx", "safetensors"),

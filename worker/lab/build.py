@@ -10,7 +10,7 @@ import numpy as np
 
 from worker.errors import LabError, TrainingError
 from worker.heads import Head
-from worker.lab import has, plots
+from worker.lab import Progress, has, plots
 from worker.lab.card import ENOUGH, Figures, recipe_card, table_card
 from worker.lab.checkpoint import Trained, write_folder
 from worker.lab.convert.folders import check_target
@@ -24,7 +24,6 @@ from worker.lab.evaluate.score import Scorer, checkpoint_scorer, pack_scorer
 from worker.lab.evaluate.tuning import tune, tune_head
 from worker.lab.recipe import Recipe, recipe_text
 from worker.lab.train import say_to_stderr, train
-from worker.lab.trainer import Say
 from worker.model.pack import Pack
 
 Describe = Callable[[Figures, Path], str]
@@ -47,7 +46,7 @@ class Places:
         return self.work / "checkpoint"
 
 
-def make_pack(recipe: Recipe, places: Places, *, resume: bool = False, say: Say = say_to_stderr) -> Pack:
+def make_pack(recipe: Recipe, places: Places, *, resume: bool = False, say: Progress = say_to_stderr) -> Pack:
     """Train, tune, measure, convert. The pack appears whole at the end, in place of an older one.
 
     Raises LabError or PackError, each with one readable line.
@@ -77,7 +76,7 @@ def _absolute(recipe: Recipe) -> Recipe:
     return recipe.changed(base=base, tasks=tuple(tasks))
 
 
-def finish(trained: Trained, places: Places, name: str, describe: Describe, say: Say) -> Pack:
+def finish(trained: Trained, places: Places, name: str, describe: Describe, say: Progress) -> Pack:
     """Tune, measure, describe and convert what a run has left. Raises LabError or PackError."""
     checkpoint, measured = trained.checkpoint, places.data is not None or bool(trained.tables)
     write_folder(checkpoint, places.checkpoint)
@@ -107,7 +106,7 @@ def finish(trained: Trained, places: Places, name: str, describe: Describe, say:
     return pack
 
 
-def _draw(work: Path, figures: Figures, say: Say) -> None:
+def _draw(work: Path, figures: Figures, say: Progress) -> None:
     """Draw the run, if that is possible: a pack is as good without."""
     if not has("plots"):
         say("no plot: that needs: pip install 'moodstream[plots]'")
@@ -127,7 +126,7 @@ def _write_text(path: Path, text: str) -> None:
         raise TrainingError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def fit(trained: Trained, scorer: Scorer, root: Path | None, say: Say) -> dict[str, dict[str, Any]]:
+def fit(trained: Trained, scorer: Scorer, root: Path | None, say: Progress) -> dict[str, dict[str, Any]]:
     """Fit temperatures and thresholds by head: on the known sets, for other heads on the held-out rows.
 
     A head that was kept keeps its own, unless its gate reads a head that was not.
@@ -154,7 +153,7 @@ def fit(trained: Trained, scorer: Scorer, root: Path | None, say: Say) -> dict[s
     return fitted
 
 
-def validation_sets(trained: Trained, scorer: Scorer, root: Path | None, say: Say) -> list[Examples]:
+def validation_sets(trained: Trained, scorer: Scorer, root: Path | None, say: Progress) -> list[Examples]:
     """Return all that the model is measured on: held-out rows of tables, dev splits of the known sets."""
     own = [held_out(title, table.head, table.held) for title, table in trained.tables.items()]
     return own if root is None else [*own, *fitting(scorer.heads, root, say=say)]

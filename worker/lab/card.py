@@ -309,7 +309,7 @@ def _fitted(held_out: int) -> str:
         )
     return (
         "The temperature (and thresholds, where a text takes several labels) in the pack are fitted on the "
-        "held-out rows. Figures that such a fit would flatter come from fits on other rows than they judge "
+        "held-out rows. Figures that such a fit would flatter come from fits on other rows than their own "
         "(`ece_crossfit`, cross-fitted thresholds)."
     )
 

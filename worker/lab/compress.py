@@ -1,11 +1,11 @@
 """A whole compression: cut, measure what can be spared, train a little, convert, measure, draw the curve."""
 
 import random
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from worker.errors import CutError, LabError
+from worker.lab import Progress
 from worker.lab.card import smaller_card
 from worker.lab.checkpoint import Checkpoint, read_model, write_folder
 from worker.lab.convert.folders import check_target
@@ -18,8 +18,6 @@ from worker.lab.options import WHOLE, CompressOptions, Cut
 from worker.lab.prune import keep_layers, prune, spread, trim
 from worker.lab.texts import texts_of
 from worker.model.pack import Pack
-
-Say = Callable[[str], None]
 
 HELD_BACK, TIMED, WEIGHED = 1_000, 1_000, 2_000
 """Texts at most: kept out of the recovery to measure on, to time, and to find out what can be spared."""
@@ -34,7 +32,7 @@ class Texts:
     weighed: list[str]
 
 
-def run(options: CompressOptions, say: Say) -> Pack:
+def run(options: CompressOptions, say: Progress) -> Pack:
     """Make the smaller models that the options ask for and measure them; return the last one's pack.
 
     Every pack is int8. Raises LabError, PackError or InputError.
@@ -74,10 +72,10 @@ class _Maker:
     options: CompressOptions
     texts: Texts
     work: Path
-    say: Say
+    say: Progress
 
     def variants(self, cut: Cut) -> list[tuple[str, Checkpoint]]:
-        """Return the model as it is after the cut, and after the recovery where there is one, by name."""
+        """Return the model as it is after the cut, and after the recovery if there is one, by name."""
         made, name = self._trimmed(self._pruned(self._shortened(cut), cut), cut.name)
         found = [(name, made)]
         if self.options.recover:
@@ -137,9 +135,9 @@ def _read(options: CompressOptions) -> Texts:
 
 
 def _measure(
-    packs: dict[str, Path], parameters: dict[str, int], options: CompressOptions, texts: Texts, say: Say
+    packs: dict[str, Path], parameters: dict[str, int], options: CompressOptions, texts: Texts, say: Progress
 ) -> list[Point]:
-    """Time all packs side by side, and judge each on dev splits and beside the original."""
+    """Time all packs side by side; measure each on dev splits, and against the original."""
     sets = _sets(packs["original"], options, say)
     timed = texts.measured[:TIMED] or [text for each in sets for text in each.texts[:250]][:TIMED]
     if not timed:
@@ -154,8 +152,8 @@ def _measure(
     return points
 
 
-def _sets(pack: Path, options: CompressOptions, say: Say) -> list[Examples]:
-    """Return the dev splits that fit, none where the data sets are not at hand."""
+def _sets(pack: Path, options: CompressOptions, say: Progress) -> list[Examples]:
+    """Return the dev splits that fit; none if the data sets are not there."""
     try:
         root = data_root(options.data)
     except LabError:

@@ -8,7 +8,7 @@ import json
 import os
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import fmean
@@ -18,6 +18,7 @@ import numpy as np
 
 from worker.errors import CutError
 from worker.heads import Head
+from worker.lab import Progress
 from worker.lab.evaluate.examples import Examples
 from worker.lab.evaluate.metrics import Floats
 from worker.lab.evaluate.result import Result
@@ -27,8 +28,6 @@ from worker.lab.evaluate.spans import characters, post_f1
 from worker.lab.plots import empty_picture
 from worker.model.classifier import Classifier
 from worker.types import Prediction
-
-Say = Callable[[str], None]
 
 ROUNDS = 5
 
@@ -90,7 +89,7 @@ def main_figure(result: Result) -> str:
     return "macro_recall" if len(result.labels) == 3 else "accuracy"
 
 
-def dev_figures(pack: Path, sets: Sequence[Examples], say: Say) -> dict[str, float]:
+def dev_figures(pack: Path, sets: Sequence[Examples], say: Progress) -> dict[str, float]:
     """Return the main figure of each set, a share, by the set's name."""
     scorer = PackScorer(pack, lambda _rows: None)
     fitting = [
@@ -156,7 +155,7 @@ class Point:
 
     @property
     def quality(self) -> float:
-        """The mean over the sets, or where none was at hand over the heads' agreement."""
+        """The mean over the sets, or without any over the heads' agreement."""
         values = self.figures or self.agreement
         return fmean(values.values()) if values else 1.0
 

@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from worker.errors import LabError, TeacherError
 from worker.heads import Head
+from worker.lab import Progress
 from worker.lab.build import Places, finish
 from worker.lab.card import Figures, distilled_card, recipe_card
 from worker.lab.checkpoint import Checkpoint, Trained
@@ -42,7 +43,7 @@ from worker.lab.teachers import (
     teacher_at,
 )
 from worker.lab.texts import Part, Row, TextReader, marks, read_recipe, read_texts, thin
-from worker.lab.trainer import Lesson, Loss, Say, Trainer, set_threads
+from worker.lab.trainer import Lesson, Loss, Trainer, set_threads
 from worker.model.pack import Pack
 
 
@@ -69,7 +70,7 @@ class Settings:
     """Round in the training loop as the int8 graph does."""
 
 
-def run(options: DistillOptions, say: Say) -> Pack:
+def run(options: DistillOptions, say: Progress) -> Pack:
     """Distil as the options say; return the pack.
 
     Raises:
@@ -115,7 +116,7 @@ def _settings(options: DistillOptions, recipe: Recipe | None) -> Settings:
     return Settings(*options.settings(recipe), weights, options.quantised)
 
 
-def _data(options: DistillOptions, recipe: Recipe | None, say: Say) -> Path | None:
+def _data(options: DistillOptions, recipe: Recipe | None, say: Progress) -> Path | None:
     """Return the folder of the data sets; a recipe needs it, and without it nothing is measured."""
     try:
         return data_root(options.data, recipe.data if recipe else "")
@@ -127,7 +128,7 @@ def _data(options: DistillOptions, recipe: Recipe | None, say: Say) -> Path | No
 
 
 def _with_shared_heads(
-    student: Checkpoint, teachers: Sequence[Teacher], recipe: Recipe | None, say: Say
+    student: Checkpoint, teachers: Sequence[Teacher], recipe: Recipe | None, say: Progress
 ) -> Checkpoint:
     """Leave out heads of the student that no teacher has and no labels train."""
     known = {name for teacher in teachers for name in teacher.heads}
@@ -147,7 +148,7 @@ def distil(
     settings: Settings,
     *,
     resume: bool = False,
-    say: Say,
+    say: Progress,
 ) -> Trained:
     """Teach the student what the teachers say of the texts; state and answers go to the folder `work`.
 
@@ -155,9 +156,9 @@ def distil(
         TeacherError: a head that nobody teaches, a label unknown to the student.
         TrainingError: another run's state.
     """
-    taught = {name for teacher in teachers for name in teacher.heads}
-    taught |= {name for part in parts for name in (part.head, part.own_head)}
-    if missing := [name for name in student.heads if name not in taught]:
+    known = {name for teacher in teachers for name in teacher.heads}
+    known |= {name for part in parts for name in (part.head, part.own_head)}
+    if missing := [name for name in student.heads if name not in known]:
         raise TeacherError(
             f"nobody teaches the student's head {missing[0]}: no teacher has it, no labels train it"
         )
@@ -184,15 +185,15 @@ def _take_part(job: _Job, group: LocalSgd) -> None:
     _distil([teacher_at(folder) for folder in job.teachers], job, lambda _line: None, group)
 
 
-def _distil(teachers: Sequence[Teacher], job: _Job, say: Say, group: LocalSgd) -> Trained:
+def _distil(teachers: Sequence[Teacher], job: _Job, say: Progress, group: LocalSgd) -> Trained:
     student, parts, settings = job.student, job.parts, job.settings
     keep_memory()
     with group.first_alone():
-        taught = [_taught(teachers, job, part, say) for part in parts]
+        prepared = [_prepare(teachers, job, part, say) for part in parts]
     # Only now: while the first process asks the teachers, the others wait and leave it every core.
     set_threads(settings.run, group)
     steps = plan(
-        [[len(row) for row in each.ids] for each in taught],
+        [[len(row) for row in each.ids] for each in prepared],
         [part.epochs for part in parts],
         settings.optimiser.max_padded_tokens,
         settings.run.seed,
@@ -202,7 +203,7 @@ def _distil(teachers: Sequence[Teacher], job: _Job, say: Say, group: LocalSgd) -
         quantise(network)
     relations = _relations(teachers, student) if settings.weights.relations else None
     trainer = Trainer(
-        DistillationLesson(network, list(student.heads.values()), taught, settings.weights, relations),
+        DistillationLesson(network, list(student.heads.values()), prepared, settings.weights, relations),
         network,
         steps,
         optimiser=settings.optimiser,
@@ -246,8 +247,8 @@ def _identity(
 
 
 @dataclass(slots=True)
-class _Taught:
-    """One part, tokenised, with what the teachers say of it."""
+class _Prepared:
+    """One part, tokenised, with the teachers' answers."""
 
     part: Part
     ids: list[Ids]
@@ -258,8 +259,8 @@ class _Taught:
     """For labelled rows of a token head: 1 or 0 a token."""
 
 
-def _taught(teachers: Sequence[Teacher], job: _Job, part: Part, say: Say) -> _Taught:
-    """Tokenise one part and ask about it: the task's own teachers of its head, the others of all else."""
+def _prepare(teachers: Sequence[Teacher], job: _Job, part: Part, say: Progress) -> _Prepared:
+    """Tokenise one part and ask the teachers: the task's own about its head, the others about all else."""
     student, cache = job.student, job.work / "taught"
     heads = student.heads
     rows = TextReader(student)(part.texts, part.max_tokens)
@@ -282,7 +283,7 @@ def _taught(teachers: Sequence[Teacher], job: _Job, part: Part, say: Say) -> _Ta
         number: marks(row, places)
         for number, (row, places) in enumerate(zip(rows, part.labels, strict=True) if by_token else ())
     }
-    return _Taught(part, [row.ids for row in rows], found, _form(part, heads), marked)
+    return _Prepared(part, [row.ids for row in rows], found, _form(part, heads), marked)
 
 
 def _add_own(found: Targets, part: Part, head: Head, rows: Sequence[Row], cache: Path) -> None:
@@ -308,21 +309,21 @@ def _form(part: Part, heads: Mapping[str, Head]) -> Form:
 
 
 class DistillationLesson(Lesson):
-    """A batch of one part's texts teaches every head of the student that somebody speaks of."""
+    """A batch of one part's texts teaches every head of the student that has targets for it."""
 
     def __init__(
         self,
         network: Network,
         heads: Sequence[Head],
-        taught: Sequence[_Taught],
+        prepared: Sequence[_Prepared],
         weights: Weights,
         relations: Relations | None,
     ) -> None:
-        self._network, self._heads, self._taught = network, heads, taught
+        self._network, self._heads, self._parts = network, heads, prepared
         self._weights, self._relations = weights, relations
-        self.titles = [each.part.name for each in taught]
-        self.ids = [each.ids for each in taught]
-        self.masked = [each.part.task.masked if each.part.task is not None else 0.0 for each in taught]
+        self.titles = [each.part.name for each in prepared]
+        self.ids = [each.ids for each in prepared]
+        self.masked = [each.part.task.masked if each.part.task is not None else 0.0 for each in prepared]
 
     def begin(self) -> None:
         """Put what is compared on the device."""
@@ -331,20 +332,20 @@ class DistillationLesson(Lesson):
 
     def loss(self, step: Step, ids: torch.Tensor, real: torch.Tensor | None) -> Loss:
         """Return the weighted losses of one batch by head; `first` is the distance of the hidden states."""
-        taught, rows = self._taught[step.task], list(step.rows)
-        given = taught.targets
+        prepared, rows = self._parts[step.task], list(step.rows)
+        given = prepared.targets
         states: list[torch.Tensor] = []
         asked = any(row in told for told in given.tokens.values() for row in rows)
-        if asked or taught.marks or self._relations is not None:
+        if asked or prepared.marks or self._relations is not None:
             states, first = self._network.distilbert.states_and_first(ids, real)
         else:
             first = self._network(ids, real)
         parts: dict[str, torch.Tensor] = {}
         for head in self._heads:
             if head.by_token:
-                value = self._token_loss(taught, head, rows, states, real)
+                value = self._token_loss(prepared, head, rows, states, real)
             else:
-                value = self._text_loss(taught, head, rows, first)
+                value = self._text_loss(prepared, head, rows, first)
             if value is not None:
                 parts[head.name] = value * self._weights.heads.get(head.name, 1.0)
         if given.first is not None and self._weights.first:
@@ -357,39 +358,41 @@ class DistillationLesson(Lesson):
         return Loss(torch.stack(list(parts.values())).sum(), parts)
 
     def _text_loss(
-        self, taught: _Taught, head: Head, rows: list[int], first: torch.Tensor
+        self, prepared: _Prepared, head: Head, rows: list[int], first: torch.Tensor
     ) -> torch.Tensor | None:
         """Return one head's loss on a batch: of teachers, of labels, or mixed as the recipe says."""
-        logits, part = self._network.text_head(head.name)(first), taught.part
-        scores = taught.targets.scores.get(head.name, ())
-        soft = mean_teacher_loss(scores, logits, rows, head.multi_label, part.temperature)
+        logits, part = self._network.text_head(head.name)(first), prepared.part
+        scores = prepared.targets.scores.get(head.name, ())
+        from_teachers = mean_teacher_loss(scores, logits, rows, head.multi_label, part.temperature)
         if part.head != head.name or part.task is None:
-            return soft
+            return from_teachers
         wanted = targets(head, [part.labels[row] for row in rows]).to(self.device)
-        plain = loss(head, logits, wanted, taught.form)
-        return plain if soft is None else part.task.hard * plain + (1 - part.task.hard) * soft
+        plain = loss(head, logits, wanted, prepared.form)
+        if from_teachers is None:
+            return plain
+        return part.task.hard * plain + (1 - part.task.hard) * from_teachers
 
     def _token_loss(
         self,
-        taught: _Taught,
+        prepared: _Prepared,
         head: Head,
         rows: list[int],
         states: Sequence[torch.Tensor],
         mask: torch.Tensor | None,
     ) -> torch.Tensor | None:
-        """Return a token head's loss on those texts of a batch that somebody judged token by token."""
-        told = taught.targets.tokens.get(head.name, {})
-        own = taught.marks if taught.part.head == head.name else {}
+        """Return a token head's loss on those texts of a batch whose tokens have targets."""
+        told = prepared.targets.tokens.get(head.name, {})
+        own = prepared.marks if prepared.part.head == head.name else {}
         places = [place for place, row in enumerate(rows) if row in told or row in own]
         if not places:
             return None
         read = [state[places] for state in states]
         logits = self._network.token_head(head.name)(read, None if mask is None else mask[places])
         wanted, real = torch.zeros(logits.shape), torch.zeros(logits.shape)
-        hard = taught.part.task.hard if taught.part.task is not None else 0.0
+        hard = prepared.part.task.hard if prepared.part.task is not None else 0.0
         for at, place in enumerate(places):
             row = rows[place]
-            real[at, : len(taught.ids[row])] = 1.0
+            real[at, : len(prepared.ids[row])] = 1.0
             given = [values for values in (own.get(row), told.get(row)) if values is not None]
             mixed = given[0] if len(given) == 1 else hard * given[0] + (1 - hard) * given[1]
             wanted[at, : len(mixed)] = torch.from_numpy(np.asarray(mixed, np.float32))
@@ -414,7 +417,7 @@ def mean_teacher_loss(
 
 
 def recovered(
-    made: Checkpoint, options: CompressOptions, texts: Sequence[str], *, name: str, work: Path, say: Say
+    made: Checkpoint, options: CompressOptions, texts: Sequence[str], *, name: str, work: Path, say: Progress
 ) -> Checkpoint:
     """Return a smaller model after at most `options.minutes` of learning from the one that it was cut from.
 

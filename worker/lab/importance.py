@@ -83,7 +83,7 @@ def importance_of(
     texts: Sequence[str],
     max_tokens: int = 128,
 ) -> Importance:
-    """Return the importance of every head and column, summed over texts judged by the model itself.
+    """Return the importance of every head and column, summed over texts; labels are the model's own.
 
     All heads of the model count alike: the loss is the sum of theirs, a token head's where its gate opens.
     """

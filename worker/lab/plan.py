@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """A linear rise, then a linear fall to nothing.
+    """A linear rise, then a linear fall to 0.
 
     `seconds` above 0 bounds the time: the run is as far as the further of steps and time, so that the rate
-    reaches nothing at the end however slow the machine is.
+    reaches 0 at the end however slow the machine is.
     """
 
     steps: int
@@ -44,7 +44,7 @@ def batches(lengths: Sequence[int], max_padded_tokens: int, rng: random.Random) 
     A batch padded to its longest text holds at most `max_padded_tokens` (a longer text stands alone).
     """
     order = list(range(len(lengths)))
-    rng.shuffle(order)  # the sort below is stable: who meets whom among equal lengths is drawn here
+    rng.shuffle(order)  # the sort is stable: this decides which texts of equal length come together
     order.sort(key=lengths.__getitem__)
     cut: list[tuple[int, ...]] = []
     batch: list[int] = []
@@ -62,7 +62,7 @@ def batches(lengths: Sequence[int], max_padded_tokens: int, rng: random.Random) 
 def task_batches(
     lengths: Sequence[int], epochs: float, max_padded_tokens: int, rng: random.Random
 ) -> list[tuple[int, ...]]:
-    """Return the batches of `epochs` passes; a pass in part takes so many rows by chance."""
+    """Return the batches of `epochs` passes; of a pass in part the rows are drawn by chance."""
     cut: list[tuple[int, ...]] = []
     for number in range(math.ceil(epochs)):
         share = min(1.0, epochs - number)

@@ -195,7 +195,7 @@ def _figures(axes: Any, bars: Bars, models: Sequence[str]) -> None:
 
 
 def empty_picture(width: float, height: float) -> Any:
-    """Return an empty picture of so many inches. Raises PackagesMissing without matplotlib."""
+    """Return an empty picture, sizes in inches. Raises PackagesMissing without matplotlib."""
     need("plots", "drawing")
     from matplotlib.figure import Figure as Picture  # noqa: PLC0415 - an extra of its own
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from worker.errors import LabError, PackError, TeacherError, TrainingError
 from worker.heads import Head
+from worker.lab import Progress
 from worker.lab.checkpoint import Checkpoint, read_checkpoint
 from worker.lab.data.tokens import Ids, pad
 from worker.lab.device import best_precision
@@ -27,7 +28,6 @@ from worker.lab.network import Network, network_of
 from worker.lab.texts import Row, TextReader
 from worker.types import Range
 
-Say = Callable[[str], None]
 Floats = NDArray[np.float32]
 
 SHARD = 4_096
@@ -237,7 +237,7 @@ def asked_of(head: Head, heads: Mapping[str, Head], scores: Mapping[str, Floats]
 
 
 class TeacherScores(NamedTuple):
-    """Probabilities (texts, columns) for these columns of a student's head: the mean of so many teachers'."""
+    """Probabilities (texts, columns) for these columns of a student's head, a mean over teachers."""
 
     columns: tuple[int, ...]
     scores: Floats
@@ -264,7 +264,7 @@ def ask(
     *,
     max_tokens: int,
     folder: Path,
-    say: Say,
+    say: Progress,
     first_of: Teacher | None = None,
 ) -> Targets:
     """Return what general teachers say of some texts, for the student's `heads` and its tokens (`rows`).
@@ -288,7 +288,9 @@ def ask(
     return targets
 
 
-def answers_of(teacher: Teacher, texts: Sequence[str], max_tokens: int, folder: Path, say: Say) -> Answers:
+def answers_of(
+    teacher: Teacher, texts: Sequence[str], max_tokens: int, folder: Path, say: Progress
+) -> Answers:
     """Return a teacher's answers to all texts, from the cache in `folder` if they are there.
 
     Raises TrainingError.

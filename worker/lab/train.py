@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from worker.errors import PackError, TrainingError
 from worker.heads import Head, head_entry
+from worker.lab import Progress
 from worker.lab.checkpoint import Checkpoint, Tensors, Trained, average, read_base, read_tensors
 from worker.lab.data.labels import HEADS, in_order
 from worker.lab.data.tasks import TaskData, read_tasks
@@ -28,7 +29,7 @@ from worker.lab.losses import loss, targets, teacher_loss, token_loss
 from worker.lab.network import Network, config_of, weights_of
 from worker.lab.plan import Step, batches, plan
 from worker.lab.recipe import Recipe
-from worker.lab.trainer import Lesson, Loss, Say, Trainer, set_threads
+from worker.lab.trainer import Lesson, Loss, Trainer, set_threads
 
 _PADDED = 4_096
 """Tokens in one batch that a frozen encoder reads, padding counted."""
@@ -41,7 +42,7 @@ def say_to_stderr(line: str) -> None:
 
 
 def train(
-    recipe: Recipe, root: Path | None, work: Path, *, resume: bool = False, say: Say = say_to_stderr
+    recipe: Recipe, root: Path | None, work: Path, *, resume: bool = False, say: Progress = say_to_stderr
 ) -> Trained:
     """Train as the recipe says; the state goes to `work` every few minutes.
 
@@ -59,7 +60,7 @@ def _take_part(recipe: Recipe, root: Path | None, work: Path, resume: bool, grou
 
 
 def _train(
-    recipe: Recipe, root: Path | None, work: Path, *, resume: bool, say: Say, group: LocalSgd
+    recipe: Recipe, root: Path | None, work: Path, *, resume: bool, say: Progress, group: LocalSgd
 ) -> Trained:
     keep_memory()
     set_threads(recipe.run, group)
@@ -112,8 +113,8 @@ def _train(
     )
 
 
-def _check_text(recipe: Recipe, base: Checkpoint, say: Say) -> None:
-    """Say it where the base knows its texts prepared otherwise. Raises TrainingError where it is frozen."""
+def _check_text(recipe: Recipe, base: Checkpoint, say: Progress) -> None:
+    """Tell where the base knows its texts prepared otherwise. Raises TrainingError if it is frozen."""
     if base.text in (None, (recipe.text, recipe.text_version)):
         return
     name, version = base.text
@@ -171,7 +172,7 @@ def _known(base: Checkpoint, heads: Sequence[Head]) -> list[str]:
 
 
 def _network(
-    config: dict[str, Any], heads: Sequence[Head], base: Checkpoint, recipe: Recipe, say: Say
+    config: dict[str, Any], heads: Sequence[Head], base: Checkpoint, recipe: Recipe, say: Progress
 ) -> Network:
     """Return the network with the base's encoder and known heads; other heads are fresh.
 
@@ -262,7 +263,12 @@ class TrainingLesson(Lesson):
     """A batch of one task at a time teaches that task's head."""
 
     def __init__(
-        self, recipe: Recipe, network: Network, tasks: Sequence[TaskData], steps: Sequence[Step], say: Say
+        self,
+        recipe: Recipe,
+        network: Network,
+        tasks: Sequence[TaskData],
+        steps: Sequence[Step],
+        say: Progress,
     ) -> None:
         self._network, self._tasks, self._say = network, tasks, say
         self._dropout = recipe.optimiser.dropout
@@ -299,9 +305,9 @@ class TrainingLesson(Lesson):
             wanted = targets(task.head, [task.labels[row] for row in step.rows])
             return loss(task.head, logits, wanted.to(self.device), task.form)
 
-        if task.taught is None:
+        if task.teacher_scores is None:
             return from_labels()
-        scores = torch.from_numpy(task.taught[list(step.rows)]).to(self.device)
+        scores = torch.from_numpy(task.teacher_scores[list(step.rows)]).to(self.device)
         value = teacher_loss(logits, scores, task.columns, task.head.multi_label, task.task.softening)
         hard = task.task.hard if task.labelled else 0.0
         return hard * from_labels() + (1 - hard) * value if hard else value
@@ -311,12 +317,12 @@ class TrainingLesson(Lesson):
     ) -> torch.Tensor:
         logits = self._network.marks(task.head.name, ids, real)
         wanted = torch.zeros(ids.shape)
-        hard = (task.task.hard if task.wanted else 0.0) if task.taught else 1.0
+        hard = (task.task.hard if task.wanted else 0.0) if task.teacher_scores else 1.0
         for at, row in enumerate(rows):
             if hard:
                 wanted[at, : len(task.ids[row])] += hard * torch.from_numpy(task.wanted[row])
-            if task.taught:
-                wanted[at, : len(task.ids[row])] += (1 - hard) * torch.from_numpy(task.taught[row])
+            if task.teacher_scores:
+                wanted[at, : len(task.ids[row])] += (1 - hard) * torch.from_numpy(task.teacher_scores[row])
         real = torch.ones(ids.shape, device=self.device) if real is None else real.float()
         return token_loss(logits, wanted.to(self.device), real)
 
@@ -346,7 +352,7 @@ class FrozenStates:
     """
 
     def __init__(
-        self, network: Network, tasks: Sequence[TaskData], *, device: torch.device, bf16: bool, say: Say
+        self, network: Network, tasks: Sequence[TaskData], *, device: torch.device, bf16: bool, say: Progress
     ) -> None:
         places: dict[bytes, int] = {}
         texts: list[Ids] = []
@@ -372,18 +378,20 @@ class FrozenStates:
         return None if where is None else self._states[torch.from_numpy(where[list(rows)])]
 
 
-def _read(network: Network, texts: Sequence[Ids], device: torch.device, bf16: bool, say: Say) -> torch.Tensor:
+def _read(
+    network: Network, texts: Sequence[Ids], device: torch.device, bf16: bool, say: Progress
+) -> torch.Tensor:
     """Return the texts' states, (texts, dim): those of like length in one batch."""
     lengths = [len(ids) for ids in texts]
     states = torch.empty(len(texts), network.dim, device=device)
-    spoken, done = time.monotonic(), 0
+    reported, done = time.monotonic(), 0
     with torch.no_grad(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
         for rows in batches(lengths, _PADDED, Random(0)):  # noqa: S311 - any order will do
             ids, mask = pad([texts[row] for row in rows])
             real = None if mask is None else torch.from_numpy(mask).to(device)
             states[list(rows)] = network(torch.from_numpy(ids).to(device), real).float()
             done += len(rows)
-            if time.monotonic() - spoken >= 60:
-                spoken = time.monotonic()
+            if time.monotonic() - reported >= 60:
+                reported = time.monotonic()
                 say(f"{done} of {len(texts)} texts read")
     return states

@@ -9,7 +9,7 @@ import math
 import os
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from worker.errors import TrainingError
+from worker.lab import Progress
 from worker.lab.checkpoint import Checkpoint, Trained
 from worker.lab.data.tokens import Ids, pad
 from worker.lab.device import LocalSgd, best_precision, choose_device
@@ -28,8 +29,6 @@ from worker.lab.network import Network
 from worker.lab.plan import Schedule, Step
 from worker.lab.plots import HISTORY, History
 from worker.lab.recipe import Optimiser, Run
-
-Say = Callable[[str], None]
 
 STATE = "state.safetensors"
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
@@ -92,7 +91,7 @@ class Trainer:
         identity: str,
         mask_id: int,
         work: Path,
-        say: Say,
+        say: Progress,
         group: LocalSgd,
     ) -> None:
         self.device = choose_device(run.device, run.processes)
@@ -120,16 +119,16 @@ class Trainer:
         began = time.monotonic()
         self._begin(resume)
         start = began - self.position.elapsed_s
-        tokens, spoken = 0, time.monotonic()
-        saved = spoken
+        tokens, reported = 0, time.monotonic()
+        saved = reported
         number = self.position.step
         while True:
             now = time.monotonic()
             due = now - saved >= self._run.checkpoint_minutes * 60
             progress, due_to_save = self.group.agree(self.schedule.progress(number, now - start), due)
-            if now - spoken >= 60 and tokens:
-                self._report(number, progress, tokens / (now - spoken))
-                tokens, spoken = 0, now
+            if now - reported >= 60 and tokens:
+                self._report(number, progress, tokens / (now - reported))
+                tokens, reported = 0, now
             if number >= len(self.steps) or progress >= 1:
                 break
             if due_to_save:

@@ -31,7 +31,7 @@ class TaskData:
     """A token head's targets, (tokens,) a text."""
     labelled: bool
     """The rows have labels (of many, a row may have none); else only a teacher speaks of them."""
-    taught: Any = None
+    teacher_scores: Any = None
     """Teachers' probabilities, (rows, their labels), or of a token head's (tokens,) a row; or None."""
     columns: tuple[int, ...] = ()
     """Which of the head's labels each of the teacher's is."""
@@ -80,10 +80,12 @@ def _ask(entry: TaskData, texts: list[str], work: Path, alike: int, leads: bool)
     if entry.head.by_token:
         if alike > 1:
             raise TrainingError(f"data set {task.data}: one answer for several texts is not for a token head")
-        entry.taught = head_token_scores(task.all_teachers, entry.head, texts, entry.ids, work / "taught")
+        entry.teacher_scores = head_token_scores(
+            task.all_teachers, entry.head, texts, entry.ids, work / "taught"
+        )
     else:
         given = head_scores(task.all_teachers, entry.head, texts, task.max_tokens, work / "taught")
-        entry.taught, entry.columns = shared(given.scores, alike, leads), given.columns
+        entry.teacher_scores, entry.columns = shared(given.scores, alike, leads), given.columns
 
 
 def _load(task: Task, root: Path | None) -> data.Labelled:
