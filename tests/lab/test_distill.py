@@ -24,6 +24,7 @@ from worker.lab.checkpoint import Checkpoint, read_checkpoint, write_folder
 from worker.lab.convert.writer import convert_checkpoint
 from worker.lab.distill import distil
 from worker.lab.network import network_of
+from worker.lab.plots import read_history
 from worker.lab.prune import keep_layers, spread
 from worker.lab.student import student_of
 from worker.lab.teachers import SHARD, CheckpointTeacher, PackTeacher, answers_of, ask, shared
@@ -216,6 +217,7 @@ def test_the_command_makes_a_pack(teacher: Path, tmp_path: Path, monkeypatch: py
     assert config["n_layers"] == 2
     assert set(config["heads"]) == set(HEADS)
     assert (tmp_path / "small-work/checkpoint/model.safetensors").is_file()
+    assert read_history(tmp_path / "small-work/history.jsonl")[-1].losses.keys() >= {"sentiment", "first"}
     card = (tmp_path / "small/MODEL_CARD.md").read_text(encoding="utf-8")
     assert "learnt from larger models" in card
     assert "Not measured" in card

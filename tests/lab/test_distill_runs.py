@@ -36,7 +36,7 @@ def test_a_run_that_was_cut_off_comes_to_the_same_weights(teacher: Path, tmp_pat
 
     def cut_at_five(self: Trainer, number: int, factor: float) -> int:
         if number == 5:
-            self._save(number, 1.0)
+            self.save(number, 1.0)
             raise Cut
         return step(self, number, factor)
 

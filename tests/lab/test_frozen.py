@@ -87,11 +87,11 @@ def test_a_frozen_encoder_reads_each_text_once_and_a_resumed_run_comes_to_the_sa
 
     real = Trainer.step
 
-    def killed(loop: Trainer, number: int, factor: float) -> int:
+    def killed(trainer: Trainer, number: int, factor: float) -> int:
         if number == 9:
-            loop._save(9, 1.0)
+            trainer.save(9, 1.0)
             raise KeyboardInterrupt
-        return real(loop, number, factor)
+        return real(trainer, number, factor)
 
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "step", killed)

@@ -132,7 +132,7 @@ class Trainer:
             if number >= len(self.steps) or progress >= 1:
                 break
             if due_to_save:
-                self._save(number, now - start)
+                self.save(number, now - start)
                 saved = now
             tokens += self._round(number, progress)
             number = min(number + self.group.size * self.group.stride, len(self.steps))
@@ -141,7 +141,7 @@ class Trainer:
                 rate = self.optimiser.param_groups[0]["lr"]
                 self._history.mark(number, self.schedule.progress(number, elapsed_s), elapsed_s, rate)
         elapsed_s = time.monotonic() - start
-        self._save(number, elapsed_s)
+        self.save(number, elapsed_s)
         self.done = number
         self.say(f"{number} of {len(self.steps)} steps in {elapsed_s / 60:.1f} minutes")
 
@@ -235,7 +235,8 @@ class Trainer:
         self.recent.clear()
         self.say(f"step {number}/{len(self.steps)} {progress:6.1%} {rate:,.0f} tokens/s loss: {means}")
 
-    def _save(self, number: int, elapsed_s: float) -> None:
+    def save(self, number: int, elapsed_s: float) -> None:
+        """Write the state after `number` steps. Raises TrainingError where the disk refuses."""
         self.position.step, self.position.elapsed_s = number, elapsed_s
         if self.group.rank == 0:
             save_state(self.path, self.network, self.optimiser, self.position)

@@ -2,15 +2,19 @@
 
 import subprocess
 import sys
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from worker.errors import RecipeError
 from worker.lab.card import all_stages
 from worker.lab.data.labels import EMOTION, SENTIMENT, TOXICITY, in_order
-from worker.lab.recipe import load_recipe
+from worker.lab.recipe import Recipe, Run, Task, load_recipe, mistakes, recipe_text
 
 BUNDLED = Path(__file__).parents[4] / "worker" / "lab" / "recipes" / "compact.toml"
 SHORT = 'name = "x"\nbase = "b"\n[[tasks]]\ndata = "sst2"\n'
@@ -67,6 +71,41 @@ def test_a_mistake_is_one_readable_line(tmp_path: Path, text: str, expected: str
     assert expected in line
     assert "recipe.toml" in line
     assert "\n" not in line
+
+
+def test_each_mistake_has_a_line(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError) as caught:
+        _load(tmp_path, SHORT + 'epoch = 2\nrows = -1\n[run]\nseed = "one"\n')
+    lines = [line.partition("recipe.toml: ")[2] for line in str(caught.value).splitlines()]
+    assert sorted(lines) == [
+        "run.seed must be a whole number, not 'one'",
+        "tasks[0].rows must be at least 0, not -1",
+        "unknown name tasks[0].epoch; did you mean 'epochs'?",
+    ]
+
+
+_VALUES = st.one_of(
+    st.booleans(), st.integers(-3, 600), st.floats(-2, 600), st.sampled_from(["", "a", "sst2", "auto", "one"])
+)
+_TABLES = st.dictionaries(st.sampled_from([*Task.model_fields, "layers", "x"]), _VALUES, max_size=5)
+
+
+@given(
+    tasks=st.lists(_TABLES, max_size=3), run=st.dictionaries(st.sampled_from([*Run.model_fields]), _VALUES)
+)
+@settings(max_examples=200, deadline=None)
+def test_any_tables_are_a_recipe_that_comes_back_or_mistakes_of_one_line_each(
+    tasks: list[dict[str, object]], run: dict[str, object]
+) -> None:
+    try:
+        recipe = Recipe(name="n", base="b", tasks=tasks, run=run)  # type: ignore[arg-type]  # what TOML may hold
+    except ValidationError as error:
+        lines = mistakes(error)
+        assert lines
+        assert not [line for line in lines if not line or "\n" in line]
+        return
+    again = tomllib.loads(recipe_text(recipe))
+    assert Recipe(**again) == recipe
 
 
 def test_a_missing_recipe_is_named(tmp_path: Path) -> None:
