@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from worker.lab.train import say_to_stderr, train
 from worker.model.pack import Pack
 
 Describe = Callable[[Figures, Path], str]
-"""Makes the card from the figures and a draft of the pack."""
+"""Makes the card from the figures and the draft of the pack that they were measured on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,25 +86,31 @@ def finish(trained: Trained, places: Places, name: str, describe: Describe, say:
         fitted = fit(trained, checkpoint_scorer(places.checkpoint), places.data, say)
         checkpoint = checkpoint.with_fitted(fitted)
         write_folder(checkpoint, places.checkpoint)
-    draft, figures = places.work / "draft", {}
-    convert_checkpoint(places.checkpoint, draft, name=name, replace=True, rounded_as=trained.rounded_as)
+    draft = places.work / "draft"
+    convert = partial(convert_checkpoint, name=name, replace=True, rounded_as=trained.rounded_as)
+    figures: Figures = {}
     if measured and places.measure:
-        scorer = checkpoint_scorer(places.checkpoint)
-        sets = validation_sets(trained, scorer, places.data, say)
-        figures = {
-            "fp32": evaluate(scorer, sets, say=say),
-            "int8": evaluate(pack_scorer(draft), sets, say=say),
-        }
-        say(table(list(figures.items())))
-        report = {form: as_json(results) for form, results in figures.items()}
-        _write_text(places.work / "report.json", json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+        convert(places.checkpoint, draft)
+        figures = _measure(trained, places, draft, say)
     write_folder(checkpoint, places.checkpoint, describe(figures, draft))
-    pack = convert_checkpoint(
-        places.checkpoint, places.pack, name=name, replace=True, rounded_as=trained.rounded_as
-    )
+    pack = convert(places.checkpoint, places.pack)
     _draw(places.work, figures, say)
     say(f"pack {pack.name} {pack.revision} in {places.pack}")
     return pack
+
+
+def _measure(trained: Trained, places: Places, draft: Path, say: Progress) -> Figures:
+    """Measure the checkpoint and the draft of its pack, and write `report.json`."""
+    scorer = checkpoint_scorer(places.checkpoint)
+    sets = validation_sets(trained, scorer, places.data, say)
+    figures = {
+        "fp32": evaluate(scorer, sets, say=say),
+        "int8": evaluate(pack_scorer(draft), sets, say=say),
+    }
+    say(table(list(figures.items())))
+    report = {form: as_json(results) for form, results in figures.items()}
+    _write_text(places.work / "report.json", json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+    return figures
 
 
 def _draw(work: Path, figures: Figures, say: Progress) -> None:

@@ -20,8 +20,7 @@ from torch.nn import functional
 from transformers import DistilBertConfig, PreTrainedModel
 
 from worker.errors import TrainingError
-from worker.heads import Head as HeadInfo
-from worker.heads import read_heads
+from worker.heads import Head, read_heads
 from worker.lab.checkpoint import Checkpoint
 from worker.lab.convert.products import BELOW_ZERO, LEVELS, TINY
 
@@ -173,7 +172,7 @@ class TokenHead(nn.Module):
     """A classifier of each token at several depths (Multi-depth DistilBERT: Palomino et al. 2021, SemEval
     task 5), of which the deeper ones may be layers of its own: see `worker.heads.Branch`."""
 
-    def __init__(self, config: DistilBertConfig, head: HeadInfo) -> None:
+    def __init__(self, config: DistilBertConfig, head: Head) -> None:
         super().__init__()
         dim = config.dim
         self.pre_classifier = nn.Linear(dim * len(head.layers), dim)
@@ -198,7 +197,7 @@ class TokenHead(nn.Module):
         return self.classifier(functional.relu(self.pre_classifier(depths)))[..., 0]
 
 
-def branch_config(config: DistilBertConfig, head: HeadInfo) -> DistilBertConfig:
+def branch_config(config: DistilBertConfig, head: Head) -> DistilBertConfig:
     """Return the configuration of a branch's layers: the encoder's, with its own sizes if it has some."""
     if head.branch is None:
         raise ValueError("this head has no branch")
@@ -263,7 +262,7 @@ class Network(PreTrainedModel):
                     weight.normal_(0.0, spread, generator=generator)
 
 
-def heads_of(config: DistilBertConfig) -> dict[str, HeadInfo]:
+def heads_of(config: DistilBertConfig) -> dict[str, Head]:
     """Return the heads that a configuration describes, in the order of its table. Raises PackError."""
     table: Mapping[str, Any] = getattr(config, "heads", None) or {}
     known = {"heads": table, "n_layers": config.n_layers}
