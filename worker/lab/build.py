@@ -167,7 +167,7 @@ def validation_sets(trained: Trained, scorer: Scorer, root: Path | None, say: Pr
 
 
 def held_out(title: str, head: Head, held: Held) -> Examples:
-    """Return held-out rows in the form that figures want.
+    """Return held-out rows as examples to measure on.
 
     Rows of a known one-label head that know some of its labels are measured among those.
     """

@@ -26,14 +26,14 @@ from worker.types import Failure
 CASES = Path(__file__).resolve().parents[2] / "tests" / "behaviour" / "cases"
 
 ENOUGH = 50
-"""Held-out rows of a head from which a temperature and thresholds are fitted: fewer give chance."""
+"""Held-out rows of a head from which a temperature and thresholds are fitted: fewer would fit chance."""
 
 Figures = Mapping[str, list[Result]]
 """Results by form, `fp32` and `int8`, of the same splits in one order; empty if none was measured."""
 
 _TEMPLATES = Path(__file__).with_name("cards")
 _FEW = 200
-"""Held-out rows below which the card says in words how little figures of so few tell."""
+"""With fewer held-out rows the card says how little its figures tell."""
 
 
 def _template(name: str) -> str:

@@ -47,7 +47,7 @@ class Rate:
 
 
 def rates(packs: Mapping[str, Path], texts: Sequence[str], rounds: int = ROUNDS) -> dict[str, Rate]:
-    """Label the texts with every pack in each round, the order turned about each time.
+    """Label the texts with every pack in each round, in the opposite order each time.
 
     The first pack is what the others are compared with. A machine that does other work slows down all of a
     round: read the ratios. Raises PackError; ValueError where a text gets no labels.
@@ -68,7 +68,7 @@ def rates(packs: Mapping[str, Path], texts: Sequence[str], rounds: int = ROUNDS)
 
 
 def load_average() -> float:
-    """Return how many processes wanted a core in the last minute: it says what a figure is worth."""
+    """Return how many processes wanted a core in the last minute, to judge the timings by."""
     return os.getloadavg()[0]
 
 
@@ -77,12 +77,12 @@ def _seconds(model: Classifier, texts: Sequence[str]) -> float:
     answers = model.classify(texts)
     seconds = time.perf_counter() - started
     if not all(isinstance(answer, Prediction) for answer in answers):
-        raise ValueError("a text got no labels: its time would mean nothing")
+        raise ValueError("a text got no labels, so its time means nothing")
     return seconds
 
 
 def main_figure(result: Result) -> str:
-    """Return the name of the figure that stands for a set: its own, as the field reports it."""
+    """Return the name of a set's main figure, the one that is usually reported for it."""
     for name in ("span_f1", "macro_f1") if len(result.labels) > 3 or not result.labels else ():
         if name in result.figures:
             return name
@@ -102,7 +102,7 @@ def dev_figures(pack: Path, sets: Sequence[Examples], say: Progress) -> dict[str
 
 
 def agreement(original: Path, smaller: Path, texts: Sequence[str], max_tokens: int = 512) -> dict[str, float]:
-    """Return for each head that both packs have the share of texts on which they decide alike.
+    """Return, for each head that both packs have, the share of texts with the same decision.
 
     One label: the same label wins. Many labels: the mean over labels of equal decisions. Marks of a token
     head: the mean F1 of the marked characters, texts that neither marks left out.
@@ -216,13 +216,13 @@ def draw(points: Sequence[Point], load: float, path: Path) -> list[Path]:
         _picture(points).savefig(path, dpi=130, bbox_inches="tight")
     except OSError as error:
         raise CutError(f"cannot write {path}: {error.strerror or error}") from error
-    except ValueError as error:  # matplotlib's word for an ending that it has no format for
+    except ValueError as error:  # how matplotlib refuses an unknown file format
         raise CutError(f"cannot draw {path}: {' '.join(str(error).split())[:200]}") from error
     return [path, written]
 
 
 def _picture(points: Sequence[Point]) -> Any:
-    """Draw quality over speed and over size, side by side."""
+    """Draw quality against speed and against size, side by side."""
     picture = empty_picture(10, 4.2)
     left, right = picture.subplots(1, 2, sharey=True)
     measured = (

@@ -45,7 +45,7 @@ def best_precision(device: torch.device | None = None) -> str:
 
 
 def _product_s(kind: torch.dtype) -> float:
-    """Return the best of some timings of a feed-forward product, in seconds."""
+    """Return the shortest of several timings of a feed-forward product, in seconds."""
     left, right = torch.ones(1024, 384, dtype=kind), torch.ones(384, 1536, dtype=kind)
     best = float("inf")
     for _ in range(8):
@@ -113,7 +113,7 @@ class LocalSgd:
 
     @contextmanager
     def first_alone(self) -> Iterator[None]:
-        """Let the first process do something before the others, which find what it has left on disk."""
+        """Let the first process go before the others, which find on disk what it has left."""
         if self.rank:
             self.agree(0)
         yield

@@ -287,7 +287,7 @@ def _prepare(teachers: Sequence[Teacher], job: _Job, part: Part, say: Progress) 
 
 
 def _add_own(found: Targets, part: Part, head: Head, rows: Sequence[Row], cache: Path) -> None:
-    """Add what a part's own teachers say of the head that they teach, of every text: no gate is asked."""
+    """Add the answers of a part's own teachers for the head that they teach, to every text: no gate is asked."""
     if not head.by_token:
         found.scores[head.name] = [head_scores(part.own_teachers, head, part.texts, part.max_tokens, cache)]
         return
@@ -429,7 +429,7 @@ def recovered(
         quantised=options.quantised,
     )
     say(f"{name}: recovering on {len(texts):,} texts for {options.minutes:g} minutes")
-    # More passes than any run makes: the time limit ends it.
+    # More passes than a run makes in its time: the limit ends it.
     part = Part("recovery", list(texts), epochs=min(1_000, max(1, 200_000 // max(1, len(texts)))))
     return distil(
         [CheckpointTeacher(work / "original")],

@@ -126,7 +126,7 @@ def _own_loss(network: Network, heads: dict[str, Head], rows: Sequence[Ids]) -> 
 
 
 def _decided(logits: torch.Tensor, head: Head) -> torch.Tensor:
-    """Return the loss against the decisions that these logits make."""
+    """Return the loss of these logits against their own decisions."""
     if not head.multi_label:
         return functional.cross_entropy(logits, logits.detach().argmax(dim=1), reduction="sum")
     wanted = torch.sigmoid(logits.detach() / head.temperature) >= torch.tensor(head.thresholds)

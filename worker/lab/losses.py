@@ -109,7 +109,7 @@ def teacher_loss(
 
 
 MOST_HEADS = 48
-"""Relation heads at most; the authors found more of them better, to 48 or 64."""
+"""Relation heads at most; the authors found more of them better, up to 48 or 64."""
 
 
 class Relations:

@@ -20,12 +20,12 @@ class Schedule:
     seconds: float = 0.0
 
     def progress(self, step: int, elapsed_s: float) -> float:
-        """Return how far the run is before step number `step` (from 0); 1 or more is its end."""
+        """Return which share of the run is done before step number `step` (from 0); 1 or more ends it."""
         by_time = elapsed_s / self.seconds if self.seconds else 0.0
         return max(step / self.steps, by_time)
 
     def factor(self, progress: float) -> float:
-        """Return what to multiply the highest rate with, 0 to 1."""
+        """Return the factor on the highest rate, 0 to 1."""
         if progress < self.warm_up:
             return max(progress, 0.5 / self.steps) / self.warm_up
         return max(0.0, (1.0 - progress) / (1.0 - self.warm_up))
@@ -62,7 +62,7 @@ def batches(lengths: Sequence[int], max_padded_tokens: int, rng: random.Random) 
 def task_batches(
     lengths: Sequence[int], epochs: float, max_padded_tokens: int, rng: random.Random
 ) -> list[tuple[int, ...]]:
-    """Return the batches of `epochs` passes; of a pass in part the rows are drawn by chance."""
+    """Return the batches of `epochs` passes; the rows of a partial pass are drawn at random."""
     cut: list[tuple[int, ...]] = []
     for number in range(math.ceil(epochs)):
         share = min(1.0, epochs - number)

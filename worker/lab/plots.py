@@ -38,7 +38,7 @@ class History:
         self._next = 0.0
 
     def begin(self, step: int) -> None:
-        """Start a new file, or go on at `step`: points that a killed run wrote after its last state go."""
+        """Start a new file, or go on at `step`: points after the last state of a killed run are dropped."""
         kept = [point for point in read_history(self.path) if point.step <= step] if step else []
         self._next = _after(kept[-1].progress) if kept else 0.0
         try:
@@ -73,7 +73,7 @@ def _after(progress: float) -> float:
 
 
 def read_history(path: Path) -> list[Point]:
-    """Return the points of a run; a last line that a kill cut short is no point."""
+    """Return the points of a run; a last line that a kill cut short is ignored."""
     points: list[Point] = []
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -138,9 +138,9 @@ def _losses(axes: Any, points: Sequence[Point]) -> None:
 
 
 def smooth(values: Sequence[float], weight: float = 0.85) -> list[float]:
-    """Return the running mean that forgets: each value counts `1 - weight`, what came before the rest.
+    """Return the exponential moving average: each value counts `1 - weight`, the past the rest.
 
-    The first values are not pulled towards nothing (the correction of Kingma and Ba 2015 for such means).
+    The first values are not pulled towards 0 (the bias correction of Kingma and Ba 2015 for such means).
     """
     total, found = 0.0, []
     for number, value in enumerate(values, start=1):

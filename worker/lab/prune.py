@@ -41,7 +41,7 @@ def spread(layers: int, keep: int) -> list[int]:
 
 
 def keep_layers(checkpoint: Checkpoint, layers: Sequence[int]) -> Checkpoint:
-    """Return the model with these of its layers (from 1), in this order: DistilBERT's way to begin.
+    """Return the model with these of its layers (from 1), in this order, as DistilBERT began.
 
     A token head goes on reading the hidden states that are left: those after a kept layer, below the new
     last one. The weights for a depth that is gone are added to those for the nearest depth that stays, whose
@@ -148,7 +148,7 @@ def prune(
 
 
 def _with_own_widths(checkpoint: Checkpoint) -> dict[str, Any]:
-    """Return the table of heads, in which a branch says how wide it is: no longer as the encoder."""
+    """Return the table of heads, in which a branch states its own widths, as the encoder's no longer apply."""
     sizes, heads = checkpoint.sizes, {}
     for name, entry in checkpoint.config["heads"].items():
         heads[name] = entry
@@ -184,7 +184,7 @@ def _cut_columns(tensors: Tensors, prefix: str, kept: list[int]) -> None:
 
 _WORDS = "distilbert.embeddings.word_embeddings.weight"
 _LONGEST = 1 << 20
-"""Texts are read whole here: a word behind the model's last token is a word all the same."""
+"""Texts are read whole here, beyond what the model reads."""
 
 
 def trim(checkpoint: Checkpoint, texts: Iterable[str], least: int = 1) -> Checkpoint:
@@ -210,7 +210,7 @@ def trim(checkpoint: Checkpoint, texts: Iterable[str], least: int = 1) -> Checkp
 
 
 def count_tokens(checkpoint: Checkpoint, texts: Iterable[str]) -> Counter[int]:
-    """Return how often each token occurs, whole texts read, after the model's own text handling."""
+    """Return how often each token occurs in whole texts, prepared as the model prepares them."""
     reader = TextReader(checkpoint, longest=_LONGEST)
     counts: Counter[int] = Counter()
     for row in reader(list(texts), _LONGEST):
@@ -256,12 +256,12 @@ def renumber(tokenizer: str, kept: Sequence[int]) -> str:
     if content.get("post_processor"):
         _renumber_processor(content["post_processor"], new)
     text = json.dumps(content, ensure_ascii=False)
-    Tokenizer.from_str(text)  # it is sound
+    Tokenizer.from_str(text)  # raises where it is not sound
     return text
 
 
 def _renumber_processor(processor: dict[str, Any], new: dict[int, int]) -> None:
-    """Give the marks around a text their new numbers, in each form that the library writes them in."""
+    """Give the tokens around a text their new numbers, in each form that the library writes them in."""
     for part in processor.get("processors", []):
         _renumber_processor(part, new)
     for part in ("sep", "cls"):

@@ -246,7 +246,7 @@ class TeacherScores(NamedTuple):
 
 @dataclass(slots=True)
 class Targets:
-    """What the student should say of the texts of one part."""
+    """What the student should answer to the texts of one part."""
 
     scores: dict[str, list[TeacherScores]] = field(default_factory=dict)
     """By head; teachers that know other labels of it stand apart."""
@@ -325,7 +325,7 @@ def _place(folder: Path, teacher: str, head: str, max_tokens: int, texts: Sequen
 
 
 def _add_scores(targets: Targets, teacher: Teacher, head: Head, scores: Floats) -> None:
-    """Take up a teacher's probabilities: into the mean of those that know the same labels."""
+    """Add a teacher's probabilities to the mean of those that know the same labels."""
     theirs = teacher.heads[head.name]
     if theirs.problem_type != head.problem_type:
         raise TeacherError(f"teacher {teacher.title}: its head {head.name} is {theirs.problem_type}")

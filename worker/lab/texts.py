@@ -86,7 +86,7 @@ def marks(row: Row, places: Iterable[int]) -> NDArray[np.float32]:
 
 @dataclass(slots=True)
 class Part:
-    """Texts of one source, and how they are learnt from."""
+    """Texts of one source, and how to learn from them."""
 
     name: str
     texts: list[str]
@@ -99,7 +99,7 @@ class Part:
     head: str = ""
     """The head that the labels belong to."""
     own_teachers: tuple[str, ...] = ()
-    """Folders of the task's own teachers: they alone speak of the head that the task trains."""
+    """Folders of the task's own teachers: they alone teach the head that the task trains."""
     own_head: str = ""
     """That head."""
     binary: bool = False
@@ -142,7 +142,7 @@ def texts_of(file: Path, text_field: str) -> Iterable[str]:
 
 
 def thin(part: Part, seed: int) -> Part:
-    """Draw the rows of a part that is passed over less than once: nobody is asked about the others."""
+    """Draw the rows of a part that is read less than once: no teacher is asked about the others."""
     if part.epochs >= 1:
         return part
     rng = random.Random(f"{seed}/{part.name}")  # noqa: S311 - which rows are learnt from is no secret
@@ -177,7 +177,7 @@ def read_recipe(recipe: Recipe, root: Path, heads: Mapping[str, Head]) -> list[P
 
 
 def _renumbered(known: Head, own: Head, labels: list[tuple[int, ...]], title: str) -> list[tuple[int, ...]]:
-    """Return label numbers of a known head as the student's head counts its labels."""
+    """Translate the label numbers of a known head into those of the student's head."""
     if known.labels == own.labels:
         return labels
     if missing := [label for label in known.labels if label not in own.labels]:

@@ -65,7 +65,7 @@ def _train(
     keep_memory()
     set_threads(recipe.run, group)
     for mean in recipe.means:
-        read_tensors(Path(mean.checkpoint))  # an error now, and not after hours
+        read_tensors(Path(mean.checkpoint))  # an error now rather than after hours
     base = read_base(recipe.base)
     _check_text(recipe, base, say)
     with tempfile.TemporaryDirectory() as scratch, group.first_alone():
@@ -328,7 +328,7 @@ class TrainingLesson(Lesson):
 
 
 def _reads_states(task: TaskData) -> bool:
-    """Return whether a task's head reads what is kept here: first tokens, of texts without hidden words."""
+    """Return whether a task's head reads what is kept here: first tokens, of texts without masked tokens."""
     return not task.head.by_token and not task.task.masked
 
 

@@ -222,7 +222,7 @@ class Trainer:
         return int(ids.size)
 
     def _hide(self, ids: torch.Tensor, share: float) -> torch.Tensor:
-        """Put [MASK] in the place of a share of the tokens, the first one and padding left out."""
+        """Replace a share of the tokens by [MASK], but not the first one or padding."""
         if not share:
             return ids
         hidden = torch.rand(ids.shape) < share
@@ -275,7 +275,7 @@ def adamw(network: Network, chosen: Optimiser) -> torch.optim.Optimizer:
 
 
 def clip(network: nn.Module, longest: float) -> None:
-    """Shorten the gradient where it is longer than `longest` (and only then: it costs a pass)."""
+    """Shorten the gradient if it is longer than `longest` (and only then: it costs a pass)."""
     gradients = [weight.grad for weight in network.parameters() if weight.grad is not None]
     norm = float(torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients])))
     if norm > longest:
