@@ -287,7 +287,7 @@ def _prepare(teachers: Sequence[Teacher], job: _Job, part: Part, say: Progress) 
 
 
 def _add_own(found: Targets, part: Part, head: Head, rows: Sequence[Row], cache: Path) -> None:
-    """Add the answers of a part's own teachers for the head that they teach, to every text: no gate is asked."""
+    """Add what a part's own teachers say of every text, for the head that they teach; no gate is asked."""
     if not head.by_token:
         found.scores[head.name] = [head_scores(part.own_teachers, head, part.texts, part.max_tokens, cache)]
         return

@@ -148,7 +148,7 @@ def prune(
 
 
 def _with_own_widths(checkpoint: Checkpoint) -> dict[str, Any]:
-    """Return the table of heads, in which a branch states its own widths, as the encoder's no longer apply."""
+    """Return the table of heads, in which a branch states its own widths: not the encoder's any longer."""
     sizes, heads = checkpoint.sizes, {}
     for name, entry in checkpoint.config["heads"].items():
         heads[name] = entry
