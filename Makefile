@@ -25,7 +25,8 @@ test: $(VENV)/dev.stamp ## all tests that need no more than Python
 test-kafka: $(VENV)/dev.stamp ## the tests against a real Apache Kafka (Java 17, Maven)
 	MOODSTREAM_REQUIRE_KAFKA=1 $(VENV)/bin/python -m pytest -m kafka $(PYTEST_ARGS)
 
-test-train: $(TRAIN)/train.stamp ## the tests that need torch (a large download)
+test-train: $(TRAIN)/train.stamp ## the tests that need torch (a large download), and the types of the lab against torch's
+	$(TRAIN)/bin/mypy worker/lab tests/lab tests/support
 	$(TRAIN)/bin/python -m pytest -m train $(PYTEST_ARGS)
 
 fuzz: $(VENV)/dev.stamp ## random messages, settings and files: none may end in anything but a clear answer
