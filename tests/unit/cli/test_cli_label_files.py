@@ -48,7 +48,7 @@ def shell(command: str, **options: Any) -> "subprocess.CompletedProcess[str]":
         ("a.csv", GOOD.encode()),
         ("a.csv", GOOD.replace("\n", "\r").encode()),
         ("a.tab", GOOD.replace(",", "\t").encode()),
-        ("a.csv.gz", gzip.compress(GOOD.encode())),
+        ("a.csv.gz", gzip.compress(GOOD.encode(), mtime=0)),
         ("a.csv", b"\n" + GOOD.replace(",", "|").encode()),
         ("a.txt", b"so good\rnever again"),
         ("a.jsonl", b'{"text":"so good"}\r{"text":"never again"}\r'),
@@ -203,7 +203,7 @@ def test_the_output_is_replaced_when_all_is_done_and_keeps_its_link_and_mode(moo
 def test_an_input_that_breaks_off_leaves_the_old_output_and_keeps_what_was_labelled(moodstream: Any) -> None:
     Path("out.jsonl").write_text("from yesterday\n")
     Path("a.txt").write_text("so good\n")
-    whole = gzip.compress(b"".join(b"row %d\n" % number for number in range(600)))
+    whole = gzip.compress(b"".join(b"row %d\n" % number for number in range(600)), mtime=0)
     Path("b.txt.gz").write_bytes(whole[:-9])
     ended = moodstream("label", "a.txt", "b.txt.gz", "-o", "out.jsonl")
     assert ended.code == 2

@@ -94,13 +94,13 @@ WOW = 'id|text\n1|"he said \\"wow\\""\n2|fine\n'
         ("a.csv", WOW.encode()),
         ("a.tsv", WOW.replace("|", "\t").encode()),
         ("a.tab", WOW.replace("|", "\t").encode()),
-        ("a.csv.gz", gzip.compress(WOW.encode())),
-        ("a.csv", gzip.compress(WOW.encode())),
-        ("A.CSV.GZ", gzip.compress(b"\xef\xbb\xbf\n" + WOW.encode())),
+        ("a.csv.gz", gzip.compress(WOW.encode(), mtime=0)),
+        ("a.csv", gzip.compress(WOW.encode(), mtime=0)),
+        ("A.CSV.GZ", gzip.compress(b"\xef\xbb\xbf\n" + WOW.encode(), mtime=0)),
         ("a.csv", b"\n \r\n" + WOW.encode()),
         ("a.csv", WOW.replace("\n", "\r\n").encode()),
         ("a.csv", WOW.replace("\n", "\r").encode()),
-        ("a.jsonl.gz", gzip.compress(b'\n{"text": "he said \\"wow\\""}\n{"text": "fine"}')),
+        ("a.jsonl.gz", gzip.compress(b'\n{"text": "he said \\"wow\\""}\n{"text": "fine"}', mtime=0)),
         ("a.json", b'{"text": "he said \\"wow\\""}\r\r{"text": "fine"}\r'),
     ],
 )
@@ -229,7 +229,10 @@ def test_a_folder_of_parts_as_spark_writes_it(tmp_path: Path) -> None:
 def test_folders_by_column_value_are_parts_too(tmp_path: Path) -> None:
     for day in ("day=2", "day=1"):
         (tmp_path / "out" / day).mkdir(parents=True)
-        write(tmp_path / "out" / day / "part-0.jsonl.gz", gzip.compress(b'{"text":"%s"}' % day.encode()))
+        write(
+            tmp_path / "out" / day / "part-0.jsonl.gz",
+            gzip.compress(b'{"text":"%s"}' % day.encode(), mtime=0),
+        )
     assert table_rows(tmp_path / "out", "text") == [("day=1",), ("day=2",)]
 
 
@@ -299,7 +302,7 @@ def test_json_lines_are_a_table(tmp_path: Path, rows: list[tuple[str, Any]], zip
     rows = [("begin", None), *rows]
     data = "".join(json.dumps({"post": {"text": text}, "topic": label}) + "\n\n" for text, label in rows)
     path = tmp_path / ("a.jsonl.gz" if zipped else "a.jsonl")
-    path.write_bytes(gzip.compress(data.encode()) if zipped else data.encode())
+    path.write_bytes(gzip.compress(data.encode(), mtime=0) if zipped else data.encode())
     assert table_rows(path, "post.text", "topic") == rows
 
 

@@ -134,7 +134,7 @@ def test_position_follows_the_lines_handed_on_and_not_what_is_read_ahead(tmp_pat
 def test_gzip_is_read_whatever_its_members(lines: list[str], members: int, mark: bool) -> None:
     whole = ("\ufeff" * mark + "".join(f"{line}\n" for line in ["begin", *lines])).encode()
     cut = len(whole) // members + 1
-    packed = [gzip.compress(whole[start : start + cut]) for start in range(0, len(whole), cut)]
+    packed = [gzip.compress(whole[start : start + cut], mtime=0) for start in range(0, len(whole), cut)]
     found = [line.value for line in read_pipe([b"".join(packed) + b"\0" * 7]) if line is not None]
     assert b"".join(value or b"" for value in found) == whole.removeprefix(b"\xef\xbb\xbf")
     assert len(found) == len(lines) + 1
@@ -144,7 +144,7 @@ def test_little_gzip_of_much_text_is_read_in_little_memory(tmp_path: Path) -> No
     import tracemalloc
 
     path = tmp_path / "x.gz"
-    path.write_bytes(gzip.compress((b"0123456789" * 20 + b"\n") * 100_000))
+    path.write_bytes(gzip.compress((b"0123456789" * 20 + b"\n") * 100_000, mtime=0))
     tracemalloc.start()
     try:
         count = len([None for line in LineReader(os.open(path, os.O_RDONLY)) if line is not None])
@@ -163,7 +163,7 @@ def test_little_gzip_of_much_text_is_read_in_little_memory(tmp_path: Path) -> No
     ],
 )
 def test_damaged_gzip_is_one_line(damage: "object", told: str) -> None:
-    packed = gzip.compress(os.urandom(500).hex().encode())
+    packed = gzip.compress(os.urandom(500).hex().encode(), mtime=0)
     assert callable(damage)
     with pytest.raises(InputError, match=rf"input: the gzip data {told}"):
         read_pipe([damage(packed)])
@@ -177,7 +177,7 @@ def test_damaged_gzip_is_one_line(damage: "object", told: str) -> None:
         ("text,label\n".encode("utf-16-le"), "UTF-16LE"),
         ("text,label\n".encode("utf-16-be"), "UTF-16BE"),
         ("text\n".encode("utf-32"), "UTF-32"),
-        (gzip.compress("text,label\n".encode("utf-16")), "UTF-16"),
+        (gzip.compress("text,label\n".encode("utf-16"), mtime=0), "UTF-16"),
         (b"PK\x03\x04\x14\x00", "a zip archive or an Excel workbook"),
     ],
 )
