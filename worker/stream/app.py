@@ -67,7 +67,11 @@ def _run(settings: Settings, stop: threading.Event) -> None:
         ends.callback(checkpoint.close)
         # Before the source joins: it ends what a dead predecessor in this slot left open.
         checkpoint.open(stop)
-        log.info("started", topics=settings.source.topics, slot=settings.delivery.slot)
+        log.info(
+            "started",
+            topics=settings.source.topic_pattern or settings.source.topics,
+            slot=settings.delivery.slot,
+        )
         Loop(
             source,
             pipeline,

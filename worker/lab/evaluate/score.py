@@ -103,7 +103,7 @@ def pack_scorer(folder: Path, tick: Tick = lambda _rows: None) -> Scorer:
 def checkpoint_scorer(folder: Path, tick: Tick = lambda _rows: None) -> Scorer:
     """Score with the checkpoint in `folder`, float32 throughout. Raises TrainingError where it holds none."""
     try:
-        from worker.lab.evaluate.score_checkpoint import CheckpointScorer
+        from worker.lab.evaluate.score_checkpoint import CheckpointScorer  # noqa: PLC0415 - torch
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in {"torch", "safetensors"}:
             raise
@@ -216,8 +216,8 @@ class PackScorer:
 def _without_gates(graph: Path, gates: int) -> bytes:
     """Return the graph with the threshold of each of its `gates` below any score. Raises TrainingError."""
     try:
-        import onnx
-        from onnx import numpy_helper
+        import onnx  # noqa: PLC0415 - of an extra
+        from onnx import numpy_helper  # noqa: PLC0415 - of an extra
     except ModuleNotFoundError:
         raise TrainingError(
             "measuring a pack that marks tokens needs: pip install 'moodstream[import]'"

@@ -19,7 +19,7 @@ from worker.lab.evaluate.calibration import to_scores
 from worker.lab.evaluate.metrics import Floats
 from worker.lab.evaluate.score import Tick, TokenScores, by_length, gate_scores, read_json
 from worker.lab.evaluate.spans import marked_ranges
-from worker.lab.network import Network
+from worker.lab.network import Network, config_of
 from worker.model.pack import read_text
 from worker.model.spans import whole_words
 from worker.model.tokenizer import Tokenizer
@@ -41,7 +41,7 @@ class CheckpointScorer:
         _write_tokenizer(folder, self._tokenizer)
         self._longest = int(config.get("max_position_embeddings", 512))
         self._handling = read_text(config, path)
-        self._network = _network(folder, config, self.heads, lone_head)
+        self._network = _network(folder, config, lone_head)
 
     def __call__(self, texts: Sequence[str], max_tokens: int, head: str) -> Floats:
         """Return probabilities (texts, labels)."""
@@ -121,9 +121,9 @@ def _with_heads(config: dict[str, Any], path: Path) -> tuple[dict[str, Any], str
     return whole, only_head(config, heads)
 
 
-def _network(folder: Path, config: dict[str, Any], heads: Mapping[str, Head], lone_head: str) -> Network:
+def _network(folder: Path, config: dict[str, Any], lone_head: str) -> Network:
     """Build the network and load the weights, under transformers' names or ours."""
-    network = Network(config, list(heads.values()))
+    network = Network(config_of(config))
     try:
         with open_weights(folder, lone_head) as weights:
             state = network.state_dict()
