@@ -130,7 +130,6 @@ BINARY = [
     ("I love it".encode("utf-32"), "UTF-32"),
     (b"\x12I love it", "control characters"),
     (b"\x0a\x05hello\x10\x01", "control characters"),
-    (b"\x93\x00\x01\xc3 I love it", "control characters"),
 ]
 
 
@@ -139,6 +138,11 @@ def test_what_is_binary_is_named(value: bytes, says: str) -> None:
     reason, message = failure_of(value)
     assert reason == "unsupported_encoding"
     assert says in message
+
+
+def test_bytes_that_are_not_utf8_and_show_no_format_are_called_just_that() -> None:
+    for value in (b"caf\xe9", b"\x93\x00\x01\xc3 I love it", b"\xff" + bytes(901)):
+        assert failure_of(value)[0] == "invalid_utf8"
 
 
 @pytest.mark.parametrize(("value", "says"), [pair for pair in BINARY if pair[0][:1] != b"\x00"])
