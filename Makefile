@@ -29,8 +29,10 @@ test-train: $(TRAIN)/train.stamp ## the tests that need torch (a large download)
 	$(TRAIN)/bin/mypy worker/lab tests/lab tests/support
 	$(TRAIN)/bin/python -m pytest -m train $(PYTEST_ARGS)
 
-fuzz: $(VENV)/dev.stamp ## a million random messages through the decoder, to their outputs and dead letters
+fuzz: $(VENV)/dev.stamp ## random messages, settings and files: none may end in anything but a clear answer
 	$(VENV)/bin/python tests/fuzz/decode.py --inputs 1000000
+	$(VENV)/bin/python tests/fuzz/settings.py 10000
+	$(VENV)/bin/python tests/fuzz/tables.py --inputs 100000
 
 lint: $(VENV)/dev.stamp ## ruff, mypy --strict and the layers between the packages
 	$(VENV)/bin/ruff check .

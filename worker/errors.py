@@ -75,6 +75,12 @@ class InputError(MoodstreamError):
     exit_code = ExitCode.USAGE
 
 
+class OutputError(MoodstreamError):
+    """What was labelled cannot be written: a full disk, a closed stream; one line that names the output."""
+
+    exit_code = ExitCode.USAGE
+
+
 class PortInUse(MoodstreamError):
     """The port is taken, or the address is not ours; one line with the reason and the setting to look at."""
 

@@ -157,14 +157,12 @@ def _refuse_table_options(ctx: click.Context) -> None:
 
 def _of_table(file: Path, *, name: str | None, **flags: Any) -> "Recipe":
     """Return the recipe of one table. A wrong file, column or option is told before torch is loaded."""
-    from worker.lab.data.tables.columns import choose_columns
-    from worker.lab.data.tables.opening import open_table
+    from worker.lab.data.table_rows import TableOptions, open_table
 
-    wanted = (flags["text_column"], flags["label_column"])
-    text, label = choose_columns(open_table(file, [column for column in wanted if column]), *wanted)
+    opened = open_table(TableOptions(file, flags["text_column"], flags["label_column"]))
     from worker.lab.recipe import recipe_of_table
 
-    flags |= {"text_column": text, "label_column": label, "dev": str(flags["dev"] or "")}
+    flags |= {"text_column": opened.text, "label_column": opened.label, "dev": str(flags["dev"] or "")}
     given = {option: value for option, value in flags.items() if value is not None}
     return recipe_of_table(file, name or file.name.partition(".")[0], **given)
 

@@ -21,7 +21,7 @@ from kafka.structs import TopicPartition as ClientTopicPartition
 
 from worker.errors import BrokerUnavailable, SourceFenced
 from worker.kafka import guards
-from worker.kafka.consumer import Rebalances, consumer_options, leave_group, subscribe, to_record, who_leaves
+from worker.kafka.consumer import Rebalances, consumer_options, leave_group, to_record, who_leaves
 from worker.kafka.diagnose import probe, raise_if_final
 from worker.kafka.flow import Flow, fitting
 from worker.kafka.options import slot_name
@@ -245,7 +245,7 @@ class Source:
             self._trouble(problem, timeout_s)
             return None
         guards.refuse_topic_creation(consumer)
-        subscribe(consumer, self._settings, self._rebalances)
+        consumer.subscribe(self._settings.topics, listener=self._rebalances)
         guards.know_topics(consumer, self._settings.topics)
         self._consumer = consumer
         self._positions = Positions(consumer, self._settings.auto_offset_reset, self._on_gap)
@@ -272,7 +272,7 @@ class Source:
         return {}
 
     def _find_place(self, error: OffsetOutOfRangeError | LogTruncationError, timeout_s: float) -> None:
-        """Find where to go on when the broker does not have the offset due. A rewind that is due does it too."""
+        """Find where to go on when the broker does not have the offset due. A due rewind does so too."""
         if self._rewind_due or self._positions is None:
             return
         try:

@@ -13,7 +13,7 @@ from worker.errors import LabError
 from worker.heads import Head
 from worker.lab.checkpoint import Checkpoint, Trained
 from worker.lab.data.sets import Licence, licences
-from worker.lab.data.table import OwnRows
+from worker.lab.data.table import TableRows
 from worker.lab.evaluate.behaviour import measure
 from worker.lab.evaluate.result import Result, shown
 from worker.lab.options import CompressOptions
@@ -339,7 +339,7 @@ def _labels(results: Sequence[Result]) -> str:
     return "\n".join(lines)
 
 
-def _rows(tables: Mapping[str, OwnRows]) -> str:
+def _rows(tables: Mapping[str, TableRows]) -> str:
     lines = ["| table | label | learnt from | held out |", "| --- | --- | ---: | ---: |"]
     for title, table in tables.items():
         learnt = Counter(label for row in table.labels for label in row)

@@ -32,7 +32,7 @@ from worker.lab.convert.folders import written
 from worker.lab.convert.from_pack import pack_tensors
 from worker.lab.convert.tokenizer_files import write_tokenizer
 from worker.lab.convert.weights import FILE, Weights, open_weights
-from worker.lab.data.table import OwnRows
+from worker.lab.data.table import TableRows
 from worker.lab.evaluate.score import is_pack
 from worker.lab.recipe import Mean
 from worker.model.pack import CARD, CONFIG, MANIFEST, TOKENIZER, load_pack, model_folder, read_text
@@ -142,7 +142,7 @@ class Trained:
     """Heads that came with the base and were not trained."""
     rounded_as: Path | None = None
     """The pack whose encoder this model has, if it was not trained."""
-    tables: dict[str, OwnRows] = field(default_factory=dict)
+    tables: dict[str, TableRows] = field(default_factory=dict)
     """Tables of one's own by the title of their task, with the rows to measure on."""
 
 

@@ -8,7 +8,8 @@ from typing import Any
 from worker.errors import TrainingError
 from worker.lab.data import sets as data
 from worker.lab.data.labels import Branch, HeadSpec, head_named
-from worker.lab.data.table import Own, OwnReader, OwnRows, passes
+from worker.lab.data.table import TableReader, TableRows, passes
+from worker.lab.data.table_rows import TableOptions
 from worker.lab.data.tokens import Ids, encode, encode_marked
 from worker.lab.losses import Form, class_weights
 from worker.lab.recipe import Recipe, Task
@@ -36,7 +37,7 @@ class TaskData:
     columns: tuple[int, ...] = ()
     """Which of the head's labels each of the teacher's is."""
     form: Form = field(default_factory=Form)
-    table: OwnRows | None = None
+    table: TableRows | None = None
     """The table that the rows come from, with those to judge by; None for a known data set."""
 
     @property
@@ -51,7 +52,7 @@ def read_tasks(recipe: Recipe, root: Path | None, tokenizer: Path, work: Path, s
     `root` holds the known data sets; it may be None where the recipe names only tables. Raises TrainingError.
     """
     handling = normaliser(recipe.text, recipe.text_version)
-    tables = iter(_read_tables(recipe, OwnReader(tokenizer, handling, recipe.run.seed, say)))
+    tables = iter(_read_tables(recipe, TableReader(tokenizer, handling, recipe.run.seed, say)))
     tasks = []
     for task in recipe.tasks:
         if task.file:
@@ -94,14 +95,14 @@ def _load(task: Task, root: Path | None) -> data.Labelled:
     return data.load(task.data, "train", root, task.rows)
 
 
-def _read_tables(recipe: Recipe, reader: OwnReader) -> list[OwnRows]:
+def _read_tables(recipe: Recipe, reader: TableReader) -> list[TableRows]:
     """Read the recipe's tables, all at once: those of one head share their labels."""
     tasks = [task for task in recipe.tasks if task.file]
-    return reader.read([_own(task) for task in tasks], [task.max_tokens for task in tasks])
+    return reader.read([_options(task) for task in tasks], [task.max_tokens for task in tasks])
 
 
-def _own(task: Task) -> Own:
-    return Own(
+def _options(task: Task) -> TableOptions:
+    return TableOptions(
         Path(task.file),
         task.text_column,
         task.label_column,

@@ -88,6 +88,7 @@ def test_a_command_prints_the_token() -> None:
         (printing(""), "prints no token"),
         (printing(jwt(-10)), "prints no token that is still valid"),
     ],
+    ids=["not there", "unclosed quote", "blank", "exit code", "two words", "nothing", "expired"],
 )
 def test_a_command_that_gives_no_token_says_why_and_not_what(command: str, reason: str) -> None:
     with pytest.raises(TokenRefused) as caught:
