@@ -43,7 +43,7 @@ class CheckpointScorer:
         return to_scores(logits, info.temperature, multi_label=info.multi_label)
 
     def tokens(self, texts: Sequence[str], max_tokens: int, head: str) -> list[TokenScores]:
-        """Return every token's probability by a token head, and the range of its word in the original text."""
+        """Return every token's probability by a token head, and its word's range in the original text."""
         info = self.heads[head]
         read = self._reader(texts, max_tokens)
         found: dict[int, TokenScores] = {}
