@@ -191,10 +191,9 @@ def read_checkpoint(folder: Path) -> Checkpoint:
 def _read_encoder(folder: Path, config: Mapping[str, Any], weights: Weights) -> Checkpoint:
     """Read the encoder alone; in a DistilBertModel's checkpoint the names carry no `distilbert.` in front."""
     sizes = read_architecture(config, folder / CONFIG)
-    tensors = {
-        name: weights.get(name if name in weights else name.removeprefix("distilbert."), *shape)
-        for name, shape in encoder_shapes(sizes).items()
-    }
+    shapes = encoder_shapes(sizes)
+    prefix = "" if any(name in weights for name in shapes) else "distilbert."
+    tensors = {name: weights.get(name.removeprefix(prefix), *shape) for name, shape in shapes.items()}
     whole = {**config, **{name: getattr(sizes, name) for name in _SIZES}}
     return Checkpoint(folder.name, whole, tensors, _read_tokenizer(folder))
 

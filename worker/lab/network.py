@@ -279,7 +279,7 @@ def network_of(checkpoint: Checkpoint) -> Network:
     """Return the network with a checkpoint's weights, in evaluation mode. Raises TrainingError."""
     if checkpoint.sizes.activation != "gelu":
         raise TrainingError(
-            f"{checkpoint.title}: only gelu is trained here, not {checkpoint.sizes.activation}"
+            f"{checkpoint.title}: only gelu is trained and measured here, not {checkpoint.sizes.activation}"
         )
     heads = {name: checkpoint.config["heads"][name] for name in checkpoint.heads}
     network = Network(config_of({**checkpoint.config, "heads": heads}))

@@ -17,6 +17,7 @@ from worker.lab.data.labels import head_named
 from worker.lab.data.tokens import Ids
 from worker.lab.recipe import Recipe, Task
 from worker.model.pack import CONFIG, TOKENIZER, read_text
+from worker.model.spans import whole_words
 from worker.model.tokenizer import Tokenizer
 from worker.tables.open import open_input
 from worker.tables.rows import JSON
@@ -38,6 +39,12 @@ class Row:
     def ranges(self) -> list[Range]:
         """Each token's own range of characters, empty for [CLS] and [SEP]; found anew at each call."""
         return self._tokenizer.places(self._text).ranges
+
+    @property
+    def word_ranges(self) -> list[Range]:
+        """The range of each token's word, as `worker.model.spans.whole_words` finds it."""
+        found = self._tokenizer.places(self._text)
+        return whole_words(self._text, found.ranges, found.words)
 
 
 class TextReader:

@@ -4,13 +4,12 @@ Both give probabilities after the head's temperature, and marked characters afte
 checkpoints is in `score_checkpoint`, since it needs torch.
 """
 
-import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -80,19 +79,6 @@ def by_length(lengths: Sequence[int], padded_tokens: int = _PADDED_TOKENS) -> li
 def is_pack(folder: Path) -> bool:
     """Whether a folder holds a pack rather than a checkpoint."""
     return (folder / "manifest.json").is_file() or (folder / "model.onnx").is_file()
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object. Raises TrainingError: one line."""
-    try:
-        value = json.loads(path.read_bytes())
-    except OSError as error:
-        raise TrainingError(f"{path} cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise TrainingError(f"{path} is not valid JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise TrainingError(f"{path} must hold a JSON object")
-    return value
 
 
 def pack_scorer(folder: Path, tick: Tick = lambda _rows: None) -> Scorer:
