@@ -8,8 +8,10 @@ TRAIN := .venv-train
 DATA ?= ../shared/data
 DEMO_ARGS ?=
 PYTEST_ARGS ?=
+# Two processes: the slow tests wait for brokers and workers most of the time.
+SIDE_BY_SIDE := -n 2 --dist worksteal
 
-.PHONY: help demo test test-kafka test-train lint bench bench-quick models-report pack schemas image-test clean
+.PHONY: help demo test test-kafka test-train lint bench bench-quick models-report pack schemas docs image-test clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -18,7 +20,7 @@ demo: $(VENV)/demo.stamp ## watch it work: embedded broker, sample posts, live v
 	@$(VENV)/bin/moodstream demo $(DEMO_ARGS)
 
 test: $(VENV)/dev.stamp ## all tests that need no more than Python
-	$(VENV)/bin/python -m pytest -m "not kafka and not train and not container" $(PYTEST_ARGS)
+	$(VENV)/bin/python -m pytest $(SIDE_BY_SIDE) -m "not kafka and not train and not container" $(PYTEST_ARGS)
 
 test-kafka: $(VENV)/dev.stamp ## the tests against a real Apache Kafka (Java 17, Maven)
 	MOODSTREAM_REQUIRE_KAFKA=1 $(VENV)/bin/python -m pytest -m kafka $(PYTEST_ARGS)
@@ -26,7 +28,7 @@ test-kafka: $(VENV)/dev.stamp ## the tests against a real Apache Kafka (Java 17,
 test-train: $(TRAIN)/train.stamp ## the tests that need torch (a large download)
 	$(TRAIN)/bin/python -m pytest -m train $(PYTEST_ARGS)
 
-lint: $(VENV)/dev.stamp ## ruff, mypy --strict and the borders between the rooms
+lint: $(VENV)/dev.stamp ## ruff, mypy --strict and the layers between the packages
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
@@ -37,7 +39,7 @@ bench: $(TRAIN)/train.stamp ## measure: against transformers pipelines, Kafka to
 	$(TRAIN)/bin/python benchmarks/stream.py
 	$(TRAIN)/bin/python benchmarks/footprint.py
 
-models-report: $(TRAIN)/train.stamp ## measure BERT, DistilBERT, TinyBERT and our packs into docs/models.md (torch)
+models-report: $(TRAIN)/train.stamp ## measure BERT, DistilBERT, TinyBERT and our packs into docs/explanation/models.md (torch)
 	mkdir -p build
 	$(TRAIN)/bin/moodstream evaluate $(wildcard worker/packs/*) --data $(DATA) --json > build/figures.json
 	$(TRAIN)/bin/python benchmarks/models.py --figures build/figures.json
@@ -46,7 +48,7 @@ RUN := $(TRAIN)/bin/moodstream train
 RECIPES := worker/lab/recipes
 pack: $(TRAIN)/train.stamp ## train the bundled model again from the labelled text in DATA, with two teachers from BERT
 	@test -f build/bert-base-uncased/model.safetensors || { echo "make pack needs bert-base-uncased (config.json," \
-	  "model.safetensors, tokenizer.json) in build/bert-base-uncased for two teachers: docs/training.md" >&2; exit 1; }
+	  "model.safetensors, tokenizer.json) in build/bert-base-uncased for two teachers: docs/how-to/train.md" >&2; exit 1; }
 	for stage in teacher-sst2 teacher-emotion compact-1 teacher-tweets compact-2 compact-3 compact-4 compact-5 \
 	  teacher-goemotions-1 teacher-goemotions-2 teacher-goemotions-3 \
 	  teacher-spans-1 teacher-spans-2 teacher-spans-3 teacher-spans-bert compact-6 compact-7; do \
@@ -66,9 +68,14 @@ DISTILL = $(TRAIN)/bin/moodstream distill --labels $(RECIPES)/$(1).toml --data $
   --teacher build/train/$(2) --student build/train/$(3) --first 0 --processes 2 --threads 1 \
   --work build/train/$(1) --out build/train/$(1)/pack
 
-schemas: $(VENV)/dev.stamp ## write schemas/ and docs/settings.md from the code
+schemas: $(VENV)/dev.stamp ## write schemas/ and the pages of settings and commands from the code
 	$(VENV)/bin/moodstream model schema > schemas/output.v1.json
-	$(VENV)/bin/moodstream config reference > docs/settings.md
+	$(VENV)/bin/moodstream config reference > docs/reference/settings.md
+	$(VENV)/bin/python docs/cli_page.py > docs/reference/cli.md
+
+docs: $(VENV)/dev.stamp ## build the site of docs/ into build/site; a link that leads nowhere is an error
+	NO_MKDOCS_2_WARNING=true $(VENV)/bin/mkdocs build --strict --quiet
+	@echo "open build/site/index.html, or run: $(VENV)/bin/mkdocs serve"
 
 image-test: ## build the container image and run it as its own user
 	deploy/image-test.sh

@@ -1,4 +1,4 @@
-"""The models of docs/models.md: known shapes with untrained weights, and packs of ours.
+"""The models of docs/explanation/models.md: known shapes with untrained weights, and packs of ours.
 
 Speed follows from the shapes, so untrained weights serve where the trained ones cannot be had here; their
 labels mean nothing. BERT is a DistilBERT of twelve layers to the converter, once its token types are folded

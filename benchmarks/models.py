@@ -1,4 +1,6 @@
-"""How small, how fast, how good: BERT-base, DistilBERT-base, TinyBERT and our packs, into docs/models.md.
+"""How small, how fast, how good: BERT-base, DistilBERT-base, TinyBERT and our packs.
+
+It writes the tables of docs/explanation/models.md.
 
     python benchmarks/models.py [--pack NAME=FOLDER ...] [--figures FILE ...] [--quick]
     python benchmarks/models.py --from build/models-report.json     # write the table again, measure nothing
@@ -41,7 +43,7 @@ from worker.model.pack import (
 )
 from worker.types import Prediction
 
-PAGE = ROOT / "docs" / "models.md"
+PAGE = ROOT / "docs" / "explanation" / "models.md"
 REPORT = ROOT / "build" / "models-report.json"
 Run = Callable[[], int]
 """Labels texts and returns how many."""

@@ -1,4 +1,4 @@
-"""The report of benchmarks/models.py as the tables of docs/models.md."""
+"""The report of benchmarks/models.py as the tables of docs/explanation/models.md."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from worker.model.classifier import Classifier
-    from worker.settings.model import Settings
+    from worker.settings.groups import Settings
     from worker.types import Failure, HeadResult, Prediction
 
 __version__ = "0.1.0"

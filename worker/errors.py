@@ -38,6 +38,9 @@ class ExitCode(IntEnum):
     TOPIC_MISSING = 8
     """An input or output topic does not exist; `moodstream topics create` makes them."""
 
+    UNREADABLE = 10
+    """A partition cannot be read past some offset; the reason names topic, partition and offset."""
+
 
 class MoodstreamError(Exception):
     """The root of all. `exit_code` is what a command or a worker that ends with it exits with."""
@@ -97,6 +100,12 @@ class SourceFenced(MoodstreamError):
     """Another worker has joined the group in the same slot."""
 
     exit_code = ExitCode.FENCED
+
+
+class SourceUnreadable(MoodstreamError):
+    """A partition cannot be read past some offset, and stepping over it does not help."""
+
+    exit_code = ExitCode.UNREADABLE
 
 
 # Why a message becomes a dead letter. `reason` is the stable code for metrics and headers.

@@ -4,7 +4,6 @@ import re
 import tomllib
 from pathlib import Path
 
-from worker.lab.data import swaps as written_swaps
 from worker.lab.data import written
 from worker.lab.evaluate.cases import load_families
 
@@ -22,12 +21,7 @@ def test_no_case_is_a_training_row() -> None:
     rows = {
         plain(text) for rows in (written.sentiment, written.toxicity, written.emotion) for text, _ in rows()
     }
-    rows |= {
-        plain(text)
-        for groups in (written_swaps.groups, written.slips)
-        for group in groups()
-        for text in group
-    }
+    rows |= {plain(text) for groups in (written.swaps, written.slips) for group in groups() for text in group}
     assert len(rows) > 1_000
     found: dict[str, list[str]] = {}
     for family in load_families(CASES):
@@ -40,7 +34,7 @@ def test_no_case_is_a_training_row() -> None:
 
 def test_other_words_stand_in_no_training_row_and_their_sentences_are_those_of_the_cases() -> None:
     rows = [text for rows in (written.sentiment, written.toxicity, written.emotion) for text, _ in rows()]
-    rows += [text for groups in (written_swaps.groups, written.slips) for group in groups() for text in group]
+    rows += [text for groups in (written.swaps, written.slips) for group in groups() for text in group]
     known = f" {plain(' '.join(rows))} "
     files = sorted(OTHER_WORDS.glob("*.toml"))
     assert [path.stem for path in files] == ["names", "nationalities", "people", "places", "religions"]

@@ -92,7 +92,7 @@ def test_a_full_source_reads_no_more_until_it_is_settled(topics: Topics) -> None
     for _ in range(3):
         assert source.poll(100, 0.1) == []
     assert source.in_flight[0] == 10
-    source.settle(records)
+    source.release(records)
     assert len(_read(source, 10)) == 10
     source.close()
 
@@ -107,7 +107,7 @@ def test_large_records_stay_under_the_bound_of_bytes(settings: KafkaSettings, un
         records = source.poll(100, 0.2)
         assert source.in_flight[1] <= 100_000
         seen += [record.value or b"" for record in records]
-        source.settle(records)
+        source.release(records)
     assert sorted(seen) == fed
     source.close()
 

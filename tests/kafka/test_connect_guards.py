@@ -130,7 +130,7 @@ def test_a_coordinator_that_goes_away_hangs_the_commit_without_the_guard(
 
 def _join_that_ends_between_two_polls(topics: Topics, before_poll: Callable[[KafkaConsumer], None]) -> str:
     """A leader whose topic got partitions joins anew; its poll ends before the join does."""
-    consumer = KafkaConsumer(**consumer_options(topics.kafka, topics.source, "0"))
+    consumer = _consumer(topics)
     with contextlib.closing(consumer):
         consumer.subscribe(topics.source.topics)
         _poll_until_stable(consumer, lambda _: None)
@@ -139,6 +139,13 @@ def _join_that_ends_between_two_polls(topics: Topics, before_poll: Callable[[Kaf
         consumer.poll(timeout_ms=0)
         time.sleep(1.0)
         return _poll_until_stable(consumer, before_poll)
+
+
+def _consumer(topics: Topics) -> KafkaConsumer:
+    """With a reset policy: nothing sets its positions here."""
+    return KafkaConsumer(
+        **consumer_options(topics.kafka, topics.source, "0") | {"auto_offset_reset": "earliest"}
+    )
 
 
 def _poll_until_stable(consumer: KafkaConsumer, before_poll: Callable[[KafkaConsumer], None]) -> str:
@@ -158,7 +165,7 @@ def test_a_join_that_ends_between_two_polls_is_lost_without_the_guard(topics: To
 
 
 def test_a_consumer_knows_its_topics_before_it_joins(topics: Topics) -> None:
-    consumer = KafkaConsumer(**consumer_options(topics.kafka, topics.source, "0"))
+    consumer = _consumer(topics)
     with contextlib.closing(consumer):
         consumer.subscribe(topics.source.topics)
         guards.know_topics(consumer, topics.source.topics)
@@ -168,13 +175,13 @@ def test_a_consumer_knows_its_topics_before_it_joins(topics: Topics) -> None:
 
 def test_a_leader_that_knows_no_partitions_leaves_its_successor_without_any(topics: Topics) -> None:
     """Why it matters: the second consumer knows the topic, and is given nothing all the same."""
-    first = KafkaConsumer(**consumer_options(topics.kafka, topics.source, "0"))
+    first = _consumer(topics)
     first._cluster.partitions_for_topic = lambda _topic: None
     first.subscribe(topics.source.topics)
     _poll_until_stable(first, lambda _: None)
     assert first.assignment() == set()
     first.close(autocommit=False)  # a static member does not leave the group when it closes
-    second = KafkaConsumer(**consumer_options(topics.kafka, topics.source, "0"))
+    second = _consumer(topics)
     with contextlib.closing(second):
         second.subscribe(topics.source.topics)
         guards.know_topics(second, topics.source.topics)

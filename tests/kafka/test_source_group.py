@@ -132,17 +132,15 @@ def test_a_batch_damaged_on_disk_is_passed_over_and_told(cluster: KafkaCluster, 
     data[data.index(b"message 000015")] ^= 0xFF
     segment.write_bytes(data)
     cluster.start()
-    told: list[tuple[TopicPartition, int]] = []
-    source = Source(
-        topics.kafka, topics.source, "0", on_corrupt=lambda part, offset: told.append((part, offset))
-    )
+    told: list[tuple[TopicPartition, int, int]] = []
+    source = Source(topics.kafka, topics.source, "0", on_corrupt=lambda *place: told.append(place))
     read: list[bytes] = []
     deadline = time.monotonic() + 60
     while len(read) < 20 and time.monotonic() < deadline:
         read += [record.value or b"" for record in source.poll(100, 0.2)]
     source.close()
     assert read == numbered(10) + numbered(10, start=20)
-    assert told == [(TopicPartition(topics.source.topics[0], 0), offset) for offset in range(10, 20)]
+    assert told == [(TopicPartition(topics.source.topics[0], 0), offset, offset) for offset in range(10, 20)]
 
 
 def _until(condition: Callable[[], bool], timeout_s: float) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
-from kafka.structs import ConsumerGroupMetadata, MemberState, TopicPartition
+from kafka.structs import ConsumerGroupMetadata, MemberState, OffsetAndMetadata, TopicPartition
 
 from worker.kafka.source import Source
 
@@ -42,9 +42,18 @@ class Scripted:
         self.paused: set[TopicPartition] = set()
         self.max_records: list[int] = []
         self.commits: list[Any] = []
+        self.begins: dict[TopicPartition, int] = defaultdict(int)
         self.ends: dict[TopicPartition, int] = defaultdict(int)
         self.listener: Any = None
-        self._coordinator = SimpleNamespace(_lock=threading.RLock(), state=MemberState.STABLE)
+        self.topic_partitions = {0, 1}
+        self.asked_committed: list[MemberState] = []
+        self._coordinator = SimpleNamespace(
+            _lock=threading.RLock(),
+            state=MemberState.STABLE,
+            fetch_committed_offsets=self._fetch_committed_offsets,
+            need_rejoin=lambda: False,
+        )
+        self._subscription = SimpleNamespace(assignment={})
         self._cluster = SimpleNamespace(
             config={"allow_auto_create_topics": True}, partitions_for_topic=lambda _topic: {0}
         )
@@ -63,22 +72,48 @@ class Scripted:
     def group_metadata(self) -> ConsumerGroupMetadata:
         return self.metadata
 
-    def committed(self, part: TopicPartition, timeout_ms: int) -> int | None:
+    def _fetch_committed_offsets(self, parts: list[TopicPartition], timeout_ms: int) -> dict[Any, Any]:
+        self.asked_committed.append(self.metadata.state)
         if self.committed_error is not None:
             raise self.committed_error
-        return self.committed_offsets.get(part)
+        return {
+            part: OffsetAndMetadata(self.committed_offsets[part], "", -1)
+            for part in parts
+            if part in self.committed_offsets
+        }
+
+    def partitions_for_topic(self, topic: str) -> set[int]:
+        return self.topic_partitions
+
+    def highwater(self, part: TopicPartition) -> int | None:
+        return self.ends.get(part)
+
+    def stand(self, part: TopicPartition, offset: int) -> None:
+        """Set the position that the client holds."""
+        position = OffsetAndMetadata(offset, "", -1)
+        self._subscription.assignment[part] = SimpleNamespace(position=position)
+
+    def stick(self, part: TopicPartition, offset: int) -> None:
+        """Have a batch in hand whose parser failed at this offset."""
+        self._fetcher._next_partition_records = SimpleNamespace(
+            topic_partition=part, next_fetch_offset=offset, drain=lambda: None
+        )
 
     def seek(self, part: TopicPartition, offset: int) -> None:
         self.seeks.append((part, offset))
 
-    def seek_to_beginning(self, part: TopicPartition) -> None:
-        self.seeks.append((part, "beginning"))
+    def seek_to_beginning(self, *parts: TopicPartition) -> None:
+        self.seeks += [(part, "beginning") for part in parts]
+
+    def beginning_offsets(self, parts: list[TopicPartition], timeout_ms: int) -> dict[TopicPartition, int]:
+        return {part: self.begins[part] for part in parts}
 
     def end_offsets(self, parts: list[TopicPartition], timeout_ms: int) -> dict[TopicPartition, int]:
         return {part: self.ends[part] for part in parts}
 
     def commit(self, offsets: Any, timeout_ms: int) -> None:
         self.commits.append(offsets)
+        self.committed_offsets |= {part: entry.offset for part, entry in offsets.items()}
 
     def pause(self, *parts: TopicPartition) -> None:
         self.paused |= set(parts)

@@ -97,11 +97,14 @@ class Stream:
 
     def write(self, records: list[Record], snapshot: Any = None) -> Outcome:
         """One checkpoint: each record to the output as it is. Rewinds after anything but COMMITTED."""
-        outputs = [OutputRecord(self.topics.sink.topic, record.key, record.value) for record in records]
+        outputs = [
+            OutputRecord(self.topics.sink.topic, record.key, record.value, record.headers)
+            for record in records
+        ]
         offsets = {record.topic_partition: record.offset for record in records}
         outcome = self.checkpoint.commit(outputs, offsets, snapshot or self.source.snapshot())
         self.outcomes[outcome] += 1
-        self.source.settle(records)
+        self.source.release(records)
         if outcome is not Outcome.COMMITTED:
             self.source.rewind()
         return outcome

@@ -67,7 +67,7 @@ def compress(layers: tuple[str, ...], **given: Any) -> None:
     """Make a smaller pack of a model: fewer layers, attention heads, feed-forward columns or words.
 
     Options with several values make a model of each combination; all are timed side by side with the
-    original, and the last goes to OUT. docs/compress.md tells what each cut does.
+    original, and the last goes to OUT. docs/how-to/smaller-models.md tells what each cut does.
 
     \b
       moodstream compress ./checkpoint small --layers 3 --recover posts.txt --minutes 20

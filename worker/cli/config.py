@@ -1,7 +1,4 @@
-"""Output for people: settings as TOML with origins, and columns.
-
-`moodstream config check | show | reference`.
-"""
+"""`moodstream config check | show | reference`, and columns as other commands print them too."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -13,23 +10,26 @@ from pydantic import SecretStr
 from worker.cli.flags import SettingsCommand, settings_flags
 from worker.cli.group import CommandGroup
 from worker.settings.fields import all_fields, groups
-from worker.settings.load import Loaded
+from worker.settings.load import DEFAULT_ORIGIN, Loaded
+from worker.settings.mistakes import hides, one_line
 from worker.settings.reference import reference
 
 
 def as_toml(loaded: Loaded) -> str:
     """All settings as TOML; behind each value, as a comment, where it came from.
 
-    What has no value, and what is secret, is a comment as a whole.
+    A setting without a value is a comment as a whole, and so is one that holds a secret.
     """
+    secrets = loaded.settings.secrets()
     parts: list[str] = []
     for group in groups():
         values = getattr(loaded.settings, group)
         rows: list[tuple[str, str]] = []
         for field in all_fields().values():
             if field.group == group:
-                value = getattr(values, field.leaf)
-                rows.append((_assignment(field.leaf, value), loaded.origins[field.name]))
+                value, origin = getattr(values, field.leaf), loaded.origins[field.name]
+                hidden = origin != DEFAULT_ORIGIN and hides(str(value), secrets)
+                rows.append((_assignment(field.leaf, SecretStr("-") if hidden else value), one_line(origin)))
         width = min(60, max(len(row) for row, _ in rows))
         parts.append(f"[{group}]\n" + "".join(f"{row:<{width}}  # {origin}\n" for row, origin in rows))
     return "\n".join(parts)
@@ -39,17 +39,24 @@ def _assignment(leaf: str, value: object) -> str:
     if value is None:
         return f"# {leaf} ="
     if isinstance(value, SecretStr):
-        return f"# {leaf} = {value}"
+        return f"# {leaf} = **********"
     return f"{leaf} = {_literal(value)}"
 
 
 def _literal(value: object) -> str:
-    """TOML writes texts, lists of texts, numbers and booleans as JSON does."""
-    return json.dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False)
+    """A value in TOML, which writes texts, lists, numbers and booleans as JSON does, but not tables."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_literal(name)} = {_literal(item)}" for name, item in value.items()) + "}"
+    text = json.dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False)
+    return "".join(sign if sign.isprintable() else _escaped(sign) for sign in text)
+
+
+def _escaped(sign: str) -> str:
+    return f"\\u{ord(sign):04x}" if ord(sign) < 0x10000 else f"\\U{ord(sign):08x}"
 
 
 def columns(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Aligned columns under a header, for eyes and for awk alike."""
+    """Aligned columns under a header, for people and for awk."""
     table = [list(header), *([str(cell) for cell in row] for row in rows)]
     widths = [max(len(row[column]) for row in table) for column in range(len(header))]
     lines = ("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)) for row in table)
@@ -64,11 +71,11 @@ def config() -> None:
 @config.command(cls=SettingsCommand)
 @settings_flags(hidden=True)
 def check(loaded: Loaded) -> None:
-    """Say what is wrong with the settings, a line each; exit code 2 if anything is.
+    """Say what is wrong with the settings, one line for each mistake; exit code 2 if there is one.
 
     Takes --config and every flag of `moodstream run`. Nothing is connected to and no model is loaded.
     """
-    given = sum(origin != "default" for origin in loaded.origins.values())
+    given = sum(origin != DEFAULT_ORIGIN for origin in loaded.origins.values())
     click.echo(f"the settings are right: {given} given, {len(loaded.origins) - given} by default")
 
 
@@ -85,5 +92,5 @@ def show(loaded: Loaded) -> None:
 
 @config.command("reference")
 def reference_() -> None:
-    """Print the reference of all settings, in Markdown. It is docs/settings.md."""
+    """Print the reference of all settings, in Markdown. It is docs/reference/settings.md."""
     click.echo(reference(), nl=False)

@@ -95,7 +95,7 @@ def distill(**given: Any) -> None:
     """Teach a small model what larger ones say of many texts, and make a pack of it.
 
     The teachers' answers are worked out once and kept in the work folder. Labelled rows come from the data
-    sets of a recipe, unlabelled texts from files. docs/distill.md tells how it works.
+    sets of a recipe, unlabelled texts from files. docs/how-to/smaller-models.md tells how it works.
 
     \b
       moodstream distill --teacher ./big/checkpoint --student every-other --texts posts.txt --out small

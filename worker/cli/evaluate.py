@@ -1,7 +1,4 @@
-"""`moodstream evaluate`.
-
-What `moodstream evaluate --behaviour` prints.
-"""
+"""`moodstream evaluate`: figures of packs on labelled texts, and behaviour cases."""
 
 import json
 import sys
@@ -29,7 +26,7 @@ _WIDTH = 100
 
 
 def report_behaviour(packs: Sequence[Path], cases: Path, *, as_json: bool) -> int:
-    """Run the cases in a folder against packs; hand back exit code 1 where a rate does not hold."""
+    """Run the cases in a folder against packs; return exit code 1 where a rate does not hold."""
     from worker.lab.evaluate.behaviour import measure
 
     reports = [measure(cases, pack) for pack in packs]
@@ -115,7 +112,8 @@ def evaluate(
 
     PACK is a folder with a pack, or with a checkpoint (needs 'moodstream[train]'), or the name of a pack that
     ships, such as compact-fast; without one the bundled pack is measured. The texts are the dev splits of the
-    known data sets that fit a model's heads, or the rows of a file of your own. docs/evaluation.md says what
+    known data sets that fit a model's heads, or the rows of a file of your own.
+    docs/how-to/evaluate.md says what
     each figure means.
 
     \b

@@ -1,4 +1,4 @@
-"""The settings as flags: `--kafka.bootstrap-servers`, one for each, made from the model."""
+"""The settings as flags, one for each, as `--kafka.bootstrap-servers`. They are made from the model."""
 
 import functools
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from worker.settings.fields import SettingField, all_fields, groups
+from worker.settings.fields import SettingField, all_names, groups
 from worker.settings.load import Loaded, load_settings
 
 _SEPARATOR = "__"
@@ -23,10 +23,10 @@ _METAVARS = {
 
 
 class SettingOption(click.Option):
-    """One setting as a flag. Its value stays a text: the settings check it, and tell all mistakes at once."""
+    """One setting as a flag. Its value stays text: the settings check it, and report all mistakes at once."""
 
     def __init__(self, field: SettingField, *, hidden: bool) -> None:
-        # `--sink.include-text` alone says true; all others need their value.
+        # `--sink.include-text` alone means true; every other flag needs a value.
         alone: dict[str, Any] = {}
         if field.choices == ("true", "false"):
             alone = {"is_flag": False, "flag_value": "true"}
@@ -40,7 +40,7 @@ class SettingOption(click.Option):
         self.field = field
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """Offer the allowed values, or files for a path."""
+        """Offer the allowed values; for a path, files."""
         if self.field.kind == "path":
             return [CompletionItem(incomplete, type="file")]
         return [CompletionItem(choice) for choice in self.field.choices if choice.startswith(incomplete)] or (
@@ -60,10 +60,22 @@ def _help(field: SettingField) -> str:
 
 
 class SettingsCommand(click.Command):
-    """A command whose help shows the settings group by group."""
+    """A command with no arguments, whose help shows the settings group by group."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the flags.
+
+        Raises:
+            click.UsageError: there is an argument. It is not quoted: it may be half of a password.
+        """
+        ctx.allow_extra_args = True
+        extra = super().parse_args(ctx, args)
+        if ctx.args:
+            raise click.UsageError(f"this command takes only flags, and got {len(ctx.args)} other words", ctx)
+        return extra
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the command's own options first, then a section a group."""
+        """Write the command's own options first, then a section for each group."""
         sections: dict[str, list[tuple[str, str]]] = {"Options": []}
         for name, cls in groups().items():
             purpose = (cls.__doc__ or "").partition(".")[0]
@@ -81,9 +93,9 @@ class SettingsCommand(click.Command):
 
 
 def settings_flags(*, hidden: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Give a command `--config` and a flag for every setting; it gets one argument, `loaded`.
+    """Give a command `--config` and a flag for every setting. The command gets one argument, `loaded`.
 
-    `hidden` leaves the settings out of its help; they work all the same.
+    `hidden` leaves the settings out of the help; they work all the same.
     """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -98,10 +110,10 @@ def settings_flags(*, hidden: bool = False) -> Callable[[Callable[..., Any]], Ca
 
 def _with_options(command: Callable[..., Any], *, hidden: bool) -> Callable[..., Any]:
     options: list[click.Option] = list(getattr(command, "__click_params__", []))
-    flags = [SettingOption(field, hidden=hidden) for field in all_fields().values()]
+    flags = [SettingOption(field, hidden=hidden) for field in all_names().values()]
     # click keeps them in reverse, as decorators are applied.
     command.__click_params__ = [*reversed(flags), *options]  # type: ignore[attr-defined]  # click's own place
-    help_text = "TOML file with settings, a table a group."
+    help_text = "TOML file with settings, a table for each group."
     return click.option("--config", "config_file", type=click.Path(path_type=Path), help=help_text)(command)
 
 
@@ -109,8 +121,8 @@ def load(config: Path | None, values: dict[str, Any]) -> Loaded:
     """Take the settings' flags out of `values`, and load.
 
     Raises:
-        SettingsError: with one line a mistake.
+        SettingsError: with one line for each mistake.
     """
-    names = [name for name in values if name.replace(_SEPARATOR, ".") in all_fields()]
+    names = [name for name in values if name.replace(_SEPARATOR, ".") in all_names()]
     flags = {name.replace(_SEPARATOR, "."): values.pop(name) for name in names}
     return load_settings({name: value for name, value in flags.items() if value is not None}, config)

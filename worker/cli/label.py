@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, BinaryIO, Self
 import click
 
 from worker.errors import ExitCode
+from worker.settings.groups import Settings
 from worker.settings.load import load_settings
-from worker.settings.model import Settings
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress

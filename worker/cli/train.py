@@ -128,7 +128,7 @@ def train(
 
     With --data FILE: on a table of your own (CSV, JSON lines or Parquet, also gzipped), one column of text
     and one of labels. A part of the rows is held out to judge by. With a RECIPE: as the file says, on several
-    tasks at once; docs/training.md describes it.
+    tasks at once; docs/reference/recipes.md describes it.
 
     \b
       moodstream train --data news.csv --label-column topic --out ./news-pack

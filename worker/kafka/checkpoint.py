@@ -31,6 +31,7 @@ from worker.kafka import guards
 from worker.kafka.options import slot_name
 from worker.kafka.outcome import Outcome, Phase, judge, one_line
 from worker.kafka.producers import NULL, delivery_timeout_ms, open_patiently, producer_options
+from worker.kafka.records import header_name
 from worker.kafka.retry import Backoff
 from worker.kafka.topics import missing_topics
 from worker.kafka.watchdog import Watchdog
@@ -84,7 +85,7 @@ def send_all(producer: KafkaProducer, outputs: Sequence[OutputRecord], turn: int
                 output.topic,
                 value=NULL if output.value is None else output.value,
                 key=output.key,
-                headers=[(name, value or b"") for name, value in output.headers],
+                headers=[(header_name(name), value or b"") for name, value in output.headers],
                 partition=partition,
                 timestamp_ms=output.timestamp_ms,
             )
@@ -118,7 +119,7 @@ def await_all(producer: KafkaProducer, sent: Sent, limit_s: float) -> None:
 
 def _too_large(output: OutputRecord) -> Fatal:
     size = len(output.key or b"") + len(output.value or b"")
-    size += sum(len(name.encode()) + len(value or b"") for name, value in output.headers)
+    size += sum(len(header_name(name).encode()) + len(value or b"") for name, value in output.headers)
     return Fatal(
         ExitCode.BROKER_REFUSED,
         f"a record of {size:,} bytes does not fit into topic {output.topic}: raise that topic's "

@@ -1,16 +1,25 @@
-"""The group's consumer: its settings, and what it tells about rebalances."""
+"""The group's consumer: its settings, what it tells about rebalances, and how it leaves its group."""
 
 from typing import Any
 
+import structlog
 from kafka import ConsumerRebalanceListener
+from kafka.admin import MemberToRemove
 from kafka.consumer.fetcher import ConsumerRecord
+from kafka.errors import KafkaError
+from kafka.structs import ConsumerGroupMetadata, MemberState
 
+from worker.errors import BrokerRefused, BrokerUnavailable
 from worker.kafka.options import client_options, slot_name
+from worker.kafka.outcome import one_line
+from worker.kafka.topics import admin_client
 from worker.settings.groups import KafkaSettings, SourceSettings
 from worker.types import Record
 
 FETCH_MAX_BYTES = 16 * 1024 * 1024
 """The most that waits inside the client for a poll. A larger record still comes."""
+
+_log = structlog.get_logger(__name__)
 
 
 def consumer_options(kafka: KafkaSettings, source: SourceSettings, slot: str) -> dict[str, Any]:
@@ -19,7 +28,8 @@ def consumer_options(kafka: KafkaSettings, source: SourceSettings, slot: str) ->
         **client_options(kafka),
         "group_id": source.group_id,
         "group_instance_id": slot_name(source.group_id, slot),
-        "auto_offset_reset": source.auto_offset_reset,
+        # Where to begin is decided in positions.py: the client would skip messages without a word.
+        "auto_offset_reset": "none",
         "enable_auto_commit": False,
         # Also makes the group's offsets wait for open transactions, which exactly-once needs for any input.
         "isolation_level": "read_committed",
@@ -27,6 +37,7 @@ def consumer_options(kafka: KafkaSettings, source: SourceSettings, slot: str) ->
         "session_timeout_ms": source.session_timeout_ms,
         "heartbeat_interval_ms": min(3_000, source.session_timeout_ms // 3),
         "max_poll_interval_ms": source.max_poll_interval_ms,
+        "metadata_max_age_ms": kafka.metadata_max_age_ms,
         "request_timeout_ms": 10_000,
         "fetch_max_bytes": FETCH_MAX_BYTES,
         "metrics_enabled": False,
@@ -37,12 +48,12 @@ class Rebalances(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-pyth
     """Counts what happens to the assignment.
 
     The client calls it inside `poll`, but on its own thread, where a call into the consumer would raise. So
-    it only counts, and the source acts when its poll returns.
+    it only counts, and the source acts when `poll` has returned.
     """
 
     def __init__(self) -> None:
         self.changes = 0
-        """Partitions were taken, lost or given: whatever was read before counts no more."""
+        """Partitions were taken, lost or given: what was read before is void."""
         self.assigned = 0
         """Rebalances that ended with an assignment."""
 
@@ -71,3 +82,27 @@ def to_record(row: ConsumerRecord) -> Record:
         value=row.value,
         headers=tuple(row.headers or ()),
     )
+
+
+def who_leaves(member: ConsumerGroupMetadata) -> MemberToRemove | None:
+    """The member that the broker is to remove, or None where this worker never asked to join.
+
+    By name and member id, so that a successor in the slot is never hit. A first join that has not been
+    answered yet has no member id, and the name alone must do. Left in, the group would wait for a member that
+    is gone, first to take up its share and then until its session ends, and would stand still meanwhile.
+    """
+    if not member.member_id and member.state is not MemberState.REBALANCING:
+        return None
+    return MemberToRemove(member_id=member.member_id or None, group_instance_id=member.group_instance_id)
+
+
+def leave_group(kafka: KafkaSettings, group: str, leaving: MemberToRemove) -> None:
+    """Remove a static member from its group, which it does not do by itself (KIP-345).
+
+    Never raises: if this fails, the member leaves when its session times out.
+    """
+    try:
+        with admin_client(kafka) as admin:
+            admin.remove_group_members(group, [leaving])
+    except (BrokerUnavailable, BrokerRefused, KafkaError) as error:
+        _log.info("could not leave the group", reason=one_line(error))

@@ -1,4 +1,4 @@
-"""Flow control: how much is in flight, and when to pause."""
+"""Flow control: how much has been read and not yet committed, and when to pause."""
 
 from collections.abc import Iterable
 
@@ -6,7 +6,7 @@ from worker.types import Record
 
 
 class Flow:
-    """Counts records from poll to settle. Full at a bound, free again at half of it."""
+    """Counts records from poll to release. Full at a limit, free again at half of it."""
 
     def __init__(self, max_messages: int, max_bytes: int) -> None:
         self._max_messages = max_messages
@@ -27,7 +27,7 @@ class Flow:
 
     @property
     def full(self) -> bool:
-        """Whether to hold back: from a bound on, until both counts are down to half."""
+        """Whether to read no more: from a limit on, until both counts are down to half of theirs."""
         if self.messages >= self._max_messages or self._bytes >= self._max_bytes:
             self._full = True
         elif self.messages * 2 <= self._max_messages and self._bytes * 2 <= self._max_bytes:
@@ -45,20 +45,20 @@ class Flow:
             self._bytes += record.size - self._sizes.get(place, 0)
             self._sizes[place] = record.size
 
-    def settle(self, records: Iterable[Record]) -> None:
-        """Records done with. One that is not in flight, such as one from before a reset, does nothing."""
+    def release(self, records: Iterable[Record]) -> None:
+        """Records committed or dropped. One that is not in flight (after a reset, say) is ignored."""
         for record in records:
             self._bytes -= self._sizes.pop((record.topic, record.partition, record.offset), 0)
 
     def reset(self) -> None:
-        """Nothing is in flight any more."""
+        """Forget everything in flight."""
         self._sizes.clear()
         self._bytes = 0
         self._full = False
 
 
 def fitting(records: list[Record], max_bytes: int) -> int:
-    """How many of the first records fit into `max_bytes`; at least one, for one may be larger than that."""
+    """How many of the first records fit into `max_bytes`: at least one, for a single one may be larger."""
     total = 0
     for count, record in enumerate(records):
         total += record.size

@@ -5,20 +5,27 @@ Seen on kafka-python 3.0.12. Each guard answers a fault that lost or doubled dat
 the parts that a newer client no longer has, and `announce()` says so loudly.
 """
 
+import functools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import structlog
 from kafka import KafkaConsumer, KafkaProducer
+from kafka.consumer.fetcher import Fetcher
 from kafka.coordinator.base import BaseCoordinator
-from kafka.errors import KafkaConnectionError, KafkaError
+from kafka.coordinator.consumer import ConsumerCoordinator
+from kafka.errors import CorruptRecordError, KafkaConnectionError, KafkaError
 from kafka.net.compat import KafkaNetClient
 from kafka.net.transport import KafkaSSLTransport, KafkaTCPTransport
 from kafka.producer.sender import Sender
 from kafka.producer.transaction_manager import TransactionManager
-from kafka.structs import MemberState
+from kafka.record import memory_records
+from kafka.record.default_records import DefaultRecordBatch
+from kafka.structs import MemberState, TopicPartition
 from kafka.version import __version__ as client_version
+
+from worker.kafka.records import LenientRecordBatch
 
 SEEN_ON = "3.0.12"
 """The client version that the guards were written and tested for."""
@@ -40,6 +47,15 @@ _CLASS_PARTS: tuple[tuple[type, str], ...] = (
     (BaseCoordinator, "request_rejoin"),
     (BaseCoordinator, "coordinator_unknown"),
     (BaseCoordinator, "_disable_heartbeat"),
+    (ConsumerCoordinator, "fetch_committed_offsets"),
+    (Fetcher, "PartitionRecords"),
+    (Fetcher.PartitionRecords, "take"),
+    (Fetcher.PartitionRecords, "drain"),
+    (DefaultRecordBatch, "_pos"),
+    (DefaultRecordBatch, "_buffer"),
+    (DefaultRecordBatch, "_num_records"),
+    (DefaultRecordBatch, "_next_record_index"),
+    (DefaultRecordBatch, "_decompressed"),
 )
 
 _log = structlog.get_logger(__name__)
@@ -150,19 +166,46 @@ def heartbeats_stopped(consumer: KafkaConsumer) -> bool:
         )
 
 
-def finish_join(consumer: KafkaConsumer) -> None:
-    """Make the next poll take up a join that is under way.
+class _FinishedJoin:
+    """A join that has succeeded, in the shape of one that is still under way, which `poll` waits for."""
 
-    A group leader rejoins when the partitions of a topic change, and decides by comparing two snapshots.
-    The join itself makes them equal. When it completes between two polls, nothing tells the next poll that
-    there is a join to finish: it neither takes the result nor sends heartbeats, and the member is out of the
-    group for good, in silence. Seen at one in some twenty starts on a busy machine, when the first join came
-    before the first metadata.
+    is_done = False
+
+    def __init__(self, assignment: bytes) -> None:
+        self._assignment = assignment
+
+    def add_callback(self, call: Callable[[bytes], object]) -> None:
+        call(self._assignment)
+
+    def add_errback(self, call: Callable[[Exception], object]) -> None:
+        """It has not failed."""
+
+
+def finish_join(consumer: KafkaConsumer) -> None:
+    """Make the next poll take up a join that is under way, or that has ended since the last poll.
+
+    When a join completes between two polls, the client throws its result away: the next poll sends another
+    JoinGroup, and all other members have to join again. Two workers whose windows take seconds rebalanced for
+    minutes that way. Worse, a group leader rejoins when the partitions of a topic change, and decides by
+    comparing two snapshots, which the join itself makes equal: then nothing tells the next poll that there is
+    a join to finish, and the member is out of the group for good, in silence. Seen at one in some twenty
+    starts on a busy machine, when the first join came before the first metadata.
     """
     coordinator = consumer._coordinator
     with coordinator._lock:
-        if coordinator.state is MemberState.REBALANCING:
-            coordinator.request_rejoin()
+        if coordinator.state is not MemberState.REBALANCING:
+            return
+        coordinator.request_rejoin()
+        join = getattr(coordinator, "_join_task", None)
+        if join is not None and join.is_done and not isinstance(join, _FinishedJoin) and join.succeeded():
+            coordinator._join_task = _FinishedJoin(join.value)
+
+
+def must_rejoin(consumer: KafkaConsumer) -> bool:
+    """Whether the next poll joins the group anew, because a heartbeat or the metadata has told so."""
+    coordinator = consumer._coordinator
+    with coordinator._lock:
+        return coordinator.state is not MemberState.STABLE or bool(coordinator.need_rejoin())
 
 
 def know_topics(consumer: KafkaConsumer, topics: Sequence[str]) -> None:
@@ -194,13 +237,68 @@ def in_group(consumer: KafkaConsumer) -> bool:
         return coordinator.state is MemberState.STABLE and not coordinator.coordinator_unknown()
 
 
-def stuck_partition(consumer: KafkaConsumer) -> tuple[Any, int] | None:
-    """The partition and offset whose batch made `poll()` raise, or None when none is in hand."""
-    fetcher = getattr(consumer, "_fetcher", None)
-    part = getattr(fetcher, "_next_partition_records", None)
-    if part is None:
+def read_leniently() -> None:
+    """Make every consumer of this process read batches through `LenientRecordBatch`. Doing it twice is fine.
+
+    Left alone, one header name that is not UTF-8 makes its batch unreadable, for the client parses a batch
+    from its first record whatever the position: seeking beyond the record comes back to it for ever. Also
+    makes any other error while parsing a `CorruptRecordError`, the one that the source knows.
+    """
+    memory_records.DefaultRecordBatch = LenientRecordBatch
+    records = Fetcher.PartitionRecords
+    take = records.take
+    if hasattr(take, "__wrapped__"):
+        return
+
+    @functools.wraps(take)
+    def take_or_say_corrupt(self: Any, n: int | None = None) -> Any:
+        try:
+            return take(self, n)
+        except (KafkaError, MemoryError):
+            raise
+        except Exception as error:
+            raise CorruptRecordError(f"{type(error).__name__} while a batch was parsed") from error
+
+    records.take = take_or_say_corrupt
+
+
+def stuck_partition(consumer: KafkaConsumer) -> tuple[TopicPartition, int] | None:
+    """The partition and offset whose batch made `poll()` raise, or None when none is in hand.
+
+    Lets go of that batch: the client would go on asking its parser, which has ended, and the next poll would
+    never return.
+    """
+    records = getattr(getattr(consumer, "_fetcher", None), "_next_partition_records", None)
+    if records is None:
         return None
-    return part.topic_partition, int(part.next_fetch_offset)
+    part, offset = records.topic_partition, int(records.next_fetch_offset)
+    records.drain()
+    return part, max(offset, position(consumer, part) or 0)
+
+
+def position(consumer: KafkaConsumer, part: TopicPartition) -> int | None:
+    """The offset that is read next, as far as the client knows; None before it does.
+
+    The client's own `position()` asks the broker to confirm each one: for a thousand partitions once a
+    second, that cost three quarters of the throughput.
+    """
+    state = consumer._subscription.assignment.get(part)
+    found = None if state is None else state.position
+    return None if found is None else int(found.offset)
+
+
+def committed_offsets(
+    consumer: KafkaConsumer, parts: Iterable[TopicPartition], timeout_ms: int
+) -> dict[TopicPartition, int]:
+    """The group's committed offsets in one request; a partition without one is left out.
+
+    The client's own `committed()` asks for one partition at a time.
+
+    Raises:
+        KafkaError: the broker did not answer in time, or refused.
+    """
+    found = consumer._coordinator.fetch_committed_offsets(list(parts), timeout_ms=timeout_ms)
+    return {part: int(entry.offset) for part, entry in found.items() if entry.offset >= 0}
 
 
 def hand_over_last_bytes(transport: Any) -> Any:

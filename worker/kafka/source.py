@@ -1,164 +1,65 @@
-"""Kafka in: poll, rebalances, flow control, lag.
+"""Kafka in: poll, rebalances, flow control and lag of one member of the consumer group."""
 
-Batches that are damaged on the broker's disk.
-
-Where each partition is read from: back to what is committed.
-
-Out of the group for good: what a stop that was asked for does and a crash cannot.
-"""
-
+import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import structlog
 from kafka import KafkaConsumer
-from kafka.admin import MemberToRemove
-from kafka.errors import CommitFailedError, CorruptRecordError, KafkaError
+from kafka.errors import (
+    CommitFailedError,
+    CorruptRecordError,
+    KafkaError,
+    LogTruncationError,
+    NoOffsetForPartitionError,
+    OffsetOutOfRangeError,
+    UnsupportedCodecError,
+)
 from kafka.structs import ConsumerGroupMetadata, MemberState, OffsetAndMetadata
 from kafka.structs import TopicPartition as ClientTopicPartition
 
-from worker.errors import BrokerRefused, BrokerUnavailable, SourceFenced
+from worker.errors import BrokerUnavailable, SourceFenced
 from worker.kafka import guards
-from worker.kafka.consumer import Rebalances, consumer_options, to_record
+from worker.kafka.consumer import Rebalances, consumer_options, leave_group, to_record, who_leaves
 from worker.kafka.diagnose import probe, raise_if_final
 from worker.kafka.flow import Flow, fitting
 from worker.kafka.options import slot_name
-from worker.kafka.topics import admin_client
+from worker.kafka.outcome import one_line
+from worker.kafka.positions import CorruptBatches, CorruptListener, GapListener, Positions
 from worker.settings.groups import KafkaSettings, SourceSettings
 from worker.types import Record, TopicPartition
 
-CorruptListener = Callable[[TopicPartition, int], None]
-"""Called for each offset that cannot be read from the broker's disk and is passed over."""
+SETTLE_LIMIT_S = 5.0
+"""How long one poll may wait for a rebalance to end. The next poll goes on waiting for the same one."""
 
-_log = structlog.get_logger(__name__)
+SETTLE_STEP_S = 0.5
+"""How often it looks meanwhile whether the rebalance has ended, or the worker is to stop."""
 
-
-class CorruptBatches:
-    """Steps over what fails its checksum, and tells each offset once.
-
-    No dead letter is possible, for the original bytes are gone: the log and the listener are all there is.
-    """
-
-    def __init__(self, listener: CorruptListener | None) -> None:
-        self._listener = listener
-        self._told: set[tuple[str, int, int]] = set()
-
-    def pass_over(self, consumer: KafkaConsumer, error: CorruptRecordError) -> None:
-        """Step over one offset; seeking is what frees the client.
-
-        One by one, because the batch's own word for where it ends cannot be trusted.
-
-        Raises:
-            CorruptRecordError: the error itself, when the client does not say where it is.
-        """
-        stuck = guards.stuck_partition(consumer)
-        if stuck is None:
-            raise error
-        part, offset = stuck
-        consumer.seek(part, offset + 1)
-        place = (part.topic, part.partition, offset)
-        if place in self._told:  # after a rewind
-            return
-        self._told.add(place)
-        _log.error(
-            "corrupt on the broker's disk, passed over: this message is lost to the stream",
-            topic=part.topic,
-            partition=part.partition,
-            offset=offset,
-            reason=" ".join(str(error).split()),
-        )
-        if self._listener is not None:
-            self._listener(TopicPartition(part.topic, part.partition), offset)
-
-
-LIMIT_MS = 5_000
-"""How long one question to the broker may take."""
-
-
-class Positions:
-    """Rewinds the partitions of one consumer."""
-
-    def __init__(self, consumer: KafkaConsumer, reset: Literal["earliest", "latest"]) -> None:
-        self._consumer = consumer
-        self._reset = reset
-        self._clean: frozenset[ClientTopicPartition] | None = None
-
-    def moved(self) -> None:
-        """Records were handed out, or the group has moved: the next rewind asks the broker again."""
-        self._clean = None
-
-    def rewind(self) -> None:
-        """Seek every assigned partition to its committed offset.
-
-        Where nothing is committed: to the beginning, or, for `latest`, to the end, which is committed then as
-        the group's starting point. Without that a worker that dies before its first commit, or hands the
-        partition on, would begin at a later end and skip what came in between.
-
-        Raises:
-            KafkaError: the broker did not answer in time, or refused; positions may be partly rewound.
-        """
-        assigned = frozenset(self._consumer.assignment())
-        if assigned == self._clean:
-            return
-        self._clean = None
-        for part in assigned:
-            offset = self._consumer.committed(part, timeout_ms=LIMIT_MS)
-            if offset is not None and offset >= 0:
-                self._consumer.seek(part, offset)
-            elif self._reset == "earliest":
-                self._consumer.seek_to_beginning(part)
-            else:
-                self._pin_to_end(part)
-        self._clean = assigned
-
-    def _pin_to_end(self, part: ClientTopicPartition) -> None:
-        end = self._consumer.end_offsets([part], timeout_ms=LIMIT_MS)[part]
-        self._consumer.commit({part: OffsetAndMetadata(end, "", -1)}, timeout_ms=LIMIT_MS)
-        self._consumer.seek(part, end)
-
-
-def who_leaves(member: ConsumerGroupMetadata) -> MemberToRemove | None:
-    """Whom the broker is to take out, or None where this worker never asked to join.
-
-    By name and member id, so that a successor in the slot is never hit. A first join that has no answer yet
-    has no member id: the name alone must do then. Left in, the group would wait for a member that is gone,
-    first to take up its share and then until its session ends; and all of it stands still meanwhile.
-    """
-    if not member.member_id and member.state is not MemberState.REBALANCING:
-        return None
-    return MemberToRemove(member_id=member.member_id or None, group_instance_id=member.group_instance_id)
-
-
-def leave_group(kafka: KafkaSettings, group: str, leaving: MemberToRemove) -> None:
-    """Take a static member out of its group, which it does not do by itself (KIP-345).
-
-    Never raises: what fails here, the session timeout mends.
-    """
-    try:
-        with admin_client(kafka) as admin:
-            admin.remove_group_members(group, [leaving])
-    except (BrokerUnavailable, BrokerRefused, KafkaError) as error:
-        _log.info("could not leave the group", reason=" ".join(str(error).split()))
-
-
-SETTLE_LIMIT_S = 3.0
-"""How long one poll may take to see a rebalance through. A poll that ends before it starts the join anew."""
-
-SETTLE_STEP_MS, COMMIT_LIMIT_MS = 100, 15_000
+COMMIT_LIMIT_MS = 15_000
 PAUSE_S = 0.5
 """Rest after trouble with the connection, so that a broker that is away does not make the loop spin."""
+
+TELL_EVERY_S = 5.0
+"""How often a line says that the broker cannot be read from."""
+
+_log = structlog.get_logger(__name__)
 
 
 class Source:
     """One member of the consumer group, in its slot.
 
-    Belongs to one thread (the one that polls); only `commit` may come from another, while nobody polls. It
-    connects at its first poll, which must come after the checkpoint's `open`. Trouble with the connection is
-    logged and shows as empty polls.
+    Belongs to the thread that polls; only `commit` may come from another, while nobody polls. It connects at
+    its first poll, which must come after the checkpoint's `open`. Trouble with the connection is logged and
+    shows as empty polls.
 
-    `on_corrupt(partition, offset)` is called for each offset that is passed over because its batch fails its
-    checksum (see `CorruptBatches`).
+    Args:
+        kafka: how to reach the brokers.
+        source: what to read.
+        slot: the worker's place in the group.
+        stop: when set, a poll does not wait for a rebalance to end.
+        on_corrupt: called for what cannot be read and is passed over (see `CorruptBatches`).
+        on_gap: called when a partition is read from another offset than the one due (see `Gap`).
     """
 
     def __init__(
@@ -167,11 +68,15 @@ class Source:
         source: SourceSettings,
         slot: str,
         *,
+        stop: threading.Event | None = None,
         on_corrupt: CorruptListener | None = None,
+        on_gap: GapListener | None = None,
     ) -> None:
         self._kafka = kafka
         self._settings = source
         self._slot = slot
+        self._stop = stop or threading.Event()
+        self._on_gap = on_gap
         self._corrupt = CorruptBatches(on_corrupt)
         self._consumer: KafkaConsumer | None = None
         self._positions: Positions | None = None
@@ -182,6 +87,8 @@ class Source:
         self._rewind_due = False
         self._paused = False
         self._logged: list[str] = []
+        self._trouble_since: float | None = None
+        self._tell_trouble_at = 0.0
 
     @property
     def generation(self) -> int:
@@ -195,17 +102,23 @@ class Source:
 
     @property
     def in_flight(self) -> tuple[int, int]:
-        """Messages and bytes between poll and settle."""
+        """Messages and bytes between poll and release."""
         return self._flow.messages, self._flow.bytes
+
+    @property
+    def must_rejoin(self) -> bool:
+        """Whether the next poll joins the group anew, so that what has not been committed by then is void."""
+        return self._consumer is not None and guards.must_rejoin(self._consumer)
 
     def poll(self, max_messages: int, timeout_s: float) -> list[Record]:
         """Up to `max_messages` records, in order for each partition; empty after `timeout_s` without any.
 
-        A poll that meets a rebalance returns nothing, has rewound already, and leaves `generation` changed.
-        It may take `SETTLE_LIMIT_S` longer than asked.
+        A poll that meets a rebalance returns nothing and leaves `generation` changed. It may take
+        `SETTLE_LIMIT_S` longer than asked; when the rebalance is not over then, the next poll goes on.
 
         Raises:
             SourceFenced: another worker is in this slot.
+            SourceUnreadable: a partition cannot be read on.
             BrokerRefused: the broker refuses (rights, login, a setting).
         """
         consumer = self._consumer or self._connect(timeout_s)
@@ -213,13 +126,13 @@ class Source:
             return []
         if guards.heartbeats_stopped(consumer):
             raise SourceFenced(self._twin())
-        if self._rewind_due and not self._try_rewind():
+        if self._rewind_due and _stable(consumer) and not self._try_rewind():
             self._fetch(consumer, 1, timeout_s)  # stay a member; the rewind makes whatever comes void
             return []
         self._apply_flow(consumer)
         room, room_bytes = self._flow.room()
         rows = self._fetch(consumer, max(1, min(max_messages, room)), timeout_s)
-        self._settle_group(consumer)
+        self._settle(consumer)
         if self._rebalances.changes != self._seen_changes:
             self._start_generation(consumer)
             return []
@@ -237,17 +150,19 @@ class Source:
     def rewind(self) -> None:
         """Go back to what is committed, or to where the source began where nothing is.
 
-        Nothing is in flight afterwards. When the broker is away it is made up for before the next record.
+        Nothing is in flight afterwards. While the group rebalances or the broker is away, the next polls go
+        back before they return a record.
         """
         self._flow.reset()
+        self._corrupt.rewound()
         self._snapshot = None
         self._rewind_due = True
-        if self._consumer is not None:
+        if self._consumer is not None and _stable(self._consumer):
             self._try_rewind()
 
-    def settle(self, records: Iterable[Record]) -> None:
-        """Records that are done with, committed or dropped: makes room for others."""
-        self._flow.settle(records)
+    def release(self, records: Iterable[Record]) -> None:
+        """Records that are committed or dropped: makes room for others."""
+        self._flow.release(records)
 
     def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Commit the last processed offset of each partition, outside any transaction: for at-least-once.
@@ -275,19 +190,17 @@ class Source:
         return self._consumer is not None and guards.in_group(self._consumer)
 
     def lag(self) -> dict[TopicPartition, int]:
-        """Records behind the end of each partition whose end the broker has told. On the polling thread."""
+        """Records behind the end of each partition whose end the broker has told. On the polling thread.
+
+        Asks the broker nothing: position and end are those that the client holds.
+        """
         behind: dict[TopicPartition, int] = {}
         if self._consumer is None or self._rewind_due:
             return behind
         for part in self._consumer.assignment():
             end = self._consumer.highwater(part)
-            if end is None:
-                continue
-            try:
-                position = self._consumer.position(part, timeout_ms=SETTLE_STEP_MS)
-            except KafkaError:
-                continue
-            if position is not None:
+            position = guards.position(self._consumer, part)
+            if end is not None and position is not None:
                 behind[TopicPartition(*part)] = max(0, end - position)
         return behind
 
@@ -295,7 +208,7 @@ class Source:
         """Disconnect and give the partitions to the other workers at once, for a stop that was asked for.
 
         Without it a static member's partitions would lie idle until `source.session_timeout_ms` has passed.
-        Also right in the middle of a join. Never raises: what fails here, the session timeout mends.
+        Also right in the middle of a join. Never raises: if it fails, the session times out.
         """
         if self._consumer is None:
             return
@@ -316,6 +229,7 @@ class Source:
             _log.debug("consumer did not close cleanly", error=str(error))
 
     def _connect(self, timeout_s: float) -> KafkaConsumer | None:
+        guards.read_leniently()
         try:
             # The client's constructor hides why it fails, and leaves a thread behind.
             probe(self._kafka)
@@ -329,36 +243,59 @@ class Source:
         consumer.subscribe(self._settings.topics, listener=self._rebalances)
         guards.know_topics(consumer, self._settings.topics)
         self._consumer = consumer
-        self._positions = Positions(consumer, self._settings.auto_offset_reset)
+        self._positions = Positions(consumer, self._settings.auto_offset_reset, self._on_gap)
         return consumer
 
     def _fetch(self, consumer: KafkaConsumer, max_rows: int, timeout_s: float) -> dict[Any, list[Any]]:
         guards.finish_join(consumer)
         try:
-            return dict(consumer.poll(timeout_ms=max(0, round(timeout_s * 1_000)), max_records=max_rows))
-        except CorruptRecordError as error:
+            rows = consumer.poll(timeout_ms=max(0, round(timeout_s * 1_000)), max_records=max_rows)
+        except (CorruptRecordError, UnsupportedCodecError) as error:
             self._corrupt.pass_over(consumer, error)
+        except NoOffsetForPartitionError:
+            self._rewind_later()
+            time.sleep(min(PAUSE_S, timeout_s))
+        except (OffsetOutOfRangeError, LogTruncationError) as error:
+            self._find_place(error, timeout_s)
         except KafkaError as error:
             raise_if_final(error, self._twin())
             self._trouble(error, timeout_s)
+        else:
+            self._trouble_since = None
+            return self._corrupt.take_out(rows)
         return {}
 
-    def _settle_group(self, consumer: KafkaConsumer) -> None:
-        """See a rebalance through. Rows that come meanwhile are void, for the generation changes."""
-        if consumer.group_metadata().state is MemberState.STABLE:
+    def _find_place(self, error: OffsetOutOfRangeError | LogTruncationError, timeout_s: float) -> None:
+        """Go on where the broker no longer has the offset due. Not before a rewind, which sets it anew."""
+        if self._rewind_due or self._positions is None:
             return
-        self._rebalances.changes += 1  # also when no listener was called, as with the coordinator away
+        try:
+            if isinstance(error, LogTruncationError):
+                self._positions.truncated(error)
+            else:
+                self._positions.out_of_range(error.args[0])
+        except KafkaError as problem:
+            raise_if_final(problem, self._twin())
+            self._trouble(problem, timeout_s)
+
+    def _settle(self, consumer: KafkaConsumer) -> None:
+        """Wait for a rebalance to end. Rows that come meanwhile are void, for the generation changes."""
+        if _stable(consumer):
+            return
+        if self._rebalances.changes == self._seen_changes:
+            self._rebalances.changes += 1  # no listener was called, as with the coordinator away
         deadline = time.monotonic() + SETTLE_LIMIT_S
-        while consumer.group_metadata().state is not MemberState.STABLE and time.monotonic() < deadline:
-            self._fetch(consumer, 1, SETTLE_STEP_MS / 1_000)
+        while not _stable(consumer) and time.monotonic() < deadline and not self._stop.is_set():
+            self._fetch(consumer, 1, SETTLE_STEP_S)
 
     def _start_generation(self, consumer: KafkaConsumer) -> None:
+        self._rewind_later()
+        self.rewind()
+        if not _stable(consumer):
+            return  # the next poll comes here again
         self._seen_changes = self._rebalances.changes
         # A partition that comes back keeps its old position and pause, past rows that are dropped now; and
         # another member may have had it meanwhile.
-        assert self._positions is not None  # noqa: S101 - made together with the consumer
-        self._positions.moved()
-        self.rewind()
         self._paused = False
         assigned = consumer.assignment()
         if assigned:
@@ -368,16 +305,23 @@ class Source:
             _log.info("partitions assigned", slot=self._slot, partitions=names)
             self._logged = names
 
+    def _rewind_later(self) -> None:
+        """What is known of the positions counts no more."""
+        self._rewind_due = True
+        if self._positions is not None:
+            self._positions.moved()
+
     def _try_rewind(self) -> bool:
-        assert self._positions is not None  # noqa: S101 - made together with the consumer
+        if self._positions is None:
+            return False
         try:
-            self._positions.rewind()
+            done = self._positions.rewind()
         except KafkaError as error:
             raise_if_final(error, self._twin())
-            _log.warning("cannot go back to the committed offsets yet", reason=_one_line(error))
+            _log.warning("cannot go back to the committed offsets yet; trying again", reason=one_line(error))
             return False
-        self._rewind_due = False
-        return True
+        self._rewind_due = not done
+        return done
 
     def _apply_flow(self, consumer: KafkaConsumer) -> None:
         full = self._flow.full
@@ -390,7 +334,6 @@ class Source:
     def _hand_out(
         self, consumer: KafkaConsumer, rows: Mapping[Any, list[Any]], room_bytes: int
     ) -> list[Record]:
-        assert self._positions is not None  # noqa: S101 - made together with the consumer
         metadata = consumer.group_metadata()
         records = [to_record(row) for part_rows in rows.values() for row in part_rows]
         count = fitting(records, room_bytes)
@@ -398,14 +341,24 @@ class Source:
             # What does not fit is read again later; the earliest of each partition seeks last.
             consumer.seek(_theirs(record.topic_partition), record.offset)
         records = records[:count]
-        self._positions.moved()
+        if self._positions is not None:
+            self._positions.moved()
         self._flow.add(records)
         lost = metadata.generation_id < 0 or not metadata.member_id
         self._snapshot = None if lost else metadata
         return records
 
     def _trouble(self, error: Exception, timeout_s: float) -> None:
-        _log.warning("cannot read from Kafka; trying again", reason=_one_line(error))
+        now = time.monotonic()
+        since = self._trouble_since = self._trouble_since or now
+        if now >= self._tell_trouble_at:
+            self._tell_trouble_at = now + TELL_EVERY_S
+            _log.warning(
+                "cannot read from Kafka; trying again",
+                reason=one_line(error),
+                waited_s=round(now - since),
+                limit_s=self._kafka.connect_limit_s,
+            )
         time.sleep(min(PAUSE_S, timeout_s))
 
     def _twin(self) -> str:
@@ -413,9 +366,10 @@ class Source:
         return f"another worker has taken slot {name}; give each worker its own delivery.slot"
 
 
+def _stable(consumer: KafkaConsumer) -> bool:
+    """Whether the group has shared out its partitions, as far as this member knows."""
+    return consumer.group_metadata().state is MemberState.STABLE
+
+
 def _theirs(part: TopicPartition) -> ClientTopicPartition:
     return ClientTopicPartition(*part)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from worker.errors import TrainingError
 from worker.lab.data.labels import HeadSpec
-from worker.lab.data.licences import LICENCES, Licence
+from worker.lab.data.sets import Licence, licences
 from worker.lab.evaluate.result import Result, shown
 from worker.lab.recipe import Recipe, Task, load_recipe
 from worker.types import Failure, Prediction
@@ -150,7 +150,8 @@ def base_line(recipe: Recipe) -> str:
     stages = all_stages(recipe)
     base = Path(stages[0].base).name
     names = ", ".join(f"`{stage.name}`" for stage in stages[:-1])
-    through = f". Trained in stages: {names}, `{recipe.name}` (docs/training.md)" if names else ""
+    page = "docs/explanation/how-the-packs-were-made.md"
+    through = f". Trained in stages: {names}, `{recipe.name}` ({page})" if names else ""
     means = "".join(_mean_line(stage) for stage in stages if stage.means)
     return f"Base weights: {_BASES.get(base, f'`{base}`')}{through}.{means}"
 
@@ -193,6 +194,7 @@ def _sources(recipe: Recipe, rows: dict[str, int]) -> str:
         "| data set | rows | passes planned | source | licence as stated |",
         "| --- | ---: | ---: | --- | --- |",
     ]
+    known = licences()
     passes: dict[str, list[str]] = {}
     found: dict[str, Task] = {}
     for stage in all_stages(recipe):
@@ -201,7 +203,7 @@ def _sources(recipe: Recipe, rows: dict[str, int]) -> str:
             passes.setdefault(task.title, []).append(f"{task.epochs:g}")
     for title, task in found.items():
         entry = (
-            LICENCES[task.data] if task.data else Licence(title, "a table of one's own", "known to its owner")
+            known[task.data] if task.data else Licence(title, "a table of one's own", "known to its owner")
         )
         count = rows.get(title, task.rows)
         name = entry.title + (f", their texts for the head `{task.head}`" if task.data and task.head else "")

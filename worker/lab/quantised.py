@@ -3,7 +3,8 @@
 Jacob et al. 2018 (arXiv:1712.05877): the pass forward computes with rounded values, the pass backward lets
 the gradient through as if nothing had been rounded (the straight-through estimator, Bengio et al. 2013,
 arXiv:1308.3432). Weights are rounded with one scale an output channel and activations with one a row, as the
-int8 graph does (docs/packs.md), but for its inputs after a LayerNorm: there the graph has one constant scale
+int8 graph does (docs/explanation/int8.md), but for its inputs after a LayerNorm:
+there the graph has one constant scale
 after smoothing, which a training loop has not measured yet; one a row stands in for it.
 """
 

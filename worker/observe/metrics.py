@@ -74,7 +74,20 @@ class Metrics:
             "outcome",
         )
         self._corrupt = self._counter(
-            "corrupt_batches", "Batches of the log that could not be read and were passed over", "topic"
+            "corrupt_batches", "Places in the log that could not be read and were passed over", "topic"
+        )
+        self._dropped = self._counter(
+            "dropped_messages",
+            "Messages that a rebalance made void before their commit; they are read again",
+        )
+        self._resets = self._counter(
+            "offset_resets",
+            "Partitions read from another offset than the one due",
+            "topic",
+            "reason",
+        )
+        self._removed = self._counter(
+            "removed_messages", "Messages that the broker removed before they were read", "topic"
         )
 
     def _histograms(self) -> None:
@@ -158,8 +171,21 @@ class Metrics:
         self._transactions.labels(outcome).inc()
 
     def corrupt_batch(self, topic: str) -> None:
-        """Count a batch of the log that failed its checksum and was passed over."""
+        """Count a place in the log that could not be read and was passed over."""
         self._corrupt.labels(topic).inc()
+
+    def dropped(self, messages: int) -> None:
+        """Count messages that are read again because the group rebalanced before they were committed."""
+        self._dropped.inc(messages)
+
+    def offset_reset(self, topic: str, reason: str, messages: int) -> None:
+        """Count a partition that is read from another offset than the one due, and what was lost by it.
+
+        `reason` is `new_partition`, `retention` or `truncated`; only with `retention` are messages lost.
+        """
+        self._resets.labels(topic, reason).inc()
+        if reason == "retention":
+            self._removed.labels(topic).inc(messages)
 
     def model(self, name: str, revision: str) -> None:
         """Name the model that runs from now on."""

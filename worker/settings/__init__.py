@@ -1,7 +1,7 @@
 """The settings: their models, where each value came from, what is wrong with them, and the reference.
 
-`load_settings` reads flags, environment, TOML and `.env`; `Settings(...)` is for programs that know what
-they want.
+`load_settings` and `Settings.load` read environment, TOML and `.env` as the command does; `Settings(...)` is
+for programs that know what they want.
 """
 
 from worker.errors import SettingsError
@@ -13,11 +13,11 @@ from worker.settings.groups import (
     LanguageSettings,
     ModelSettings,
     ObserveSettings,
+    Settings,
     SinkSettings,
     SourceSettings,
 )
 from worker.settings.load import Loaded, load_settings
-from worker.settings.model import Settings
 from worker.settings.reference import reference
 
 __all__ = [

@@ -1,97 +1,32 @@
-"""The settings, one class a group. Field names are public: flags and variables follow them."""
+"""The settings, one class a group, and the mistakes that show only when several are seen together.
 
-from typing import Literal, Self
+Field names are public: flags and variables follow them.
+"""
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
 
-from worker.settings.checks import (
-    kafka_conflicts,
-    language_conflicts,
-    refuse,
-    sink_conflicts,
-    source_conflicts,
-)
-from worker.settings.languages import LanguageList, RouteTable
-from worker.settings.values import BrokerList, HomePath, ReadableFile, TopicList, TopicName
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-SecurityProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
-SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
+from worker.settings.base import Conflict, Group, refuse
+from worker.settings.kafka import KafkaSettings
+from worker.settings.languages import ANY, UNKNOWN, LanguageList, RouteTable
+from worker.settings.values import HomePath, Host, Pattern, TopicList, TopicName
 
-
-class Group(BaseModel):
-    """A group of settings. An unknown name is a mistake, never ignored."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        validate_default=True,
-        # `slot = 0` in a TOML file means "0".
-        coerce_numbers_to_str=True,
-        allow_inf_nan=False,
-    )
-
-
-class KafkaSettings(Group):
-    """How to reach the brokers. Names are kafka-python's own."""
-
-    bootstrap_servers: BrokerList = Field(
-        default=["localhost:9092"],
-        min_length=1,
-        description="Brokers to ask first, each as `host:port`; the others are learnt from them.",
-    )
-    client_id: str = Field(
-        default="moodstream",
-        min_length=1,
-        description="Name that the brokers see in their logs and quotas.",
-    )
-    security_protocol: SecurityProtocol = Field(
-        default="PLAINTEXT",
-        description="How to talk to the brokers: `SSL` encrypts, `SASL_…` logs in.",
-    )
-    sasl_mechanism: SaslMechanism | None = Field(
-        default=None,
-        description="How to log in. Needed with `SASL_PLAINTEXT` and `SASL_SSL`.",
-    )
-    sasl_plain_username: str | None = Field(
-        default=None,
-        description="User name, for PLAIN and SCRAM alike.",
-    )
-    sasl_plain_password: SecretStr | None = Field(
-        default=None,
-        description="Password, for PLAIN and SCRAM alike. As a flag it shows in the process list: "
-        "prefer the variable.",
-    )
-    ssl_cafile: ReadableFile | None = Field(
-        default=None,
-        description="PEM file with the authorities to trust; the system's when empty.",
-    )
-    ssl_certfile: ReadableFile | None = Field(
-        default=None,
-        description="PEM file with the client's certificate, for mutual TLS.",
-    )
-    ssl_keyfile: ReadableFile | None = Field(
-        default=None,
-        description="PEM file with the client's private key; empty when `ssl_certfile` holds it too.",
-    )
-    ssl_password: SecretStr | None = Field(
-        default=None,
-        description="Password of the private key. As a flag it shows in the process list: "
-        "prefer the variable.",
-    )
-    ssl_check_hostname: bool = Field(
-        default=True,
-        description="Check that the broker's certificate names its host.",
-    )
-    connect_limit_s: float = Field(
-        default=300.0,
-        gt=0,
-        description="How long to go on trying while no broker answers, before the worker exits. Seconds.",
-    )
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        refuse(kafka_conflicts(self))
-        return self
+__all__ = [
+    "BatchSettings",
+    "DeliverySettings",
+    "KafkaSettings",
+    "LanguageSettings",
+    "ModelSettings",
+    "ObserveSettings",
+    "Settings",
+    "SinkSettings",
+    "SourceSettings",
+]
 
 
 class SourceSettings(Group):
@@ -99,8 +34,12 @@ class SourceSettings(Group):
 
     topics: TopicList = Field(
         default=["posts"],
-        min_length=1,
         description="Input topics.",
+    )
+    topic_pattern: Pattern | None = Field(
+        default=None,
+        description="Instead of `topics`: a regular expression. Every topic whose whole name matches is "
+        "read, also one that appears later.",
     )
     group_id: str = Field(
         default="moodstream",
@@ -137,10 +76,31 @@ class SourceSettings(Group):
         description="The keys and values of those messages, at most. Bytes.",
     )
 
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        refuse(source_conflicts(self))
-        return self
+    @model_validator(mode="before")
+    @classmethod
+    def _pattern_alone(cls, values: Any) -> Any:
+        """With a pattern the default of `topics` would be in the way."""
+        if isinstance(values, Mapping) and values.get("topic_pattern") and "topics" not in values:
+            return {**values, "topics": []}
+        return values
+
+    def conflicts(self) -> Iterable[Conflict]:
+        """Nothing to read, a topic named twice, and time limits in the wrong order."""
+        if self.topics and self.topic_pattern is not None:
+            names = ("source.topic_pattern", "source.topics")
+            yield Conflict(names, "cannot be used together with source.topics; give one of the two")
+        if not self.topics and self.topic_pattern is None:
+            yield Conflict(("source.topics", "source.topic_pattern"), "must not be empty")
+        for topic in sorted({topic for topic in self.topics if self.topics.count(topic) > 1}):
+            yield Conflict(("source.topics",), "is named more than once", topic)
+        if self.max_poll_interval_ms < self.session_timeout_ms:
+            names = ("source.max_poll_interval_ms", "source.session_timeout_ms")
+            yield Conflict(names, f"must not be below source.session_timeout_ms ({self.session_timeout_ms})")
+
+    def reads(self, topic: str) -> bool:
+        """Whether `topic` is one of the input topics."""
+        pattern = self.topic_pattern
+        return topic in self.topics or (pattern is not None and re.fullmatch(pattern, topic) is not None)
 
 
 class SinkSettings(Group):
@@ -167,10 +127,11 @@ class SinkSettings(Group):
         description="Compression of what is written.",
     )
 
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        refuse(sink_conflicts(self))
-        return self
+    def conflicts(self) -> Iterable[Conflict]:
+        """Labelled messages and dead letters in one topic."""
+        if self.topic == self.dead_letter_topic:
+            names = ("sink.dead_letter_topic", "sink.topic")
+            yield Conflict(names, "is sink.topic as well: dead letters need a topic of their own", self.topic)
 
 
 class DeliverySettings(Group):
@@ -220,6 +181,13 @@ class BatchSettings(Group):
         ge=0,
         le=10_000,
         description="How long a window that is not full waits for more. Milliseconds.",
+    )
+    max_window_s: float = Field(
+        default=2.0,
+        ge=0.1,
+        le=60,
+        description="How long labelling one window may take, estimated from those before it: a window of "
+        "long texts holds fewer messages, so that a rebalance need not wait for it. Seconds.",
     )
     max_padded_tokens: int = Field(
         default=256,
@@ -276,18 +244,22 @@ class LanguageSettings(Group):
         "the default.",
     )
 
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        refuse(language_conflicts(self))
-        return self
+    def conflicts(self) -> Iterable[Conflict]:
+        """A language that is routed and can never be detected."""
+        if not self.detect or not self.candidates:
+            return
+        known = {*self.candidates, UNKNOWN, ANY}
+        for tag in self.route:
+            if tag not in known and tag.partition("-")[0] not in known:
+                names = ("language.route", "language.candidates")
+                yield Conflict(names, "is not in language.candidates, so it is never detected", tag)
 
 
 class ObserveSettings(Group):
     """What the worker tells about itself."""
 
-    host: str = Field(
+    host: Host = Field(
         default="127.0.0.1",
-        min_length=1,
         description="Address for `/metrics`, `/healthz` and `/readyz`; `0.0.0.0` opens them to the network.",
     )
     port: int = Field(
@@ -309,3 +281,79 @@ class ObserveSettings(Group):
         gt=0,
         description="`/healthz` fails when the loop has not turned for so long. Seconds.",
     )
+
+
+class Settings(BaseSettings):
+    """Every setting of a worker, valid and frozen.
+
+    `Settings(...)` holds what is passed and the defaults, and reads nothing else, so that a program or a test
+    gets what it wrote. `Settings.load()` reads what the command reads: environment, TOML and `.env`.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="MOODSTREAM_",
+        env_nested_delimiter="__",
+        # MOODSTREAM_LANGUAGE__ROUTE__EN is not a setting: a table is one value.
+        env_nested_max_split=1,
+        # Lists and tables are written `a,b` and `a=x,b=y`, not only as JSON: worker/settings/values.py.
+        enable_decoding=False,
+        extra="forbid",
+        frozen=True,
+        validate_default=True,
+        hide_input_in_errors=True,
+    )
+
+    kafka: KafkaSettings = Field(default_factory=KafkaSettings)
+    source: SourceSettings = Field(default_factory=SourceSettings)
+    sink: SinkSettings = Field(default_factory=SinkSettings)
+    delivery: DeliverySettings = Field(default_factory=DeliverySettings)
+    batch: BatchSettings = Field(default_factory=BatchSettings)
+    model: ModelSettings = Field(default_factory=ModelSettings)
+    language: LanguageSettings = Field(default_factory=LanguageSettings)
+    observe: ObserveSettings = Field(default_factory=ObserveSettings)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the signature is pydantic-settings'
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - see above
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - see above
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - see above
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take what is passed, and nothing behind the caller's back."""
+        return (init_settings,)
+
+    @staticmethod
+    def load(config: Path | None = None) -> "Settings":
+        """Read the settings as `moodstream run --config CONFIG` does; `load_settings` also tells the origins.
+
+        Raises:
+            SettingsError: with one line for each mistake found.
+        """
+        from worker.settings.load import load_settings  # noqa: PLC0415 - it is built on this class
+
+        return load_settings(config=config).settings
+
+    def secrets(self) -> frozenset[str]:
+        """All passwords and the like that are set, in plain text, so that they can be kept out of sight."""
+        values = (value for group in self.__dict__.values() for value in group.__dict__.values())
+        return frozenset(value.get_secret_value() for value in values if isinstance(value, SecretStr))
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        refuse(self.conflicts())
+        return self
+
+    def conflicts(self) -> Iterable[Conflict]:
+        """What no group can see alone: a worker that reads what it writes, a window that can never fill."""
+        for name, topic in (
+            ("sink.topic", self.sink.topic),
+            ("sink.dead_letter_topic", self.sink.dead_letter_topic),
+        ):
+            if self.source.reads(topic):
+                about = (name, "source.topics", "source.topic_pattern")
+                yield Conflict(about, "is an input topic too: it would feed on itself", topic)
+        if self.source.max_in_flight_messages < self.batch.max_messages:
+            names = ("source.max_in_flight_messages", "batch.max_messages")
+            yield Conflict(names, f"must not be below batch.max_messages ({self.batch.max_messages})")

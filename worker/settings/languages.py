@@ -5,14 +5,16 @@ from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator
+from pydantic_core import PydanticCustomError
 
-from worker.settings.values import split_list, split_table
+from worker.settings.base import wrong
+from worker.settings.values import expand_path, split_list, split_table
 
 DEFAULT, UNSUPPORTED = "default", "unsupported"
-"""Targets of a route that are no folder: the pack of `model.path`, and a dead letter."""
+"""Targets of a route that are not folders: the pack of `model.path`, and a dead letter."""
 
 ANY, UNKNOWN = "*", "und"
-"""Names in a route that are no language: every other one, and none that is known (BCP 47's own code)."""
+"""Names in a route that are not languages: every other one, and an unknown one (BCP 47's own code)."""
 
 _TAG = re.compile(r"[a-z]{2,3}(-[a-z0-9]{1,8})*")
 
@@ -44,42 +46,47 @@ def canonical(tag: str) -> str:
 
 
 def check_language(value: str) -> str:
-    """Hand back a language tag in its canonical form.
+    """Return a language tag in its canonical form.
 
     Three letters are taken as they are: ISO 639-3 has thousands.
 
     Raises:
-        ValueError: it is none, or its two letters stand for no language.
+        PydanticCustomError: it is not one, or its two letters stand for no language.
     """
     tag = canonical(value)
     code = tag.partition("-")[0]
     if _TAG.fullmatch(tag) is None or (len(code) == 2 and code not in _TWO_LETTERS):
-        raise ValueError(f"{value!r} is no language code; write ISO 639 ones, as in en, it or pt-BR")
+        raise wrong("is not a language code; write ISO 639 codes, as in en, it or pt-BR", value)
     return tag
 
 
 def check_route(table: dict[str, str]) -> dict[str, str]:
-    """Hand back a route with canonical names, its folders as whole paths.
+    """Return a route with canonical names and absolute folders.
 
     Raises:
-        ValueError: a name is no language, a language stands there twice, or a folder is not there.
+        PydanticCustomError: a name is not a language, a language appears twice, or a folder is not there.
     """
     route: dict[str, str] = {}
     for name, target in table.items():
         tag = name if name == ANY else check_language(name)
         if tag in route:
-            raise ValueError(f"names {tag!r} twice")
+            raise wrong("appears twice", tag)
         route[tag] = target if target in {DEFAULT, UNSUPPORTED} else _folder(name, target)
     return route
 
 
 def _folder(name: str, target: str) -> str:
-    path = Path(target).expanduser()
-    if not target or not path.is_dir():
-        raise ValueError(
-            f"{name}: {target!r} is no folder; write `{DEFAULT}`, `{UNSUPPORTED}` or the folder of a pack"
+    try:
+        path = Path(str(expand_path(target))).resolve()
+        found = bool(target) and path.is_dir()
+    except (OSError, RuntimeError, PydanticCustomError):
+        found = False
+    if not found:
+        raise wrong(
+            f"does not name a folder; write `{DEFAULT}`, `{UNSUPPORTED}` or the folder of a pack",
+            f"{name}={target}",
         )
-    return str(path.resolve())
+    return str(path)
 
 
 LanguageTag = Annotated[str, AfterValidator(check_language)]

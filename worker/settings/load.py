@@ -1,20 +1,51 @@
-"""From the layers to valid settings, with the origin of every value and every mistake in one go."""
+"""From flags, environment, TOML and `.env` to valid settings, with the origin of every value.
 
-from collections.abc import Mapping
+The sources are pydantic-settings' own. What is added here: a name that is not a setting is a mistake, a
+secret may come from a file, and all mistakes are reported at once.
+"""
+
+import os
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from dotenv.parser import parse_stream
 from pydantic import ValidationError
+from pydantic_core import PydanticCustomError
+from pydantic_settings import (
+    DotEnvSettingsSource,
+    EnvSettingsSource,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    TomlConfigSettingsSource,
+)
 
 from worker.errors import SettingsError
-from worker.settings.checks import CONFLICT, Conflict
-from worker.settings.fields import all_fields, groups
-from worker.settings.groups import Group
-from worker.settings.layers import Given, read_dotenv, read_environment, read_flags, read_toml
-from worker.settings.mistakes import describe
-from worker.settings.model import Settings
+from worker.settings.base import CONFLICT, Conflict, wrong
+from worker.settings.fields import DELIMITER, PREFIX, SettingField, all_fields, all_names, groups
+from worker.settings.groups import Settings
+from worker.settings.mistakes import Given, Mistakes, one_line, unknown_name
+from worker.settings.values import check_file, expand_path
 
 DEFAULT_ORIGIN = "default"
+
+RESERVED: dict[str, str] = {
+    "MOODSTREAM_DATA": "folder of the training data, for `make pack`",
+    "MOODSTREAM_KAFKA_LIBS": "folder of the Apache Kafka that the tests start",
+    "MOODSTREAM_REQUIRE_KAFKA": "a test run without a real Apache Kafka fails instead of skipping",
+}
+"""Variables with our prefix that are not settings, and what they are."""
+
+_FILE_LIMIT = 1024 * 1024
+"""Bytes. No file of settings is larger; `/dev/zero` is."""
+
+# Kubernetes and old Docker links set these for a service or container called `moodstream…`.
+_SERVICE_LINK = re.compile(
+    r"(?:[A-Z0-9]+_)*(?:SERVICE_HOST|SERVICE_PORT(?:_[A-Z0-9_]+)?|PORT(?:_\d+_[A-Z]+(?:_(?:PROTO|PORT|ADDR))?)?)"
+)
 
 
 class Loaded(NamedTuple):
@@ -32,91 +63,281 @@ def load_settings(
 ) -> Loaded:
     """Read the settings: flags win over the environment, then the TOML file, then `.env`, then defaults.
 
-    `flags` maps dotted names or flags to texts. `env` is the process's environment when None. A `.env`
-    that is not there is no mistake; a `config` that is not there is one.
+    `flags` maps dotted names or flags to texts. `env` is the process's environment when None. A `.env` that
+    does not exist is not a mistake; a `config` that does not exist is one.
 
     Raises:
         SettingsError: with one line for each mistake found.
     """
-    layers = [read_dotenv(dotenv), read_toml(config), read_environment(env), read_flags(flags or {})]
-    lines = [line for _, mistakes in reversed(layers) for line in mistakes]
+    environment = os.environ if env is None else env
+    places = [
+        _read_flags(flags or {}),
+        _read_variables(_Environment(environment), "environment"),
+        _read_toml(config),
+        _read_dotenv(dotenv),
+    ]
+    lines = [line for _, mistakes in places for line in mistakes]
     given: dict[str, Given] = {}
-    for layer, _ in layers:
-        given.update({item.name: item for item in layer})
-    settings, wrong = _validate(given)
-    if lines or settings is None:
-        raise SettingsError([*lines, *wrong])
+    for values, _ in reversed(places):
+        lines += _merge(given, values)
+    unread, mistakes = _read_secret_files(given)
+    settings, more = _check(given, unread)
+    if settings is None or lines or mistakes:
+        raise SettingsError([*lines, *mistakes, *more])
     origins = {name: given[name].origin if name in given else DEFAULT_ORIGIN for name in all_fields()}
     return Loaded(settings, origins)
 
 
-def _validate(given: Mapping[str, Given]) -> tuple[Settings | None, list[str]]:
-    """Check each group by itself, so that a mistake in one hides none in another; then all together."""
-    built: dict[str, Group] = {}
-    lines: list[str] = []
-    for group, cls in groups().items():
-        values = {name: item for name, item in given.items() if name.startswith(f"{group}.")}
-        result, mistakes = _validate_group(group, cls, values)
-        lines += mistakes
-        if result is not None:
-            built[group] = result
-    # A group that is wrong stands aside with its defaults, so that what the others get wrong together shows.
-    try:
-        settings = Settings.model_validate(built)
-    except ValidationError as error:
-        wrong = groups().keys() - built.keys()
-        for conflict in _conflicts(error):
-            if not wrong.intersection(name.split(".")[0] for name in conflict.settings):
-                lines.append(_conflict_line(conflict, given))
-        return None, lines
-    return (None, lines) if lines else (settings, [])
+Place = tuple[dict[str, Given], list[str]]
+"""What a source says, by dotted names, and one line for each mistake."""
 
 
-def _validate_group(
-    group: str, cls: type[Group], given: Mapping[str, Given]
-) -> tuple[Group | None, list[str]]:
-    lines: list[str] = []
-    try:
-        return cls.model_validate(_values(given)), []
-    except ValidationError as error:
-        conflicts = _conflicts(error)
-        faulty: set[str] = set()
-        for detail in error.errors(include_url=False):
-            if detail["type"] != CONFLICT:
-                name = f"{group}.{detail['loc'][0]}"
-                faulty.add(name)
-                lines.append(_line(name, describe(detail, all_fields()[name]), given))
-    if faulty:
-        # What does not fit together shows only once every value is one: look again without the faulty.
-        sound = {name: item for name, item in given.items() if name not in faulty}
-        try:
-            cls.model_validate(_values(sound))
-        except ValidationError as error:
-            conflicts = [c for c in _conflicts(error) if not faulty.intersection(c.settings)]
-    return None, lines + [_conflict_line(conflict, given) for conflict in conflicts]
+class _Environment(EnvSettingsSource):
+    """Variables of any mapping. `written` has their names as they were written."""
+
+    def __init__(self, env: Mapping[str, str]) -> None:
+        self._env = env
+        self.written = {name.lower(): name for name in env}
+        super().__init__(Settings)
+
+    def _load_env_vars(self) -> Mapping[str, str | None]:
+        return {name.lower(): value for name, value in self._env.items()}
 
 
-def _values(given: Mapping[str, Given]) -> dict[str, Any]:
-    """Leaf names and values. An empty text means «none» where that is allowed: a shell has no other way."""
-    fields = all_fields()
-    return {
-        fields[name].leaf: None if item.value == "" and fields[name].nullable else item.value
-        for name, item in given.items()
-    }
+class _DotEnv(DotEnvSettingsSource):
+    """A `.env` file, taken literally: `$` has no meaning. `written` as above."""
+
+    def __init__(self, path: Path) -> None:
+        self.written: dict[str, str] = {}
+        self.unreadable: list[int] = []
+        """Lines that mean one of our settings and cannot be read."""
+        super().__init__(Settings, env_file=path)
+
+    def _read_env_file(self, file_path: Path) -> Mapping[str, str | None]:
+        found: dict[str, str | None] = {}
+        for binding in parse_stream(StringIO(_read_text(file_path))):
+            if binding.error and PREFIX in binding.original.string.upper():
+                self.unreadable.append(binding.original.line)
+            if binding.key is not None and binding.value is not None:
+                self.written[binding.key.lower()] = binding.key
+                found[binding.key.lower()] = binding.value
+        return found
 
 
-def _conflicts(error: ValidationError) -> list[Conflict]:
-    found: list[Conflict] = []
-    for detail in error.errors(include_url=False):
-        if detail["type"] == CONFLICT:
-            found += detail["ctx"]["conflicts"]
+class _Toml(TomlConfigSettingsSource):
+    """A TOML file, which may be a pipe, and may begin with a byte order mark."""
+
+    def _read_files(self, files: Any, deep_merge: bool = False) -> dict[str, Any]:  # noqa: ARG002 - the signature is pydantic-settings'
+        return tomllib.loads(_read_text(files))
+
+
+class _TooLarge(OSError):
+    strerror = f"it is larger than {_FILE_LIMIT} bytes"
+
+
+def _read_text(path: Path) -> str:
+    with path.open("rb") as file:
+        content = file.read(_FILE_LIMIT + 1)
+    if len(content) > _FILE_LIMIT:
+        raise _TooLarge
+    return content.decode("utf-8-sig")
+
+
+def _ask(source: PydanticBaseSettingsSource, origin: Callable[[SettingField], str]) -> dict[str, Given]:
+    """What a source says of the settings."""
+    values = source()
+    found: dict[str, Given] = {}
+    for name, field in all_names().items():
+        group = values.get(field.group)
+        if isinstance(group, dict) and field.leaf in group:
+            found[name] = Given(group[field.leaf], origin(field))
     return found
 
 
-def _conflict_line(conflict: Conflict, given: Mapping[str, Given]) -> str:
-    return _line(conflict.settings[0], conflict.message, given)
+def _read_flags(flags: Mapping[str, str]) -> Place:
+    """Read `kafka.client_id` or `--kafka.client-id` with their values."""
+    nested: dict[str, Any] = {}
+    mistakes: list[str] = []
+    for flag, value in flags.items():
+        name = flag.lstrip("-").replace("-", "_")
+        if name in all_names():
+            field = all_names()[name]
+            nested.setdefault(field.group, {})[field.leaf] = value
+        else:
+            mistakes.append(unknown_name(f"--{flag.lstrip('-')}", name, lambda near: near.flag))
+    return _ask(InitSettingsSource(Settings, nested), lambda field: f"flag {field.flag}"), mistakes
 
 
-def _line(name: str, message: str, given: Mapping[str, Given]) -> str:
-    origin = f" ({given[name].origin})" if name in given else ""
-    return f"{name}{origin}: {message}"
+def _read_variables(source: _Environment | _DotEnv, place: str) -> Place:
+    """Read the variables that begin with MOODSTREAM_."""
+    mistakes: list[str] = []
+    known = {field.variable for field in all_names().values()}
+    for lower, variable in sorted(source.written.items(), key=lambda item: item[1]):
+        name = variable.upper()
+        if not name.startswith(PREFIX) or name in known or _is_foreign(name, source.env_vars[lower] or ""):
+            continue
+        dotted = name.removeprefix(PREFIX).replace(DELIMITER, ".").lower()
+        mistakes.append(unknown_name(f"{place} {variable}", dotted, lambda near: near.variable))
+    return _ask(source, lambda field: f"{place} {source.written[field.variable.lower()]}"), mistakes
+
+
+def _is_foreign(variable: str, value: str) -> bool:
+    """Whether a variable with our prefix belongs to somebody else."""
+    if variable in RESERVED:
+        return True
+    rest = variable.removeprefix(PREFIX)
+    if DELIMITER in rest or _SERVICE_LINK.fullmatch(rest) is None:
+        return False
+    # MOODSTREAM_PORT=9464 is a person's slip; Kubernetes would write tcp://10.0.0.7:9464.
+    return not rest.endswith("PORT") or "SERVICE_PORT" in rest or "://" in value or "_TCP" in rest
+
+
+def _read_dotenv(path: Path | None) -> Place:
+    """Read a `.env` file, if there is one. Other programs' variables are passed over."""
+    try:
+        if path is None or not path.exists():
+            return {}, []
+        source = _DotEnv(path)
+    except (OSError, ValueError) as error:
+        return {}, [one_line(f"{path}: {_why_unreadable(error)}")]
+    given, mistakes = _read_variables(source, str(path))
+    mistakes += [f"{path}: line {line} cannot be read; write NAME=value" for line in source.unreadable]
+    # One file, one origin: the name of the variable follows from that of the setting.
+    return {name: Given(value, str(path)) for name, (value, _) in given.items()}, mistakes
+
+
+def _read_toml(path: Path | None) -> Place:
+    """Read a TOML file with a table for each group."""
+    if path is None:
+        return {}, []
+    try:
+        source = _Toml(Settings, toml_file=path)
+        given = _ask(source, lambda _: str(path))
+    except (OSError, ValueError, RuntimeError) as error:
+        return {}, [one_line(f"{path}: {_why_unreadable(error)}")]
+    names: list[str] = []
+    for group, value in source.toml_data.items():
+        if isinstance(value, dict) and (value or group in groups()):
+            names += [f"{group}.{leaf}" for leaf in value]
+        else:
+            names.append(group)
+    unknown = [name for name in names if name not in all_names()]
+    return given, [unknown_name(f"{path}: {name}", name, lambda near: near.name) for name in unknown]
+
+
+def _why_unreadable(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "no such file"
+    if isinstance(error, OSError):
+        return f"cannot be read: {error.strerror}"
+    if isinstance(error, UnicodeDecodeError):
+        return "is not UTF-8"
+    if isinstance(error, tomllib.TOMLDecodeError):
+        return f"is not TOML: {error}"
+    # Limits of Python itself: the digits of a number, and calls within calls.
+    return "holds a number with too many digits, or is nested too deeply"
+
+
+def _merge(given: dict[str, Given], values: Mapping[str, Given]) -> list[str]:
+    """Lay a source over those behind it. A secret and its file replace one another."""
+    mistakes = []
+    for name, field in all_names().items():
+        if name in values and field.file_of is not None:
+            given.pop(field.file_of, None)
+            if field.file_of in values:
+                origin = values[name].origin
+                mistakes.append(one_line(f"{name} ({origin}): {field.file_of} is given there too; drop one"))
+        elif name in values and field.secret:
+            given.pop(field.from_file.name, None)
+    given.update(values)
+    return mistakes
+
+
+def _read_secret_files(given: dict[str, Given]) -> tuple[set[str], list[str]]:
+    """Put the content of the files in place of their names; the secrets that could not be read, and why."""
+    unread: set[str] = set()
+    lines: list[str] = []
+    for name, field in all_names().items():
+        if field.file_of is None or name not in given or given[name].value == "":
+            continue
+        try:
+            given[field.file_of] = Given(_read_secret(given[name].value), given[name].origin)
+        except PydanticCustomError as error:
+            unread.add(field.file_of)
+            lines.append(Mistakes(given, ()).wrong_file(field, str((error.context or {})["message"])))
+    return unread, lines
+
+
+def _read_secret(path: object) -> str:
+    if not isinstance(path, str):
+        raise wrong("is not a path")
+    try:
+        text = _read_text(check_file(Path(str(expand_path(path)))))
+    except UnicodeDecodeError:
+        raise wrong("is not UTF-8") from None
+    except OSError as error:
+        raise wrong(f"cannot be read: {error.strerror}") from None
+    secret = text.removesuffix("\n").removesuffix("\r")
+    if not secret:
+        raise wrong("is empty")
+    return secret
+
+
+def _check(given: Mapping[str, Given], unread: set[str]) -> tuple[Settings | None, list[str]]:
+    """Validate, and again without what is wrong, so that no mistake hides another.
+
+    `unread` are settings whose values could not be read: they cause no second mistake.
+    """
+    secrets = {
+        str(item.value) for name, item in given.items() if name in all_fields() and all_fields()[name].secret
+    }
+    write = Mistakes(given, secrets - {""})
+    values = _nested(given)
+    bad = set(unread)
+    lines: list[tuple[str, str]] = []
+    order = [*groups(), ""]
+    while True:
+        try:
+            settings = Settings.model_validate(values)
+        except ValidationError as error:
+            details = error.errors(include_url=False)
+        else:
+            lines.sort(key=lambda line: order.index(line[0]))
+            return (settings if not lines and not unread else None), [line for _, line in lines]
+        faulty = [
+            (str(d["loc"][0]), f"{d['loc'][0]}.{d['loc'][1]}", d) for d in details if d["type"] != CONFLICT
+        ]
+        lines += [(group, write.wrong_value(name, detail)) for group, name, detail in faulty]
+        bad.update(name for _, name, _ in faulty)
+        for detail in details:
+            if detail["type"] == CONFLICT:
+                group = str(detail["loc"][0]) if detail["loc"] else ""
+                lines += [
+                    (group, write.conflict(conflict))
+                    for conflict in detail["ctx"]["conflicts"]
+                    if not _hangs_on(conflict, bad, whole_groups=not group)
+                ]
+                if not group:
+                    values = {}
+                bad.update(name for name in all_fields() if name.startswith(f"{group}."))
+        for name in bad:
+            group, _, leaf = name.partition(".")
+            values.get(group, {}).pop(leaf, None)
+
+
+def _hangs_on(conflict: Conflict, bad: set[str], *, whole_groups: bool) -> bool:
+    """Whether a conflict may be gone once what is `bad` is mended."""
+    if whole_groups:
+        groups_of = {name.partition(".")[0] for name in bad}
+        return any(name.partition(".")[0] in groups_of for name in conflict.settings)
+    return not bad.isdisjoint(conflict.settings)
+
+
+def _nested(given: Mapping[str, Given]) -> dict[str, dict[str, Any]]:
+    """Values by group and leaf. Empty text means none where that is allowed: a shell has no other way."""
+    nested: dict[str, dict[str, Any]] = {}
+    for name, field in all_fields().items():
+        if name in given:
+            value = given[name].value
+            nested.setdefault(field.group, {})[field.leaf] = None if value == "" and field.nullable else value
+    return nested

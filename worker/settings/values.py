@@ -1,113 +1,198 @@
-"""Kinds of value that several settings share, and what is wrong with a value that is none."""
+"""Kinds of value that several settings share. A value of the wrong kind raises what it is not, never itself:
+the loader decides whether the value may be shown."""
 
 import json
+import os
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator
 
+from worker.settings.base import wrong
+
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
-_BROKER = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%]+\]|[^\s:/@\[\]]+):(?P<port>\d{1,5})")
+_HOST = r"[^\s:/@\[\]\x00-\x1f\x7f]{1,253}"
+_BROKER = re.compile(rf"(?P<host>\[[0-9A-Fa-f:.%]+\]|{_HOST}):(?P<port>[0-9]{{1,5}})")
+_PEM = "-----BEGIN "
+
+
+def _from_json(text: str, message: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):  # too deep, or a number of more than 4,300 digits
+        raise wrong(message) from None
 
 
 def split_list(value: object) -> object:
     """Read a list as people write it in a variable or a flag: `a,b`, or JSON.
 
-    Spaces around a part and empty parts are dropped. Anything but a text is handed on as it is.
+    Spaces around a part and empty parts are dropped. Anything but text is returned as it is.
 
     Raises:
-        ValueError: the text looks like JSON and is none.
+        PydanticCustomError: the text looks like JSON and cannot be parsed.
     """
     if not isinstance(value, str):
         return value
     text = value.strip()
     # A list of IPv6 brokers begins with a bracket too, but does not end with one.
     if text.startswith("[") and text.endswith("]"):
-        try:
-            return json.loads(text)
-        except ValueError:
-            raise ValueError('is no JSON list; write a,b or ["a", "b"]') from None
+        return _from_json(text, 'is not a JSON list; write a,b or ["a", "b"]')
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def split_table(value: object) -> object:
     """Read a table as people write it in a variable or a flag: `a=x,b=y`, or JSON.
 
-    Spaces around a part and empty parts are dropped. Anything but a text is handed on as it is.
+    Spaces around a part and empty parts are dropped. Anything but text is returned as it is.
 
     Raises:
-        ValueError: the text looks like JSON and is none, a part has no `=`, or a name stands there twice.
+        PydanticCustomError: the text looks like JSON and cannot be parsed, a part has no `=`, or a name
+            appears twice.
     """
     if not isinstance(value, str):
         return value
     text = value.strip()
     if text.startswith("{"):
-        try:
-            return json.loads(text)
-        except ValueError:
-            raise ValueError('is no JSON table; write a=x,b=y or {"a": "x"}') from None
+        return _from_json(text, 'is not a JSON table; write a=x,b=y or {"a": "x"}')
     table: dict[str, str] = {}
     for part in (part.strip() for part in text.split(",")):
         name, sign, item = (piece.strip() for piece in part.partition("="))
         if not part:
             continue
         if not sign or not name:
-            raise ValueError(f"{part!r} is no name=value")
+            raise wrong("is not name=value", part)
         if name in table:
-            raise ValueError(f"names {name!r} twice")
+            raise wrong("appears twice", name)
         table[name] = item
     return table
 
 
 def check_broker(value: str) -> str:
-    """Hand back a `host:port`.
+    """Return a `host:port`.
 
     Raises:
-        ValueError: it is none, or its port lies outside 1 to 65535.
+        PydanticCustomError: it is not one, its port lies outside 1 to 65535, or it holds a login.
     """
+    if "@" in value:
+        raise wrong(
+            "holds a login; write host:port, and the login in kafka.sasl_plain_username and "
+            "kafka.sasl_plain_password"
+        )
     match = _BROKER.fullmatch(value)
-    if match is None:
-        raise ValueError(f"{value!r} is not host:port, as in broker1:9092")
+    if match is None or not _is_host(match["host"]):
+        raise wrong("is not host:port, as in broker1:9092")
     if not 1 <= int(match["port"]) <= 65_535:
-        raise ValueError(f"{value!r}: a port lies between 1 and 65535")
+        raise wrong("has a port outside 1 to 65535")
     return value
+
+
+def _is_host(value: str) -> bool:
+    """Whether a resolver would take it: no empty label, and none above 63 characters."""
+    try:
+        value.removesuffix(".").encode("idna")
+    except UnicodeError:
+        return False
+    return True
 
 
 def check_topic(value: str) -> str:
-    """Hand back a topic name that Kafka accepts.
+    """Return a topic name that Kafka accepts.
 
     Raises:
-        ValueError: it holds other characters, is too long, or is `.` or `..`.
+        PydanticCustomError: it holds other characters, is too long, or is `.` or `..`.
     """
     if value in {".", ".."} or _TOPIC.fullmatch(value) is None:
-        raise ValueError(
-            f"{value!r} is no topic name; Kafka takes 1 to 249 letters, digits, '.', '_' and '-'"
-        )
+        raise wrong("is not a topic name; Kafka takes 1 to 249 letters, digits, '.', '_' and '-'")
     return value
 
 
-def _expand(value: object) -> object:
-    return str(Path(value).expanduser()) if isinstance(value, str) else value
+def check_pattern(value: str) -> str:
+    """Return a regular expression.
+
+    Raises:
+        PydanticCustomError: it cannot be compiled.
+    """
+    try:
+        re.compile(value)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise wrong(f"is not a regular expression: {str(error).partition(' at position')[0]}") from None
+    return value
+
+
+def check_host(value: str) -> str:
+    """Return a host name or an address.
+
+    Raises:
+        PydanticCustomError: it cannot be one.
+    """
+    if not (re.fullmatch(_HOST, value) and _is_host(value)) and not re.fullmatch(r"[0-9A-Fa-f:.%]+", value):
+        raise wrong("is not a host name or an address")
+    return value
+
+
+def check_url(value: str) -> str:
+    """Return the `http` or `https` address of a server.
+
+    Raises:
+        PydanticCustomError: it is another kind of address, or it holds a login.
+    """
+    if re.fullmatch(r"https?://[^\s/@?#]+(/[^\s@?#]*)?(\?[^\s@#]*)?", value) is None:
+        raise wrong("is not an address as in https://login.example.com/token, without a login in it")
+    return value
+
+
+def expand_path(value: object) -> object:
+    """Return a path with `~` replaced by the home folder. Anything but text is returned as it is.
+
+    Raises:
+        PydanticCustomError: there is no such home folder, or no file can have that name.
+    """
+    if not isinstance(value, str):
+        return value
+    if _PEM in value:
+        raise wrong("is the content of a PEM file; write the path of the file")
+    try:
+        path = Path(value).expanduser()
+        str(path).encode()
+        path.lstat()
+    except RuntimeError:
+        raise wrong("begins with the home folder of a user that does not exist") from None
+    except UnicodeEncodeError:
+        raise wrong("is not UTF-8") from None
+    except ValueError:
+        raise wrong("holds a NUL character, which no path can") from None
+    except OSError as error:
+        if "too long" in (error.strerror or "").lower():
+            raise wrong("is too long for a path") from None
+    return str(path)
 
 
 def check_file(value: Path) -> Path:
-    """Hand back the path of a file that is there.
+    """Return the path of a file that can be read.
 
     Raises:
-        ValueError: nothing is there, or it is a folder.
+        PydanticCustomError: nothing is there, it is a folder, or it may not be read.
     """
-    if not value.is_file():
-        raise ValueError(
-            f"{str(value)!r} is a folder, not a file" if value.is_dir() else f"no file at {str(value)!r}"
-        )
+    try:
+        if value.is_dir():
+            raise wrong("is a folder, not a file")
+        if not value.is_file():
+            raise wrong("is not a file" if value.exists() else "does not exist")
+    except OSError as error:
+        raise wrong(f"cannot be read: {error.strerror}") from None
+    if not os.access(value, os.R_OK):
+        raise wrong("cannot be read: Permission denied")
     return value
 
 
 TopicName = Annotated[str, AfterValidator(check_topic)]
 Broker = Annotated[str, AfterValidator(check_broker)]
+Pattern = Annotated[str, AfterValidator(check_pattern)]
+Host = Annotated[str, AfterValidator(check_host)]
+Url = Annotated[str, AfterValidator(check_url)]
 TopicList = Annotated[list[TopicName], BeforeValidator(split_list)]
 BrokerList = Annotated[list[Broker], BeforeValidator(split_list)]
-HomePath = Annotated[Path, BeforeValidator(_expand)]
+HomePath = Annotated[Path, BeforeValidator(expand_path)]
 """A path in which `~` means the home folder."""
 ReadableFile = Annotated[HomePath, AfterValidator(check_file)]

@@ -20,7 +20,7 @@ from worker.observe.health import Health
 from worker.observe.logs import configure as configure_logging
 from worker.observe.metrics import Metrics
 from worker.observe.server import ObserveServer
-from worker.settings.model import Settings
+from worker.settings.groups import Settings
 from worker.stream.loop import Loop
 from worker.stream.pipeline import Pipeline
 from worker.stream.router import Desks
@@ -62,7 +62,7 @@ def _run(settings: Settings, stop: threading.Event) -> None:
         if stop.is_set():
             return
         health.set_ready("brokers", ready=True)
-        source, checkpoint = _kafka_ends(settings, metrics)
+        source, checkpoint = _kafka_ends(settings, metrics, stop)
         ends.callback(source.close)
         ends.callback(checkpoint.close)
         # Before the source joins: it ends what a dead predecessor in this slot left open.
@@ -129,12 +129,14 @@ def _say_waiting(reason: str, waited_s: float) -> None:
     log.warning("no broker yet", reason=reason, waited_s=round(waited_s))
 
 
-def _kafka_ends(settings: Settings, metrics: Metrics) -> tuple[Source, Checkpoint]:
+def _kafka_ends(settings: Settings, metrics: Metrics, stop: threading.Event) -> tuple[Source, Checkpoint]:
     source = Source(
         settings.kafka,
         settings.source,
         settings.delivery.slot,
-        on_corrupt=lambda partition, _offset: metrics.corrupt_batch(partition.topic),
+        stop=stop,
+        on_corrupt=lambda partition, _first, _last: metrics.corrupt_batch(partition.topic),
+        on_gap=lambda gap: metrics.offset_reset(gap.partition.topic, gap.reason, gap.messages),
     )
     if settings.delivery.guarantee == "exactly_once":
         return source, TransactionalCheckpoint(

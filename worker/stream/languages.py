@@ -2,7 +2,7 @@
 
 It is langid.py (Lui and Baldwin 2012, "langid.py: An Off-the-shelf Language Identification Tool", ACL),
 trained anew: naive Bayes over byte n-grams. The model comes with the package, so nothing is fetched.
-docs/languages.md says why this one.
+docs/explanation/language-identifier.md says why this one.
 
 Which pack labels which language.
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from worker.errors import ExitCode, Fatal
+from worker.errors import ExitCode, Fatal, MoodstreamError
 from worker.kafka.checkpoint import Checkpoint
 from worker.kafka.outcome import Outcome
 from worker.kafka.source import Source
@@ -16,19 +16,23 @@ from worker.observe.health import Health
 from worker.observe.metrics import Metrics
 from worker.settings.groups import BatchSettings
 from worker.stream.pipeline import Pipeline, Processed
-from worker.stream.window import Window
+from worker.stream.window import Pace, Progress, Window
 from worker.types import Failure, Record, TopicPartition
 
-log = structlog.get_logger(__name__)
+REBALANCES_WITHOUT_COMMIT = 5
+"""So many rebalances in a row that void all work make the worker say so, and turn it unready."""
 
 _IDLE_POLL_S = 0.5
 _WINDOW_BYTES = 8 * 1024 * 1024
 _LAG_EVERY_S = 1.0
 _AFTER_A_FAILURE_S = 0.2
+_TELL_EVERY_S = 10.0
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Labelled:
+class LabelledWindow:
     """A window that is labelled and not yet committed."""
 
     records: Sequence[Record]
@@ -47,6 +51,8 @@ class Loop:
     answers cost the model no time. `poll` is called only when no commit is under way: rebalances happen
     inside `poll`, so none can fall between a commit and the window that it belongs to. A window whose
     generation has passed is dropped and read again: its partitions may belong to another worker now.
+
+    Records that were polled and do not fit into the time of a window stay in hand for the next one.
     """
 
     def __init__(
@@ -69,31 +75,44 @@ class Loop:
         self._generation = source.generation
         self._connect_limit_s = connect_limit_s
         self._joined_at = time.monotonic()
+        self._tell_outside_at = self._joined_at + _TELL_EVERY_S
         self._lag_due = 0.0
+        self._in_hand: list[Record] = []
+        self._pace = Pace(batch.max_window_s)
+        self._progress = Progress(REBALANCES_WITHOUT_COMMIT)
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set, then commit what is labelled and return.
 
         Raises:
-            Fatal: the checkpoint found something that only a new process can mend, or the worker has been
-                outside its group for `connect_limit_s`.
+            MoodstreamError: the source or the checkpoint found something that only a new process can mend, or
+                the worker has been outside its group for `connect_limit_s`.
         """
         self._health.watch("loop", threading.current_thread())
-        pending: Labelled | None = None
-        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint") as thread:
-            while not stop.is_set():
-                pending = self._turn(pending, thread)
-            if pending is not None:
-                self._settle(pending, self._commit(pending))
+        pending: LabelledWindow | None = None
+        try:
+            with ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint") as thread:
+                while not stop.is_set():
+                    pending = self._turn(pending, thread)
+                if pending is not None:
+                    self._finish(pending, self._commit(pending))
+        except MoodstreamError:
+            self._health.set_ready("stream", ready=False)
+            raise
 
-    def _turn(self, pending: Labelled | None, thread: ThreadPoolExecutor) -> Labelled | None:
+    def _turn(self, pending: LabelledWindow | None, thread: ThreadPoolExecutor) -> LabelledWindow | None:
         """Read one window, commit the pending one beside labelling it, and return the new pending one."""
+        if pending is not None and self._source.must_rejoin:
+            # The next poll rebalances, which would void the window. Its partitions are still ours.
+            self._finish(pending, self._commit(pending))
+            pending = None
         records = self._collect(wait=pending is None)
-        self._report()
+        self._report(idle=not records and pending is None)
         snapshot = self._source.snapshot()
         if self._source.generation != self._generation or (records and snapshot is None):
             self._start_over(records, pending)
             return None
+        records = self._cut(records)
         commit: Future[Outcome] | None = thread.submit(self._commit, pending) if pending else None
         try:
             labelled = self._label(records, snapshot) if records else None
@@ -101,20 +120,23 @@ class Loop:
             outcome = commit.result() if commit else Outcome.COMMITTED
         if pending is None:
             return labelled
-        self._settle(pending, outcome)
-        if outcome is Outcome.COMMITTED:
-            return labelled
-        self._source.settle(records)  # the rewind has put them before us again
-        return None
+        if outcome is not Outcome.COMMITTED:
+            self._drop(records)  # they lie behind the pending window and are read again with it
+            labelled = None
+        self._finish(pending, outcome)
+        return labelled
 
     def _collect(self, *, wait: bool) -> list[Record]:
-        """Read a window.
+        """Read a window; what is in hand comes first.
 
         Args:
             wait: nothing else is to be done, so an empty topic may be waited for and a window filled.
         """
-        window = Window(self._batch.max_messages, _WINDOW_BYTES, self._batch.max_wait_ms / 1000)
-        records = self._poll(window, _IDLE_POLL_S if wait else 0.0)
+        most = min(self._batch.max_messages, self._pace.expected())
+        window = Window(most, _WINDOW_BYTES, self._batch.max_wait_ms / 1000)
+        records, self._in_hand = self._in_hand, []
+        window.add(len(records), sum(record.size for record in records), time.monotonic())
+        records += self._poll(window, _IDLE_POLL_S if wait and not records else 0.0)
         while wait and not window.complete(now := time.monotonic()):
             if not records or self._source.generation != self._generation:
                 break
@@ -122,42 +144,74 @@ class Loop:
         return records
 
     def _poll(self, window: Window, timeout_s: float) -> list[Record]:
-        records = self._source.poll(window.room(), timeout_s)
+        records = self._source.poll(max(1, window.room()), timeout_s)
         window.add(len(records), sum(record.size for record in records), time.monotonic())
         return records
 
-    def _label(self, records: list[Record], snapshot: object) -> Labelled:
-        self._health.beat("classify")
-        processed = self._pipeline.process(records)
-        self._health.rest("classify")  # an idle topic is no stall
-        return Labelled(records, processed, snapshot)
+    def _cut(self, records: list[Record]) -> list[Record]:
+        """What can be labelled within `batch.max_window_s`; the rest stays in hand."""
+        count = self._pace.fitting(records)
+        self._in_hand = records[count:]
+        return records[:count]
 
-    def _commit(self, window: Labelled) -> Outcome:
+    def _label(self, records: list[Record], snapshot: object) -> LabelledWindow:
+        self._health.beat("classify")
+        started = time.perf_counter()
+        processed = self._pipeline.process(records)
+        self._pace.measured(records, time.perf_counter() - started)
+        self._health.rest("classify")  # an idle topic is no stall
+        return LabelledWindow(records, processed, snapshot)
+
+    def _commit(self, window: LabelledWindow) -> Outcome:
         started = time.perf_counter()
         outcome = self._checkpoint.commit(window.processed.outputs, window.offsets(), window.snapshot)
         self._metrics.stage("commit", time.perf_counter() - started)
         self._metrics.transaction(outcome.value)
         return outcome
 
-    def _settle(self, window: Labelled, outcome: Outcome) -> None:
-        """Close the books of a window: count it, or go back before it."""
-        self._source.settle(window.records)
+    def _finish(self, window: LabelledWindow, outcome: Outcome) -> None:
+        """After the commit of a window: count it, or go back to its beginning."""
+        self._source.release(window.records)
         if outcome is Outcome.COMMITTED:
+            self._progressed()
             self._tell(window)
             return
-        log.warning("window goes back", outcome=outcome.value, messages=len(window.records))
+        log.warning("window not committed; read again", outcome=outcome.value, messages=len(window.records))
+        self._drop(self._in_hand)
         time.sleep(_AFTER_A_FAILURE_S)
         self._source.rewind()
 
-    def _start_over(self, records: list[Record], pending: Labelled | None) -> None:
+    def _drop(self, records: Sequence[Record]) -> None:
+        """Forget records that are read again later."""
+        self._source.release(records)
+        if records is self._in_hand:
+            self._in_hand = []
+
+    def _start_over(self, records: list[Record], pending: LabelledWindow | None) -> None:
         """After a rebalance: forget what an earlier generation read, and read on from what is committed."""
         self._generation = self._source.generation
-        dropped = [*records, *(pending.records if pending else ())]
-        self._source.settle(dropped)
-        log.info("rebalanced", partitions=len(self._source.assignment()), dropped=len(dropped))
+        dropped = len(records) + (len(pending.records) if pending else 0)
+        self._source.release([*records, *(pending.records if pending else ())])
+        self._metrics.dropped(dropped)
         self._source.rewind()
+        if not self._source.joined:
+            return  # the rebalance goes on
+        log.info("rebalanced", partitions=len(self._source.assignment()), dropped=dropped)
+        if self._progress.rebalanced():
+            log.warning(
+                "the group rebalances again and again and nothing is committed in between: look for workers "
+                "that start and end, share a delivery.slot, or label longer than batch.max_window_s",
+                rebalances=self._progress.rebalances,
+            )
+            self._health.set_ready("commits", ready=False)
 
-    def _report(self) -> None:
+    def _progressed(self) -> None:
+        if self._progress.stuck:
+            log.info("messages are committed again", rebalances=self._progress.rebalances)
+            self._health.set_ready("commits", ready=True)
+        self._progress.reset()
+
+    def _report(self, *, idle: bool) -> None:
         """Tell health and metrics where the stream stands."""
         self._health.beat("poll")
         joined, now = self._source.joined, time.monotonic()
@@ -165,17 +219,34 @@ class Loop:
         self._health.set_ready("partitions", joined and bool(self._source.assignment()))
         if joined:
             self._joined_at = now
-        elif now - self._joined_at > self._connect_limit_s:
+            self._tell_outside_at = now + _TELL_EVERY_S
+        else:
+            self._outside(now)
+        if now >= self._lag_due:
+            self._lag_due = now + _LAG_EVERY_S
+            lag = self._source.lag()
+            self._metrics.source(lag, self._source.rebalances)
+            if idle and joined and len(lag) == len(self._source.assignment()) and not any(lag.values()):
+                self._progressed()  # all that there is has been committed
+
+    def _outside(self, now: float) -> None:
+        """The worker is not in its group: say so from time to time, and end at the limit."""
+        waited_s = now - self._joined_at
+        if waited_s > self._connect_limit_s:
             raise Fatal(
                 ExitCode.BROKER_UNAVAILABLE,
                 f"outside the consumer group for {self._connect_limit_s:g} s (kafka.connect_limit_s): "
                 "no broker answers, or the group never settles",
             )
-        if now >= self._lag_due:
-            self._lag_due = now + _LAG_EVERY_S
-            self._metrics.source(self._source.lag(), self._source.rebalances)
+        if now >= self._tell_outside_at:
+            self._tell_outside_at = now + _TELL_EVERY_S
+            log.warning(
+                "waiting to be in the consumer group: brokers are away, or other workers have yet to join",
+                waited_s=round(waited_s),
+                limit_s=self._connect_limit_s,
+            )
 
-    def _tell(self, window: Labelled) -> None:
+    def _tell(self, window: LabelledWindow) -> None:
         """Count what is committed, and write the window's one line. Dead letters get a line each."""
         failures = 0
         for record, answer in zip(window.records, window.processed.answers, strict=True):

@@ -8,8 +8,8 @@ from typing import NamedTuple, Self
 from worker.messages.encode import Encoder
 from worker.model.classifier import Classifier, Listener, Silent
 from worker.model.pack import Pack
+from worker.settings.groups import Settings
 from worker.settings.languages import DEFAULT
-from worker.settings.model import Settings
 from worker.stream.languages import Languages
 from worker.types import Failure, Message, Prediction
 

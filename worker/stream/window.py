@@ -1,6 +1,22 @@
-"""When a window is complete. Time is an argument, so that the decision can be tested without waiting."""
+"""Windows: when one is complete, how much labelling fits into one, and whether windows get committed.
 
+Time is an argument everywhere, so that the decisions can be tested without waiting.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from worker.types import Record
+
+MESSAGE_COST, LONGEST_COST = 100, 4_096
+"""What a message costs beside its bytes, and the most that its bytes count for, since the model reads only
+the beginning of a long text. In bytes."""
+
+FIRST_RATE = 20_000.0
+"""Cost labelled in a second before anything was measured: about that of one slow core."""
+
+_SLACK = 1.25
+_FASTER = 0.3
 
 
 @dataclass(slots=True)
@@ -9,7 +25,7 @@ class Window:
 
     Args:
         max_messages: messages in one window.
-        max_bytes: their keys and values; the message that passes the bound still belongs to the window.
+        max_bytes: their keys and values; the message that exceeds the limit still belongs to the window.
         max_wait_s: how long after its first message a window stays open. Seconds.
     """
 
@@ -42,3 +58,79 @@ class Window:
         if self.opened_at is None:
             return False
         return self.room() == 0 or self.bytes >= self.max_bytes or self.remaining_s(now) <= 0
+
+
+class Pace:
+    """How many messages can be labelled in the time that one window may take.
+
+    Estimated from the windows before: a message costs its bytes, up to a limit, and a little more. A slower
+    window counts at once, a faster one bit by bit, so that a burst of long texts is met with short windows.
+
+    Args:
+        max_window_s: how long labelling one window may take. Seconds.
+    """
+
+    def __init__(self, max_window_s: float) -> None:
+        self._max_window_s = max_window_s
+        self._rate = FIRST_RATE
+        self._message_cost: float = MESSAGE_COST
+
+    def expected(self) -> int:
+        """How many messages like the last ones fit into a window; at least one."""
+        return max(1, int(self._rate * self._max_window_s / self._message_cost))
+
+    def fitting(self, records: Sequence[Record]) -> int:
+        """How many of the first records fit into a window; at least one, where there are any.
+
+        A little over the estimate is taken along.
+        """
+        budget = self._rate * self._max_window_s
+        if sum(map(cost, records)) <= budget * _SLACK:
+            return len(records)
+        total = 0
+        for count, record in enumerate(records):
+            total += cost(record)
+            if count and total > budget:
+                return count
+        return len(records)
+
+    def measured(self, records: Sequence[Record], seconds: float) -> None:
+        """Take how long labelling these records has taken."""
+        if not records or seconds <= 0:
+            return
+        total = sum(map(cost, records))
+        self._message_cost = total / len(records)
+        rate = total / seconds
+        self._rate = rate if rate < self._rate else self._rate + _FASTER * (rate - self._rate)
+
+
+def cost(record: Record) -> int:
+    """What labelling a record costs, in bytes of text."""
+    return MESSAGE_COST + min(record.size, LONGEST_COST)
+
+
+class Progress:
+    """Whether a group that rebalances still gets something committed.
+
+    Args:
+        limit: after so many rebalances with work and without a commit, the group is stuck.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self.rebalances = 0
+        """Rebalances since the last commit, or since there was last nothing to do."""
+
+    @property
+    def stuck(self) -> bool:
+        """Whether the limit is reached."""
+        return self.rebalances >= self._limit
+
+    def rebalanced(self) -> bool:
+        """Count a rebalance; true when it makes the group stuck, or has done so `limit` times more."""
+        self.rebalances += 1
+        return self.rebalances % self._limit == 0
+
+    def reset(self) -> None:
+        """Something was committed, or nothing is left to do."""
+        self.rebalances = 0

@@ -1,4 +1,4 @@
-"""The tables of docs/models.md, made of a report."""
+"""The tables of docs/explanation/models.md, made of a report."""
 
 from pathlib import Path
 from typing import Any
@@ -74,5 +74,5 @@ def test_only_what_stands_between_the_marks_is_replaced() -> None:
 
 
 def test_the_page_has_the_marks() -> None:
-    page = (Path(__file__).parents[3] / "docs/models.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[3] / "docs/explanation/models.md").read_text(encoding="utf-8")
     assert replace_between(page, "x") != page

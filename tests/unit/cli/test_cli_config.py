@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from worker.settings.groups import Settings
 from worker.settings.load import load_settings
-from worker.settings.model import Settings
 from worker.settings.reference import reference
 
 
@@ -49,7 +49,7 @@ def test_run_with_wrong_settings_starts_nothing(moodstream: Any, ran: list[Setti
     assert ended.lines == [
         "moodstream: sink.include_text (flag --sink.include-text): 'maybe' is neither true nor false",
         "moodstream: delivery.slot (flag --delivery.slot): 'a b' does not match ^[A-Za-z0-9._-]{1,64}$",
-        "moodstream: observe.port (flag --observe.port): 'x' is no whole number",
+        "moodstream: observe.port (flag --observe.port): 'x' is not a whole number",
     ]
     assert not ran
 

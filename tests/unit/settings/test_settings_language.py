@@ -54,21 +54,21 @@ def test_an_empty_route_is_none() -> None:
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"route": "xx=default"}, "'xx' is no language code"),
-        ({"route": "english=default"}, "'english' is no language code"),
-        ({"route": "en=default,en=unsupported"}, "names 'en' twice"),
-        ({"route": "en=default,eng=unsupported"}, "names 'en' twice"),
-        ({"route": "it=/no/such/pack"}, "it: '/no/such/pack' is no folder"),
-        ({"route": "it=defualt"}, "it: 'defualt' is no folder; write `default`, `unsupported`"),
-        ({"route": "it"}, "'it' is no name=value"),
-        ({"route": "=default"}, "'=default' is no name=value"),
-        ({"route": '{"it": '}, "is no JSON table"),
-        ({"route": '{"it": {}}'}, "a table is no text"),
-        ({"candidates": "en,qq"}, "'qq' is no language code"),
+        ({"route": "xx=default"}, "'xx' is not a language code"),
+        ({"route": "english=default"}, "'english' is not a language code"),
+        ({"route": "en=default,en=unsupported"}, "'en' appears twice"),
+        ({"route": "en=default,eng=unsupported"}, "'en' appears twice"),
+        ({"route": "it=/no/such/pack"}, "'it=/no/such/pack' does not name a folder"),
+        ({"route": "it=defualt"}, "'it=defualt' does not name a folder; write `default`, `unsupported`"),
+        ({"route": "it"}, "'it' is not name=value"),
+        ({"route": "=default"}, "'=default' is not name=value"),
+        ({"route": '{"it": '}, "is not a JSON table"),
+        ({"route": '{"it": {}}'}, "a table is not text"),
+        ({"candidates": "en,qq"}, "'qq' is not a language code"),
         ({"min_confidence": "1.5"}, "1.5' must be at most 1"),
         (
             {"detect": "true", "candidates": "en,it", "route": "fa=unsupported"},
-            "fa: language.candidates does not hold it",
+            "'fa' is not in language.candidates",
         ),
     ],
 )
@@ -82,7 +82,7 @@ def test_a_mistake_is_one_line_that_names_setting_and_place(values: dict[str, st
 def test_a_route_that_is_no_table_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "settings.toml"
     file.write_text('[language]\nroute = ["en"]\n')
-    with pytest.raises(SettingsError, match="a list is no table; write a=x,b=y"):
+    with pytest.raises(SettingsError, match="a list is not a table; write a=x,b=y"):
         load_settings({}, file, env={}, dotenv=None)
 
 

@@ -6,8 +6,8 @@ import pytest
 
 from worker.errors import SettingsError
 from worker.settings.fields import all_fields
+from worker.settings.groups import Settings
 from worker.settings.load import load_settings
-from worker.settings.model import Settings
 
 FLAG = "kafka.client_id"
 VARIABLE = "MOODSTREAM_KAFKA__CLIENT_ID"
@@ -153,7 +153,7 @@ def test_unknown_names_in_dotenv_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "reason"),
-    [(b"[kafka", "is no TOML: "), (b"\xff", "is not UTF-8"), (None, "no such file")],
+    [(b"[kafka", "is not TOML: "), (b"\xff", "is not UTF-8"), (None, "no such file")],
 )
 def test_a_toml_file_that_cannot_be_read_says_why(tmp_path: Path, content: bytes | None, reason: str) -> None:
     path = tmp_path / "worker.toml"

@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from worker.errors import SettingsError
-from worker.settings.groups import KafkaSettings
+from worker.settings.groups import KafkaSettings, Settings
 from worker.settings.load import load_settings
-from worker.settings.model import Settings
 from worker.settings.values import split_list
 
 
@@ -77,28 +76,28 @@ def test_a_broker_without_host_or_port_is_refused(broker: str) -> None:
 
 def test_a_port_beyond_the_last_is_refused() -> None:
     (line,) = mistakes(kafka__bootstrap_servers="a:65536")
-    assert line.endswith("'a:65536': a port lies between 1 and 65535")
+    assert line.endswith("'a:65536' has a port outside 1 to 65535")
 
 
 @pytest.mark.parametrize(
     ("name", "value", "reason"),
     [
-        ("observe__port", "x", "'x' is no whole number"),
+        ("observe__port", "x", "'x' is not a whole number"),
         ("observe__port", "70000", "'70000' must be at most 65535"),
         ("source__session_timeout_ms", "5", "'5' must be at least 6000"),
         ("kafka__connect_limit_s", "0", "'0' must be more than 0"),
-        ("kafka__connect_limit_s", "inf", "'inf' is no finite number"),
-        ("batch__max_padding_share", "a", "'a' is no number"),
+        ("kafka__connect_limit_s", "inf", "'inf' is not a finite number"),
+        ("batch__max_padding_share", "a", "'a' is not a number"),
         ("sink__include_text", "maybe", "'maybe' is neither true nor false"),
         ("source__topics", "", "must not be empty"),
-        ("source__topics", "[1, ]", 'is no JSON list; write a,b or ["a", "b"]'),
-        ("source__topics", "a b", "'a b' is no topic name; Kafka takes"),
-        ("sink__topic", "..", "'..' is no topic name; Kafka takes"),
+        ("source__topics", "[1, ]", 'is not a JSON list; write a,b or ["a", "b"]'),
+        ("source__topics", "a b", "'a b' is not a topic name; Kafka takes"),
+        ("sink__topic", "..", "'..' is not a topic name; Kafka takes"),
         ("source__group_id", "", "must not be empty"),
         ("delivery__slot", "a/b", "'a/b' does not match ^[A-Za-z0-9._-]{1,64}$"),
         ("delivery__guarantee", "exactly-once", "did you mean exactly_once?"),
         ("observe__log_level", "WARN", "did you mean warning?"),
-        ("kafka__ssl_cafile", "/no/such.pem", "no file at '/no/such.pem'"),
+        ("kafka__ssl_cafile", "/no/such.pem", "'/no/such.pem' does not exist"),
         ("kafka__ssl_cafile", "/", "'/' is a folder, not a file"),
     ],
 )
@@ -154,7 +153,7 @@ def test_a_value_that_is_wrong_itself_makes_no_second_mistake() -> None:
             "kafka.ssl_cafile",
             "would be ignored: kafka.security_protocol is PLAINTEXT, and only SSL and SASL_SSL encrypt",
         ),
-        ({"source__topics": "a,b,a"}, "source.topics", "names 'a' more than once"),
+        ({"source__topics": "a,b,a"}, "source.topics", "'a' is named more than once"),
         (
             {"source__session_timeout_ms": "400000"},
             "source.max_poll_interval_ms",
@@ -173,7 +172,7 @@ def test_a_value_that_is_wrong_itself_makes_no_second_mistake() -> None:
         (
             {"sink__dead_letter_topic": "moods"},
             "sink.dead_letter_topic",
-            "is sink.topic as well ('moods'): dead letters need a topic of their own",
+            "'moods' is sink.topic as well: dead letters need a topic of their own",
         ),
         (
             {"source__max_in_flight_messages": "10"},

@@ -26,6 +26,7 @@ class Log:
         self.records = [Record("posts", 0, offset, 1, b"k", None) for offset in range(count)]
         self.position = self.committed = 0
         self.generation, self.rebalances, self.joined = 1, 0, True
+        self.must_rejoin = False
         self.in_flight: set[int] = set()
         self.written: list[int] = []
         self.rewinds = 0
@@ -54,7 +55,7 @@ class Log:
         self.rewinds += 1
         self.position = self.committed
 
-    def settle(self, records: Iterable[Record]) -> None:
+    def release(self, records: Iterable[Record]) -> None:
         self.in_flight -= {record.offset for record in records}
 
     def assignment(self) -> frozenset[TopicPartition]:

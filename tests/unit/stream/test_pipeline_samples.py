@@ -7,7 +7,7 @@ import jsonschema
 
 from worker.demo.samples import load_samples
 from worker.messages.deadletter import DeadLetters, Origin
-from worker.settings.model import Settings
+from worker.settings.groups import Settings
 from worker.stream.pipeline import Pipeline
 from worker.stream.router import Desks
 from worker.types import Failure, Prediction, Record, Tombstone

@@ -14,8 +14,7 @@ import pytest
 
 from worker.messages.schema import output_schema
 from worker.model.classifier import Classifier
-from worker.settings.groups import LanguageSettings, ModelSettings
-from worker.settings.model import Settings
+from worker.settings.groups import LanguageSettings, ModelSettings, Settings
 from worker.stream.labeller import Answer, Labeller
 from worker.stream.router import Desks
 from worker.tables.lines import LineReader, line_rows

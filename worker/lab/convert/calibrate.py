@@ -3,7 +3,8 @@
 How far the channels after each LayerNorm reach is what its constant scales are made from.
 
 No data is needed. What these channels reach is mostly a matter of the LayerNorm's own weights and of a few
-outlier tokens, and random words from the model's vocabulary show it as well as real texts do (docs/packs.md
+outlier tokens, and random words from the model's vocabulary show it as well as real texts do
+(docs/explanation/int8.md
 has the comparison).
 
 A pack that shares layers with another one bit for bit takes the other's constants (`rounding_of`), so that

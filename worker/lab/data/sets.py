@@ -1,14 +1,14 @@
 """The known data sets: which files hold them, which head each trains, and which rows are for dev."""
 
 import os
+import tomllib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from worker.errors import TrainingError
 from worker.lab.data import readers, written
-from worker.lab.data import swaps as written_swaps
 from worker.lab.data.labels import EMOTION, SENTIMENT, SIX_EMOTIONS, TOXIC_SPANS, TOXICITY
 from worker.lab.data.readers import Row
 
@@ -28,11 +28,11 @@ class Source:
     from_files: bool = True
     """False: `read` makes the rows itself."""
     held: int = 0
-    """Above 0: the dev split is every so-manieth row of each train file, since there are no others."""
-    alike: int = 1
-    """So many rows after one another ought to get one answer: they learn the mean of what a teacher says."""
-    leads: bool = False
-    """The first of such rows is the plain one: all learn what a teacher says of it."""
+    """N above 0: the dev split is every N-th row of each train file, since the source has no dev split."""
+    group_size: int = 1
+    """This many consecutive rows should get one answer: they learn the mean of a teacher's scores."""
+    first_leads: bool = False
+    """The first row of each group is the plain one: all of the group learn the teacher's scores of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +44,27 @@ class Labelled:
     binary: bool
     texts: list[str]
     labels: list[tuple[int, ...]]
-    alike: int = 1
-    """So many rows after one another ought to get one answer; their number is a multiple of it."""
-    leads: bool = False
-    """That answer is the one to the first of them; else the mean."""
+    group_size: int = 1
+    """This many consecutive rows should get one answer; the number of rows is a multiple of it."""
+    first_leads: bool = False
+    """That answer is the one to the group's first row; otherwise the mean."""
 
     def __len__(self) -> int:
         return len(self.texts)
+
+
+class Licence(NamedTuple):
+    """A data set's title, who made it, and what its source says of its use."""
+
+    title: str
+    source: str
+    licence: str
+
+
+def licences() -> dict[str, Licence]:
+    """Return the licence of each known data set, as the README of its folder gives it."""
+    text = Path(__file__).with_name("licences.toml").read_text(encoding="utf-8")
+    return {name: Licence(**entry) for name, entry in tomllib.loads(text).items()}
 
 
 def data_root(argument: str | None, recipe: str = "") -> Path:
@@ -66,10 +80,10 @@ def data_root(argument: str | None, recipe: str = "") -> Path:
 
 
 def load(name: str, split: Split, root: Path, rows: int = 0) -> Labelled:
-    """Read one split of a data set, its first `rows` rows or all of them; of groups only whole ones.
+    """Read one split of a data set, its first `rows` rows or all of them; only whole groups.
 
-    A train split leaves out every text that the dev split holds too (compared without case, spaces and
-    marks). Raises TrainingError for an unknown set, a missing file, or a row that makes no sense.
+    A train split leaves out every text that is also in the dev split (compared without case, spaces and
+    punctuation). Raises TrainingError for an unknown set, a missing file, or a malformed row.
     """
     source = _source(name)
     known = (
@@ -79,7 +93,7 @@ def load(name: str, split: Split, root: Path, rows: int = 0) -> Labelled:
     )
     texts: list[str] = []
     labels: list[tuple[int, ...]] = []
-    rows = rows and max(source.alike, rows - rows % source.alike)
+    rows = rows and max(source.group_size, rows - rows % source.group_size)
     for text, indexes in _rows(source, split, _files(name, split, root)):
         if not text or text_key(text) in known:
             continue
@@ -89,7 +103,7 @@ def load(name: str, split: Split, root: Path, rows: int = 0) -> Labelled:
             break
     if not texts:
         raise TrainingError(f"data set {name}: no rows in its {split} split")
-    return Labelled(name, source.head, source.binary, texts, labels, source.alike, source.leads)
+    return Labelled(name, source.head, source.binary, texts, labels, source.group_size, source.first_leads)
 
 
 def text_key(text: str) -> str:
@@ -132,7 +146,7 @@ def _rows(source: Source, split: Split, paths: list[Path]) -> Iterable[Row]:
 _DOMAINS = ("airline", "books", "dvd", "electronics", "kitchen")
 _REVIEWS = tuple(f"reviews_multidomain/{name}_train.tsv" for name in _DOMAINS)
 _HELD = 10
-"""Of the product and airline reviews every tenth is kept for dev: their source has no dev split."""
+"""Every tenth product and airline review is kept for dev: their source has no dev split."""
 
 SOURCES = {
     "sst2": Source(SENTIMENT.name, True, ("sst2/train.tsv",), ("sst2/dev.tsv",), readers.read_sst2),
@@ -192,9 +206,9 @@ SOURCES = {
         False,
         (),
         (),
-        lambda _: ((text, ()) for group in written_swaps.groups() for text in group),
+        lambda _: ((text, ()) for group in written.swaps() for text in group),
         from_files=False,
-        alike=written_swaps.FILLS,
+        group_size=written.FILLS,
     ),
     "written_slips": Source(
         SENTIMENT.name,
@@ -203,8 +217,8 @@ SOURCES = {
         (),
         lambda _: ((text, ()) for group in written.slips() for text in group),
         from_files=False,
-        alike=written.SLIPS + 1,
-        leads=True,
+        group_size=written.SLIPS + 1,
+        first_leads=True,
     ),
     "written_emotion": Source(EMOTION.name, False, (), (), lambda _: written.emotion(), from_files=False),
 }

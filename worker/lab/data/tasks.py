@@ -64,7 +64,7 @@ def read_tasks(recipe: Recipe, root: Path | None, tokenizer: Path, work: Path, s
         else:
             split = _load(task, root)
             entry = _tokenised(task, _head(recipe, task.head or split.head), split, tokenizer, handling)
-            texts, group = split.texts, (split.alike, split.leads)
+            texts, group = split.texts, (split.group_size, split.first_leads)
         if task.taught_by:
             say(f"{task.title}: asking {', '.join(task.taught_by)}")
             _ask(entry, texts, work, *group)

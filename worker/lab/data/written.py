@@ -1,146 +1,160 @@
-"""Rows of our own writing, put together from parts: what the public sets leave out.
+"""Rows of our own writing, put together from the parts in `phrases.toml`: what the public sets leave out.
 
 Negation, mixed verdicts, plain facts and questions, emoji that stand alone, sarcasm marks, comparisons, and
 people of every kind in sentences that say nothing about their kind (counterfactual augmentation, Lu et al.
-2020, arXiv:1807.11714). The same seed gives the same rows. The cases of the behaviour tests were written
-apart from these, by another person.
+2020, arXiv:1807.11714). `swaps` and `slips` yield groups of texts that should all get one answer: a teacher
+gives it (logit pairing, Garg et al. 2019, arXiv:1809.10610, has the same aim).
+
+The same code and parts give the same rows in every run. The cases of the behaviour tests were written apart
+from these, by another person.
 """
 
 import random
-from collections.abc import Iterator
+import tomllib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 from worker.lab.data.labels import EMOTION, NEGATIVE, NEUTRAL, NOT_TOXIC, POSITIVE, TOXIC
-from worker.lab.data.written_parts import (
-    BAD,
-    BETTER,
-    CALM_REPLY,
-    DULL_FACTS,
-    EMOJI_FEELING,
-    EMOJI_GOOD,
-    EMOJI_PLAIN,
-    EMOJI_SAD,
-    GOOD,
-    HARSH,
-    INSULTS,
-    KINDS,
-    MIXED,
-    NAMES,
-    NEGATED_BAD,
-    NEGATED_GOOD,
-    NOW_BAD,
-    NOW_GOOD,
-    PEOPLE,
-    PERSON_BAD,
-    PERSON_GOOD,
-    PERSON_PLAIN,
-    PLACES,
-    QUESTIONS,
-    SARCASM,
-    TAGGED_BAD,
-    TAGGED_GOOD,
-    THINGS,
-    TOXIC_FRAMES,
-    WORSE,
-)
+from worker.lab.data.readers import Row
 
-Row = tuple[str, tuple[int, ...]]
+_PHRASES = tomllib.loads(Path(__file__).with_name("phrases.toml").read_text(encoding="utf-8"))
+_PARTS: dict[str, list[str]] = _PHRASES["parts"]
+_SWAPS: dict[str, dict[str, list[str]]] = _PHRASES["swaps"]
+
 _EACH = 700
-"""Rows drawn from a family."""
+"""Rows drawn from each family."""
+
 SLIPS = 5
 """Ways in which each sentence of `slips` is mistyped."""
+
+FILLS = 10
+"""Words put into each sentence of `swaps`."""
+
+_MADE_UP = 3
+"""How many of them are made up: what holds for those holds for a name that nobody listed."""
+
+_SWAP_TIMES = 6
+"""Groups drawn from each sentence of `swaps`."""
+
+_SENTIMENT = (
+    ("negated_bad", POSITIVE), ("negated_good", NEGATIVE), ("good", POSITIVE), ("bad", NEGATIVE),
+    ("better", POSITIVE), ("worse", NEGATIVE), ("sarcasm", NEGATIVE), ("dull_facts", NEUTRAL),
+    ("dull_facts", NEUTRAL), ("questions", NEUTRAL), ("person_good", POSITIVE), ("person_bad", NEGATIVE),
+    ("person_plain", NEUTRAL), ("person_plain", NEUTRAL), ("now_good", POSITIVE), ("now_bad", NEGATIVE),
+    ("tagged_good", POSITIVE), ("tagged_bad", NEGATIVE),
+)  # fmt: skip
+_TOXICITY = (
+    ("toxic_frames", TOXIC), ("toxic_frames", TOXIC), ("calm_reply", NOT_TOXIC), ("person_plain", NOT_TOXIC),
+    ("person_good", NOT_TOXIC), ("person_bad", NOT_TOXIC), ("bad", NOT_TOXIC), ("negated_good", NOT_TOXIC),
+    ("questions", NOT_TOXIC), ("dull_facts", NOT_TOXIC), ("harsh", NOT_TOXIC), ("harsh", NOT_TOXIC),
+)  # fmt: skip
+_UNMARKED = (
+    "calm_reply", "person_plain", "person_good", "person_bad", "bad", "negated_good", "worse", "sarcasm",
+    "now_bad", "tagged_bad", "questions", "dull_facts",
+)  # fmt: skip
+_MISTYPED = (
+    "good", "bad", "negated_bad", "negated_good", "better", "worse", "now_good", "now_bad", "dull_facts",
+    "questions",
+)  # fmt: skip
+_NAMED = ("kinds", "places", "names")
 
 
 def sentiment() -> Iterator[Row]:
     """Yield rows for the sentiment head."""
     draw = random.Random("written/sentiment")  # noqa: S311 - the rows are no secret
-    families = (
-        (NEGATED_BAD, POSITIVE), (NEGATED_GOOD, NEGATIVE), (GOOD, POSITIVE), (BAD, NEGATIVE),
-        (BETTER, POSITIVE), (WORSE, NEGATIVE), (SARCASM, NEGATIVE), (DULL_FACTS, NEUTRAL),
-        (DULL_FACTS, NEUTRAL), (QUESTIONS, NEUTRAL), (PERSON_GOOD, POSITIVE), (PERSON_BAD, NEGATIVE),
-        (PERSON_PLAIN, NEUTRAL), (PERSON_PLAIN, NEUTRAL),
-        (NOW_GOOD, POSITIVE), (NOW_BAD, NEGATIVE), (TAGGED_GOOD, POSITIVE), (TAGGED_BAD, NEGATIVE),
-    )  # fmt: skip
-    for frames, label in families:
+    for family, label in _SENTIMENT:
         for _ in range(_EACH):
-            yield _loosen(_filled(draw, draw.choice(frames)), draw), (label,)
-    for first, second in MIXED:
-        for _ in range(_EACH // len(MIXED)):
+            yield _loosen(_filled(draw, draw.choice(_PARTS[family])), draw), (label,)
+    mixed: list[tuple[str, str]] = _PHRASES["parts"]["mixed"]
+    for first, second in mixed:
+        for _ in range(_EACH // len(mixed)):
             yield _filled(draw, f"{first} but {second}"), (NEGATIVE,)
             yield _filled(draw, f"{second} but {first}"), (POSITIVE,)
-    for symbols, label in ((EMOJI_GOOD, POSITIVE), (EMOJI_SAD, NEGATIVE), (EMOJI_PLAIN, NEUTRAL)):
+    for symbols, label in (("emoji_good", POSITIVE), ("emoji_sad", NEGATIVE), ("emoji_plain", NEUTRAL)):
         for _ in range(_EACH // 2):
-            yield draw.choice(("", "", "ok ", "well ")) + _symbols(draw, symbols), (label,)
-    for kind in (*KINDS, *PLACES, *NAMES):
-        yield kind, (NEUTRAL,)
+            yield draw.choice(("", "", "ok ", "well ")) + _symbols(draw, _PARTS[symbols]), (label,)
+    for word in _words(_NAMED):
+        yield word, (NEUTRAL,)
 
 
 def toxicity() -> Iterator[Row]:
     """Yield rows for the toxicity head: insults, and people of every kind without any."""
     draw = random.Random("written/toxicity")  # noqa: S311 - as above
-    for frames, label in (
-        (TOXIC_FRAMES, TOXIC), (TOXIC_FRAMES, TOXIC), (CALM_REPLY, NOT_TOXIC), (PERSON_PLAIN, NOT_TOXIC),
-        (PERSON_GOOD, NOT_TOXIC), (PERSON_BAD, NOT_TOXIC), (BAD, NOT_TOXIC), (NEGATED_GOOD, NOT_TOXIC),
-        (QUESTIONS, NOT_TOXIC), (DULL_FACTS, NOT_TOXIC), (HARSH, NOT_TOXIC), (HARSH, NOT_TOXIC),
-    ):  # fmt: skip
+    for family, label in _TOXICITY:
         for _ in range(_EACH):
-            yield _loosen(_filled(draw, draw.choice(frames)), draw), (label,)
+            yield _loosen(_filled(draw, draw.choice(_PARTS[family])), draw), (label,)
     for _ in range(_EACH):
         frame = draw.choice(("{kind}", "{kind} people", "I am {kind}.", "a {kind} {person}", "we are {kind}"))
         yield _filled(draw, frame), (NOT_TOXIC,)
+    emoji = _words(("emoji_good", "emoji_sad", "emoji_plain"))
     for _ in range(_EACH // 2):
-        yield _symbols(draw, (*EMOJI_GOOD, *EMOJI_SAD, *EMOJI_PLAIN)), (NOT_TOXIC,)
+        yield _symbols(draw, emoji), (NOT_TOXIC,)
 
 
 def spans() -> Iterator[Row]:
     """Yield rows for the token head of toxic spans: the places of an insult's characters, or none.
 
-    Harsh words about things, and people of every kind, are nothing to mark.
+    Harsh words about things, and people of every kind, get no mark.
     """
     draw = random.Random("written/spans")  # noqa: S311 - as above
     for _ in range(2 * _EACH):
-        text = _filled(draw, draw.choice(TOXIC_FRAMES).replace("{insult}", "{{insult}}"))
-        insult, start = draw.choice(INSULTS), text.index("{insult}")
+        text = _filled(draw, draw.choice(_PARTS["toxic_frames"]).replace("{insult}", "{{insult}}"))
+        insult, start = draw.choice(_PARTS["insults"]), text.index("{insult}")
         yield text.replace("{insult}", insult), tuple(range(start, start + len(insult)))
-    for frames in (
-        CALM_REPLY, PERSON_PLAIN, PERSON_GOOD, PERSON_BAD, BAD, NEGATED_GOOD, WORSE, SARCASM, NOW_BAD,
-        TAGGED_BAD, QUESTIONS, DULL_FACTS,
-    ):  # fmt: skip
+    for family in _UNMARKED:
         for _ in range(_EACH // 2):
-            yield _loosen(_filled(draw, draw.choice(frames)), draw), ()
-    for kind in (*KINDS, *PLACES, *NAMES):
-        yield draw.choice(("{}", "{} people", "I am {}", "we are {}")).format(kind), ()
+            yield _loosen(_filled(draw, draw.choice(_PARTS[family])), draw), ()
+    for word in _words(_NAMED):
+        yield draw.choice(("{}", "{} people", "I am {}", "we are {}")).format(word), ()
 
 
 def emotion() -> Iterator[Row]:
     """Yield rows for the emotion head: emoji alone, and plain facts."""
     draw = random.Random("written/emotion")  # noqa: S311 - as above
-    for symbol, names in EMOJI_FEELING.items():
+    for symbol, names in _PHRASES["emoji_feeling"].items():
         labels = tuple(sorted(EMOTION.labels.index(name) for name in names))
         for times in (1, 2, 3):
             yield symbol * times, labels
-            yield (
-                f"{draw.choice(('omg', 'well', 'haha' if 'amusement' in names else 'oh'))} {symbol * times}",
-                labels,
-            )
+            before = draw.choice(("omg", "well", "haha" if "amusement" in names else "oh"))
+            yield f"{before} {symbol * times}", labels
+    neutral = (EMOTION.labels.index("neutral"),)
     for _ in range(_EACH // 2):
-        yield _filled(draw, draw.choice(DULL_FACTS)), (EMOTION.labels.index("neutral"),)
-        yield _filled(draw, draw.choice(PERSON_PLAIN)), (EMOTION.labels.index("neutral"),)
+        yield _filled(draw, draw.choice(_PARTS["dull_facts"])), neutral
+        yield _filled(draw, draw.choice(_PARTS["person_plain"])), neutral
 
 
 def slips() -> Iterator[list[str]]:
     """Yield groups of a sentence and SLIPS ways to mistype it, as people do on a phone."""
     draw = random.Random("written/slips")  # noqa: S311 - as above
-    for frame in (
-        *GOOD, *BAD, *NEGATED_BAD, *NEGATED_GOOD, *BETTER, *WORSE, *NOW_GOOD, *NOW_BAD,
-        *DULL_FACTS, *QUESTIONS,
-    ):  # fmt: skip
+    for frame in _words(_MISTYPED):
         for _ in range(4):
             text = _filled(draw, frame)
             yield [text, *(_mistyped(text, draw) for _ in range(SLIPS))]
 
 
+def swaps() -> Iterator[list[str]]:
+    """Yield groups of FILLS texts in which one word differs: who somebody is, a name, a place."""
+    draw = random.Random("written/swaps")  # noqa: S311 - as above
+    families: tuple[tuple[str, str, Callable[[random.Random], str]], ...] = (
+        ("of_a_kind", "religions", _made_up_kind),
+        ("of_a_kind", "nations", _made_up_kind),
+        ("of_somebody", "who", _made_up_somebody),
+        ("of_a_place", "towns", _made_up_name),
+        ("of_a_name", "names", _made_up_name),
+    )
+    for frames, words, make_up in families:
+        for frame in _SWAPS["frames"][frames]:
+            for _ in range(_SWAP_TIMES):
+                known = draw.sample(_SWAPS["words"][words], FILLS - _MADE_UP)
+                yield [frame.format(word) for word in (*known, *(make_up(draw) for _ in range(_MADE_UP)))]
+
+
+def _words(families: Sequence[str]) -> list[str]:
+    return [word for family in families for word in _PARTS[family]]
+
+
 def _mistyped(text: str, draw: random.Random) -> str:
-    """Write half of the longer words, one at least, with two letters swapped, one left out or one twice."""
+    """Mistype half of the longer words, at least one: two letters swapped, one left out, or one doubled."""
     words = text.split(" ")
     longer = [at for at, word in enumerate(words) if len(word) > 3]
     for number in draw.sample(longer, min(len(longer), max(1, len(longer) // 2))):
@@ -154,19 +168,19 @@ def _mistyped(text: str, draw: random.Random) -> str:
 def _filled(draw: random.Random, frame: str) -> str:
     """Put parts into a frame."""
     return frame.format(
-        thing=draw.choice(THINGS),
-        other=draw.choice(THINGS),
-        kind=draw.choice(KINDS),
-        person=draw.choice(PEOPLE),
-        name=draw.choice(NAMES),
-        place=draw.choice(PLACES),
-        insult=draw.choice(INSULTS),
+        thing=draw.choice(_PARTS["things"]),
+        other=draw.choice(_PARTS["things"]),
+        kind=draw.choice(_PARTS["kinds"]),
+        person=draw.choice(_PARTS["people"]),
+        name=draw.choice(_PARTS["names"]),
+        place=draw.choice(_PARTS["places"]),
+        insult=draw.choice(_PARTS["insults"]),
         number=draw.randint(2, 60),
     )
 
 
 def _loosen(text: str, draw: random.Random) -> str:
-    """Write as people type: at times a letter twice, swapped or left out, no full stop, a tag, a mention."""
+    """Write as people type: now and then a slip, no full stop, a mention, or capitals throughout."""
     if draw.random() < 0.2:
         at = draw.randrange(1, max(2, len(text) - 2))
         swap = text[:at] + text[at : at + 2][::-1] + text[at + 2 :]
@@ -178,6 +192,25 @@ def _loosen(text: str, draw: random.Random) -> str:
     return text.upper() if draw.random() < 0.05 else text
 
 
-def _symbols(draw: random.Random, symbols: tuple[str, ...]) -> str:
+def _symbols(draw: random.Random, symbols: Sequence[str]) -> str:
     chosen = draw.choice(symbols) * draw.choice((1, 1, 2, 3))
     return chosen + (draw.choice(symbols) if draw.random() < 0.3 else "")
+
+
+def _made_up_name(draw: random.Random) -> str:
+    """Return a name of one to three syllables that, most likely, no person and no place has."""
+    made = _SWAPS["made"]
+    syllables = "".join(
+        draw.choice(made["starts"]) + draw.choice(made["middles"]) for _ in range(draw.randint(1, 3))
+    )
+    return (syllables + draw.choice(made["ends"])).capitalize()
+
+
+def _made_up_kind(draw: random.Random) -> str:
+    """Return what a member of a people or faith might be called."""
+    return _made_up_name(draw) + draw.choice(_SWAPS["made"]["of_a_kind"])
+
+
+def _made_up_somebody(draw: random.Random) -> str:
+    """Return a member of such a people, as "Thairish woman"."""
+    return f"{_made_up_kind(draw)} {draw.choice(_SWAPS['made']['somebody'])}"

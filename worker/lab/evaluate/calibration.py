@@ -13,10 +13,10 @@ import numpy as np
 from worker.lab.evaluate.metrics import Bools, Floats, Ints
 
 BINS = 15
-"""As many as Guo et al. take."""
+"""As in Guo et al."""
 
 COLDEST, HOTTEST = 0.2, 10.0
-"""Temperatures to search between. Where a set is told apart without a mistake the best one is 0, which would
+"""Temperatures to search between. Where a model makes no mistake on a set the best one is 0, which would
 blow rounding up to certainty; beyond the other end a model is broken in another way than its confidence."""
 
 _STEPS = 60  # each cuts the range to 0.618 of it: 60 leave 1e-12
@@ -84,7 +84,7 @@ def chance_error(confidence: Floats, draws: int = 200, seed: int = 1) -> float:
 
 
 def stated(scores: Floats, gold: Ints | Bools) -> tuple[Floats, Bools]:
-    """Return the probabilities that are put to the test, and which of them came true: (cases,) both.
+    """Return the probabilities to be tested, and which of them came true: (cases,) both.
 
     Gold classes (rows,): a row's largest score, and whether it belongs to the right class. Gold labels (rows,
     labels): every score, and whether its label is there: a row is as many cases as there are labels.
@@ -153,8 +153,8 @@ def cross_fitted_scores(logits: Floats, gold: Ints | Bools, repeats: int = 10, s
     """Return scores (rows, labels), each row's at a temperature that was fitted without it.
 
     A temperature judged on the rows it was fitted on looks better than it is. A figure from one division into
-    halves hangs on how these fell: of one model on 2,000 tweets the calibration error moved by 0.5 points. So
-    each row gets the geometric mean of the temperatures that the other half gave in `repeats` divisions.
+    halves depends on how they fell: of one model on 2,000 tweets the calibration error moved by 0.5 points.
+    So each row gets the geometric mean of the temperatures that the other half gave in `repeats` divisions.
     """
     each = np.empty((repeats, len(logits)))
     for number, chosen in enumerate(each):

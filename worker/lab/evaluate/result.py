@@ -1,7 +1,4 @@
-"""What a measurement leaves: figures with intervals, and what stands behind them.
-
-What stands behind the figures, as lines of text: every label, every group, who is taken for whom.
-"""
+"""What a measurement gives: figures with intervals, and their details by label, group and confusion."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -14,12 +11,12 @@ LARGEST, OWN, CROSS_FITTED = "largest score", "own thresholds", "cross-fitted th
 """How scores become answers."""
 
 NOT_SHARES = frozenset({"nll", "brier"})
-"""Figures that are no share of anything: shown as they are, the others in per cent."""
+"""Figures that are not shares: shown as they are, the others in per cent."""
 
 
 @dataclass(frozen=True, slots=True)
 class LabelResult:
-    """One label of a set: how many rows have it, how many were given it, and how well."""
+    """One label of a set: how many rows have it, how many were assigned it, and how well."""
 
     rows: int
     given: int
@@ -46,9 +43,9 @@ class Result:
     """Rows by gold label (down) and chosen label (across), in the order of `labels`."""
     reliability: Reliability | None = None
     chance_ece: float | None = None
-    """The calibration error that chance alone gives as many perfectly calibrated answers."""
+    """The calibration error that this many perfectly calibrated answers would show by chance."""
     temperature: float | None = None
-    """The temperature that the whole set would choose, as a factor on the model's own: 1 is perfect."""
+    """The temperature that fits the whole set best, as a factor on the model's own: 1 is perfect."""
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON values."""
@@ -153,7 +150,7 @@ def _title(result: Result) -> str:
 
 
 def _cells(result: Result) -> dict[str, str]:
-    """Return a result's figures as text, and behind the calibration error what chance alone would give."""
+    """Return a result's figures as text, with what chance alone would give after the calibration error."""
     cells = {}
     for name, figure in result.figures.items():
         cells[name] = shown(name, figure)

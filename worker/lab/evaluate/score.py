@@ -1,8 +1,7 @@
-"""A pack's scores, through the classifier that the service runs.
+"""From texts to probabilities: a pack is scored as the service runs it, a checkpoint through torch.
 
-From texts to probabilities, in two ways: a pack as the service runs it, a checkpoint through torch.
-
-Both give probabilities after the head's temperature, and marked characters after the gate.
+Both give probabilities after the head's temperature, and marked characters after the gate. The scorer of
+checkpoints is in `score_checkpoint`, since it needs torch.
 """
 
 import json
@@ -26,13 +25,17 @@ from worker.model.tokenizer import Tokenizer, Tokens
 from worker.types import Prediction, Range
 
 Tick = Callable[[int], None]
-"""Told how many more texts are done."""
+"""Called with the number of texts that were just finished."""
 
 _PADDED_TOKENS = 2_048
+"""Tokens of a batch, padding included."""
+
+_PACK_PADDED_TOKENS = 1_024
+"""The same for a pack: small enough for a pass to fit into a core's own cache."""
 
 
 class TokenScores(NamedTuple):
-    """One text as a token head sees it: each token's probability, and its range in the text as it came."""
+    """One text as a token head sees it: each token's probability, and its range in the original text."""
 
     scores: Floats
     ranges: list[Range]
@@ -52,7 +55,7 @@ class Scorer(Protocol):
         ...
 
     def __call__(self, texts: Sequence[str], max_tokens: int, head: str) -> Floats:
-        """Return probabilities (texts, labels) of texts cut to `max_tokens`, marks included."""
+        """Return probabilities (texts, labels) of texts cut to `max_tokens`, special tokens included."""
         ...
 
     def tokens(self, texts: Sequence[str], max_tokens: int, head: str) -> list[TokenScores]:
@@ -94,7 +97,6 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def pack_scorer(folder: Path, tick: Tick = lambda _rows: None) -> Scorer:
     """Score with the pack in `folder`, through the classifier that the service runs. Raises PackError."""
-
     return PackScorer(folder, tick)
 
 
@@ -130,16 +132,13 @@ def scorer_of(folder: Path, tick: Tick = lambda _rows: None) -> Scorer:
 def gate_scores(scorer: Scorer, texts: Sequence[str], max_tokens: int, head: str) -> tuple[Floats, float]:
     """Return what the gate of a token head reads of each text, (texts,), and the threshold that opens it.
 
-    A head without a gate is always asked.
+    A head without a gate always runs.
     """
     gate = scorer.heads[head].gate
     if gate is None:
         return np.ones(len(texts)), 0.0
     column = scorer.heads[gate.head].labels.index(gate.label)
     return scorer(texts, max_tokens, gate.head)[:, column], gate.threshold
-
-
-_PACK_PADDED_TOKENS = 1_024  # small enough that each pass finds room in a core's own cache
 
 
 class PackScorer:
@@ -236,7 +235,7 @@ def _without_gates(graph: Path, gates: int) -> bytes:
 
 
 def _cut(tokens: Tokens, longest: int) -> Tokens:
-    """Cut a row to its first tokens and the mark at its end."""
+    """Cut a row to its first tokens and the special token at its end."""
     if len(tokens.ids) <= longest:
         return tokens
     return tokens._replace(ids=[*tokens.ids[: longest - 1], tokens.ids[-1]], truncated=True)

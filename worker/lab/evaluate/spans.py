@@ -1,8 +1,7 @@
-"""From which probability a text is marked, and which of its tokens: chosen for span F1.
+"""Span F1, and the thresholds of a token head that are chosen for it.
 
-Marked characters against gold ones, as SemEval-2021 task 5 counts them.
-
-Pavlopoulos et al. 2021, "SemEval-2021 Task 5: Toxic Spans Detection".
+Marked characters are compared with gold ones as SemEval-2021 task 5 does it (Pavlopoulos et al. 2021,
+"SemEval-2021 Task 5: Toxic Spans Detection").
 """
 
 from collections.abc import Iterable, Sequence
@@ -58,7 +57,7 @@ CUTS = tuple(product(THRESHOLDS, SHARES))
 
 SLACK = 0.003
 """How much of the mean F1 a higher threshold may cost. The posts to choose by are nearly all toxic: they do
-not show what a low threshold marks in ordinary texts, so of like ones the highest is taken."""
+not show what a low threshold marks in ordinary texts, so among equals the highest is taken."""
 
 
 def f1_by_cut(
@@ -75,7 +74,7 @@ def f1_by_cut(
 
 
 def _one_post(text: str, tokens: TokenScores, gold: frozenset[int]) -> list[float]:
-    """Return one post's F1 with each of CUTS; what a share marks does not hang on the threshold."""
+    """Return one post's F1 with each of CUTS; what a share marks does not depend on the threshold."""
     shown = [score for score, (start, end) in zip(tokens.scores, tokens.ranges, strict=True) if start < end]
     strongest = max(shown, default=0.0)
     by_share = [

@@ -13,13 +13,15 @@ from worker.settings.groups import KafkaSettings, SourceSettings
 def make(monkeypatch: pytest.MonkeyPatch) -> Make:
     """A source that has joined its group, and its consumer."""
 
-    def made(*, join: bool = True, corrupt: Any = None, **settings: Any) -> tuple[Source, Scripted]:
+    def made(
+        *, join: bool = True, corrupt: Any = None, gap: Any = None, **settings: Any
+    ) -> tuple[Source, Scripted]:
         consumer = Scripted()
         monkeypatch.setattr("worker.kafka.source.KafkaConsumer", lambda **options: consumer)
         monkeypatch.setattr("worker.kafka.source.probe", lambda kafka: None)
         monkeypatch.setattr("worker.kafka.source.guards.heartbeats_stopped", lambda consumer: False)
         monkeypatch.setattr("worker.kafka.source.PAUSE_S", 0.001)
-        source = Source(KafkaSettings(), SourceSettings(**settings), "0", on_corrupt=corrupt)
+        source = Source(KafkaSettings(), SourceSettings(**settings), "0", on_corrupt=corrupt, on_gap=gap)
         if join:
             consumer.script.append(rebalance(consumer, P0, P1))
             assert source.poll(10, 0.01) == []

@@ -17,7 +17,7 @@ def test_full_at_the_bound_and_free_at_half() -> None:
     seen = []
     for add, settle in (([0, 1, 2], []), ([3], []), ([], [0]), ([], [1])):
         flow.add(records[n] for n in add)
-        flow.settle(records[n] for n in settle)
+        flow.release(records[n] for n in settle)
         seen.append((flow.messages, flow.full))
     assert seen == [(3, False), (4, True), (3, True), (2, False)]
 
@@ -27,7 +27,7 @@ def test_bytes_count_as_well() -> None:
     flow.add([_record(0, 60), _record(1, 60)])
     seen = [(flow.bytes, flow.full)]
     for offset in (0, 1):
-        flow.settle([_record(offset, 60)])
+        flow.release([_record(offset, 60)])
         seen.append((flow.bytes, flow.full))
     assert seen == [(120, True), (60, True), (0, False)]  # 60 is more than half of 100
 
@@ -36,7 +36,7 @@ def test_a_record_from_before_a_reset_counts_for_nothing() -> None:
     flow = Flow(10, 1_000)
     flow.add([_record(0)])
     flow.reset()
-    flow.settle([_record(0)])
+    flow.release([_record(0)])
     assert (flow.messages, flow.bytes) == (0, 0)
 
 
@@ -50,7 +50,7 @@ def test_counts_never_drift(steps: list[tuple[bool, int]]) -> None:
             flow.add([record])
             there[offset] = record.size
         else:
-            flow.settle([record])
+            flow.release([record])
             there.pop(offset, None)
         assert (flow.messages, flow.bytes) == (len(there), sum(there.values()))
 

@@ -2,7 +2,6 @@
 
 import contextlib
 from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,23 +14,61 @@ from kafka.errors import (
 )
 from kafka.structs import ConsumerGroupMetadata, MemberState
 
-from tests.support.scripted_consumer import P0, Make, failing, rows
-from worker.errors import BrokerRefused, BrokerUnavailable, SourceFenced
-from worker.kafka.source import who_leaves
+from tests.support.scripted_consumer import P0, P1, Make, failing, row, rows
+from worker.errors import BrokerRefused, BrokerUnavailable, SourceFenced, SourceUnreadable
+from worker.kafka.consumer import who_leaves
+from worker.kafka.records import Unreadable
 from worker.settings.groups import KafkaSettings
 from worker.types import TopicPartition
 
 
 def test_a_corrupt_batch_is_stepped_over_one_by_one_and_told_once_each(make: Make) -> None:
-    told: list[tuple[TopicPartition, int]] = []
-    source, consumer = make(corrupt=lambda part, offset: told.append((part, offset)))
+    told: list[tuple[TopicPartition, int, int]] = []
+    source, consumer = make(corrupt=lambda *place: told.append(place))
     for offset in (4, 5, 4):
-        stuck = SimpleNamespace(topic_partition=P0, next_fetch_offset=offset)
-        consumer._fetcher._next_partition_records = stuck
+        consumer.stick(P0, offset)
         consumer.script.append(failing(CorruptRecordError("failed crc check")))
         assert source.poll(10, 0.01) == []
     assert consumer.seeks == [(P0, 5), (P0, 6), (P0, 5)]
-    assert told == [(TopicPartition("posts", 0), 4), (TopicPartition("posts", 0), 5)]
+    assert told == [(TopicPartition("posts", 0), 4, 4), (TopicPartition("posts", 0), 5, 5)]
+
+
+def test_a_place_that_stepping_over_does_not_leave_ends_the_source(make: Make) -> None:
+    source, consumer = make()
+    consumer.stick(P0, 4)
+    consumer.script += [failing(CorruptRecordError("odd"))] * 3
+    assert source.poll(10, 0.01) == []
+    assert source.poll(10, 0.01) == []
+    with pytest.raises(SourceUnreadable, match=r"topic posts, partition 0 .* offset 4"):
+        source.poll(10, 0.01)
+
+
+def test_the_same_place_after_a_rewind_is_no_standstill(make: Make) -> None:
+    source, consumer = make()
+    for _ in range(10):
+        consumer.stick(P0, 4)
+        consumer.script.append(failing(CorruptRecordError("odd")))
+        assert source.poll(10, 0.01) == []
+        source.rewind()
+
+
+def test_a_failure_that_the_client_does_not_place_ends_the_source(make: Make) -> None:
+    source, consumer = make()
+    consumer.script.append(failing(CorruptRecordError("odd")))
+    with pytest.raises(SourceUnreadable):
+        source.poll(10, 0.01)
+
+
+def test_an_unreadable_record_is_told_and_its_neighbours_are_handed_out(make: Make) -> None:
+    told: list[tuple[TopicPartition, int, int]] = []
+    source, consumer = make(corrupt=lambda *place: told.append(place))
+    bad = row(P0, 5)
+    bad.headers = Unreadable(3, "cannot be parsed")
+    for _ in range(2):
+        consumer.script.append(lambda: {P0: [row(P0, 2), bad, row(P0, 6)], P1: [row(P1, 0)]})
+        assert [(r.partition, r.offset) for r in source.poll(10, 0.01)] == [(0, 2), (0, 6), (1, 0)]
+        source.rewind()
+    assert told == [(TopicPartition("posts", 0), 3, 5)]
 
 
 @pytest.mark.parametrize("error", [KafkaConnectionError(), KafkaTimeoutError("away")])
@@ -88,7 +125,7 @@ def test_leaving_takes_out_this_member_and_no_successor(make: Make, monkeypatch:
     def admin_client(kafka: KafkaSettings) -> Iterator[Admin]:
         yield Admin()
 
-    monkeypatch.setattr("worker.kafka.source.admin_client", admin_client)
+    monkeypatch.setattr("worker.kafka.consumer.admin_client", admin_client)
     source, _ = make()
     source.leave()
     source.leave()  # a second time there is nothing to leave
@@ -115,6 +152,6 @@ def test_leaving_never_raises(make: Make, monkeypatch: pytest.MonkeyPatch) -> No
     def away(kafka: KafkaSettings) -> None:
         raise BrokerUnavailable("does not listen")
 
-    monkeypatch.setattr("worker.kafka.source.admin_client", away)
+    monkeypatch.setattr("worker.kafka.consumer.admin_client", away)
     source, _ = make()
     source.leave()

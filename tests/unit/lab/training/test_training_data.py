@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,9 @@ import pytest
 from worker.errors import TrainingError
 from worker.lab import soft
 from worker.lab.data import sets as data
-from worker.lab.data.written_parts import INSULTS
 
 NEGATIVE, NEUTRAL, POSITIVE = 0, 1, 2
+PHRASES = Path(data.__file__).with_name("phrases.toml")
 
 
 def _write(root: Path, name: str, text: str) -> None:
@@ -168,10 +169,11 @@ def test_written_spans_mark_insults_and_neither_people_nor_harsh_words_about_thi
     rows = data.load("written_spans", "train", tmp_path)
     every = list(zip(rows.texts, rows.labels, strict=True))
     marked = {text: "".join(text[place] for place in places) for text, places in every if places}
-    assert set(marked.values()) == set(INSULTS)
+    insults = tomllib.loads(PHRASES.read_text(encoding="utf-8"))["parts"]["insults"]
+    assert set(marked.values()) == set(insults)
     plain = [text for text, places in every if not places]
     assert len(plain) > len(marked)
-    assert not [text for text in plain for insult in INSULTS if insult in text]
+    assert not [text for text in plain for insult in insults if insult in text]
     assert any("awful" in text or "terrible" in text for text in plain)
     assert any(text.startswith("we are ") for text in plain)
 
@@ -187,11 +189,11 @@ def test_reviews_count_as_not_toxic_without_those_that_judge_sentiment(tmp_path:
 
 def test_groups_that_ought_to_get_one_answer_come_whole(tmp_path: Path) -> None:
     swaps = data.load("written_swaps", "train", tmp_path)
-    assert swaps.alike > 1
-    assert len(swaps) % swaps.alike == 0
-    assert len(data.load("written_swaps", "train", tmp_path, rows=swaps.alike + 3)) == swaps.alike
-    assert len(data.load("written_swaps", "train", tmp_path, rows=2)) == swaps.alike
-    first = [set(text.split()) for text in swaps.texts[: swaps.alike]]
+    assert swaps.group_size > 1
+    assert len(swaps) % swaps.group_size == 0
+    assert len(data.load("written_swaps", "train", tmp_path, rows=swaps.group_size + 3)) == swaps.group_size
+    assert len(data.load("written_swaps", "train", tmp_path, rows=2)) == swaps.group_size
+    first = [set(text.split()) for text in swaps.texts[: swaps.group_size]]
     assert len(set.intersection(*first)) == min(map(len, first)) - 1  # one word is swapped, the rest stays
 
 
@@ -206,7 +208,7 @@ def test_one_answer_for_a_group_is_the_mean_or_the_firsts() -> None:
 
 def test_a_sentence_leads_its_own_misspellings(tmp_path: Path) -> None:
     slips = data.load("written_slips", "train", tmp_path)
-    assert slips.leads
-    plain, *mistyped = slips.texts[: slips.alike]
+    assert slips.first_leads
+    plain, *mistyped = slips.texts[: slips.group_size]
     assert plain not in mistyped
     assert all(abs(len(text) - len(plain)) <= len(plain.split()) for text in mistyped)

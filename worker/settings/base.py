@@ -1,0 +1,73 @@
+"""What every group of settings is built on, and how its mistakes are raised."""
+
+from collections.abc import Iterable
+from typing import NamedTuple, Self
+
+from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic_core import PydanticCustomError
+
+WRONG = "setting_wrong"
+"""The type by which pydantic's error list shows what `wrong` made."""
+
+
+def wrong(message: str, value: str | None = None) -> PydanticCustomError:
+    """The error for a value, to be raised in a validator.
+
+    Args:
+        message: what is wrong, so that it can follow the quoted value: `is not a topic name`.
+        value: the part that is wrong; all that the validator was given when None.
+    """
+    return PydanticCustomError(
+        WRONG, "{message}", {"message": message} | ({} if value is None else {"value": value})
+    )
+
+
+class Conflict(NamedTuple):
+    """A mistake and the settings that make it, by their dotted names; the first is the one to look at.
+
+    `value` is the part of that setting which is wrong, where there is one to quote in front of `message`.
+    """
+
+    settings: tuple[str, ...]
+    message: str
+    value: str | None = None
+
+
+CONFLICT = "settings_conflict"
+"""The type by which pydantic's error list shows what `refuse` raised."""
+
+
+def refuse(conflicts: Iterable[Conflict]) -> None:
+    """Raise when there are any, from inside a validator.
+
+    Raises:
+        PydanticCustomError: of type `CONFLICT`; its context holds the list as `conflicts`.
+    """
+    found = list(conflicts)
+    if found:
+        text = "; ".join(f"{conflict.settings[0]} {conflict.message}" for conflict in found)
+        raise PydanticCustomError(CONFLICT, "{text}", {"text": text, "conflicts": found})
+
+
+class Group(BaseModel):
+    """A group of settings. An unknown name is a mistake, never ignored."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        validate_default=True,
+        # `slot = 0` in a TOML file means "0".
+        coerce_numbers_to_str=True,
+        allow_inf_nan=False,
+        # What is wrong may be a password in the wrong place.
+        hide_input_in_errors=True,
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        refuse(self.conflicts())
+        return self
+
+    def conflicts(self) -> Iterable[Conflict]:
+        """What does not fit together within the group."""
+        return ()

@@ -1,0 +1,169 @@
+"""How to reach the brokers: addresses, login, TLS, and the mistakes among them."""
+
+from collections.abc import Iterable
+from typing import Literal
+
+from pydantic import Field, SecretStr
+
+from worker.settings.base import Conflict, Group
+from worker.settings.values import BrokerList, ReadableFile, Url
+
+SecurityProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
+SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER", "AWS_MSK_IAM"]
+
+
+class KafkaSettings(Group):
+    """How to reach the brokers. Names are kafka-python's own."""
+
+    bootstrap_servers: BrokerList = Field(
+        default=["localhost:9092"],
+        min_length=1,
+        description="Brokers to ask first, each as `host:port`; the others are learnt from them.",
+    )
+    client_id: str = Field(
+        default="moodstream",
+        min_length=1,
+        description="Name that the brokers see in their logs and quotas.",
+    )
+    security_protocol: SecurityProtocol = Field(
+        default="PLAINTEXT",
+        description="How to talk to the brokers: `SSL` encrypts, `SASL_…` logs in.",
+    )
+    sasl_mechanism: SaslMechanism | None = Field(
+        default=None,
+        description="How to log in. Needed with `SASL_PLAINTEXT` and `SASL_SSL`. `AWS_MSK_IAM` takes the "
+        "credentials and the region as other AWS programs do, and needs the extra `msk`.",
+    )
+    sasl_plain_username: str | None = Field(
+        default=None,
+        description="User name, for PLAIN and SCRAM alike.",
+    )
+    sasl_plain_password: SecretStr | None = Field(
+        default=None,
+        description="Password, for PLAIN and SCRAM alike. As a flag it shows in the process list: "
+        "prefer the variable or the file.",
+    )
+    sasl_oauth_token_command: str | None = Field(
+        default=None,
+        min_length=1,
+        description="For OAUTHBEARER: a command that prints a token, run without a shell, and again before "
+        "the token expires.",
+    )
+    sasl_oauth_token_url: Url | None = Field(
+        default=None,
+        description="For OAUTHBEARER: the server that gives a token for the client's credentials. Use "
+        "`https`.",
+    )
+    sasl_oauth_client_id: str | None = Field(
+        default=None,
+        min_length=1,
+        description="For OAUTHBEARER with a URL: the client's id.",
+    )
+    sasl_oauth_client_secret: SecretStr | None = Field(
+        default=None,
+        description="For OAUTHBEARER with a URL: the client's secret. As a flag it shows in the process "
+        "list: prefer the variable or the file.",
+    )
+    sasl_oauth_scope: str | None = Field(
+        default=None,
+        min_length=1,
+        description="For OAUTHBEARER with a URL: the scope to ask for.",
+    )
+    ssl_cafile: ReadableFile | None = Field(
+        default=None,
+        description="PEM file with the authorities to trust; the system's when empty.",
+    )
+    ssl_certfile: ReadableFile | None = Field(
+        default=None,
+        description="PEM file with the client's certificate, for mutual TLS.",
+    )
+    ssl_keyfile: ReadableFile | None = Field(
+        default=None,
+        description="PEM file with the client's private key; empty when `ssl_certfile` holds it too.",
+    )
+    ssl_password: SecretStr | None = Field(
+        default=None,
+        description="Password of the private key. As a flag it shows in the process list: "
+        "prefer the variable or the file.",
+    )
+    ssl_check_hostname: bool = Field(
+        default=True,
+        description="Check that the broker's certificate names its host.",
+    )
+    connect_limit_s: float = Field(
+        default=300.0,
+        gt=0,
+        description="How long to go on trying while no broker answers, before the worker exits. Seconds.",
+    )
+    metadata_max_age_ms: int = Field(
+        default=30_000,
+        ge=1_000,
+        description="How soon a partition that was added to an input topic is noticed. Milliseconds.",
+    )
+
+    def conflicts(self) -> Iterable[Conflict]:
+        """Login and TLS settings that do not fit one another."""
+        yield from self._login_conflicts()
+        yield from self._tls_conflicts()
+
+    def _login_conflicts(self) -> Iterable[Conflict]:
+        protocol, mechanism = "kafka.security_protocol", "kafka.sasl_mechanism"
+        given = {f"kafka.{name}" for name in _LOGIN_FIELDS if getattr(self, name) is not None}
+        if not self.security_protocol.startswith("SASL"):
+            ignored = f"would be ignored: {protocol} is {self.security_protocol}, and only SASL_… logs in"
+            yield from (
+                Conflict((name, protocol), ignored) for name in _dotted(_LOGIN_FIELDS) if name in given
+            )
+            return
+        needed = f"is needed with {protocol} {self.security_protocol}"
+        if self.sasl_mechanism is None:
+            yield Conflict((mechanism, protocol), needed)
+        elif self.sasl_mechanism == "AWS_MSK_IAM" and self.security_protocol != "SASL_SSL":
+            yield Conflict((protocol, mechanism), f"must be SASL_SSL: {mechanism} is AWS_MSK_IAM")
+        wanted, allowed = self._login_parts()
+        for name in _dotted(wanted):
+            if name not in given:
+                yield Conflict((name, protocol, mechanism), needed)
+        for name in _dotted(_LOGIN_FIELDS[1:]):
+            if name in given and name not in set(_dotted([*wanted, *allowed])):
+                message = f"would be ignored: {mechanism} is {self.sasl_mechanism}"
+                yield Conflict((name, mechanism), message)
+
+    def _login_parts(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The settings that the mechanism needs, and those that it takes besides."""
+        if self.sasl_mechanism == "AWS_MSK_IAM":
+            return (), ()
+        if self.sasl_mechanism != "OAUTHBEARER":
+            return ("sasl_plain_username", "sasl_plain_password"), ()
+        if self.sasl_oauth_token_command is not None:
+            return ("sasl_oauth_token_command",), ()
+        return (
+            "sasl_oauth_token_url",
+            "sasl_oauth_client_id",
+            "sasl_oauth_client_secret",
+        ), ("sasl_oauth_scope",)
+
+    def _tls_conflicts(self) -> Iterable[Conflict]:
+        protocol = "kafka.security_protocol"
+        if not self.security_protocol.endswith("SSL"):
+            ignored = (
+                f"would be ignored: {protocol} is {self.security_protocol}, and only SSL and SASL_SSL encrypt"
+            )
+            for name in ("ssl_cafile", "ssl_certfile", "ssl_keyfile", "ssl_password"):
+                if getattr(self, name) is not None:
+                    yield Conflict((f"kafka.{name}", protocol), ignored)
+            return
+        certificate, key = self.ssl_certfile, self.ssl_keyfile
+        if key is not None and certificate is None:
+            yield Conflict(("kafka.ssl_certfile", "kafka.ssl_keyfile"), "is needed with kafka.ssl_keyfile")
+        # One PEM file may hold both, certificate and key.
+        if certificate is not None and key is None and b"PRIVATE KEY-----" not in certificate.read_bytes():
+            message = "is needed: kafka.ssl_certfile holds no private key"
+            yield Conflict(("kafka.ssl_keyfile", "kafka.ssl_certfile"), message)
+
+
+_LOGIN_FIELDS = tuple(name for name in KafkaSettings.model_fields if name.startswith("sasl_"))
+
+
+def _dotted(names: Iterable[str]) -> list[str]:
+    return [f"kafka.{name}" for name in names]
