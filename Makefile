@@ -11,7 +11,7 @@ PYTEST_ARGS ?=
 # Two processes: the slow tests wait for brokers and workers most of the time.
 SIDE_BY_SIDE := -n 2 --dist worksteal
 
-.PHONY: help demo test test-kafka test-train lint bench bench-quick models-report pack schemas docs image-test clean
+.PHONY: help demo test test-kafka test-train fuzz lint bench bench-quick models-report pack schemas docs image-test clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -25,8 +25,14 @@ test: $(VENV)/dev.stamp ## all tests that need no more than Python
 test-kafka: $(VENV)/dev.stamp ## the tests against a real Apache Kafka (Java 17, Maven)
 	MOODSTREAM_REQUIRE_KAFKA=1 $(VENV)/bin/python -m pytest -m kafka $(PYTEST_ARGS)
 
-test-train: $(TRAIN)/train.stamp ## the tests that need torch (a large download)
+test-train: $(TRAIN)/train.stamp ## the tests that need torch (a large download), and the types of the lab against torch's
+	$(TRAIN)/bin/mypy worker/lab tests/lab tests/support
 	$(TRAIN)/bin/python -m pytest -m train $(PYTEST_ARGS)
+
+fuzz: $(VENV)/dev.stamp ## random messages, settings and files: none may end in anything but a clear answer
+	$(VENV)/bin/python tests/fuzz/decode.py --inputs 1000000
+	$(VENV)/bin/python tests/fuzz/settings.py 10000
+	$(VENV)/bin/python tests/fuzz/tables.py --inputs 100000
 
 lint: $(VENV)/dev.stamp ## ruff, mypy --strict and the layers between the packages
 	$(VENV)/bin/ruff check .

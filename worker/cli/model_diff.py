@@ -69,17 +69,17 @@ def _texts(file: str, text_field: str) -> Iterator[str]:
     import contextlib
 
     from worker.messages.decode import decode
+    from worker.stream.labeller import as_record
     from worker.tables.open import open_input
     from worker.tables.rows import BadRow, Row
-    from worker.types import Message, Record
+    from worker.types import Message
 
     with contextlib.closing(open_input(file, text_field)) as source:
         for item in source:
             if isinstance(item, BadRow):
                 click.echo(f"{source.name}:{item.place}: {item.reason}", err=True)
             elif isinstance(item, Row):
-                kind = () if item.content_type is None else (("content-type", item.content_type.encode()),)
-                decoded = decode(Record(source.name, 0, item.number, -1, None, item.value, kind), text_field)
+                decoded = decode(as_record(source.name, item), text_field)
                 if isinstance(decoded, Message):
                     yield decoded.text
                 else:

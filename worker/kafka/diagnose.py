@@ -38,6 +38,7 @@ from kafka.net.selector import NetworkSelector
 
 from worker.errors import BrokerRefused, BrokerUnavailable, SourceFenced
 from worker.kafka import guards
+from worker.kafka.login import TokenRefused, TokenUnavailable
 from worker.kafka.options import client_options
 from worker.settings.groups import KafkaSettings
 
@@ -60,6 +61,8 @@ _TLS_REFUSALS: tuple[tuple[str, str], ...] = (
 
 
 _REFUSALS: tuple[tuple[type[Exception], str], ...] = (
+    (TokenRefused, "cannot be logged in to: {text}"),
+    (TokenUnavailable, "cannot be logged in to yet: {text}"),
     (
         SaslAuthenticationFailedError,
         "refuses the login: {text} (kafka.sasl_plain_username, kafka.sasl_plain_password)",
@@ -75,7 +78,8 @@ def explain(server: str, error: BaseException) -> Problem:
     text = _plain(error)
     for kind, meaning in _REFUSALS:
         if isinstance(error, kind):
-            return BrokerRefused(f"{server} {meaning.format(text=text)}")
+            problem = BrokerUnavailable if kind is TokenUnavailable else BrokerRefused
+            return problem(f"{server} {meaning.format(text=text)}")
     lowered = text.lower()
     for sign, meaning in _TLS_REFUSALS:
         if sign in lowered:

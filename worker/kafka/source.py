@@ -96,6 +96,11 @@ class Source:
         return self._rebalances.changes
 
     @property
+    def group(self) -> str:
+        """The consumer group."""
+        return self._settings.group_id
+
+    @property
     def rebalances(self) -> int:
         """How often the group has shared out its partitions since the start."""
         return self._rebalances.assigned
@@ -254,7 +259,8 @@ class Source:
             self._corrupt.pass_over(consumer, error)
         except NoOffsetForPartitionError:
             self._rewind_later()
-            time.sleep(min(PAUSE_S, timeout_s))
+            if self._rebalances.changes == self._seen_changes:  # another worker has yet to say where to begin
+                time.sleep(min(PAUSE_S, timeout_s))
         except (OffsetOutOfRangeError, LogTruncationError) as error:
             self._find_place(error, timeout_s)
         except KafkaError as error:
@@ -266,7 +272,7 @@ class Source:
         return {}
 
     def _find_place(self, error: OffsetOutOfRangeError | LogTruncationError, timeout_s: float) -> None:
-        """Go on where the broker no longer has the offset due. Not before a rewind, which sets it anew."""
+        """Find where to go on when the broker does not have the offset due. A due rewind does so too."""
         if self._rewind_due or self._positions is None:
             return
         try:
@@ -306,7 +312,7 @@ class Source:
             self._logged = names
 
     def _rewind_later(self) -> None:
-        """What is known of the positions counts no more."""
+        """Forget the positions; they are set again before the next record is returned."""
         self._rewind_due = True
         if self._positions is not None:
             self._positions.moved()

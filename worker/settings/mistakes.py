@@ -6,14 +6,11 @@ from typing import Any, NamedTuple
 
 from pydantic_core import ErrorDetails
 
-from worker.settings.base import WRONG, Conflict
+from worker.settings.base import Conflict
 from worker.settings.fields import SettingField, all_fields, groups, nearest, nearest_choice, render
 
 _SHOWN = 60
 """Characters of a value or a name that a line may hold."""
-
-_LOGIN = re.compile(r":.*@|-----BEGIN ", re.DOTALL)
-"""A user and a password in front of a host, or a key."""
 
 _PATH = re.compile(r".*/.*|.*\.(pem|crt|cer|key|p12)", re.DOTALL)
 _NEVER_SHOWN = re.compile(r"kafka\.(sasl_.*|security_protocol)")
@@ -67,7 +64,8 @@ class Mistakes:
         kind, context = detail["type"], detail.get("ctx", {})
         if kind in {"too_short", "string_too_short"}:
             return self._line(name, "must not be empty")
-        value = context.get("value", detail["input"]) if kind == WRONG else detail["input"]
+        part = getattr(context.get("error"), "value", None)
+        value = detail["input"] if part is None else part
         return self._line(name, f"{self._quoted(field, value)} {_predicate(detail, field)}")
 
     def wrong_file(self, field: SettingField, message: str) -> str:
@@ -91,13 +89,12 @@ class Mistakes:
     def _quoted(self, field: SettingField, value: object) -> str:
         if isinstance(value, (list, dict)):
             return "a list" if isinstance(value, list) else "a table"
-        if isinstance(value, int) and value.bit_length() > 200:
-            return "the number"
         text = value if isinstance(value, str) else render(value)
         whole = self._given[field.name].value if field.name in self._given else text
         if self._is_private(field, text) or (isinstance(whole, str) and hides(whole, self._secrets)):
             return "the value"
-        return repr(_shortened(text)) if isinstance(value, str) else text
+        limit = 4 * _SHOWN if field.kind == "path" else _SHOWN
+        return repr(_shortened(text, limit)) if isinstance(value, str) else text
 
     def _is_private(self, field: SettingField, text: str) -> bool:
         """Whether the value is a secret, or may be one that was put into the wrong place."""
@@ -108,7 +105,7 @@ class Mistakes:
 
 def hides(text: str, secrets: Collection[str]) -> bool:
     """Whether a text holds a secret, is a part of one, or looks like a login or a key."""
-    if _LOGIN.search(text):
+    if "@" in text.partition(":")[2] or "-----BEGIN " in text:  # user:password@host, or a PEM file
         return True
     return any(
         text == secret or (len(secret) >= 4 and secret in text) or (len(text) >= 4 and text in secret)
@@ -135,8 +132,8 @@ def one_line(text: str) -> str:
 
 def _predicate(detail: ErrorDetails, field: SettingField) -> str:
     kind, context = detail["type"], detail.get("ctx", {})
-    if kind == WRONG:
-        return str(context["message"])
+    if kind == "value_error":
+        return str(context["error"])
     if kind in _TYPES:
         return _TYPES[kind]
     if kind == "literal_error":

@@ -1,4 +1,4 @@
-"""The worker: the one place that puts the rooms together, starts them in order and ends them in order."""
+"""The worker: the one place that puts the packages together, starts them in order and ends them in order."""
 
 import contextlib
 import os
@@ -23,7 +23,7 @@ from worker.observe.server import ObserveServer
 from worker.settings.groups import Settings
 from worker.stream.loop import Loop
 from worker.stream.pipeline import Pipeline
-from worker.stream.router import Desks
+from worker.stream.router import PackRouter
 
 log = structlog.get_logger(__name__)
 
@@ -67,7 +67,11 @@ def _run(settings: Settings, stop: threading.Event) -> None:
         ends.callback(checkpoint.close)
         # Before the source joins: it ends what a dead predecessor in this slot left open.
         checkpoint.open(stop)
-        log.info("started", topics=settings.source.topics, slot=settings.delivery.slot)
+        log.info(
+            "started",
+            topics=settings.source.topic_pattern or settings.source.topics,
+            slot=settings.delivery.slot,
+        )
         Loop(
             source,
             pipeline,
@@ -81,18 +85,18 @@ def _run(settings: Settings, stop: threading.Event) -> None:
 
 
 def _pipeline(settings: Settings, metrics: Metrics) -> Pipeline:
-    desks = Desks.load(
+    router = PackRouter.load(
         settings,
         topic=settings.sink.topic,
         include_text=settings.sink.include_text,
         listener=metrics,
         on_pack=_say_pack,
     )
-    pack = desks.default.classifier.pack
+    pack = router.default.classifier.pack
     metrics.model(pack.name, pack.revision)
     return Pipeline(
         text_field=settings.source.text_field,
-        desks=desks,
+        router=router,
         dead_letters=DeadLetters(
             settings.sink.dead_letter_topic,
             settings.sink.dead_letter_profile,
