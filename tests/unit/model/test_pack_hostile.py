@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from worker.model.classifier import Classifier
 from worker.model.pack import CONFIG, GRAPH, MANIFEST, TOKENIZER, load_pack
 
 OUTPUTS = {"sentiment": 3, "emotion": 5}
-NO_NUMBERS = (10**400, float("nan"), float("inf"), True, None, [])
+NO_NUMBERS: tuple[Any, ...] = (10**400, float("nan"), float("inf"), True, None, [])
 
 
 def refusal(pack: Path) -> str:
@@ -280,9 +281,7 @@ GRAPHS: dict[str, tuple[Callable[[Path], onnx.ModelProto], str]] = {
         "a size that may have no bound",
     ),
     "range in small steps": (
-        lambda _: sized(
-            "Range", "a b c", *(constant(n, v, np.float32) for n, v in zip("abc", (0, 1, 1e-12)))
-        ),
+        lambda _: sized("Range", "a b c", *(constant(name, value, np.float32) for name, value in STEPS)),
         "a size that may have no bound",
     ),
     "constant of a shape": (
@@ -324,9 +323,7 @@ def test_bytes_that_are_no_graph_are_refused(own_pack: Path) -> None:
 
 def test_a_graph_that_takes_more_memory_than_there_is_fails_at_its_text(own_pack: Path) -> None:
     doubled = ["c"] + [f"d{number}" for number in range(34)]
-    nodes = [
-        node("Concat", f"{name} {name}", new, axis=0) for name, new in zip(doubled, doubled[1:], strict=False)
-    ]
+    nodes = [node("Concat", f"{name} {name}", new, axis=0) for name, new in pairwise(doubled)]
     start = constant("seed", np.ones(64), np.float32)
     nodes = [node("Cast", "lengths", "first", to=FLOAT), node("Add", "first seed", "c"), *nodes]
     with_graph(own_pack, graph_of([*nodes, *ends(doubled[-1])], [*CONSTANTS, start], OUTPUTS))
