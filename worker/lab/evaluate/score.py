@@ -14,8 +14,8 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from worker.errors import TrainingError
+from worker.heads import Head
 from worker.lab.evaluate.calibration import to_scores
-from worker.lab.evaluate.heads import HeadInfo, head_info
 from worker.lab.evaluate.metrics import Floats
 from worker.model.model import Model
 from worker.model.pack import GRAPH, TOKENIZER
@@ -49,7 +49,7 @@ class Scorer(Protocol):
         ...
 
     @property
-    def heads(self) -> Mapping[str, HeadInfo]:
+    def heads(self) -> Mapping[str, Head]:
         """Its heads by name."""
         ...
 
@@ -134,7 +134,7 @@ class PackScorer:
         """Verify and load the pack. Raises PackError."""
         self._model = Model.load(folder)
         self._tick = tick
-        self._heads = {head.name: head_info(head) for head in self._model.pack.outputs}
+        self._heads = {head.name: head for head in self._model.pack.outputs}
 
     @property
     def title(self) -> str:
@@ -142,7 +142,7 @@ class PackScorer:
         return f"{self._model.pack.name}@{self._model.pack.revision}"
 
     @property
-    def heads(self) -> Mapping[str, HeadInfo]:
+    def heads(self) -> Mapping[str, Head]:
         """The pack's heads by name."""
         return self._heads
 
