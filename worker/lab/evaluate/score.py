@@ -17,7 +17,7 @@ from worker.errors import TrainingError
 from worker.heads import Head
 from worker.lab.evaluate.calibration import to_scores
 from worker.lab.evaluate.metrics import Floats
-from worker.model.model import Model
+from worker.model.classifier import Classifier
 from worker.model.pack import GRAPH, TOKENIZER
 from worker.model.session import Session
 from worker.model.tokenizer import Tokenizer, Tokens
@@ -132,7 +132,7 @@ class PackScorer:
 
     def __init__(self, folder: Path, tick: Tick) -> None:
         """Verify and load the pack. Raises PackError."""
-        self._model = Model.load(folder)
+        self._model = Classifier.load(folder)
         self._tick = tick
         self._heads = {head.name: head for head in self._model.pack.outputs}
 
