@@ -9,7 +9,7 @@ Headers = tuple[tuple[str, bytes | None], ...]
 Range = tuple[int, int]
 """Start and end of a range of characters (Unicode code points) of a text, half-open."""
 
-Stage = Literal["decode", "classify", "encode"]
+Stage = Literal["decode", "classify", "encode", "write"]
 """Where a message failed."""
 
 
@@ -71,6 +71,11 @@ class Failure:
     message: str
     exception: str
     """The Python class name that the dead letter reports, such as `worker.decode.errors.NotJson`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A message that was given up: Kafka takes neither an output nor a dead letter for it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -170,7 +170,7 @@ def _feed(
     try:
         settings = load_settings({name: value for name, value in flags.items() if value}).settings
         kafka = settings.kafka
-        first_connection(kafka, limit_s=kafka.connect_limit_s, on_retry=_waiting, stop=stop)
+        first_connection(kafka, limit_s=kafka.connect_limit_s, say=_waiting, stop=stop)
         if stop.is_set():
             return ExitCode.OK
         rng = random.Random(seed)  # noqa: S311 - jitter

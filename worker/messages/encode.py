@@ -99,6 +99,15 @@ def output_headers(headers: Headers) -> Headers:
     return (*kept, _CONTENT_TYPE)
 
 
+def without_text(value: bytes) -> bytes | None:
+    """Take the text out of an output message and mark it as left out. None when there is no text in it."""
+    body = orjson.loads(value)
+    if "text" not in body:
+        return None
+    del body["text"]
+    return orjson.dumps({**body, "text_omitted": True})
+
+
 def dump_line(fields: Mapping[str, object]) -> bytes:
     """Write one JSON line, for outputs that go to a file."""
     return orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE)

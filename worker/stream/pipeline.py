@@ -8,9 +8,9 @@ from worker.messages.deadletter import DeadLetters
 from worker.messages.decode import decode
 from worker.model.classifier import Listener, Silent
 from worker.stream.router import Desks, Labelled
-from worker.types import Failure, Message, OutputRecord, Prediction, Record, Tombstone
+from worker.types import Failure, Message, OutputRecord, Prediction, Record, Skipped, Tombstone
 
-Answer = Prediction | Tombstone | Failure
+Answer = Prediction | Tombstone | Failure | Skipped
 
 
 @dataclass(frozen=True, slots=True)
