@@ -11,7 +11,7 @@ PYTEST_ARGS ?=
 # Two processes: the slow tests wait for brokers and workers most of the time.
 SIDE_BY_SIDE := -n 2 --dist worksteal
 
-.PHONY: help demo test test-kafka test-train lint bench bench-quick models-report pack schemas docs image-test clean
+.PHONY: help demo test test-kafka test-train fuzz lint bench bench-quick models-report pack schemas docs image-test clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -27,6 +27,9 @@ test-kafka: $(VENV)/dev.stamp ## the tests against a real Apache Kafka (Java 17,
 
 test-train: $(TRAIN)/train.stamp ## the tests that need torch (a large download)
 	$(TRAIN)/bin/python -m pytest -m train $(PYTEST_ARGS)
+
+fuzz: $(VENV)/dev.stamp ## a million random messages through the decoder, to their outputs and dead letters
+	$(VENV)/bin/python tests/fuzz/decode.py --inputs 1000000
 
 lint: $(VENV)/dev.stamp ## ruff, mypy --strict and the layers between the packages
 	$(VENV)/bin/ruff check .

@@ -26,7 +26,6 @@ from typing import Any
 import numpy as np
 
 from worker.model.classifier import Classifier
-from worker.model.model import Model
 from worker.model.pack import bundled_pack
 from worker.model.tokenizer import Tokens
 from worker.types import Prediction
@@ -296,7 +295,7 @@ def main() -> None:
 
     print(machine())
     print(", ".join(f"{name} {version(name)}" for name in ("onnxruntime", "torch", "transformers")))
-    model = Model.load(args.pack)
+    model = Classifier.load(args.pack)
     print(f"pack {model.pack.name}@{model.pack.revision}, {model.threads} threads")
     texts = made_up_texts(args.texts)
     tokens = model.tokenize(texts)
@@ -305,7 +304,7 @@ def main() -> None:
     describe("pipelines", model.tokenize(few))
     print("the pipelines' weights are random: their shapes decide their speed, their labels mean nothing")
     peer = pipelines(args.pack / "tokenizer.json")
-    compare({"pipelines": (peer, few), "Classifier": (ours(Classifier(model)), texts)}, args.rounds)
+    compare({"pipelines": (peer, few), "Classifier": (ours(model), texts)}, args.rounds)
 
 
 if __name__ == "__main__":

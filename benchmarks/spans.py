@@ -35,16 +35,15 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from benchmarks.classifier import made_up_texts
+from worker.heads import Gate
 from worker.lab.convert.from_pack import pack_tensors
 from worker.lab.convert.writer import convert_checkpoint
 from worker.model.classifier import Classifier
-from worker.model.model import Model
 from worker.model.pack import (
     bundled_pack,
     load_pack,
     model_folder,
 )
-from worker.model.spans import Gate
 from worker.types import Prediction
 
 WITHOUT = "without"
@@ -148,7 +147,7 @@ def packed(checkpoint: Path, heads: Mapping[str, Any], pack: Path) -> Classifier
         config = json.loads((checkpoint / "config.json").read_text()) | {"heads": heads}
         (copy / "config.json").unlink()
         (copy / "config.json").write_text(json.dumps(config))
-        return Classifier(Model.load(convert_checkpoint(copy, pack, name=pack.name).path))
+        return Classifier.load(convert_checkpoint(copy, pack, name=pack.name).path)
 
 
 def packs(checkpoint: Path, folder: Path, texts: Sequence[str]) -> dict[str, Classifier]:

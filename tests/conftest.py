@@ -3,6 +3,11 @@
 from collections.abc import Callable
 
 import pytest
+from hypothesis import settings
+
+# No limit of time for an example: these machines are shared, and a slow moment is no fault.
+settings.register_profile("moodstream", deadline=None)
+settings.load_profile("moodstream")
 
 _TOLD: list[str] = []
 

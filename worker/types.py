@@ -1,4 +1,4 @@
-"""The few small values that the rooms hand to one another. Nothing here does any work."""
+"""The small values that the packages hand to one another."""
 
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
@@ -13,6 +13,10 @@ Stage = Literal["decode", "classify", "encode", "write"]
 """Where a message failed."""
 
 
+NO_TIME = -1
+"""The timestamp of a record that has none, as Kafka writes it."""
+
+
 class TopicPartition(NamedTuple):
     """One partition of one topic."""
 
@@ -22,7 +26,7 @@ class TopicPartition(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One record as it lies in Kafka: raw bytes. `timestamp_ms` is Unix time, -1 if unknown."""
+    """One record as it lies in Kafka: raw bytes. `timestamp_ms` is Unix time, or `NO_TIME`."""
 
     topic: str
     partition: int
@@ -45,7 +49,10 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A decoded message: the text to label and what identifies it. `event_time_ms` is Unix time."""
+    """A decoded message: the text to label and what identifies it.
+
+    `event_time_ms` is Unix time as the sender gave it, however odd; `NO_TIME` where there is none.
+    """
 
     text: str
     event_id: str
@@ -55,7 +62,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Tombstone:
-    """A record with a null value: it means «deleted» for its key, and passes through as it is."""
+    """A record with a null value: it means that its key was deleted, and passes through as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +70,42 @@ class Failure:
     """Why one message got no labels.
 
     `reason` is a short stable code for metrics (`not_json`, `text_missing`, …), `message` one line for a
-    person; neither holds the text of the message.
+    person; neither holds anything of the message's content. Whatever is given, all three texts are made safe
+    (see `safe_text`), so that headers and log lines can be made of any failure.
     """
 
     stage: Stage
     reason: str
     message: str
     exception: str
-    """The Python class name that the dead letter reports, such as `worker.decode.errors.NotJson`."""
+    """The Python class name that the dead letter reports, such as `worker.errors.NotJson`."""
+
+    def __post_init__(self) -> None:
+        for name in ("reason", "message", "exception"):
+            object.__setattr__(self, name, safe_text(getattr(self, name)))
+
+    @classmethod
+    def of(cls, stage: Stage, reason: str, error: Exception) -> "Failure":
+        """Make the failure that an exception stands for; its text becomes the message."""
+        return cls(stage, reason, str(error), f"{type(error).__module__}.{type(error).__qualname__}")
+
+
+LONGEST_MESSAGE = 500
+"""Characters of the longest text that `safe_text` returns."""
+
+
+def safe_text(text: str) -> str:
+    """Make a text fit for headers, logs and terminals: one line of Unicode that prints, and not too long.
+
+    Control characters, line ends and halves of surrogate pairs are written as Python escapes.
+    """
+    if len(text) > LONGEST_MESSAGE:
+        text = text[: LONGEST_MESSAGE - 1] + "…"
+    if not text.isprintable():
+        text = "".join(
+            char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text
+        )
+    return text if len(text) <= LONGEST_MESSAGE else text[: LONGEST_MESSAGE - 1] + "…"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +152,10 @@ class Prediction:
     token_count: int
     truncated: bool
     spans: dict[str, SpanResult] = field(default_factory=dict)
+
+
+Answer = Prediction | Tombstone | Failure | Skipped
+"""What became of one record."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """Logging in, TLS and rights: what works, and the one line that says why something does not."""
 
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from tests.support import certificates
 from tests.support.brokers import KafkaCluster, Listener
 from tests.support.certificates import Certificates
 from tests.support.stream import Stream, Topics, assert_each_once, numbered
-from worker.errors import BrokerRefused, BrokerUnavailable, ExitCode, Fatal
+from worker.errors import BrokerRefused, BrokerUnavailable, ExitCode, MoodstreamError
 from worker.kafka.checkpoint import TransactionalCheckpoint
 from worker.kafka.retry import first_connection
 from worker.kafka.source import Source
@@ -19,6 +20,7 @@ from worker.kafka.topics import missing_topics
 from worker.settings.groups import DeliverySettings, KafkaSettings, SinkSettings, SourceSettings
 
 _PLAIN = "org.apache.kafka.common.security.plain.PlainLoginModule required"
+_OAUTH = "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required"
 _USERS = {"alice": "alice-secret", "bob": "bob-secret"}
 _QUICK_S = 3.0
 """A refusal takes well under a second; the rest is for a busy machine."""
@@ -44,7 +46,14 @@ def secured(
     }
     tls = {"ssl.keystore.type": "PEM", "ssl.keystore.location": str(made.broker_all)}
     trust = {"ssl.truststore.type": "PEM", "ssl.truststore.location": str(made.authority)}
+    # Tokens without a signature, and a login that holds for two seconds only.
+    token = {
+        "sasl.enabled.mechanisms": "OAUTHBEARER",
+        "oauthbearer.sasl.jaas.config": f'{_OAUTH} unsecuredLoginStringClaim_sub="broker";',
+        "oauthbearer.connections.max.reauth.ms": "2000",
+    }
     listeners = [
+        Listener("TOKEN", "SASL_PLAINTEXT", token),
         Listener("LOGIN", "SASL_PLAINTEXT", login),
         Listener("TLS", "SSL", tls),
         Listener("MUTUAL", "SSL", {**tls, **trust, "ssl.client.auth": "required"}),
@@ -131,7 +140,7 @@ def test_a_wrong_password_over_tls(secured: KafkaCluster, made: Certificates) ->
 def test_a_wrong_password_ends_checkpoint_source_and_topics_alike(secured: KafkaCluster, unique: str) -> None:
     settings = _settings(secured, "LOGIN", "SASL_PLAINTEXT", **_login("alice", "wrong"))
     source = SourceSettings(topics=[unique], group_id=unique)
-    with pytest.raises(Fatal, match=r"kafka\.sasl_plain_password") as end:
+    with pytest.raises(MoodstreamError, match=r"kafka\.sasl_plain_password") as end:
         TransactionalCheckpoint(settings, SinkSettings(), source, DeliverySettings()).open()
     assert end.value.exit_code == ExitCode.BROKER_REFUSED
     with pytest.raises(BrokerRefused, match=r"kafka\.sasl_plain_password"):
@@ -187,10 +196,65 @@ def test_a_user_without_rights(secured: KafkaCluster, unique: str) -> None:
     allowed.feed(numbered(1))
     denied = _settings(secured, "LOGIN", "SASL_PLAINTEXT", **_login("bob"))
     first_connection(denied, limit_s=10)
-    with pytest.raises(Fatal, match=r"kafka\.sasl_plain_username") as end:
+    with pytest.raises(MoodstreamError, match=r"kafka\.sasl_plain_username") as end:
         TransactionalCheckpoint(denied, allowed.sink, allowed.source, DeliverySettings()).open()
     assert end.value.exit_code == ExitCode.BROKER_REFUSED
     source = Source(denied, allowed.source, "0")
     with pytest.raises(BrokerRefused, match=r"source\.topics"):
         source.poll(1, 5.0)
     source.close()
+
+
+def _token_command(folder: Path, *, sub: str, life_s: float, log: Path | None = None) -> str:
+    """A command that prints an unsigned token, and notes in `log` that it did."""
+    script = folder / "token.py"
+    script.write_text(
+        "import base64, json, time\n"
+        "def part(claims):\n"
+        "    return base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip('=')\n"
+        f"claims = {{'sub': {sub!r}, 'iat': time.time() - 1, 'exp': time.time() + {life_s}}}\n"
+        "print(part({'alg': 'none'}) + '.' + part(claims) + '.')\n"
+        + (f"open({str(log)!r}, 'a').write('x')\n" if log else "")
+    )
+    return f"{sys.executable} {script}"
+
+
+def test_records_go_through_with_tokens_that_are_replaced_in_time(
+    secured: KafkaCluster, tmp_path: Path, unique: str
+) -> None:
+    """The broker wants a new login every two seconds, and a token lives for three."""
+    log = tmp_path / "log"
+    settings = _settings(
+        secured,
+        "TOKEN",
+        "SASL_PLAINTEXT",
+        sasl_mechanism="OAUTHBEARER",
+        sasl_oauth_token_command=_token_command(tmp_path, sub="alice", life_s=3, log=log),
+    )
+    first_connection(settings, limit_s=10)
+    topics = Topics(settings, unique).create()
+    stream = Stream(topics).open()
+    fed: list[bytes] = []
+    for pause_s in (2.5, 2.5, 0):
+        fed += topics.feed(numbered(10, start=len(fed)))
+        stream.run(10)
+        time.sleep(pause_s)
+    stream.close()
+    assert_each_once(fed, topics.read())
+    assert len(log.read_text()) >= 3, "tokens were fetched again"
+
+
+def test_a_token_that_the_broker_refuses_is_a_refused_login(secured: KafkaCluster, tmp_path: Path) -> None:
+    script = tmp_path / "opaque.py"
+    script.write_text("print('opaque')")
+    refusal = _refusal(
+        _settings(
+            secured,
+            "TOKEN",
+            "SASL_PLAINTEXT",
+            sasl_mechanism="OAUTHBEARER",
+            sasl_oauth_token_command=f"{sys.executable} {script}",
+        )
+    )
+    assert "refuses the login" in refusal
+    assert "opaque" not in refusal

@@ -4,13 +4,15 @@ import time
 from collections.abc import Callable
 
 import pytest
+from kafka import KafkaProducer
 
 from tests.support.brokers import KafkaCluster
 from tests.support.stream import PARTITIONS, SESSION_MS, Running, Stream, Topics, assert_each_once, numbered
 from worker.errors import Fenced
+from worker.kafka.options import client_options
 from worker.kafka.outcome import Outcome
 from worker.kafka.source import Source
-from worker.kafka.topics import missing_topics, partition_counts
+from worker.kafka.topics import TopicSpec, create_topics, missing_topics, partition_counts
 from worker.settings.groups import KafkaSettings, SourceSettings
 from worker.types import TopicPartition
 
@@ -40,6 +42,51 @@ def test_a_second_member_takes_its_share_and_gives_it_back(topics: Topics) -> No
     assert_each_once(fed, topics.read())
     assert first.stream is not None
     assert first.stream.source.rebalances >= 3
+
+
+def test_a_pattern_reads_every_topic_whose_whole_name_matches_also_a_later_one(
+    settings: KafkaSettings, unique: str
+) -> None:
+    kafka = settings.model_copy(update={"metadata_max_age_ms": 1_000})
+    topics = Topics(kafka, unique).create()
+    topics.source = SourceSettings(
+        topic_pattern=rf"{unique}\.(in|later)", group_id=unique, session_timeout_ms=SESSION_MS
+    )
+    create_topics(kafka, [TopicSpec(f"{unique}.in.not", 1, 1)])
+    stream = Running(lambda: Stream(topics, "a").open())
+    fed = _write(kafka, f"{unique}.in", numbered(20))
+    _write(kafka, f"{unique}.in.not", numbered(5, start=100))
+    stream.wait_committed(20)
+    create_topics(kafka, [TopicSpec(f"{unique}.later", 2, 1)])
+    fed += _write(kafka, f"{unique}.later", numbered(20, start=200))
+    stream.wait_committed(40)
+    stream.stop()
+    assert stream.error is None
+    assert_each_once(fed, topics.read())
+
+
+def test_a_pattern_that_nothing_matches_yet_waits(settings: KafkaSettings, unique: str) -> None:
+    kafka = settings.model_copy(update={"metadata_max_age_ms": 1_000})
+    topics = Topics(kafka, unique)
+    topics.create()
+    topics.source = SourceSettings(topic_pattern=rf"{unique}\.new.*", group_id=unique)
+    stream = Running(lambda: Stream(topics, "a").open())
+    time.sleep(2)
+    assert stream.error is None
+    create_topics(kafka, [TopicSpec(f"{unique}.new-1", 1, 1)])
+    fed = _write(kafka, f"{unique}.new-1", numbered(10))
+    stream.wait_committed(10)
+    stream.stop()
+    assert_each_once(fed, topics.read())
+
+
+def _write(kafka: KafkaSettings, topic: str, values: list[bytes]) -> list[bytes]:
+    producer = KafkaProducer(**client_options(kafka))
+    for value in values:
+        producer.send(topic, value=value, key=value)
+    producer.flush(timeout=30)
+    producer.close()
+    return values
 
 
 def test_a_rebalance_changes_the_generation_and_voids_what_was_read(topics: Topics) -> None:

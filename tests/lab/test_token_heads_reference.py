@@ -1,14 +1,15 @@
 """The token heads of a pack against the network that is trained, on a tiny one with random weights."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from worker.heads import SINGLE, TOKENS, Branch, Head
 from worker.lab.convert.writer import convert_checkpoint
-from worker.lab.data.labels import Branch, HeadSpec
 from worker.model.session import Session
 
 torch = pytest.importorskip("torch")
@@ -51,7 +52,7 @@ BRANCHES = [
 def _config(layers: tuple[int, ...], branch: Branch | None) -> dict[str, Any]:
     spans = {**CONFIG["heads"]["spans"], "layers": list(layers)}
     if branch is not None:
-        spans["branch"] = branch._asdict()
+        spans["branch"] = asdict(branch)
     return {**CONFIG, "head_dim": 16, "heads": {**CONFIG["heads"], "spans": spans}}
 
 
@@ -59,8 +60,8 @@ def _network(layers: tuple[int, ...], branch: Branch | None) -> Any:
     torch.manual_seed(5)
     torch.set_num_threads(1)
     heads = [
-        HeadSpec("toxicity", ("fine", "toxic")),
-        HeadSpec("spans", ("toxic",), layers=layers, branch=branch),
+        Head("toxicity", SINGLE, ("fine", "toxic")),
+        Head("spans", TOKENS, ("toxic",), layers=layers, branch=branch),
     ]
     network = Network(_config(layers, branch), heads).eval()
     with torch.no_grad():

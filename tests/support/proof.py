@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from kafka import KafkaConsumer, TopicPartition
 
 from tests.support.topics import Topics
-from worker.messages.encode import Encoder
+from worker.messages.encode import OutputEncoder
 from worker.model.classifier import Classifier
 from worker.types import Prediction
 
@@ -107,7 +107,7 @@ def read_all(
 def expected_labels() -> dict[str, dict[str, object]]:
     """What the classifier alone says of every text."""
     classifier = Classifier.load(threads=1)
-    encoder = Encoder(classifier.pack.outputs, model="alone", topic="", include_text=False)
+    encoder = OutputEncoder(classifier.pack.outputs, model="alone", topic="", include_text=False)
     fields: dict[str, dict[str, object]] = {}
     for text, prediction in zip(TEXTS, classifier.classify(TEXTS), strict=True):
         assert isinstance(prediction, Prediction)

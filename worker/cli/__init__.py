@@ -7,6 +7,6 @@ from worker.stream.signals import listen
 if sys.argv[1:2] == ["run"]:
     listen()  # the imports below take most of a second, and a stop must be a clean one from the start
 
-from worker.cli.main import main  # noqa: E402 - see above
+from worker.cli.main import main
 
 __all__ = ["main"]

@@ -1,4 +1,4 @@
-"""From an exception to one line and an exit code. No command ends in a traceback."""
+"""Turns an exception into one line and an exit code. No command ends in a traceback."""
 
 import os
 import sys
@@ -9,20 +9,20 @@ import click
 from worker.errors import ExitCode, MoodstreamError
 
 INTERRUPTED = 130
-"""Ctrl-C, as shells count it: 128 + SIGINT."""
+"""After Ctrl-C, as shells report it: 128 + SIGINT."""
 
 BROKEN_PIPE = 141
-"""The reader went away (`| head`): 128 + SIGPIPE."""
+"""When the reader of a pipe is gone (`| head`): 128 + SIGPIPE."""
 
 _DEBUG_VARIABLE = "MOODSTREAM_OBSERVE__LOG_LEVEL"
 
 
 class ReaderGone(Exception):
-    """Nobody reads our standard output any more."""
+    """Nobody reads our standard output any more. Click would turn a BrokenPipeError into exit code 1."""
 
 
 def report(error: Exception) -> int:
-    """Write what went wrong to standard error, a line each; hand back the exit code."""
+    """Write what went wrong to standard error, one line for each mistake, and return the exit code."""
     if isinstance(error, click.ClickException):
         error.show()
         return error.exit_code
@@ -38,7 +38,7 @@ def report(error: Exception) -> int:
 
 
 def _silence_stdout() -> None:
-    """Python flushes standard output once more on its way out, and would complain again."""
+    """Python flushes standard output once more at exit, and would complain again."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

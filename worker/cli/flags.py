@@ -71,7 +71,7 @@ class SettingsCommand(click.Command):
         ctx.allow_extra_args = True
         extra = super().parse_args(ctx, args)
         if ctx.args:
-            raise click.UsageError(f"this command takes only flags, and got {len(ctx.args)} other words", ctx)
+            raise click.UsageError("this command takes only flags", ctx)
         return extra
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -1,7 +1,4 @@
-"""Command groups: one that helps with spelling, and one that imports its commands only when they are used.
-
-What a misspelt command probably means.
-"""
+"""Command groups: one suggests the command that was meant, one imports its commands when they are used."""
 
 import importlib
 from collections.abc import Mapping, Sequence
@@ -14,27 +11,27 @@ from worker.cli.errors import ReaderGone
 
 
 def nearest(word: str, known: Sequence[str]) -> str | None:
-    """The nearest known word, or None."""
+    """The known word that a misspelt one probably means, or None."""
     return next(iter(get_close_matches(word, known, n=1, cutoff=0.6)), None)
 
 
 class Lazy(NamedTuple):
-    """Where a command lives (`module:name`), and what the list of commands says of it."""
+    """Where a command is defined (`module:name`), and its line in the list of commands."""
 
     target: str
     summary: str
 
 
 class CommandGroup(click.Group):
-    """A group that knows what a misspelt command means (click itself does since 8.2 only)."""
+    """A group that suggests the command that was meant; click does so only from 8.2 on."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command, or say which one is meant.
+        """Find the command.
 
         Raises:
-            click.UsageError: there is none of that name.
+            click.UsageError: there is none of that name; it names the one that was probably meant.
         """
         name, known = args[0], self.list_commands(ctx)
         if name not in known and not name.startswith("-"):
@@ -45,14 +42,14 @@ class CommandGroup(click.Group):
 
 
 class LazyGroup(CommandGroup):
-    """A group with a table of commands that are not imported yet."""
+    """A group whose commands are imported when they are used."""
 
     def __init__(self, *args: Any, lazy: Mapping[str, Lazy], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._lazy = lazy
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        """The commands in the order of the table: what people need first comes first."""
+        """The commands in the order of the table, the most needed first."""
         return list(self._lazy)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - see above
@@ -65,7 +62,7 @@ class LazyGroup(CommandGroup):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - see above
-        """Write the list without importing anything."""
+        """Write the list of commands without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, entry.summary) for name, entry in self._lazy.items()])
 
@@ -73,7 +70,7 @@ class LazyGroup(CommandGroup):
         """Run a command.
 
         Raises:
-            ReaderGone: instead of BrokenPipeError, which click would turn into exit code 1.
+            ReaderGone: nobody reads the output any more.
         """
         try:
             return super().invoke(ctx)

@@ -176,10 +176,10 @@ def label(
 
 def _labeller(settings: Settings, *, include_text: bool) -> "Labeller":
     from worker.stream.labeller import Labeller
-    from worker.stream.router import Desks
+    from worker.stream.router import PackRouter
 
-    desks = Desks.load(settings, topic="", include_text=include_text)
-    return Labeller(desks, text_field=settings.source.text_field)
+    router = PackRouter.load(settings, topic="", include_text=include_text)
+    return Labeller(router, text_field=settings.source.text_field)
 
 
 def _label_one(
@@ -193,13 +193,13 @@ def _label_one(
 
     with contextlib.closing(open_input(name, labeller.text_field, format_)) as source:
         progress.begin(source.name, source.size)
-        for answers in labeller.label(source):
-            lines = [answer.line for answer in answers if answer.line is not None]
+        for results in labeller.label(source):
+            lines = [result.line for result in results if result.line is not None]
             stream.write(b"".join(lines))
             stream.flush()
-            for answer in answers:
-                if answer.line is None:
-                    progress.bad(source.name, answer.place, answer.reason)
+            for result in results:
+                if result.line is None:
+                    progress.bad(source.name, result.place, result.reason)
             progress.advance(source.position, labelled=len(lines))
 
 

@@ -1,4 +1,4 @@
-"""The root of all commands, and the one place where a command ends."""
+"""The root of all commands, and the one place where every command ends."""
 
 import sys
 from collections.abc import Sequence
@@ -35,13 +35,13 @@ def cli() -> None:
     """Label a stream of texts with sentiment and emotion: Kafka in, Kafka out, exactly once.
 
     \b
-    See it work, with nothing installed but this:   moodstream demo
+    See it work, with nothing else installed:       moodstream demo
     Label a file:                                   moodstream label posts.jsonl > labelled.jsonl
     Label a topic of your own:                      moodstream topics create
                                                     moodstream run --kafka.bootstrap-servers broker1:9092
 
-    Settings come from flags, MOODSTREAM_… variables, a TOML file (--config) and .env, in this order;
-    `moodstream config reference` lists them all.
+    Settings come from flags, MOODSTREAM_… variables, a TOML file (--config) and .env, in this order of
+    precedence; `moodstream config reference` lists them all.
     """
 
 
@@ -49,7 +49,7 @@ def main(args: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Args:
-        args: its words; those of the process when None.
+        args: its arguments; those of the process when None.
 
     Returns:
         The exit code: 0, 130 after Ctrl-C, or one of `worker.errors.ExitCode`. Never raises an error.
@@ -59,6 +59,6 @@ def main(args: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
-    except Exception as error:  # noqa: BLE001 - the last place that can turn an error into a line
+    except Exception as error:  # noqa: BLE001 - the last place where an error can become a line
         return report(error)
     return code if isinstance(code, int) else ExitCode.OK

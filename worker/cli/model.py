@@ -1,10 +1,6 @@
 """`moodstream model show | verify | schema | import | export | diff`.
 
 Models as arguments: a folder, or the name of a pack that ships.
-
-A pack in words: what `moodstream model show` prints, for people and as JSON.
-
-`moodstream model export`.
 """
 
 import json
@@ -16,11 +12,11 @@ import click
 from worker.cli.config import columns
 from worker.cli.group import CommandGroup
 from worker.cli.model_diff import diff
+from worker.errors import PackError
 
 if TYPE_CHECKING:
-    from worker.model.heads import Head
+    from worker.heads import Head
     from worker.model.pack import Pack
-    from worker.model.spans import TokenHead
 
 
 class _Model(click.Path):
@@ -34,10 +30,8 @@ class _Model(click.Path):
 
 MODEL = _Model(path_type=Path)
 
-_CARD = "MODEL_CARD.md"
 _FIRM = "\N{NO-BREAK SPACE}"
 _OVER = f"{_FIRM}>{_FIRM}"  # a label and its threshold stay on one line
-_SIZES = ("n_layers", "dim", "n_heads", "hidden_dim", "vocab_size")
 
 
 def describe(pack: "Pack") -> str:
@@ -47,20 +41,20 @@ def describe(pack: "Pack") -> str:
         f"{pack.name}@{pack.revision}\n"
         f"folder      {pack.path}\n"
         f"reads       up to {pack.max_tokens} tokens; texts {_handling(pack)}\n"
-        f"trunk       {sizes['n_layers']} layers of {sizes['dim']}, {sizes['n_heads']} attention heads each, "
+        f"encoder     {sizes['n_layers']} layers of {sizes['dim']}, {sizes['n_heads']} attention heads each, "
         f"{sizes['vocab_size']:,} tokens in the vocabulary\n"
         f"made        {pack.created or 'unknown'}\n"
     )
     parts = [first, *map(_head, pack.outputs)]
     parts.append(columns(("FILE", "BYTES"), [*pack.files.items(), ("all", sum(pack.files.values()))]))
-    if table := card_figures(pack.path):
+    if table := card_figures(pack):
         parts.append(columns([name.upper() for name in table[0]], table[1:]))
     return "\n".join(parts)
 
 
 def pack_json(pack: "Pack") -> dict[str, Any]:
     """Return the same as JSON values."""
-    table = card_figures(pack.path)
+    table = card_figures(pack)
     return {
         "name": pack.name,
         "revision": pack.revision,
@@ -69,23 +63,26 @@ def pack_json(pack: "Pack") -> dict[str, Any]:
         "max_tokens": pack.max_tokens,
         "text": {"name": pack.text.name, "version": pack.text.version},
         "sizes": sizes_of(pack),
-        "heads": json.loads((pack.path / "config.json").read_bytes())["heads"],
+        "heads": pack.config["heads"],
         "files": dict(pack.files),
         "figures": [dict(zip(table[0], row, strict=True)) for row in table[1:]],
     }
 
 
 def sizes_of(pack: "Pack") -> dict[str, int]:
-    """Return the trunk's sizes under the names of DistilBertConfig."""
-    config = json.loads((pack.path / "config.json").read_bytes())
+    """Return the encoder's sizes under the names of DistilBertConfig."""
     defaults = {"n_layers": 6, "dim": 768, "n_heads": 12, "hidden_dim": 3072, "vocab_size": pack.vocab_size}
-    return {name: config.get(name, defaults[name]) for name in _SIZES}
+    return {name: pack.config.get(name, default) for name, default in defaults.items()}
 
 
-def card_figures(folder: Path) -> list[list[str]]:
+def card_figures(pack: "Pack") -> list[list[str]]:
     """Return the table of figures in a pack's card, its header first; nothing where there is none."""
+    from worker.model.pack import CARD
+
+    if CARD not in pack.files:
+        return []
     try:
-        lines = (folder / _CARD).read_text(encoding="utf-8").splitlines()
+        lines = (pack.path / CARD).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
         return []
     rows: list[list[str]] = []
@@ -94,7 +91,8 @@ def card_figures(folder: Path) -> list[list[str]]:
             if rows:
                 break
             continue
-        cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
+        plain = "".join(character for character in line if character.isprintable())
+        cells = [cell.strip() for cell in plain.strip().strip("|").split("|")]
         if rows or "figure" in cells:
             rows.append(cells)
     return [row for number, row in enumerate(rows) if number != 1 and len(row) == len(rows[0])]
@@ -105,12 +103,12 @@ def _handling(pack: "Pack") -> str:
     return "as they come" if handling.name == "raw" else f"prepared by {handling.name} {handling.version}"
 
 
-def _head(head: "Head | TokenHead") -> str:
+def _head(head: "Head") -> str:
     kind = head.problem_type.replace("_", " ")
     title = f"{head.name}: {kind}, {len(head.labels)} label{'s' if len(head.labels) > 1 else ''}"
     if head.temperature != 1:
         title += f", temperature {head.temperature:g}"
-    if head.problem_type == "token_classification":
+    if head.by_token:
         layers = ", ".join(map(str, head.layers))
         share = f", tokens from {head.relative:.0%} of the strongest on" if head.relative else ""
         lines = [f"{head.labels[0]}{_OVER}{head.threshold:g}{share}, from layers {layers}"]
@@ -120,7 +118,7 @@ def _head(head: "Head | TokenHead") -> str:
         if head.gate is not None:
             gate = head.gate
             lines.append(f"asked where {gate.head} gives {gate.label} at least {gate.threshold:g}")
-    elif head.thresholds is None:
+    elif not head.multi_label:
         lines = [", ".join(head.labels)]
     else:
         pairs = zip(head.labels, head.thresholds, strict=True)
@@ -137,13 +135,13 @@ _FOLDER = click.Path(path_type=Path)
 @click.argument("model", metavar="PACK|CHECKPOINT", type=MODEL)
 @click.argument("folder", metavar="FOLDER", type=_FOLDER)
 @click.option("--head", help="The head to export, where there are several.")
-@click.option("--replace", is_flag=True, help="Put it in place of a folder that is there.")
+@click.option("--replace", is_flag=True, help="Put it in place of an exported model or pack that is there.")
 def export(model: Path, folder: Path, head: str | None, replace: bool) -> None:
     """Write a pack or checkpoint as a Hugging Face folder, with one of its heads.
 
-    AutoModelForSequenceClassification.from_pretrained(FOLDER) loads it, AutoModel its trunk alone. Weights of
-    an int8 pack come back as the pack rounds them. The temperature is part of the last layer; thresholds and
-    the text handling are named in config.json and README.md.
+    AutoModelForSequenceClassification.from_pretrained(FOLDER) loads it, AutoModel its encoder alone. Weights
+    of an int8 pack come back as the pack rounds them. The temperature is part of the last layer; thresholds
+    and the text handling are named in config.json and README.md.
 
     \b
       moodstream model export ./my-pack ./my-model --head sentiment
@@ -175,8 +173,6 @@ def model() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 def show(folder: Path | None, as_json: bool) -> None:
     """Print what a pack is: heads, labels, thresholds, temperatures, text handling, sizes, figures."""
-    import json
-
     pack = _load(folder)
     if as_json:
         click.echo(json.dumps(pack_json(pack), indent=2, ensure_ascii=False))
@@ -194,8 +190,6 @@ def verify(folder: Path | None) -> None:
     pack = _load(folder)
     (answer,) = Classifier.load(pack.path).classify(["This is a test."])
     if isinstance(answer, Failure):
-        from worker.errors import PackError
-
         raise PackError(f"{pack.path}: {answer.message}")
     size = sum(pack.files.values())
     click.echo(
@@ -207,8 +201,6 @@ def verify(folder: Path | None) -> None:
 @click.argument("folder", type=_FOLDER, required=False)
 def schema(folder: Path | None) -> None:
     """Print the JSON Schema of the output messages of a pack: its columns follow from its labels."""
-    import json
-
     from worker.messages.schema import output_schema
 
     click.echo(json.dumps(output_schema(_load(folder).outputs), indent=2, ensure_ascii=False))
@@ -249,10 +241,7 @@ def import_(checkpoint: Path, output: Path | None, name: str | None, quantise: b
 
 def _fetched(name: Path) -> tuple[Path, str | None]:
     """Fetch what may be a name on the hub, since nothing is at that path: its folder, and its origin."""
-    from worker.lab.convert.hub import (
-        fetch,
-        is_hub_name,
-    )
+    from worker.lab.convert.hub import fetch, is_hub_name
 
     if not is_hub_name(str(name)):
         return name, None  # convert_checkpoint says that there is no such folder
@@ -265,10 +254,7 @@ model.add_command(diff)
 
 
 def _load(folder: Path | None) -> "Pack":
-    from worker.model.pack import (
-        bundled_pack,
-        load_pack,
-    )
+    from worker.model.pack import bundled_pack, load_pack
     from worker.settings.load import load_settings
 
     return load_pack(folder or load_settings().settings.model.path or bundled_pack())

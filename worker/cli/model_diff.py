@@ -10,6 +10,7 @@ import click
 from worker.cli.config import columns
 
 if TYPE_CHECKING:
+    from worker.heads import Head
     from worker.lab.evaluate.compare import Comparison, Pair
     from worker.model.classifier import Classifier
     from worker.model.pack import Pack
@@ -68,23 +69,17 @@ def _texts(file: str, text_field: str) -> Iterator[str]:
     import contextlib
 
     from worker.messages.decode import decode
+    from worker.stream.labeller import as_record
     from worker.tables.open import open_input
-    from worker.tables.rows import (
-        BadRow,
-        Row,
-    )
-    from worker.types import (
-        Message,
-        Record,
-    )
+    from worker.tables.rows import BadRow, Row
+    from worker.types import Message
 
     with contextlib.closing(open_input(file, text_field)) as source:
         for item in source:
             if isinstance(item, BadRow):
                 click.echo(f"{source.name}:{item.place}: {item.reason}", err=True)
             elif isinstance(item, Row):
-                kind = () if item.content_type is None else (("content-type", item.content_type.encode()),)
-                decoded = decode(Record(source.name, 0, item.number, -1, None, item.value, kind), text_field)
+                decoded = decode(as_record(source.name, item), text_field)
                 if isinstance(decoded, Message):
                     yield decoded.text
                 else:
@@ -103,9 +98,14 @@ def _description(pack: "Pack") -> dict[str, Any]:
     }
 
 
-def _head(head: Any) -> dict[str, Any]:
-    names = ("problem_type", "labels", "thresholds", "threshold", "relative", "temperature", "layers")
-    return {name: getattr(head, name) for name in names if getattr(head, name, None) is not None}
+def _head(head: "Head") -> dict[str, Any]:
+    told: dict[str, Any] = {"problem_type": head.problem_type, "labels": head.labels}
+    if head.multi_label:
+        told["thresholds"] = head.thresholds
+    if head.by_token:
+        told |= {"threshold": head.threshold, "relative": head.relative}
+    told["temperature"] = head.temperature
+    return told | {"layers": head.layers} if head.by_token else told
 
 
 def _text(descriptions: list[dict[str, Any]], found: "Comparison", shown: int) -> str:

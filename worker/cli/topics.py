@@ -5,6 +5,7 @@ import click
 from worker.cli.config import columns
 from worker.cli.flags import SettingsCommand, settings_flags
 from worker.cli.group import CommandGroup
+from worker.kafka.topics import ROOM_FOR_LARGE_RECORDS, TopicSpec, create_topics, partition_counts
 from worker.settings.load import Loaded
 
 _DAY_MS = 24 * 60 * 60 * 1000
@@ -22,8 +23,8 @@ def topics() -> None:
     type=click.IntRange(1, 10_000),
     default=6,
     show_default=True,
-    help="Partitions of each new topic: so many workers can share it. The output topic takes no fewer than "
-    "the input topics have.",
+    help="Partitions of each new topic, and so the most workers that can share it. The output topic gets no "
+    "fewer than the input topics have.",
 )
 @click.option(
     "--replication",
@@ -36,19 +37,13 @@ def create(loaded: Loaded, partitions: int, replication: int | None) -> None:
     """Create the input, output and dead-letter topics that do not exist yet.
 
     Names come from source.topics, sink.topic and sink.dead-letter-topic; topics that exist are left as they
-    are. Input and output are kept for 7 days, dead letters for 30. Takes --config and every flag of
+    are. With source.topic-pattern no input topic is created. Messages of the input and output topics are kept
+    for 7 days, dead letters for 30. Takes --config and every flag of
     `moodstream run`.
 
     \b
       moodstream topics create --kafka.bootstrap-servers broker1:9092 --partitions 12 --replication 3
     """
-    from worker.kafka.topics import (
-        ROOM_FOR_LARGE_RECORDS,
-        TopicSpec,
-        create_topics,
-        partition_counts,
-    )
-
     settings = loaded.settings
     roles = dict.fromkeys(settings.source.topics, "input")
     roles |= {settings.sink.topic: "output", settings.sink.dead_letter_topic: "dead letters"}

@@ -28,10 +28,10 @@ class EmbeddedBroker:
     """Starts the broker's binary itself, so that signals reach it, and stops it by its own process id.
 
     Args:
-        data_dir: where its data lies; a temporary folder, removed at the end, when None. Data in a folder
-            of the caller's outlives the process, so `kill()` and `start()` play a crash and a restart.
+        data_dir: folder for its data; a temporary one, removed at the end, when None. In a folder of the
+            caller the data outlives the process, so that `kill()` and `start()` are a crash and a restart.
         port: where it listens; a free port, the same over restarts of one object, when None.
-        start_timeout_s: how long a start may take. Seconds; usually it takes 0.02.
+        start_timeout_s: how long a start may take, in seconds. Usually it takes 0.02.
 
     As a context manager it starts on entry and stops on exit, and removes what it made.
     """
@@ -64,7 +64,7 @@ class EmbeddedBroker:
 
     @property
     def running(self) -> bool:
-        """Whether its process lives."""
+        """Whether its process is alive."""
         return self._process is not None and self._process.poll() is None
 
     @property
@@ -88,7 +88,7 @@ class EmbeddedBroker:
             port = _free_port()
             try:
                 self._launch(port)
-            except BrokerError:  # somebody may have taken the free port in between
+            except BrokerError:  # another process may have taken the free port in between
                 if attempt == _PORT_ATTEMPTS:
                     raise
             else:
@@ -116,7 +116,7 @@ class EmbeddedBroker:
             self._process = None
 
     def close(self) -> None:
-        """Stop it, and remove its data if the folder was its own."""
+        """Stop it, and remove its data if the folder is a temporary one."""
         self.stop()
         if self._own_dir:
             shutil.rmtree(self._dir, ignore_errors=True)
@@ -150,7 +150,7 @@ class EmbeddedBroker:
                 raise BrokerError(
                     f"the embedded broker ended with code {code}: {_reason(self.log[already:])}"
                 )
-            # The line in its log tells our own broker from a stranger who listens on that port.
+            # The line in its log shows that it is our own broker, and not another process on that port.
             if f"{_HOST}:{port}" in self.log[already:] and _listening(port):
                 return
             time.sleep(_POLL_S)

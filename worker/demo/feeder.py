@@ -1,4 +1,4 @@
-"""Sends the samples to a topic, at the pace of people or all at once.
+"""Sends the samples to a topic, at a human pace or all at once.
 
 `python -m worker.demo.feeder --bootstrap localhost:9092 --topic posts --rate 4` feeds any cluster, as
 `compose.yaml` does.
@@ -20,7 +20,7 @@ from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
 from worker.demo.samples import Sample, load_samples
-from worker.errors import BrokerRefused, BrokerUnavailable, ExitCode, FeederError, SettingsError
+from worker.errors import ExitCode, FeederError, MoodstreamError, SettingsError
 from worker.kafka.options import client_options
 from worker.kafka.retry import first_connection
 from worker.settings.groups import KafkaSettings
@@ -33,7 +33,7 @@ _SHORTEST, _LONGEST = 0.1, 4.0  # of the mean pause
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A sample that the broker has acknowledged, and where it lies now. `timestamp_ms` is Unix time."""
+    """A sample that the broker has acknowledged, and its place. `timestamp_ms` is Unix time."""
 
     sample: Sample
     source: TopicPartition
@@ -42,16 +42,17 @@ class Sent:
 
 
 def pauses(rate: float, rng: random.Random) -> Iterator[float]:
-    """Seconds between messages at `rate` messages a second: people write independently, so exponential.
+    """Seconds between messages at `rate` messages a second.
 
-    The longest pauses are cut, so that nobody thinks that the demo has stopped.
+    Exponential, since people write independently of one another; long pauses are cut, or the demo would seem
+    to have stopped.
     """
     while True:
         yield min(max(rng.expovariate(rate), _SHORTEST / rate), _LONGEST / rate)
 
 
 def laps(samples: Sequence[Sample], count: int | None, rng: random.Random | None = None) -> Iterator[Sample]:
-    """The samples `count` times (without end when None): first in their order, then shuffled each time."""
+    """The samples `count` times (for ever when None): first in their order, then shuffled each time."""
     order = list(samples)
     rng = rng or random.Random()  # noqa: S311 - an order
     for lap in itertools.count():
@@ -91,22 +92,22 @@ class Feeder:
         Args:
             samples: what to send.
             rate: messages a second on average; as fast as the broker takes them when None.
-            stop: ends the feeding after the message in hand.
-            on_sent: told of each acknowledged message, in the order of sending, on this thread.
-            rng: where the jitter of the pauses comes from.
+            stop: ends the feeding after the current message.
+            on_sent: called for each acknowledged message, in the order of sending, on this thread.
+            rng: source of the random pauses.
 
         Raises:
             FeederError: the broker did not take a message.
         """
-        rests = pauses(rate, rng or random.Random()) if rate is not None else None  # noqa: S311 - jitter
+        waits = pauses(rate, rng or random.Random()) if rate is not None else None  # noqa: S311 - jitter
         pending: list[tuple[Sample, Any]] = []
         count = 0
         for sample in samples:
-            if stop.is_set() or (rests is not None and stop.wait(next(rests))):
+            if stop.is_set() or (waits is not None and stop.wait(next(waits))):
                 break
             pending.append((sample, self._send(sample)))
             count += 1
-            if rests is not None:
+            if waits is not None:
                 self._confirm(pending, on_sent)
         self._confirm(pending, on_sent)
         return count
@@ -138,25 +139,28 @@ class Feeder:
     def _confirm(self, pending: list[tuple[Sample, Any]], on_sent: Callable[[Sent], None]) -> None:
         for sample, future in pending:
             try:
-                lies = future.get(_ACKNOWLEDGED_S)
+                place = future.get(_ACKNOWLEDGED_S)
             except KafkaError as error:
                 raise FeederError(f"sample {sample.id} was not acknowledged: {error}") from error
-            on_sent(Sent(sample, TopicPartition(lies.topic, lies.partition), lies.offset, lies.timestamp))
+            source = TopicPartition(place.topic, place.partition)
+            on_sent(Sent(sample, source, place.offset, place.timestamp))
         pending.clear()
 
 
-@click.command(help="Send the demo's samples to a topic. Settings of `kafka` are the worker's own.")
+@click.command(help="Send the demo's samples to a topic. The settings of `kafka` are those of the worker.")
 @click.option("--bootstrap", help="Brokers, as host:port; else MOODSTREAM_KAFKA__BOOTSTRAP_SERVERS.")
 @click.option("--topic", help="Topic to feed; else the first of MOODSTREAM_SOURCE__TOPICS.")
 @click.option("--rate", type=click.FloatRange(min=0, min_open=True), default=4.0, show_default=True,
               help="Messages a second, on average.")  # fmt: skip
 @click.option("--at-once", is_flag=True, help="No pauses.")
-@click.option("--laps", "lap_count", type=click.IntRange(min=1), help="Rounds of the samples; else no end.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the pauses and the shuffling.")
+@click.option(
+    "--laps", "lap_count", type=click.IntRange(min=1), help="How often to send all samples; else for ever."
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the pauses and of the order.")
 def command(
     *, bootstrap: str | None, topic: str | None, rate: float, at_once: bool, lap_count: int | None, seed: int
 ) -> None:
-    """Feed a cluster until the laps are over or SIGTERM comes; both end with exit code 0."""
+    """Feed a cluster until all laps are sent or SIGTERM arrives; both end with exit code 0."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -170,30 +174,25 @@ def _feed(
     try:
         settings = load_settings({name: value for name, value in flags.items() if value}).settings
         kafka = settings.kafka
+        topic = next(iter(settings.source.topics), None)
+        if topic is None:
+            raise SettingsError(["source.topic_pattern does not name a topic to feed; give --topic"])
         first_connection(kafka, limit_s=kafka.connect_limit_s, say=_waiting, stop=stop)
         if stop.is_set():
             return ExitCode.OK
         rng = random.Random(seed)  # noqa: S311 - jitter
-        with Feeder(kafka, settings.source.topics[0]) as feeder:
+        with Feeder(kafka, topic) as feeder:
             samples = laps(load_samples(), lap_count, rng)
             count = feeder.feed(samples, rate=rate, stop=stop, on_sent=lambda _: None, rng=rng)
-    except SettingsError as error:
-        return _ends(str(error), ExitCode.USAGE)
-    except BrokerRefused as error:
-        return _ends(str(error), ExitCode.BROKER_REFUSED)
-    except (BrokerUnavailable, FeederError) as error:
-        return _ends(str(error), ExitCode.BROKER_UNAVAILABLE)
-    click.echo(f"sent {count} messages to {settings.source.topics[0]}")
+    except MoodstreamError as error:
+        click.echo(str(error), err=True)
+        return ExitCode.BROKER_UNAVAILABLE if isinstance(error, FeederError) else error.exit_code
+    click.echo(f"sent {count} messages to {topic}")
     return ExitCode.OK
 
 
 def _waiting(reason: str, waited_s: float) -> None:
     click.echo(f"waiting for the brokers ({waited_s:.0f} s): {reason}", err=True)
-
-
-def _ends(reason: str, code: int) -> int:
-    click.echo(reason, err=True)
-    return code
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The books of a demo run: what was sent, what was answered, and whether the two agree."""
+"""The ledger of a demo run: what was sent, what was answered, and whether the two agree."""
 
 import math
 import time
@@ -26,11 +26,11 @@ class Percentiles:
     p95: float
 
 
-class Tally:
-    """Counts a run. Each input is known by its topic, partition and offset; nothing is taken on trust.
+class Ledger:
+    """Matches the answers of a run with its inputs, each known by its topic, partition and offset.
 
-    A tombstone's answer does not say where it came from: its key and timestamp tell, which both survive.
-    One thread only.
+    A tombstone's answer does not name its input; its key and timestamp do, since both are kept. Use on one
+    thread.
 
     Args:
         clock: seconds, for the rate.
@@ -59,7 +59,7 @@ class Tally:
 
     @property
     def answers(self) -> int:
-        """Answers of every kind, doubles counted."""
+        """Answers of every kind, duplicates counted."""
         return self.labelled + self.passed_through + self.dead_letters
 
     def complete(self) -> bool:
@@ -80,7 +80,7 @@ class Tally:
             self._match(answer)
 
     def answered(self, answer: Answer) -> None:
-        """Enter an answer. It may come before the acknowledgement of its message does."""
+        """Enter an answer. It may arrive before its message is acknowledged."""
         now = self._clock()
         self._last_answer = now
         self._recent.append(now)
@@ -114,7 +114,7 @@ class Tally:
         return Percentiles(_nearest_rank(ordered, 0.50), _nearest_rank(ordered, 0.95))
 
     def faults(self) -> list[str]:
-        """What is wrong, a line each; empty when every input has exactly the one answer that it should."""
+        """What is wrong, a line each; empty when every input has exactly one answer, the expected one."""
         lost = [self._sent[position] for position in self._sent if position not in self._answered]
         doubled = [self._sent[position] for position, count in self._answered.items() if count > 1]
         faults = []
@@ -131,7 +131,7 @@ class Tally:
         return faults
 
     def summary(self) -> str:
-        """The line that a run ends with."""
+        """The last line of a run."""
         answers = f"{self.labelled} labelled + {self.passed_through} passed through"
         parts = [f"{self.inputs} in = {answers} + {self.dead_letters} dead letters"]
         parts.append("nothing lost, nothing doubled" if not self.faults() else "NOT as it should be")
@@ -159,12 +159,12 @@ class Tally:
 
 
 def milliseconds(seconds: float) -> str:
-    """A latency for people."""
+    """A latency as people read it."""
     return f"{seconds * 1000:.0f} ms" if seconds < 10 else f"{seconds:.1f} s"
 
 
 def share(count: int, total: int) -> float:
-    """`count` of `total`, 0 to 1; 0 of nothing."""
+    """The part of `total` that `count` is, 0 to 1; 0 when `total` is 0."""
     return count / total if total else 0.0
 
 

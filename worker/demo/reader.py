@@ -1,7 +1,4 @@
-"""What comes back: records of the output and dead-letter topics as answers to what was sent.
-
-Reads what the worker has committed to the output and dead-letter topics.
-"""
+"""Reads what the worker has committed to the output and dead-letter topics, as answers to what was sent."""
 
 import json
 import time
@@ -23,15 +20,16 @@ _TOXIC = "toxic"
 _CONNECT = "__connect.errors."
 _REASON = "moodstream.reason"
 _SHOWN_EMOTIONS = 3
+_END_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
     """A labelled message. `emotions` are the strongest that pass their thresholds, with their scores.
 
-    `toxic` is the probability that it is, None where the worker does not call it so or its pack does not
-    judge that; `spans` are the ranges of `text` that make it so. `latency_s` is the time from the input
-    record's timestamp until its answer was read here, by a consumer that reads only what is committed.
+    `toxic` is the probability that the text is toxic, None when the label is another or the pack has no such
+    head; `spans` are the toxic ranges of `text`. `latency_s` is the time from the input record's timestamp
+    until its answer was read here, by a consumer that reads only what is committed.
     """
 
     source: TopicPartition
@@ -61,7 +59,7 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class PassedThrough:
-    """A tombstone. It carries no body that says where it came from: key and timestamp tell."""
+    """A tombstone. It has no body that names its input: key and timestamp do."""
 
     key: bytes
     timestamp_ms: int
@@ -133,16 +131,13 @@ def _dead_letter(record: Record, latency_s: float) -> DeadLetter:
     )
 
 
-_END_S = 10.0
-
-
 class Reader:
     """A consumer without a group, on every partition of the topics, from their beginning.
 
-    With `read_committed`: an output of a transaction that is not committed is never seen.
+    It reads with `read_committed`, so that outputs of an open or aborted transaction are never seen.
 
     Raises:
-        ReaderError: a topic is not there.
+        ReaderError: a topic does not exist.
     """
 
     def __init__(self, kafka: KafkaSettings, topics: Sequence[str]) -> None:
@@ -157,12 +152,12 @@ class Reader:
         for topic in topics:
             numbers = self._consumer.partitions_for_topic(topic)
             if not numbers:
-                raise ReaderError(f"the topic {topic} is not there")
+                raise ReaderError(f"the topic {topic} does not exist")
             self._partitions += [KafkaPartition(topic, number) for number in sorted(numbers)]
         self._consumer.assign(self._partitions)
 
     def read(self, timeout_s: float) -> list[Record]:
-        """What is there, after waiting `timeout_s` seconds at most.
+        """The records that have arrived, after waiting at most `timeout_s` seconds.
 
         Raises:
             ReaderError: the broker does not answer.
@@ -174,7 +169,7 @@ class Reader:
         return [_record(record) for batch in batches.values() for record in batch]
 
     def read_to_end(self) -> list[Record]:
-        """Everything that is committed by now and was not read yet.
+        """Everything that is committed by now and has not been read yet.
 
         Raises:
             ReaderError: the end was not reached within ten seconds.

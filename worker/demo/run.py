@@ -1,6 +1,6 @@
-"""A demo run from the first process to the last: broker, topics, worker, feeder, view, and the reckoning.
+"""A demo run from start to end: broker, topics, worker, feeder, view, and the summary.
 
-The demo's worker: `moodstream run` as a process of its own, as anybody would start it.
+The worker is `moodstream run` in a process of its own, as anybody would start it.
 """
 
 import contextlib
@@ -27,23 +27,29 @@ from rich.live import Live
 import worker
 from worker.demo.broker import EmbeddedBroker
 from worker.demo.feeder import Feeder, Sent, laps
-from worker.demo.ledger import Tally
+from worker.demo.ledger import Ledger
 from worker.demo.reader import Reader, read_answer
 from worker.demo.samples import load_samples
 from worker.demo.view import View, export_svg
 from worker.errors import (
-    AnswerError,
-    BrokerError,
     BrokerRefused,
     BrokerUnavailable,
+    DemoError,
     FeederError,
-    ReaderError,
-    SampleError,
     WorkerDied,
 )
 from worker.kafka.topics import ROOM_FOR_LARGE_RECORDS, TopicSpec, create_topics
 from worker.settings.groups import KafkaSettings
 from worker.types import Record
+
+SOURCE, SINK, DEAD_LETTERS = "posts", "moods", "moods.dead-letter"
+_PARTITIONS = 3
+_RATE = 4.0
+_READY_S = 90.0
+_QUIET_S = 30.0
+_POLL_S = 0.1
+
+_FAILURES = (DemoError, BrokerRefused, BrokerUnavailable, KafkaError)
 
 _OWN_VARIABLES = "MOODSTREAM_"
 _URL = re.compile(r"http://127\.0\.0\.1:\d+")
@@ -54,8 +60,8 @@ _PROBE_S = 1.0
 class WorkerProcess:
     """A worker that writes its log into a file.
 
-    It gets the settings that are handed over and none of the user's own `MOODSTREAM_` variables, nor their
-    `.env`: a demo that went to somebody's real brokers would be no demo.
+    It gets only the settings that are passed, and neither the user's own `MOODSTREAM_` variables nor their
+    `.env`, so that the demo never connects to real brokers.
 
     Args:
         settings: dotted names and values, as `{"observe.port": "0"}`.
@@ -66,7 +72,7 @@ class WorkerProcess:
         self.log_path = folder / "worker.log"
         own = {_variable(name): value for name, value in settings.items()}
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(_OWN_VARIABLES)}
-        # The working folder is another one, so a worker that runs from a checkout must be found from there.
+        # The working folder is another one, where a package that runs from a checkout would not be found.
         package = str(Path(worker.__file__).parent.parent)
         paths = [package, *filter(None, [inherited.get("PYTHONPATH")])]
         with self.log_path.open("wb") as log:
@@ -77,7 +83,7 @@ class WorkerProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                start_new_session=True,  # Ctrl-C is for the demo, which then stops the worker in its turn
+                start_new_session=True,  # Ctrl-C is for the demo, which then stops the worker itself
             )
         self._url: str | None = None
 
@@ -87,7 +93,7 @@ class WorkerProcess:
         return self._process.pid
 
     def ready(self) -> bool:
-        """Whether its `/readyz` is green. The address, with a port that the system chose, is in its log."""
+        """Whether its `/readyz` answers 200. The address, with the port that it was given, is in the log."""
         if self._url is None:
             found = _URL.search(self.log_path.read_text(errors="replace"))
             if found is None:
@@ -100,7 +106,7 @@ class WorkerProcess:
             return False
 
     def check(self) -> None:
-        """Raises WorkerDied when it does not run any more."""
+        """Raise WorkerDied if it no longer runs."""
         code = self._process.poll()
         if code is not None:
             raise WorkerDied(f"the worker ended with exit code {code}. Its last lines:\n{self.tail()}")
@@ -115,7 +121,7 @@ class WorkerProcess:
             return self._process.returncode
 
     def kill(self) -> None:
-        """SIGKILL, whatever it is at."""
+        """SIGKILL."""
         self._process.kill()
         self._process.wait()
 
@@ -126,26 +132,6 @@ class WorkerProcess:
 
 def _variable(name: str) -> str:
     return _OWN_VARIABLES + name.replace(".", "__").upper()
-
-
-SOURCE, SINK, DEAD_LETTERS = "posts", "moods", "moods.dead-letter"
-_PARTITIONS = 3
-_RATE = 4.0
-_READY_S = 90.0
-_QUIET_S = 30.0
-_POLL_S = 0.1
-
-_TROUBLE = (
-    AnswerError,
-    BrokerError,
-    BrokerRefused,
-    BrokerUnavailable,
-    FeederError,
-    KafkaError,
-    ReaderError,
-    SampleError,
-    WorkerDied,
-)
 
 
 def run_demo(*, once: bool, rate: float | None, svg: Path | None) -> int:
@@ -160,11 +146,11 @@ def run_demo(*, once: bool, rate: float | None, svg: Path | None) -> int:
             kafka = KafkaSettings(bootstrap_servers=[broker.bootstrap])
             pace = rate if rate is not None or once else _RATE
             good = Run(kafka, folder, stop, live=not once).run(1 if once else None, pace, svg)
-    except _TROUBLE as error:
+    except _FAILURES as error:
         click.echo(f"the demo could not go on: {error}", err=True)
         good = False
     except KeyboardInterrupt:
-        click.echo("ended at once, undrained", err=True)
+        click.echo("ended at once, without draining", err=True)
         good = False
     if good:
         shutil.rmtree(folder, ignore_errors=True)
@@ -188,18 +174,18 @@ class Run:
         self._folder = folder
         self._stop = stop
         self._console = Console()
-        self._tally = Tally()
-        self._view = View(self._tally, source=SOURCE, sink=SINK)
+        self._ledger = Ledger()
+        self._view = View(self._ledger, source=SOURCE, sink=SINK)
         self._live = (
             Live(self._view, console=self._console, screen=True, auto_refresh=False) if live else None
         )
         self._inbox: queue.SimpleQueue[Sent] = queue.SimpleQueue()
         self._feeding: threading.Thread | None = None
-        self._feeder_trouble: Exception | None = None
+        self._feeder_error: Exception | None = None
         self._wanted = 0
 
     def run(self, lap_count: int | None, rate: float | None, svg: Path | None) -> bool:
-        """Feed, show, drain, and say whether every message has its one answer."""
+        """Feed, show, drain, and return whether every message has exactly one answer."""
         create_topics(
             self._kafka,
             [
@@ -217,13 +203,13 @@ class Run:
             self._stop.set()
             if self._feeding is not None:
                 self._feeding.join(5.0)
-            worker.kill()  # no more than a formality when it has drained
+            worker.kill()  # does nothing when it has drained
             reader.close()
         if self._live is not None:
             self._console.print(self._view)
         if svg is not None:
             export_svg(self._view, svg)
-        return self._reckon(code, worker)
+        return self._summarise(code, worker)
 
     def _stream(
         self, worker: WorkerProcess, reader: Reader, lap_count: int | None, rate: float | None
@@ -237,7 +223,7 @@ class Run:
                 f"the worker was not ready after {_READY_S:g} s. Its last lines:\n{worker.tail()}"
             )
         took = time.monotonic() - started
-        self._say(f"broker on {self._kafka.bootstrap_servers[0]}, worker ready after {took:.1f} s")
+        self._print(f"broker on {self._kafka.bootstrap_servers[0]}, worker ready after {took:.1f} s")
         self._view.status = "Ctrl-C to end"
         self._feed(lap_count, rate)
         self._until(lambda: self._stop.is_set() or not self._is_feeding(), None, turn)
@@ -252,14 +238,14 @@ class Run:
         return code
 
     def _wait_for_answers(self, turn: Callable[[], None]) -> None:
-        """Return when every message has its answer, or when none has come for a while."""
+        """Return when every message has its answer, or when none has arrived for a while."""
         seen = -1
-        while not self._tally.complete() and self._tally.answers != seen:
-            seen = self._tally.answers
+        while not self._ledger.complete() and self._ledger.answers != seen:
+            seen = self._ledger.answers
             self._until(self._moved_from(seen), _QUIET_S, turn)
 
     def _moved_from(self, answers: int) -> Callable[[], bool]:
-        return lambda: self._tally.complete() or self._tally.answers != answers
+        return lambda: self._ledger.complete() or self._ledger.answers != answers
 
     def _until(self, done: Callable[[], bool], limit_s: float | None, turn: Callable[[], None]) -> bool:
         deadline = None if limit_s is None else time.monotonic() + limit_s
@@ -270,28 +256,28 @@ class Run:
         return True
 
     def _turn(self, worker: WorkerProcess, reader: Reader) -> None:
-        """Read what is there, draw, and see that nobody has died."""
+        """Read what has arrived, draw, and check that worker and feeder are alive."""
         worker.check()
-        if self._feeder_trouble is not None:
-            raise self._feeder_trouble
+        if self._feeder_error is not None:
+            raise self._feeder_error
         self._take(reader.read(_POLL_S))
         self._refresh()
 
     def _take(self, records: list[Record]) -> None:
         with contextlib.suppress(queue.Empty):
             while True:
-                self._tally.sent(self._inbox.get_nowait())
+                self._ledger.sent(self._inbox.get_nowait())
         now_ms = time.time_ns() // 1_000_000
         for record in records:
             answer = read_answer(record, dead_letter_topic=DEAD_LETTERS, now_ms=now_ms)
-            self._tally.answered(answer)
+            self._ledger.answered(answer)
             self._view.add(answer)
 
     def _refresh(self) -> None:
         if self._live is not None:
             self._live.refresh()
 
-    def _say(self, line: str) -> None:
+    def _print(self, line: str) -> None:
         if self._live is None:
             click.echo(line, err=True)
 
@@ -299,7 +285,7 @@ class Run:
         return self._feeding is not None and self._feeding.is_alive()
 
     def _feed(self, lap_count: int | None, rate: float | None) -> None:
-        """Start the feeder on a thread of its own."""
+        """Start the feeder on its own thread."""
         samples = load_samples()
         self._wanted = len(samples) * (lap_count or 0)
 
@@ -309,19 +295,19 @@ class Run:
                     order = laps(samples, lap_count)
                     feeder.feed(order, rate=rate, stop=self._stop, on_sent=self._inbox.put)
             except (FeederError, KafkaError) as error:
-                self._feeder_trouble = error
+                self._feeder_error = error
 
         self._feeding = threading.Thread(target=feed, name="feeder", daemon=True)
         self._feeding.start()
 
-    def _reckon(self, code: int, worker: WorkerProcess) -> bool:
+    def _summarise(self, code: int, worker: WorkerProcess) -> bool:
         """Print the summary line, and what is wrong."""
-        faults = self._tally.faults()
-        if self._tally.inputs < self._wanted:
-            faults.append(f"interrupted: {self._tally.inputs} of {self._wanted} samples were sent")
+        faults = self._ledger.faults()
+        if self._ledger.inputs < self._wanted:
+            faults.append(f"interrupted: {self._ledger.inputs} of {self._wanted} samples were sent")
         if code != 0:
             faults.append(f"the worker ended with exit code {code}. Its last lines:\n{worker.tail()}")
-        click.echo(self._tally.summary())
+        click.echo(self._ledger.summary())
         for fault in faults:
             click.echo(fault, err=True)
         return not faults

@@ -44,11 +44,11 @@ def parse_samples(lines: str) -> list[Sample]:
     """Read samples from JSON lines.
 
     Each line has an `id`, a `key`, and its value in exactly one of four forms: `json` (an object, sent as
-    JSON), `text` (sent as it is), `base64` (bytes that are no UTF-8) or `deleted` (a null value). `headers`
-    and `expected` may follow; without `expected` a sample is to be labelled.
+    JSON), `text` (sent as it is), `base64` (bytes that are not UTF-8) or `deleted` (a null value). `headers`
+    and `expected` are optional; without `expected` the sample should be labelled.
 
     Raises:
-        SampleError: a line is none of that, or an id comes twice.
+        SampleError: a line has another form, or an id appears twice.
     """
     samples: list[Sample] = []
     seen: set[str] = set()
@@ -58,7 +58,7 @@ def parse_samples(lines: str) -> list[Sample]:
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             raise SampleError(f"line {number} of the samples: {error!r}") from error
         if sample.id in seen:
-            raise SampleError(f"line {number} of the samples: the id {sample.id} is there twice")
+            raise SampleError(f"line {number} of the samples: the id {sample.id} appears twice")
         seen.add(sample.id)
         samples.append(sample)
     return samples

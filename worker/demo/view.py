@@ -1,6 +1,6 @@
-"""The live view: the latest messages and what the worker says of them, shares, pace, dead letters.
+"""The live view: the latest messages with their labels, shares, rate, dead letters.
 
-It only draws: what it shows it is told, or finds in the tally. 80 columns and 24 lines are enough.
+It only draws what it is given and what is in the ledger. 80 columns and 24 lines are enough.
 """
 
 import re
@@ -17,7 +17,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from worker.demo.ledger import Tally, milliseconds, share
+from worker.demo.ledger import Ledger, milliseconds, share
 from worker.demo.reader import Answer, DeadLetter, Labelled, PassedThrough
 from worker.types import Range
 
@@ -38,16 +38,16 @@ class View:
     """Draws a run; a rich renderable, so that `Live` and `Console.print` take it at any size.
 
     Args:
-        tally: the books of the run.
-        source: topic that is read.
-        sink: topic that is written.
-        clock: seconds, for the time that the run has taken.
+        ledger: what was sent and answered so far.
+        source: the input topic.
+        sink: the output topic.
+        clock: seconds, for the duration of the run.
     """
 
     def __init__(
-        self, tally: Tally, *, source: str, sink: str, clock: Callable[[], float] = time.monotonic
+        self, ledger: Ledger, *, source: str, sink: str, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._tally = tally
+        self._ledger = ledger
         self._route = f"{source} → {sink}"
         self._clock = clock
         self._started = clock()
@@ -106,20 +106,20 @@ class View:
         return both
 
     def _sentiments(self) -> RenderableType:
-        tally, latency = self._tally, self._tally.latency()
+        ledger, latency = self._ledger, self._ledger.latency()
         delay = f"{milliseconds(latency.p50)} · p95 {milliseconds(latency.p95)}" if latency else "-"
         facts = Table.grid(padding=(0, 2, 0, 0))
         facts.add_column(width=8, style="dim", no_wrap=True)
         facts.add_column(no_wrap=True, overflow="ellipsis")
-        facts.add_row("pace", f"{tally.rate():.1f} messages/s")
+        facts.add_row("pace", f"{ledger.rate():.1f} messages/s")
         facts.add_row("latency", f"p50 {delay}" if latency else delay)
-        toxic = f" · {tally.toxic} toxic" if tally.toxic else ""
-        facts.add_row("messages", f"{tally.inputs} in · {tally.answers} out{toxic}")
-        bars = _bars(tally.sentiments, list(_ORDER), COLOURS)
+        toxic = f" · {ledger.toxic} toxic" if ledger.toxic else ""
+        facts.add_row("messages", f"{ledger.inputs} in · {ledger.answers} out{toxic}")
+        bars = _bars(ledger.sentiments, list(_ORDER), COLOURS)
         return Panel(Group(bars, facts), title="sentiment", title_align="left", border_style="dim")
 
     def _emotions(self) -> RenderableType:
-        counts = self._tally.emotions
+        counts = self._ledger.emotions
         names = [name for name, _ in counts.most_common(_SHARE_ROWS)]
         bars = _bars(counts, names + [""] * (_SHARE_ROWS - len(names)), {})
         return Panel(bars, title="strongest emotion", title_align="left", border_style="dim")
@@ -133,12 +133,12 @@ class View:
             table.add_row(letter.reason, _plain(letter.message), _plain(repr(letter.value)[2:-1]))
         for _ in range(_LETTERS_SHOWN - len(self._letters)):
             table.add_row("")
-        title = f"dead letters: {self._tally.dead_letters}"
+        title = f"dead letters: {self._ledger.dead_letters}"
         return Panel(table, title=title, title_align="left", border_style="dim")
 
 
 def export_svg(view: View, path: Path, *, width: int = 110, height: int = 36) -> None:
-    """Write the view as it stands to an SVG file. It names common fonts and fetches none from elsewhere."""
+    """Write the view, as it is now, to an SVG file, which uses common fonts and loads none from a server."""
     with Path("/dev/null").open("w", encoding="utf-8") as nowhere:
         console = Console(
             record=True,
@@ -166,7 +166,7 @@ def _message_row(answer: Labelled | PassedThrough, room: int) -> tuple[Text, Tex
 
 
 def _marked(text: str, spans: Sequence[Range]) -> Text:
-    """The text as `_plain` writes it, with what lies in the spans standing out."""
+    """The text as `_plain` writes it, with the spans highlighted."""
     places = _shown(text)
     row = Text("".join(" " if _blank(text[place]) else text[place] for place in places))
     for start, end in spans:
@@ -175,10 +175,10 @@ def _marked(text: str, spans: Sequence[Range]) -> Text:
 
 
 def _emotions(answer: Labelled, room: int) -> Text:
-    """What the text is said to be, toxic first, then the strongest emotions: as many as fit into `room`."""
+    """The labels, toxic first, then the strongest emotions, as many as fit into `room` columns."""
     shown = [] if answer.toxic is None else [("toxic", answer.toxic, "bold magenta")]
     shown += [(name, score, "bold") for name, score in answer.emotions]
-    if not shown:  # none passes its threshold: the strongest, and no claim
+    if not shown:  # none passes its threshold: the strongest, in brackets
         return Text(f"({answer.emotion})", style="dim")
     row = Text()
     for name, score, style in shown:
@@ -204,12 +204,12 @@ def _bars(counts: Counter[str], names: list[str], colours: dict[str, str]) -> Re
 
 
 def _plain(text: str) -> str:
-    """One line that no terminal takes for a command: control characters and line ends become spaces."""
+    """One line without control sequences: control characters and line ends become spaces."""
     return _marked(text, ()).plain
 
 
 def _shown(text: str) -> list[int]:
-    """The places of the characters to show: of blanks in a row only the first, and none at either end."""
+    """Indices of the characters to show: only the first of several blanks, and no blank at either end."""
     places: list[int] = []
     for place, sign in enumerate(text):
         if not _blank(sign) or (places and not _blank(text[place - 1])):

@@ -27,7 +27,7 @@ from worker.errors import BrokerRefused, BrokerUnavailable, ExitCode, OutputRefu
 from worker.kafka import guards
 from worker.kafka.diagnose import FENCED, one_line
 from worker.kafka.options import slot_name
-from worker.kafka.outcome import Outcome, Phase, find_rule, judge
+from worker.kafka.outcome import REFUSALS, Outcome, Phase, find_rule, judge
 from worker.kafka.probe import probe
 from worker.kafka.producer import BATCH_BYTES, await_all, delivery_timeout_ms, producer_options, send_all
 from worker.kafka.retry import Waiting, patiently
@@ -208,7 +208,8 @@ class BaseCheckpoint(ABC):
         outputs: Sequence[OutputRecord],
         snapshot: ConsumerGroupMetadata,
     ) -> Outcome:
-        cause = guards.transaction_error(producer) or error
+        refusal = isinstance(error, REFUSALS)  # it names the topic, which the transaction's error does not
+        cause = error if refusal else guards.transaction_error(producer) or error
         reason = self._reason(cause)
         refused: OutputRefused | None = None
         if self._fenced_itself(cause, snapshot):

@@ -3,7 +3,7 @@
 from typing import Any
 
 import structlog
-from kafka import ConsumerRebalanceListener
+from kafka import ConsumerRebalanceListener, KafkaConsumer
 from kafka.admin import MemberToRemove
 from kafka.consumer.fetcher import ConsumerRecord
 from kafka.errors import KafkaError
@@ -42,6 +42,15 @@ def consumer_options(kafka: KafkaSettings, source: SourceSettings, slot: str) ->
         "fetch_max_bytes": FETCH_MAX_BYTES,
         "metrics_enabled": False,
     }
+
+
+def subscribe(consumer: KafkaConsumer, source: SourceSettings, listener: ConsumerRebalanceListener) -> None:
+    """Subscribe to the topics, or to all whose whole name matches the pattern."""
+    if source.topic_pattern is None:
+        consumer.subscribe(source.topics, listener=listener)
+    else:
+        # The client matches the beginning of a name only.
+        consumer.subscribe(pattern=rf"(?:{source.topic_pattern})\Z", listener=listener)
 
 
 class Rebalances(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-python has no types

@@ -31,6 +31,7 @@ from kafka.errors import (
 )
 
 from worker.errors import BrokerRefused, BrokerUnavailable, Fenced, MoodstreamError
+from worker.kafka.login import TokenRefused, TokenUnavailable
 from worker.settings.groups import KafkaSettings
 
 FENCED = (FencedInstanceIdError, ProducerFencedError, InvalidProducerEpochError)
@@ -41,6 +42,7 @@ ANOTHER_WORKER = "another worker runs in this slot; give each worker its own del
 _RIGHTS = "the rights of kafka.sasl_plain_username, or of the client certificate"
 
 _REFUSALS: tuple[tuple[type[Exception], str], ...] = (
+    (TokenRefused, "cannot be logged in to"),
     (
         SaslAuthenticationFailedError,
         "refuses the login (kafka.sasl_plain_username, kafka.sasl_plain_password)",
@@ -141,6 +143,8 @@ def explain(error: BaseException, server: str = "the broker") -> MoodstreamError
     """
     if isinstance(error, FENCED):
         return Fenced(f"{ANOTHER_WORKER}: {one_line(error)}")
+    if isinstance(error, TokenUnavailable):
+        return BrokerUnavailable(f"{server} cannot be logged in to yet: {plain(error)}")
     for kind, meaning in _REFUSALS:
         if isinstance(error, kind):
             return BrokerRefused(f"{server} {meaning}: {plain(error)}")
@@ -215,6 +219,8 @@ def one_line(error: BaseException) -> str:
 def plain(error: BaseException) -> str:
     """The message without class names and error numbers in front, on one line."""
     said = error.args[0] if isinstance(error, KafkaError) and error.args else str(error)
+    if isinstance(said, (set, frozenset)):  # the topics that are denied
+        said = ", ".join(sorted(map(str, said)))
     text = "" if said is None or said == type(error).__name__ else " ".join(str(said).split())
     text = re.sub(r"^(\[Error -?\d+\] )?(\w+Error: )+", "", text)
     if text and text != "None":

@@ -204,7 +204,7 @@ class _FinishedJoin:
         call(self._assignment)
 
     def add_errback(self, call: Callable[[Exception], object]) -> None:
-        """It has not failed."""
+        """Nothing to call: the join has not failed."""
 
 
 def finish_join(consumer: KafkaConsumer) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
+from worker.kafka.login import login_options
 from worker.settings.groups import KafkaSettings
 
 BOOTSTRAP_LIMIT_MS = 10_000
@@ -11,7 +12,11 @@ BOOTSTRAP_LIMIT_MS = 10_000
 
 
 def client_options(kafka: KafkaSettings) -> dict[str, Any]:
-    """Keyword arguments that KafkaConsumer, KafkaProducer and KafkaAdminClient all take."""
+    """Keyword arguments that KafkaConsumer, KafkaProducer and KafkaAdminClient all take.
+
+    Raises:
+        SettingsError: the packages or the environment that the login needs are missing.
+    """
     return {
         "bootstrap_servers": list(kafka.bootstrap_servers),
         "client_id": kafka.client_id,
@@ -19,6 +24,7 @@ def client_options(kafka: KafkaSettings) -> dict[str, Any]:
         "sasl_mechanism": kafka.sasl_mechanism,
         "sasl_plain_username": kafka.sasl_plain_username,
         "sasl_plain_password": _reveal(kafka.sasl_plain_password),
+        **login_options(kafka),
         "ssl_cafile": _text(kafka.ssl_cafile),
         "ssl_certfile": _text(kafka.ssl_certfile),
         "ssl_keyfile": _text(kafka.ssl_keyfile),

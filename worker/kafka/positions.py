@@ -197,9 +197,10 @@ class Positions:
 
 
 class CorruptBatches:
-    """Steps over what cannot be read, and tells of each place once.
+    """Skips what cannot be read, and reports each place once.
 
-    No dead letter is possible, for the message is gone: the log and the listener are all there is.
+    No dead letter is possible, for the message itself is unreadable: all that is left is the log line and the
+    listener.
     """
 
     def __init__(self, listener: CorruptListener | None) -> None:
@@ -208,11 +209,11 @@ class CorruptBatches:
         self._failures: dict[ClientTopicPartition, tuple[int, int]] = {}
 
     def rewound(self) -> None:
-        """What is met again after a rewind is no sign of standing still."""
+        """After a rewind the same places come again, which does not mean that nothing moves."""
         self._failures.clear()
 
     def pass_over(self, consumer: KafkaConsumer, error: CorruptRecordError) -> None:
-        """Step over one offset of a batch that fails its checksum.
+        """Skip one offset of a batch that fails its checksum.
 
         One by one, because the batch's own word for where it ends cannot be trusted.
 
@@ -229,14 +230,14 @@ class CorruptBatches:
         self._failures[part] = (offset, failures)
         if failures >= STUCK_AFTER:
             raise SourceUnreadable(
-                f"topic {part.topic}, partition {part.partition} cannot be read past offset {offset}: "
-                f"{reason}. Move the group past it (kafka-consumer-groups.sh --reset-offsets) and start again"
+                f"topic {part.topic}, partition {part.partition} cannot be read past offset {offset}; "
+                f"move the group past it with kafka-consumer-groups.sh --reset-offsets: {reason}"
             )
         consumer.seek(part, offset + 1)
         self._tell(part, offset, offset, f"the batch is damaged on the broker's disk: {reason}")
 
     def take_out(self, rows: Rows) -> Rows:
-        """Tell of each record that could not be parsed, and return the others."""
+        """Report the records that could not be parsed, and return the others."""
         kept: Rows = {}
         for part, part_rows in rows.items():
             for row in part_rows:
@@ -252,7 +253,7 @@ class CorruptBatches:
             return
         self._told.add((part, first, last))
         _log.error(
-            "cannot be read, passed over: lost to the stream",
+            "cannot be read and is skipped: lost to the stream",
             topic=part.topic,
             partition=part.partition,
             offset=first,

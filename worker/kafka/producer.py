@@ -4,14 +4,29 @@ from collections.abc import Sequence
 from typing import Any
 
 from kafka import KafkaProducer
-from kafka.errors import KafkaError, KafkaTimeoutError
+from kafka.errors import (
+    InvalidRecordError,
+    InvalidTimestampError,
+    KafkaError,
+    KafkaTimeoutError,
+    MessageSizeTooLargeError,
+    RecordListTooLargeError,
+)
 from kafka.serializer import Serializer
 
+from worker.kafka.diagnose import plain
 from worker.kafka.options import client_options
 from worker.kafka.outcome import REFUSALS, Unsendable
 from worker.kafka.records import header_name
 from worker.settings.groups import DeliverySettings, KafkaSettings, SinkSettings
 from worker.types import OutputRecord
+
+_SETTINGS = {
+    MessageSizeTooLargeError: "max.message.bytes of the topic",
+    RecordListTooLargeError: "max.message.bytes of the topic",
+    InvalidTimestampError: "message.timestamp.before.max.ms and message.timestamp.after.max.ms of the topic",
+    InvalidRecordError: "cleanup.policy of the topic: a compacted one takes no record without a key",
+}
 
 NULL = object()
 
@@ -106,10 +121,10 @@ def send_all(producer: KafkaProducer, outputs: Sequence[OutputRecord], turn: int
                 partition=partition,
                 timestamp_ms=output.timestamp_ms,
             )
-        except KafkaError:
-            raise
+        except KafkaError as error:
+            raise _named(error, output) from error
         except Exception as error:  # the client checks what it writes with asserts, struct and codecs
-            raise Unsendable(f"{type(error).__name__} while a record was written") from error
+            raise Unsendable(f"{type(error).__name__} for a record to topic {output.topic}") from error
         sent.append((output, future))
     return sent
 
@@ -131,10 +146,20 @@ def await_all(producer: KafkaProducer, sent: Sent, limit_s: float) -> None:
             errors.append(KafkaTimeoutError(f"a record for {output.topic} is still not acknowledged"))
         elif not future.succeeded():
             error = future.exception
-            errors.append(error if isinstance(error, KafkaError) else KafkaError(str(error)))
+            errors.append(_named(error if isinstance(error, KafkaError) else KafkaError(str(error)), output))
     if errors:
         # The other records of a refused one's batch fail too, with an error that does not say why.
         raise next((error for error in errors if isinstance(error, REFUSALS)), errors[0])
+
+
+def _named(error: KafkaError, output: OutputRecord) -> KafkaError:
+    """The same error with topic and size, where it is about the record."""
+    if not isinstance(error, REFUSALS):
+        return error
+    size = len(output.key or b"") + len(output.value or b"")
+    size += sum(len(name.encode()) + len(value) for name, value in client_headers(output))
+    setting = _SETTINGS.get(type(error), "the topic's configuration")
+    return type(error)(f"topic {output.topic}, {size:,} bytes: {plain(error)} (see {setting})")
 
 
 def client_headers(output: OutputRecord) -> list[tuple[str, bytes]]:

@@ -21,7 +21,7 @@ from kafka.structs import TopicPartition as ClientTopicPartition
 
 from worker.errors import BrokerUnavailable, Fenced
 from worker.kafka import guards
-from worker.kafka.consumer import Rebalances, consumer_options, leave_group, to_record, who_leaves
+from worker.kafka.consumer import Rebalances, consumer_options, leave_group, subscribe, to_record, who_leaves
 from worker.kafka.diagnose import one_line, raise_if_final
 from worker.kafka.flow import Flow, fitting
 from worker.kafka.options import slot_name
@@ -98,6 +98,11 @@ class Source:
     def generation(self) -> int:
         """Changes whenever partitions were taken, lost or given. Records of another generation are void."""
         return self._rebalances.changes
+
+    @property
+    def group(self) -> str:
+        """The consumer group."""
+        return self._settings.group_id
 
     @property
     def rebalances(self) -> int:
@@ -245,7 +250,7 @@ class Source:
             self._trouble(problem, timeout_s)
             return None
         guards.refuse_topic_creation(consumer)
-        consumer.subscribe(self._settings.topics, listener=self._rebalances)
+        subscribe(consumer, self._settings, self._rebalances)
         guards.know_topics(consumer, self._settings.topics)
         self._consumer = consumer
         self._positions = Positions(consumer, self._settings.auto_offset_reset, self._on_gap)
@@ -259,7 +264,8 @@ class Source:
             self._corrupt.pass_over(consumer, error)
         except NoOffsetForPartitionError:
             self._rewind_later()
-            time.sleep(min(PAUSE_S, timeout_s))
+            if self._rebalances.changes == self._seen_changes:  # another worker has yet to say where to begin
+                time.sleep(min(PAUSE_S, timeout_s))
         except (OffsetOutOfRangeError, LogTruncationError) as error:
             self._find_place(error, timeout_s)
         except KafkaError as error:
@@ -271,7 +277,7 @@ class Source:
         return {}
 
     def _find_place(self, error: OffsetOutOfRangeError | LogTruncationError, timeout_s: float) -> None:
-        """Go on where the broker no longer has the offset due. Not before a rewind, which sets it anew."""
+        """Find where to go on when the broker does not have the offset due. A rewind does it too."""
         if self._rewind_due or self._positions is None:
             return
         try:
@@ -311,7 +317,7 @@ class Source:
             self._logged = names
 
     def _rewind_later(self) -> None:
-        """What is known of the positions counts no more."""
+        """Forget the positions; they are set again before the next record is returned."""
         self._rewind_due = True
         if self._positions is not None:
             self._positions.moved()

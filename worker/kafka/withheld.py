@@ -1,9 +1,9 @@
 """Committed offsets that Kafka does not hand out, because a transaction that wrote some has no end yet.
 
 That is usual for as long as `delivery.transaction_timeout_ms` after a worker was killed. It lasts for ever
-where Kafka has left out the markers of a commit, as a single broker that is killed within milliseconds of the
-commit does at times. Nothing that this worker could write mends it: a transaction with offsets alone, tried as
-a repair, lost messages.
+where Kafka has left out the markers of a commit, as a single broker that is killed within milliseconds of it
+does at times. Nothing that this worker could write mends it: a transaction with offsets alone, tried as a
+repair, lost messages.
 """
 
 import time
@@ -69,8 +69,8 @@ class Withheld:
         if waited_s >= self._kafka.connect_limit_s:
             raise CommitUnfinished(
                 f"Kafka has withheld the offsets of group {self._group} for {waited_s:.0f} s "
-                "(kafka.connect_limit_s): a transaction that committed some was never finished by the broker. "
-                "Look for it with kafka-transactions.sh list and find-hanging, and end it with abort"
+                "(kafka.connect_limit_s): the broker has never finished a transaction that committed some. "
+                "Look for it with kafka-transactions.sh find-hanging, and end it with abort"
             )
         _log.warning(
             "waiting for the group's committed offsets",

@@ -214,12 +214,12 @@ def _spec(name: str, entry: dict[str, Any]) -> HeadSpec:
     gate, branch = entry.get("gate"), entry.get("branch")
     return HeadSpec(
         name,
+        entry["problem_type"],
         tuple(entry["id2label"][str(number)] for number in range(len(entry["id2label"]))),
-        entry["problem_type"] == "multi_label_classification",
-        tuple(entry.get("layers", ())),
-        Gate(**gate) if gate else None,
-        tuple((group, tuple(labels)) for group, labels in entry.get("groups", {}).items()),
-        Branch(**branch) if branch else None,
+        layers=tuple(entry.get("layers", ())),
+        gate=Gate(**gate) if gate else None,
+        groups={group: tuple(labels) for group, labels in entry.get("groups", {}).items()},
+        branch=Branch(**branch) if branch else None,
     )
 
 

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 
 from worker.errors import TrainingError
+from worker.heads import head_entry
 from worker.lab import card, history, plots
 from worker.lab import validation as judging
 from worker.lab.convert.writer import convert_checkpoint
-from worker.lab.data.labels import HeadSpec
 from worker.lab.evaluate.behaviour import measure
 from worker.lab.evaluate.result import Result, table
 from worker.lab.evaluate.run import as_json, evaluate
@@ -125,27 +125,10 @@ def behaviour(pack: Path) -> str:
 
 def write_trained(trained: Trained, folder: Path, fitted: dict[str, dict[str, Any]]) -> None:
     """Write a checkpoint folder; `fitted` holds what was fitted for a head: temperature, thresholds."""
-    heads = {head.name: {**_head_table(head), **fitted.get(head.name, {})} for head in trained.heads}
+    heads = {head.name: {**head_entry(head), **fitted.get(head.name, {})} for head in trained.heads}
     heads |= {name: {**entry, **fitted.get(name, {})} for name, entry in trained.kept.items()}
     weights = {name: tensor.contiguous() for name, tensor in trained.network.state_dict().items()}
     write_checkpoint(folder, with_heads(trained.config, heads), weights, trained.tokenizer)
-
-
-def _head_table(head: HeadSpec) -> dict[str, Any]:
-    """Return what config.json says of a head."""
-    entry: dict[str, Any] = {
-        "problem_type": head.problem_type,
-        "id2label": {str(number): label for number, label in enumerate(head.labels)},
-    }
-    if head.by_token:
-        entry["layers"] = list(head.layers)
-    if head.branch is not None:
-        entry["branch"] = head.branch._asdict()
-    if head.gate is not None:
-        entry["gate"] = head.gate._asdict()
-    if head.groups:
-        entry["groups"] = {name: list(labels) for name, labels in head.groups}
-    return entry
 
 
 def _facts(trained: Trained) -> card.Facts:

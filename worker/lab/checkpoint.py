@@ -4,7 +4,7 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,17 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.errors import CheckpointError
+from worker.heads import heads_table
 from worker.lab.convert.architecture import (
     Architecture,
     branch_sizes,
-    heads_table,
+    only_head,
     read_architecture,
     read_checkpoint_heads,
     read_config,
 )
 from worker.lab.convert.tokenizer_files import write_tokenizer
 from worker.lab.convert.weights import open_weights
-from worker.lab.data.labels import Branch, Gate, HeadSpec
+from worker.lab.data.labels import HeadSpec
 from worker.lab.evaluate.heads import HeadInfo, read_heads
 
 Tensors = dict[str, NDArray[np.float32]]
@@ -77,15 +78,14 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     if "heads" in config:
         whole["heads"] = config["heads"]
     shapes = trunk_shapes(sizes)
-    with open_weights(folder) as weights:
+    with open_weights(folder, only_head(config, found)) as weights:
         tensors = {name: weights.get(name, *shape) for name, shape in shapes.items()}
-        prefixes = {entry.head.name: entry.prefix for entry in found.texts}
         for head in read_heads(whole, path).values():
-            source = prefixes.get(head.name, f"heads.{head.name}.")
-            for name, shape in head_shapes(head, sizes).items():
-                if "pre_classifier" in name and source + name not in weights:
+            for part, shape in head_shapes(head, sizes).items():
+                name = f"heads.{head.name}.{part}"
+                if "pre_classifier" in part and name not in weights:
                     raise CheckpointError(f"{folder}: its head {head.name} has no pre_classifier")
-                tensors[f"heads.{head.name}.{name}"] = weights.get(source + name, *shape)
+                tensors[name] = weights.get(name, *shape)
     return Checkpoint(folder.name, whole, tensors, _read_tokenizer(folder))
 
 
@@ -136,18 +136,7 @@ def check_place(out: Path, inputs: Sequence[Path]) -> None:
 
 def specs(heads: Mapping[str, HeadInfo]) -> list[HeadSpec]:
     """Return the heads as the network wants them."""
-    return [
-        HeadSpec(
-            head.name,
-            head.labels,
-            head.multi_label and not head.by_token,
-            head.layers,
-            Gate(head.gate.head, head.gate.label, head.gate.threshold) if head.gate else None,
-            tuple(head.groups.items()),
-            Branch(**asdict(head.branch)) if head.branch else None,
-        )
-        for head in heads.values()
-    ]
+    return list(heads.values())
 
 
 def trunk_shapes(sizes: Architecture) -> dict[str, tuple[int, ...]]:

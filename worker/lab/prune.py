@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.errors import TrainingError
+from worker.heads import Branch
 from worker.lab.checkpoint import Checkpoint, Tensors, layer_prefix
 from worker.lab.convert.architecture import branch_sizes
-from worker.model.spans import Branch
 
 Floats = NDArray[np.float64]
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from worker.lab.convert.int8 import BELOW_ZERO, LEVELS, TINY
+from worker.lab.convert.products import BELOW_ZERO, LEVELS, TINY
 from worker.lab.network import Network, TokenHead
 
 FORM = "int8-rows"

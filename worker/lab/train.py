@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -172,7 +172,7 @@ def _kept_entry(entry: dict[str, Any], head: HeadSpec, recipe: Recipe) -> dict[s
             if depths.layers != head.layers or depths.branch is not None:
                 raise TrainingError(f"head {head.name} stays frozen: it reads layers {list(head.layers)}")
             if depths.gate and head.gate is not None:
-                entry = {**entry, "gate": head.gate._replace(threshold=depths.gate)._asdict()}
+                entry = {**entry, "gate": asdict(replace(head.gate, threshold=depths.gate))}
     return entry
 
 

@@ -5,14 +5,16 @@ Source: CloudEvents specification 1.0.2 and its Kafka protocol binding (content 
 
 import base64
 import binascii
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from worker.errors import InvalidCloudEvent
+from worker.messages.headers import MediaType
 
 REQUIRED = ("specversion", "id", "source", "type")
-STRUCTURED_TYPE = "application/cloudevents"
+_ESCAPED_SIGN = re.compile("%(?=(?:25)*23)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +28,15 @@ class CloudEvent:
 
     @property
     def event_id(self) -> str:
-        """The specification makes `source` and `id` together unique."""
-        return f"{self.source}#{self.id}"
+        """`source#id`, which the specification makes unique.
+
+        A `#` in the source is written `%23`: otherwise `a#b` with the id `c` would be the same as `a` with
+        `b#c`. A source that already holds `%23` gets `%2523`, so that no two events share an id.
+        """
+        source = self.source
+        if "#" in source or "%" in source:
+            source = _ESCAPED_SIGN.sub("%25", source).replace("#", "%23")
+        return f"{source}#{self.id}"
 
 
 def from_headers(headers: Mapping[str, str]) -> CloudEvent | None:
@@ -42,9 +51,9 @@ def from_headers(headers: Mapping[str, str]) -> CloudEvent | None:
     return _event(attributes, headers.get("content-type"))
 
 
-def is_structured(content_type: str | None, value: object) -> bool:
+def is_structured(media: MediaType, value: object) -> bool:
     """Tell whether a parsed JSON value is a CloudEvent in structured mode."""
-    if content_type is not None and content_type.startswith(STRUCTURED_TYPE):
+    if media.cloudevent:
         return True
     return isinstance(value, Mapping) and all(isinstance(value.get(name), str) for name in REQUIRED)
 
@@ -63,9 +72,11 @@ def from_object(value: object) -> tuple[CloudEvent, object]:
     if encoded is None:
         return event, value.get("data")
     try:
-        return event, base64.b64decode(str(encoded), validate=True)
+        if isinstance(encoded, str):
+            return event, base64.b64decode(encoded, validate=True)
     except (binascii.Error, ValueError):
-        raise InvalidCloudEvent("`data_base64` of the CloudEvent is not base64") from None
+        pass
+    raise InvalidCloudEvent("`data_base64` of the CloudEvent is not base64")
 
 
 def _event(attributes: Mapping[str, object], content_type: str | None) -> CloudEvent:
@@ -73,6 +84,10 @@ def _event(attributes: Mapping[str, object], content_type: str | None) -> CloudE
         value = attributes.get(name)
         if not isinstance(value, str) or not value:
             raise InvalidCloudEvent(f"the CloudEvent has no `{name}`, which the specification requires")
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise InvalidCloudEvent(f"`{name}` of the CloudEvent is not Unicode text") from None
     return CloudEvent(
         id=str(attributes["id"]),
         source=str(attributes["source"]),

@@ -1,18 +1,14 @@
-"""Header names of a dead letter, as the tools that people have know them.
+"""Dead letters: the original record, with headers that say why it failed, named as people's tools know them.
 
 Sources: Kafka Connect's errant-record headers (KIP-298) and Spring Kafka's `KafkaHeaders.DLT_*`.
-
-The dead letter itself.
 """
 
 import struct
 from dataclasses import dataclass
 from typing import Literal
 
+from worker.messages.headers import CONNECT_PREFIX, REASON, SPRING_PREFIX, without_errors
 from worker.types import Failure, Headers, OutputRecord, Record
-
-CONNECT_PREFIX = "__connect.errors."
-SPRING_PREFIX = "kafka_dlt-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,24 +33,28 @@ def connect_headers(record: Record, failure: Failure, origin: Origin) -> Headers
         "exception.message": failure.message,
         "exception.stacktrace": f"{failure.exception}: {failure.message}",
     }
-    return tuple((CONNECT_PREFIX + name, value.encode()) for name, value in values.items())
+    return tuple((CONNECT_PREFIX + name, _utf8(value)) for name, value in values.items())
 
 
 def spring_headers(record: Record, failure: Failure, origin: Origin) -> Headers:
     """Spring Kafka's headers. Partition, offset and timestamp are big-endian numbers of 4, 8 and 8 bytes."""
     values = {
-        "original-topic": record.topic.encode(),
+        "original-topic": _utf8(record.topic),
         "original-partition": struct.pack(">i", record.partition),
         "original-offset": struct.pack(">q", record.offset),
         "original-timestamp": struct.pack(">q", record.timestamp_ms),
-        "original-consumer-group": origin.group.encode(),
-        "exception-fqcn": failure.exception.encode(),
-        "exception-message": failure.message.encode(),
+        "original-consumer-group": _utf8(origin.group),
+        "exception-fqcn": _utf8(failure.exception),
+        "exception-message": _utf8(failure.message),
     }
     return tuple((SPRING_PREFIX + name, value) for name, value in values.items())
 
 
-REASON_HEADER = "moodstream.reason"
+def _utf8(text: str) -> bytes:
+    """Encode text that may come from the environment of the process, where bytes of any kind can be."""
+    return text.encode("utf-8", "backslashreplace")
+
+
 _PROFILES = {"connect": connect_headers, "spring": spring_headers}
 
 
@@ -72,11 +72,15 @@ class DeadLetters:
         self._headers = _PROFILES[profile]
         self._origin = origin
 
-    def letter(self, record: Record, failure: Failure) -> OutputRecord:
-        """Make the dead letter: key, value, timestamp and headers byte for byte, then the reason."""
-        added = (
+    def to_dead_letter(self, record: Record, failure: Failure) -> OutputRecord:
+        """Make the dead letter: key, value, timestamp and headers byte for byte, then the reason.
+
+        Headers of an earlier failure, which a replayed dead letter has, are replaced. Never fails.
+        """
+        headers = (
+            *without_errors(record.headers),
             *self._headers(record, failure, self._origin),
-            (REASON_HEADER, failure.reason.encode()),
+            (REASON, _utf8(failure.reason)),
         )
         timestamp_ms = record.timestamp_ms if record.timestamp_ms >= 0 else None
-        return OutputRecord(self._topic, record.key, record.value, (*record.headers, *added), timestamp_ms)
+        return OutputRecord(self._topic, record.key, record.value, headers, timestamp_ms)

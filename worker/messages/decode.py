@@ -1,24 +1,26 @@
 """One record to a message, a tombstone or a failure."""
 
-import re
+from collections.abc import Mapping
+from dataclasses import replace
 
 from worker.errors import DecodeError, UnsupportedEncoding
 from worker.messages import cloudevents
-from worker.messages.body import as_text, at_path, parse_json, utf8
-from worker.messages.cloudevents import CloudEvent
-from worker.types import Failure, Headers, Message, Record, Tombstone
+from worker.messages.body import read_value, text_and_language, unwrapped
+from worker.messages.framing import Frame, registry_frame
+from worker.messages.headers import SCHEMA_ID, UNDECLARED, MediaType, known_charset, media_type, read_headers
+from worker.types import Failure, Message, Record, Tombstone
 
-SCHEMA_ID_HEADER = "__value_schema_id"
-_PREFIX_BYTES = 5
-_LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*")
+_COMPRESSED = frozenset({"gzip", "zstd", "deflate", "br", "lz4", "snappy", "compress", "bzip2", "xz"})
+"""Content encodings that a message may name. Anything else is the sender's own text."""
 
 
 def decode(record: Record, text_field: str) -> Message | Tombstone | Failure:
     """Read one record.
 
-    JSON is what begins with `{` or is called JSON by its `content-type`; its text lies at `text_field`
-    (dots go deeper). Everything else is UTF-8 text as it stands. CloudEvents are read in both modes, and
-    a schema registry's framing is taken off when JSON lies behind it. A null value is a tombstone.
+    The value is JSON or UTF-8 text: what its `content-type` says, or what it looks like. In a JSON object the
+    text lies at `text_field` (dots go deeper); a JSON string is the text. CloudEvents are read in binary and
+    in structured mode, and a schema registry's frame is taken off when JSON lies behind it. A null value is a
+    tombstone.
 
     Never raises for what a producer may have written: whatever is wrong becomes a `Failure`.
     """
@@ -27,63 +29,31 @@ def decode(record: Record, text_field: str) -> Message | Tombstone | Failure:
     try:
         return _message(record, record.value, text_field)
     except DecodeError as error:
-        kind = type(error)
-        return Failure("decode", error.reason, str(error), f"{kind.__module__}.{kind.__qualname__}")
+        return Failure.of("decode", error.reason, error)
+    except Exception as error:  # noqa: BLE001 - a fault of the decoder costs one message, and not the stream
+        return Failure(
+            "decode",
+            "decoder_failed",
+            f"the decoder failed with {type(error).__name__}",
+            f"{type(error).__module__}.{type(error).__qualname__}",
+        )
 
 
 def _message(record: Record, value: bytes, text_field: str) -> Message:
-    headers = _text_headers(record.headers)
-    value, schema_id = _without_prefix(value, headers)
-    content_type = headers.get("content-type")
-    event = cloudevents.from_headers(headers)
-    if not _is_json(value, content_type):
-        if schema_id is not None:
-            raise UnsupportedEncoding(
-                f"the value is framed with schema id {schema_id} and is not JSON: "
-                "Avro and Protobuf cannot be read"
-            )
-        return _build(record, event, as_text(utf8(value), "the value"), None)
-    body = parse_json(value)
-    if event is None and cloudevents.is_structured(content_type, body):
+    headers = read_headers(record.headers)
+    media = _declared(headers)
+    # The content type decides: an event in structured mode may carry its attributes in headers as well.
+    event = None if media.cloudevent else cloudevents.from_headers(headers)
+    frame = registry_frame(value)
+    if frame is not None:
+        value = value[frame.length :]
+    elif SCHEMA_ID in headers:
+        frame = Frame(0, "a schema id in a header")
+    body = read_value(value, media, frame)
+    if event is None and cloudevents.is_structured(media, body):
         event, body = cloudevents.from_object(body)
-        body = _event_data(event, body)
-    return _build(record, event, *_text_and_language(body, text_field))
-
-
-def _without_prefix(value: bytes, headers: dict[str, str]) -> tuple[bytes, str | None]:
-    """Take off the registry's framing: a zero byte and a 4-byte id in front, or the id in a header."""
-    if value[:1] == b"\x00" and len(value) >= _PREFIX_BYTES:
-        return value[_PREFIX_BYTES:], str(int.from_bytes(value[1:_PREFIX_BYTES], "big"))
-    return value, "in a header" if SCHEMA_ID_HEADER in headers else None
-
-
-def _is_json(value: bytes, content_type: str | None) -> bool:
-    if content_type is not None:
-        kind = content_type.split(";", 1)[0].strip().lower()
-        if kind == "application/json" or kind.endswith("+json"):
-            return True
-        if kind.startswith("text/"):
-            return False
-    return value.removeprefix(b"\xef\xbb\xbf").lstrip(b" \t\r\n")[:1] == b"{"
-
-
-def _event_data(event: CloudEvent, data: object) -> object:
-    """Bytes of a structured event are JSON or text, by its `datacontenttype`."""
-    if not isinstance(data, bytes):
-        return data
-    return parse_json(data) if _is_json(data, event.content_type) else utf8(data)
-
-
-def _text_and_language(body: object, text_field: str) -> tuple[str, str | None]:
-    if isinstance(body, str):  # an event's data may be the text itself
-        return as_text(body, "the data"), None
-    text = as_text(at_path(body, text_field), f"`{text_field}`")
-    lang = body.get("lang") if isinstance(body, dict) else None
-    known = isinstance(lang, str) and _LANGUAGE_TAG.fullmatch(lang) is not None
-    return text, lang if known else None
-
-
-def _build(record: Record, event: CloudEvent | None, text: str, lang: str | None) -> Message:
+        body = _event_data(body, media_type(event.content_type))
+    text, lang = text_and_language(body, text_field)
     if event is None:
         event_id = f"{record.topic}:{record.partition}:{record.offset}"
         return Message(text, event_id, record.timestamp_ms, lang)
@@ -91,6 +61,37 @@ def _build(record: Record, event: CloudEvent | None, text: str, lang: str | None
     return Message(text, event.event_id, time_ms, lang)
 
 
-def _text_headers(headers: Headers) -> dict[str, str]:
-    """Header names in lower case; of a name that occurs twice the last one counts."""
-    return {name.lower(): value.decode("utf-8", "replace") for name, value in headers if value is not None}
+def _declared(headers: Mapping[str, str]) -> MediaType:
+    """Read what the headers say of the value.
+
+    Raises:
+        UnsupportedEncoding: they say that it is compressed, or encoded in another way.
+    """
+    if not headers:
+        return UNDECLARED
+    media = media_type(
+        headers.get("content-type") or headers.get("ce_datacontenttype") or headers.get("contenttype")
+    )
+    encoding = headers.get("content-encoding", "").strip().lower()
+    if encoding in {"", "identity"}:
+        return media
+    charset = known_charset(encoding)  # senders over AMQP write `utf-8` there
+    if charset == "":
+        name = encoding.removeprefix("x-")
+        raise UnsupportedEncoding(
+            f"the value is compressed: content-encoding says {name}"
+            if name in _COMPRESSED
+            else "content-encoding names an encoding that is not known"
+        )
+    return media if charset is None else replace(media, charset=charset)
+
+
+def _event_data(data: object, media: MediaType) -> object:
+    """Read the data of an event in structured mode: bytes and strings by its `datacontenttype`."""
+    if isinstance(data, bytes):
+        return read_value(data, media)
+    if isinstance(data, str):
+        if media.kind == "unreadable":
+            raise UnsupportedEncoding(f"the data of the event are {media.form}, which cannot be read")
+        return data if media.kind == "text" else unwrapped(data)
+    return data

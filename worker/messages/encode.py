@@ -1,20 +1,19 @@
 """The flat output message: a prediction and where its text came from, as one JSON object."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import orjson
 
-from worker.messages.columns import HeadLike, SpanColumn, TextColumns, head_columns
-from worker.types import Headers, HeadResult, Message, OutputRecord, Prediction, Record
+from worker.heads import Head
+from worker.messages.columns import SpanColumn, TextColumns, head_columns
+from worker.messages.headers import output_headers
+from worker.types import NO_TIME, Headers, HeadResult, Message, OutputRecord, Prediction, Record
 
 SCHEMA_VERSION = 1
 _DIGITS = 6
-# Headers that describe the input's bytes. On an output with another body they would be false.
-_ABOUT_THE_INPUT = frozenset({"content-type", "__value_schema_id"})
-_CONTENT_TYPE = ("content-type", b"application/json")
 
 
-class Encoder:
+class OutputEncoder:
     """Turns predictions of one pack into output messages.
 
     Args:
@@ -24,7 +23,7 @@ class Encoder:
         include_text: write the text itself.
     """
 
-    def __init__(self, heads: Sequence[HeadLike], *, model: str, topic: str, include_text: bool) -> None:
+    def __init__(self, heads: Sequence[Head], *, model: str, topic: str, include_text: bool) -> None:
         self._columns = head_columns(heads)
         self._model = model
         self._topic = topic
@@ -50,8 +49,13 @@ class Encoder:
     def encode(
         self, record: Record, message: Message, prediction: Prediction, processed_time_ms: int
     ) -> OutputRecord:
-        """Make the output record. Key, timestamp and headers of the input survive."""
-        event_time_ms = message.event_time_ms if message.event_time_ms >= 0 else processed_time_ms
+        """Make the output record. Key, timestamp and headers of the input survive.
+
+        Raises:
+            TypeError: a name that is not Unicode text, such as that of a file, cannot be written as JSON.
+        """
+        unknown = message.event_time_ms == NO_TIME
+        event_time_ms = processed_time_ms if unknown else message.event_time_ms
         body: dict[str, object] = {
             "event_id": message.event_id,
             "event_time_ms": event_time_ms,
@@ -89,16 +93,6 @@ def _judgement(fields: dict[str, object], columns: TextColumns, result: HeadResu
             fields[column] = round(result.groups[group], _DIGITS)
 
 
-def output_headers(headers: Headers) -> Headers:
-    """Keep the input's headers (trace context among them) but for those that describe its body."""
-    kept = (
-        (name, value)
-        for name, value in headers
-        if name.lower() not in _ABOUT_THE_INPUT and not name.lower().startswith("ce_")
-    )
-    return (*kept, _CONTENT_TYPE)
-
-
 def without_text(value: bytes) -> bytes | None:
     """Take the text out of an output message and mark it as left out. None when there is no text in it."""
     body = orjson.loads(value)
@@ -106,8 +100,3 @@ def without_text(value: bytes) -> bytes | None:
         return None
     del body["text"]
     return orjson.dumps({**body, "text_omitted": True})
-
-
-def dump_line(fields: Mapping[str, object]) -> bytes:
-    """Write one JSON line, for outputs that go to a file."""
-    return orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE)

@@ -1,6 +1,6 @@
-"""The output message as a model of types, and its JSON Schema.
+"""Input and output messages as models, and their JSON Schemas.
 
-`moodstream model schema` prints it for any pack; `schemas/` holds it for the bundled one.
+`moodstream model schema` prints the output's for any pack; `schemas/` holds both, for the bundled pack.
 """
 
 from collections.abc import Sequence
@@ -8,11 +8,37 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from worker.messages.columns import MULTI_LABEL, HeadLike, SpanColumn, TextColumns, head_columns
+from worker.heads import Head
+from worker.messages.columns import SpanColumn, TextColumns, head_columns
 from worker.messages.encode import SCHEMA_VERSION
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Place = Annotated[int, Field(ge=0)]
+
+
+class InputMessage(BaseModel):
+    """A JSON message with the text where it lies by default. Other fields are allowed and ignored.
+
+    For the schema only: the decoder takes any path for the text and looks at nothing else.
+    """
+
+    model_config = ConfigDict(extra="allow", title="Moodstream input message")
+
+    text: str = Field(pattern=r"\S", description="The text to label. `source.text_field` puts it elsewhere.")
+    lang: str | None = Field(
+        default=None, description="Language tag (BCP 47), passed on to the output when it is one."
+    )
+
+
+def input_schema() -> dict[str, Any]:
+    """Make the JSON Schema (2020-12) of an input message in its JSON form."""
+    schema = InputMessage.model_json_schema()
+    schema.pop("description", None)
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": "urn:moodstream:input:v1",
+        **schema,
+    }
 
 
 class OutputBase(BaseModel):
@@ -21,11 +47,12 @@ class OutputBase(BaseModel):
     model_config = ConfigDict(extra="forbid", title="Moodstream output message")
 
     event_id: str = Field(
-        description="Deterministic: `source#id` of a CloudEvent, else `topic:partition:offset`. "
-        "A replay gives the same, so a table that keeps one row an event_id is safe from doubles."
+        description="Deterministic: `source#id` of a CloudEvent (a `#` in the source is written `%23`), else "
+        "`topic:partition:offset`. A replay gives the same one, so a table that keeps one row per event_id "
+        "holds no duplicates."
     )
     event_time_ms: int = Field(
-        ge=0, description="When it happened: the event's or the record's time. Unix ms."
+        description="When it happened: the event's or the record's time, as it was given. Unix ms."
     )
     processed_time_ms: int = Field(ge=0, description="When it was labelled. Unix ms.")
     token_count: int = Field(ge=0, description="Tokens that the model read.")
@@ -46,7 +73,7 @@ class OutputBase(BaseModel):
     )
 
 
-def output_model(heads: Sequence[HeadLike]) -> type[OutputBase]:
+def output_model(heads: Sequence[Head]) -> type[OutputBase]:
     """Make the model of an output message for a pack with these heads."""
     fields: dict[str, Any] = {}
     for head, columns in zip(heads, head_columns(heads), strict=True):
@@ -58,13 +85,13 @@ def output_model(heads: Sequence[HeadLike]) -> type[OutputBase]:
     return create_model("OutputMessage", __base__=OutputBase, **fields)
 
 
-def _judgement(head: HeadLike, columns: TextColumns) -> dict[str, Any]:
+def _judgement(head: Head, columns: TextColumns) -> dict[str, Any]:
     """Make the fields of a head that judges whole texts."""
     fields: dict[str, Any] = {}
     strongest: Any = Literal.__getitem__(tuple(head.labels))
     fields[columns.label] = (strongest, Field(description=f"Strongest label of {head.name}."))
     fields[columns.score] = (Probability, Field(description="Its probability."))
-    if head.problem_type == MULTI_LABEL:
+    if head.multi_label:
         description = "Labels that pass their own thresholds, strongest first; may be empty."
         fields[columns.passed] = (list[strongest], Field(description=description))
     for label, column in columns.scores.items():
@@ -78,7 +105,7 @@ def _judgement(head: HeadLike, columns: TextColumns) -> dict[str, Any]:
     return fields
 
 
-def output_schema(heads: Sequence[HeadLike]) -> dict[str, Any]:
+def output_schema(heads: Sequence[Head]) -> dict[str, Any]:
     """Make the JSON Schema (2020-12) of an output message for a pack with these heads."""
     schema = output_model(heads).model_json_schema()
     schema.pop("description", None)

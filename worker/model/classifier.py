@@ -1,20 +1,30 @@
-"""Texts in, labels out, without Kafka: `schedule` and `classify` put together."""
+"""Texts in, labels out, without Kafka: tokenised, cut into micro-batches, and labelled side by side."""
 
+import os
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import compress
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, Self
 
-from worker.model.batching import plan
-from worker.model.model import Model
-from worker.model.pack import Pack
-from worker.model.tokenizer import Tokens
+from numpy.typing import NDArray
+
+from worker.errors import InferenceError, PackError, TextNotString
+from worker.heads import ROWS, Head
+from worker.model.cpu import available_threads
+from worker.model.heads import text_results
+from worker.model.pack import GRAPH, TOKENIZER, Pack, bundled_pack, open_pack
+from worker.model.session import Session
+from worker.model.spans import joined, marked_tokens
+from worker.model.tokenizer import Tokenizer, Tokens
 from worker.settings.groups import BatchSettings
-from worker.types import Failure, Prediction
+from worker.types import Failure, Prediction, SpanResult
 
 _WINDOW = 1_024
 """Texts sorted together. Padding falls to about 3 % at 256 and hardly further; memory grows with it."""
+
+_UNREAD = SpanResult()
 
 
 class Listener(Protocol):
@@ -30,7 +40,7 @@ class Listener(Protocol):
 
 
 class Silent:
-    """A listener that nobody needs."""
+    """A listener that drops all it is told."""
 
     def stage(self, name: str, seconds: float) -> None:
         """Drop it."""
@@ -40,78 +50,179 @@ class Silent:
 
 
 class Classifier:
-    """Labels texts with one model pack, in micro-batches of like length.
+    """Labels texts with one model pack, in micro-batches of like length. `load` makes one.
 
     The same text gets the same scores whatever stands beside it. Micro-batches run side by side, one on each
-    of the model's threads: passes are too short to be shared out within. One caller at a time.
+    thread: passes are too short to be shared out within. `classify` has one caller at a time; `tokenize` and
+    `predict` may be called from several threads, on different texts.
 
-    Args:
-        model: a loaded pack.
-        batch: how to cut micro-batches; the defaults serve a CPU.
-        listener: told what each window cost.
+    A classifier may go on in a forked child. Pickled, it is the path and revision of its pack, and is loaded
+    again where it arrives; its listener stays behind.
     """
 
     def __init__(
-        self, model: Model, batch: BatchSettings | None = None, listener: Listener | None = None
+        self,
+        pack: Pack,
+        tokenizer: Tokenizer,
+        session: Session,
+        *,
+        threads: int = 1,
+        batch: BatchSettings | None = None,
+        listener: Listener | None = None,
     ) -> None:
-        self._model = model
+        self.pack = pack
+        self.threads = threads
+        self._tokenizer = tokenizer
+        self._session = session
         self._batch = batch or BatchSettings()
         self._listener: Listener = listener or Silent()
-        self._pool = (
-            ThreadPoolExecutor(model.threads, thread_name_prefix="classify") if model.threads > 1 else None
-        )
+        self._pool: ThreadPoolExecutor | None = None
+        self._pool_process = 0
 
     @classmethod
-    def load(cls, path: Path | str | None = None, *, threads: int = 0) -> "Classifier":
-        """Load a pack: the bundled one, or the folder at `path`.
+    def load(
+        cls,
+        path: Path | str | None = None,
+        *,
+        threads: int = 0,
+        batch: BatchSettings | None = None,
+        listener: Listener | None = None,
+    ) -> Self:
+        """Verify and load a pack: the bundled one, or the folder at `path`.
 
         Args:
-            path: folder of a pack.
+            path: folder of a pack, or the name of one that ships.
             threads: forward passes side by side; 0 takes what the machine or its cgroup grants.
+            batch: how to cut micro-batches; the defaults serve a CPU.
+            listener: told what each window cost.
 
         Raises:
-            PackError: the folder is no pack, or a byte of it has changed.
+            PackError: the folder is no pack, a byte of it has changed, or its parts do not fit together.
         """
-        return cls(Model.load(Path(path) if path is not None else None, threads=threads))
+        pack, contents = open_pack(Path(path) if path is not None else bundled_pack(), (TOKENIZER, GRAPH))
+        file = pack.path / TOKENIZER
+        tokenizer = Tokenizer(file, pack.max_tokens, pack.text, contents.pop(TOKENIZER))
+        tokens = max(tokenizer.vocab_size, tokenizer.largest_id + 1)
+        if tokens > pack.vocab_size:
+            raise PackError(f"{file} has {tokens} tokens, the model knows {pack.vocab_size}")
+        marking = [name for head in pack.token_heads for name in (head.name + ROWS, head.name)]
+        outputs = [head.name for head in pack.heads]
+        session = Session(pack.path / GRAPH, outputs, marking, contents.pop(GRAPH))
+        return cls(
+            pack, tokenizer, session, threads=threads or available_threads(), batch=batch, listener=listener
+        )
 
-    @property
-    def pack(self) -> Pack:
-        """The pack in use."""
-        return self._model.pack
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _load_again, (str(self.pack.path.resolve()), self.pack.revision, self.threads, self._batch)
 
-    def classify(self, texts: Sequence[str]) -> list[Prediction | Failure]:
-        """Label texts. Result i belongs to text i; a text that cannot be labelled gives a `Failure`."""
+    def classify(self, texts: Iterable[str]) -> list[Prediction | Failure]:
+        """Label texts. Result i belongs to text i; what cannot be labelled gives a `Failure`.
+
+        Args:
+            texts: a list or any other iterable of texts, such as a column of a data frame. What is no text in
+                it, such as None or NaN, gives a `Failure` with the reason `text_not_string`.
+
+        Raises:
+            TypeError: one text instead of several, or a table with more than one column.
+        """
+        rows = _as_list(texts)
         results: list[Prediction | Failure] = []
-        for start in range(0, len(texts), _WINDOW):
-            results += self._window(texts[start : start + _WINDOW])
+        for start in range(0, len(rows), _WINDOW):
+            results += self._window(rows[start : start + _WINDOW])
         return results
 
-    def _window(self, texts: Sequence[str]) -> list[Prediction | Failure]:
+    def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
+        """Tokenise texts, each cut to `pack.max_tokens`; the result has their length and order.
+
+        Raises:
+            InferenceError: the tokenizer failed on one of them.
+        """
+        return self._tokenizer(texts)
+
+    def predict(self, batch: Sequence[Tokens]) -> list[Prediction]:
+        """Run one forward pass over exactly these rows, padded to the longest.
+
+        Returns one prediction a row, in order. A row's scores do not depend on the rows beside it.
+
+        Raises:
+            InferenceError: the pass failed, or a result is not a finite number. The batch has no result then.
+        """
+        if not batch:
+            return []
+        if not all(row.ids for row in batch):
+            raise InferenceError("a row of the batch has no tokens")
+        outputs = self._session.run([row.ids for row in batch])
+        marking = outputs[len(self.pack.heads) :]
+        columns = [text_results(head, values) for head, values in zip(self.pack.heads, outputs, strict=False)]
+        names = [head.name for head in self.pack.heads]
+        spans: list[dict[str, SpanResult]] = [{} for _ in batch]
+        for head, rows, logits in zip(self.pack.token_heads, marking[::2], marking[1::2], strict=True):
+            for found, result in zip(spans, self._spans(head, batch, rows, logits), strict=True):
+                found[head.name] = result
+        return [
+            Prediction(dict(zip(names, results, strict=True)), len(row.ids), row.truncated, found)
+            for row, found, *results in zip(batch, spans, *columns, strict=True)
+        ]
+
+    def _spans(
+        self, head: Head, batch: Sequence[Tokens], rows: NDArray[Any], logits: NDArray[Any]
+    ) -> list[SpanResult]:
+        """Return what one token head marks in each text; places are looked up only where it marks any."""
+        results = [_UNREAD] * len(batch)
+        for row, marks in marked_tokens(head, rows, logits, [len(tokens.ids) for tokens in batch]).items():
+            ranges = self._tokenizer.ranges(batch[row]) if marks.any() else ()
+            results[row] = SpanResult(joined(batch[row].text, compress(ranges, marks)), read=True)
+        return results
+
+    def _window(self, texts: Sequence[object]) -> list[Prediction | Failure]:
         started = time.perf_counter()
-        tokens = self._model.tokenize(texts)
+        tokens = self._tokens(texts)
         self._listener.stage("tokenise", time.perf_counter() - started)
+        results: list[Prediction | Failure | None] = [
+            row if isinstance(row, Failure) else None for row in tokens
+        ]
+        places = [index for index, row in enumerate(tokens) if isinstance(row, Tokens)]
+        rows = [row for row in tokens if isinstance(row, Tokens)]
         batches = plan(
-            [len(row.ids) for row in tokens],
+            [len(row.ids) for row in rows],
             max_padded_tokens=self._batch.max_padded_tokens,
             max_padding_share=self._batch.max_padding_share,
         )
-        results: list[Prediction | Failure | None] = [None] * len(texts)
         batches.reverse()  # the longest first, so that the threads end together
-        answers = self._side_by_side([tokens[index] for index in batch] for batch in batches)
+        answers = self._side_by_side([rows[index] for index in batch] for batch in batches)
         for batch, answered in zip(batches, answers, strict=True):
             for index, answer in zip(batch, answered, strict=True):
-                results[index] = answer
+                results[places[index]] = answer
         return [result for result in results if result is not None]
 
+    def _tokens(self, texts: Sequence[object]) -> list[Tokens | Failure]:
+        """Tokenise what are texts; for anything else, and where the tokenizer fails, say why not."""
+        # Subclasses of str, such as numpy's, become plain ones.
+        plain = [str.__str__(text) for text in texts if isinstance(text, str)]
+        try:
+            found: list[Tokens | Failure] = [*self.tokenize(plain)]
+        except InferenceError as error:
+            if len(texts) > 1:
+                return [row for text in texts for row in self._tokens([text])]
+            found = [_failure(error)]
+        if len(plain) == len(texts):
+            return found
+        rows = iter(found)
+        return [next(rows) if isinstance(text, str) else _no_text(text) for text in texts]
+
     def _side_by_side(self, batches: Iterable[list[Tokens]]) -> Iterable[Sequence[Prediction | Failure]]:
-        if self._pool is None:
+        if self.threads == 1:
             return map(self._micro_batch, batches)
+        if self._pool is None or self._pool_process != os.getpid():
+            # Threads do not come along into a forked child: there, those of the parent would never answer.
+            self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="classify")
+            self._pool_process = os.getpid()
         return self._pool.map(self._micro_batch, batches)
 
     def _micro_batch(self, rows: list[Tokens]) -> Sequence[Prediction | Failure]:
         started = time.perf_counter()
         try:
-            predictions = self._model.predict(rows)
+            predictions = self.predict(rows)
         except Exception as error:  # noqa: BLE001 - whatever one text does to the model, it costs that text alone
             if len(rows) > 1:
                 return [answer for row in rows for answer in self._micro_batch([row])]
@@ -120,6 +231,74 @@ class Classifier:
         seconds = time.perf_counter() - started
         self._listener.micro_batch(len(rows), sum(lengths), len(rows) * max(lengths), seconds)
         return predictions
+
+
+def plan(lengths: Sequence[int], *, max_padded_tokens: int, max_padding_share: float) -> list[list[int]]:
+    """Cut a window into micro-batches of texts of like length.
+
+    Texts are sorted by length and taken in that order. A micro-batch ends where one more text would take
+    it over `max_padded_tokens` (rows times the longest row) or would make more of it than
+    `max_padding_share` padding. A text longer than the budget gets a batch of its own: none is left out.
+
+    Args:
+        lengths: tokens of each text.
+        max_padded_tokens: budget of one micro-batch, padding counted.
+        max_padding_share: largest part of a micro-batch that may be padding, 0 to 1.
+
+    Returns:
+        Indices into `lengths`, each exactly once, longest micro-batches last.
+    """
+    batches: list[list[int]] = []
+    batch: list[int] = []
+    real = 0
+    for index in sorted(range(len(lengths)), key=lengths.__getitem__):
+        length = lengths[index]
+        padded = (len(batch) + 1) * length
+        if batch and (padded > max_padded_tokens or padded - real - length > padded * max_padding_share):
+            batches.append(batch)
+            batch, real = [], 0
+        batch.append(index)
+        real += length
+    if batch:
+        batches.append(batch)
+    return batches
+
+
+def _load_again(path: str, revision: str, threads: int, batch: BatchSettings) -> Classifier:
+    """Load a classifier that was pickled. Raises PackError where its pack is another one by now."""
+    classifier = Classifier.load(path, threads=threads, batch=batch)
+    if classifier.pack.revision != revision:
+        raise PackError(
+            f"{path} held revision {revision} when it was pickled, and now {classifier.pack.revision}"
+        )
+    return classifier
+
+
+def _as_list(texts: Iterable[str]) -> Sequence[object]:
+    """Return several texts in their order. Raises TypeError for what is not that."""
+    if isinstance(texts, list):
+        return texts
+    if isinstance(texts, str | bytes | bytearray):
+        raise TypeError("classify takes several texts: pass a list, classify([text])")
+    shape = getattr(texts, "shape", None)
+    if isinstance(shape, tuple) and len(shape) != 1:
+        raise TypeError("classify takes one column of texts: pass it alone, such as classify(frame['text'])")
+    if hasattr(texts, "to_pylist"):  # of pyarrow, whose columns give values of their own types
+        texts = texts.to_pylist()
+    if isinstance(texts, dict) or not isinstance(texts, Iterable):
+        raise TypeError(
+            f"classify takes an iterable of texts, such as a list, and not {type(texts).__name__}"
+        )
+    return list(texts)
+
+
+def _no_text(value: object) -> Failure:
+    return Failure(
+        stage="classify",
+        reason=TextNotString.reason,
+        message=f"this is no text: {type(value).__name__}",
+        exception=f"{TextNotString.__module__}.{TextNotString.__qualname__}",
+    )
 
 
 def _failure(error: Exception) -> Failure:

@@ -1,7 +1,4 @@
-"""How many cores the machine grants.
-
-What this machine's processor can do that the graph's speed or its results hang on.
-"""
+"""What the machine grants: cores, within the cgroup's CPU quota, and instructions that results depend on."""
 
 import math
 import os

@@ -1,79 +1,57 @@
-"""The heads of a pack that judge a whole text: their labels, and how logits become scores."""
+"""Logits of heads that judge a whole text, to scores and labels."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from worker.errors import InferenceError
+from worker.heads import Head
 from worker.types import HeadResult
 
-ProblemType = Literal["single_label_classification", "multi_label_classification"]
-"""As transformers names them: one label that wins (softmax), or any number of labels (sigmoid)."""
 
-DEFAULT_THRESHOLD = 0.5
+def text_results(head: Head, logits: NDArray[np.float32]) -> list[HeadResult]:
+    """Turn a head's logits of shape (batch, labels) into one result a row.
 
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """One head.
-
-    `thresholds` holds one probability a label; None for a single-label head. Logits are divided by
-    `temperature` before they become probabilities, so that these are as often right as they say (Guo et al.
-    2017, arXiv:1706.04599). `groups` gathers labels under coarser names: a group scores what the strongest
-    of its labels does.
+    Raises:
+        InferenceError: the shape is another one, or a logit is not finite.
     """
+    if logits.ndim != 2 or logits.shape[1] != len(head.labels):
+        raise InferenceError(
+            f"head {head.name}: logits of shape {logits.shape} for {len(head.labels)} labels"
+        )
+    if not np.isfinite(logits).all():
+        raise InferenceError(f"head {head.name}: the model gave a logit that is not finite")
+    wide = logits.astype(np.float64) / head.temperature
+    return _multi(head, sigmoid(wide)) if head.multi_label else _single(head, _softmax(wide))
 
-    name: str
-    problem_type: ProblemType
-    labels: tuple[str, ...]
-    thresholds: tuple[float, ...] | None
-    temperature: float = 1.0
-    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
-    def results(self, logits: NDArray[np.float32]) -> list[HeadResult]:
-        """Turn logits of shape (batch, labels) into one result a row.
+def _single(head: Head, scores: NDArray[np.float64]) -> list[HeadResult]:
+    best = scores.argmax(axis=1).tolist()
+    return [
+        HeadResult(head.labels[top], row[top], dict(zip(head.labels, row, strict=True)))
+        for top, row in zip(best, scores.tolist(), strict=True)
+    ]
 
-        Raises:
-            InferenceError: the shape is another one, or a logit is not finite.
-        """
-        if logits.ndim != 2 or logits.shape[1] != len(self.labels):
-            raise InferenceError(
-                f"head {self.name}: logits of shape {logits.shape} for {len(self.labels)} labels"
-            )
-        if not np.isfinite(logits).all():
-            raise InferenceError(f"head {self.name}: the model gave a logit that is not finite")
-        wide = logits.astype(np.float64) / self.temperature
-        if self.thresholds is None:
-            return self._single(_softmax(wide))
-        return self._multi(sigmoid(wide), np.asarray(self.thresholds))
 
-    def _single(self, scores: NDArray[np.float64]) -> list[HeadResult]:
-        best = scores.argmax(axis=1).tolist()
-        return [
-            HeadResult(self.labels[top], row[top], dict(zip(self.labels, row, strict=True)))
-            for top, row in zip(best, scores.tolist(), strict=True)
-        ]
+def _multi(head: Head, scores: NDArray[np.float64]) -> list[HeadResult]:
+    # A stable sort: labels of equal score keep the pack's order, so a replay gives the same list.
+    order = np.argsort(-scores, axis=1, kind="stable").tolist()
+    passed = (scores >= np.asarray(head.thresholds)).tolist()
+    results = []
+    for ranks, row, over in zip(order, scores.tolist(), passed, strict=True):
+        labels = tuple(head.labels[index] for index in ranks if over[index])
+        top = ranks[0]
+        named = dict(zip(head.labels, row, strict=True))
+        results.append(HeadResult(head.labels[top], row[top], named, labels, _grouped(head, named)))
+    return results
 
-    def _multi(self, scores: NDArray[np.float64], thresholds: NDArray[np.float64]) -> list[HeadResult]:
-        # A stable sort: labels of equal score keep the pack's order, so a replay gives the same list.
-        order = np.argsort(-scores, axis=1, kind="stable").tolist()
-        passed = (scores >= thresholds).tolist()
-        results = []
-        for ranks, row, over in zip(order, scores.tolist(), passed, strict=True):
-            labels = tuple(self.labels[index] for index in ranks if over[index])
-            top = ranks[0]
-            named = dict(zip(self.labels, row, strict=True))
-            results.append(HeadResult(self.labels[top], row[top], named, labels, self._grouped(named)))
-        return results
 
-    def _grouped(self, scores: Mapping[str, float]) -> dict[str, float] | None:
-        """Return each group's score, the largest among its labels; None where there are no groups."""
-        if not self.groups:
-            return None
-        return {name: max(scores[label] for label in labels) for name, labels in self.groups.items()}
+def _grouped(head: Head, scores: Mapping[str, float]) -> dict[str, float] | None:
+    """Return each group's score, the largest among its labels; None where there are no groups."""
+    if not head.groups:
+        return None
+    return {name: max(scores[label] for label in labels) for name, labels in head.groups.items()}
 
 
 def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,197 +1,38 @@
-"""The `heads` table of a configuration, read and checked: what cannot work is refused with one line.
+"""A model pack: a folder with graph, tokenizer and configuration, and a manifest that vouches for them.
 
-A model pack: a folder with graph, tokenizer and configuration, and a manifest that vouches for them.
+A pack may come from anywhere. Every file that is read is in the manifest, and what is used of it are the very
+bytes that were compared with it.
 """
 
 import hashlib
 import json
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+import stat
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, TypeGuard
+from typing import Any
 
 from worker.errors import PackError, TextError
-from worker.model.heads import DEFAULT_THRESHOLD, Head
-from worker.model.spans import ROWS, Branch, Gate, TokenHead
+from worker.heads import Head, is_name, is_whole, read_heads, shown, text_heads, token_heads
+from worker.model import graph, tokenizer_file
 from worker.model.text.normaliser import RAW, Normaliser, normaliser
-
-SINGLE, MULTI = "single_label_classification", "multi_label_classification"
-TOKENS = "token_classification"
-
-
-class Heads(NamedTuple):
-    """The heads that judge whole texts and those that mark tokens, each in the order of the table."""
-
-    texts: tuple[Head, ...]
-    tokens: tuple[TokenHead, ...]
-
-
-def read_heads(config: Mapping[str, Any], path: Path) -> Heads:
-    """Read the `heads` table of a configuration; `path` is named in errors.
-
-    Raises:
-        PackError: no head that judges texts, an unknown problem type, or an entry that does not fit.
-    """
-    table = config.get("heads")
-    if not isinstance(table, dict) or not table:
-        raise PackError(f"{path}: needs a table of `heads`")
-    texts, marking = [], []
-    for name, entry in table.items():
-        where = f"{path}: head {name!r}"
-        if not isinstance(entry, dict):
-            raise PackError(f"{where} must be a table")
-        if entry.get("problem_type") == TOKENS:
-            marking.append((str(name), entry, where))
-        else:
-            texts.append(_read_head(str(name), entry, where))
-    if not texts:
-        raise PackError(f"{path}: `heads` needs one that judges whole texts")
-    tokens = tuple(_read_token_head(name, entry, config, texts, where) for name, entry, where in marking)
-    for head in tokens:
-        if head.name + ROWS in table:
-            raise PackError(
-                f"{path}: the head {head.name + ROWS!r} has the name of an output of {head.name!r}"
-            )
-    return Heads(tuple(texts), tokens)
-
-
-def read_labels(id2label: object, where: str) -> tuple[str, ...]:
-    """Read an `id2label` table, whose keys must count from "0" on, into labels in their order.
-
-    Raises:
-        PackError: a gap in the numbers, a label that is no text, or one that occurs twice.
-    """
-    if not isinstance(id2label, dict) or not id2label:
-        raise PackError(f"{where} needs `id2label`")
-    found = [id2label.get(str(index)) for index in range(len(id2label))]
-    labels = tuple(label for label in found if isinstance(label, str) and label)
-    if len(labels) != len(found):
-        raise PackError(f"{where}: `id2label` must name labels 0 to {len(found) - 1}")
-    if len(set(labels)) != len(labels):
-        raise PackError(f"{where}: `id2label` names a label twice")
-    return labels
-
-
-def _read_head(name: str, entry: Mapping[str, Any], where: str) -> Head:
-    problem = entry.get("problem_type")
-    labels = read_labels(entry.get("id2label"), where)
-    temperature = _read_temperature(entry, where)
-    if problem == "single_label_classification":
-        if "groups" in entry:
-            raise PackError(f"{where}: only a multi-label head can have `groups`")
-        return Head(name, problem, labels, None, temperature)
-    if problem == "multi_label_classification":
-        thresholds = _read_thresholds(entry.get("thresholds"), len(labels), where)
-        return Head(
-            name, problem, labels, thresholds, temperature, _read_groups(entry.get("groups"), labels, where)
-        )
-    raise PackError(
-        f"{where} has the problem type {problem!r}, which is none of {SINGLE}, {MULTI} and {TOKENS}"
-    )
-
-
-def _read_token_head(
-    name: str, entry: Mapping[str, Any], config: Mapping[str, Any], texts: list[Head], where: str
-) -> TokenHead:
-    labels = read_labels(entry.get("id2label"), where)
-    if len(labels) != 1:
-        raise PackError(f"{where} marks tokens and needs exactly one label, not {len(labels)}")
-    n_layers = config.get("n_layers")
-    # The last layer computes the first token alone, and has nothing to say of the others.
-    last = n_layers - 1 if isinstance(n_layers, int) else 0
-    branch = _read_branch(entry["branch"], last, where) if "branch" in entry else None
-    return TokenHead(
-        name,
-        labels,
-        layers=_read_layers(entry.get("layers"), last, branch, where),
-        threshold=_probability(entry.get("threshold", DEFAULT_THRESHOLD), "threshold", where),
-        temperature=_read_temperature(entry, where),
-        gate=_read_gate(entry["gate"], texts, where) if "gate" in entry else None,
-        branch=branch,
-        relative=_probability(entry.get("relative", 0.0), "relative", where),
-    )
-
-
-def _read_branch(value: object, last: int, where: str) -> Branch:
-    if not isinstance(value, dict) or not {"after", "layers"} <= value.keys() <= set(Branch.__slots__):
-        raise PackError(f"{where}: `branch` must be a table of `after`, `layers`, `n_heads` and `hidden_dim`")
-    for name, number in value.items():
-        if not isinstance(number, int) or isinstance(number, bool) or number < (name == "layers"):
-            raise PackError(f"{where}: `{name}` of `branch` must be a whole number, not {number!r}")
-    if value["after"] > last:
-        raise PackError(f"{where}: `after` of `branch` must lie between 0 and {last}, the last layer but one")
-    return Branch(**value)
-
-
-def _read_layers(value: object, last: int, branch: Branch | None, where: str) -> tuple[int, ...]:
-    if branch is not None:
-        last = branch.after + branch.layers
-    if not isinstance(value, list) or not value:
-        raise PackError(f"{where} marks tokens and needs `layers`, a list of layer numbers")
-    if not all(isinstance(item, int) and not isinstance(item, bool) and 1 <= item <= last for item in value):
-        which = "the last layer but one" if branch is None else "the last of its branch"
-        raise PackError(f"{where}: `layers` must be whole numbers from 1 to {last}, {which}")
-    if len(set(value)) != len(value):
-        raise PackError(f"{where}: `layers` names a layer twice")
-    return tuple(value)
-
-
-def _read_gate(value: object, texts: list[Head], where: str) -> Gate:
-    if not isinstance(value, dict) or not {"head", "label"} <= value.keys():
-        raise PackError(f"{where}: `gate` must be a table of `head`, `label` and `threshold`")
-    head = next((head for head in texts if head.name == value["head"]), None)
-    if head is None:
-        raise PackError(f"{where}: `gate` names the head {value['head']!r}, which judges no texts here")
-    if value["label"] not in head.labels:
-        raise PackError(f"{where}: `gate` names the label {value['label']!r}, which {head.name!r} has not")
-    threshold = _probability(value.get("threshold", DEFAULT_THRESHOLD), "threshold` of `gate", where)
-    return Gate(head.name, value["label"], threshold)
-
-
-def _read_temperature(entry: Mapping[str, Any], where: str) -> float:
-    value = entry.get("temperature", 1.0)
-    if not _is_number(value) or not 0 < value < math.inf:
-        raise PackError(f"{where}: `temperature` must be a number above 0, not {value!r}")
-    return float(value)
-
-
-def _read_thresholds(value: object, count: int, where: str) -> tuple[float, ...]:
-    if value is None:
-        return (DEFAULT_THRESHOLD,) * count
-    if not isinstance(value, list) or len(value) != count:
-        raise PackError(f"{where}: `thresholds` needs one number for each of its {count} labels")
-    return tuple(_probability(item, "thresholds", where) for item in value)
-
-
-def _read_groups(value: object, labels: tuple[str, ...], where: str) -> dict[str, tuple[str, ...]]:
-    if value is None:
-        return {}
-    if not isinstance(value, dict) or not all(value):
-        raise PackError(f"{where}: `groups` must be a table of lists of labels")
-    for name, members in value.items():
-        if not isinstance(members, list) or not members:
-            raise PackError(f"{where}: the group {name!r} must be a list of labels")
-        if unknown := [member for member in members if member not in labels]:
-            raise PackError(f"{where}: the group {name!r} names {unknown[0]!r}, which is none of its labels")
-    return {str(name): tuple(members) for name, members in value.items()}
-
-
-def _probability(value: object, what: str, where: str) -> float:
-    if not _is_number(value) or not 0 <= value <= 1:
-        raise PackError(f"{where}: `{what}` must lie between 0 and 1")
-    return float(value)
-
-
-def _is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
 
 FORMAT = 1
 """The version of the folder's layout that this code reads."""
 
 MANIFEST, CONFIG, TOKENIZER, GRAPH = "manifest.json", "config.json", "tokenizer.json", "model.onnx"
 REQUIRED = (CONFIG, TOKENIZER, GRAPH)
+
+CARD = "MODEL_CARD.md"
+
+_LARGEST_JSON = 16 * 1024 * 1024
+_LARGEST = {CONFIG: _LARGEST_JSON, TOKENIZER: tokenizer_file.LARGEST_BYTES, GRAPH: graph.LARGEST_BYTES}
+"""The most bytes of each file; any other may have as many as a graph."""
+
+_MOST_FILES = 64
+_LARGEST_NUMBERS = {"max_position_embeddings": 65_536, "vocab_size": 16_777_216}
+_LEAST_TOKENS = 3
+"""[CLS], [SEP], and one token of the text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,11 +54,13 @@ class Pack:
     files: Mapping[str, int]
     """Bytes of each file."""
 
-    token_heads: tuple[TokenHead, ...] = ()
+    token_heads: tuple[Head, ...] = ()
     text: Normaliser = RAW
+    config: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """All that `config.json` says."""
 
     @property
-    def outputs(self) -> tuple[Head | TokenHead, ...]:
+    def outputs(self) -> tuple[Head, ...]:
         """All heads: what an output message has columns for."""
         return (*self.heads, *self.token_heads)
 
@@ -246,37 +89,44 @@ def load_pack(path: Path) -> Pack:
         PackError: the folder or a file is missing, a byte differs from the manifest, the format is unknown,
             or a description is malformed.
     """
+    return open_pack(path)[0]
+
+
+def open_pack(path: Path, keep: Sequence[str] = ()) -> tuple[Pack, dict[str, bytes]]:
+    """Do the same, and return the bytes of the files in `keep` too, which are those that were verified."""
     path = model_folder(path)
     if not path.is_dir():
         raise PackError(f"there is no model pack at {path}: no such folder")
-    manifest = _read_object(path / MANIFEST)
+    manifest = _read_object(path / MANIFEST, _bytes_of(path / MANIFEST, _LARGEST_JSON))
     if manifest.get("format") != FORMAT:
         raise PackError(
-            f"{path / MANIFEST}: pack format {manifest.get('format')!r} is unknown; "
+            f"{path / MANIFEST}: pack format {shown(manifest.get('format'))} is unknown; "
             f"this version reads {FORMAT}"
         )
     name, files = manifest.get("name"), manifest.get("files")
-    if not isinstance(name, str) or not name or not isinstance(files, dict):
+    if not is_name(name) or not isinstance(files, dict) or len(files) > _MOST_FILES:
         raise PackError(f"{path / MANIFEST}: needs a `name` and a table of `files`")
     for required in REQUIRED:
         if required not in files:
             raise PackError(f"{path / MANIFEST}: does not list {required}")
-    for file, expected in files.items():
-        _verify(path, file, expected)
-    config = _read_object(path / CONFIG)
+    contents = {file: _verified(path, file, expected, keep) for file, expected in files.items()}
+    config = _read_object(path / CONFIG, contents[CONFIG])
     heads = read_heads(config, path / CONFIG)
-    return Pack(
+    created = manifest.get("created", "")
+    pack = Pack(
         path=path,
         name=name,
         revision=files_revision(files),
-        created=str(manifest.get("created", "")),
-        heads=heads.texts,
-        max_tokens=_positive(config, "max_position_embeddings", path / CONFIG),
-        vocab_size=_positive(config, "vocab_size", path / CONFIG),
+        created=created if is_name(created) else "",
+        heads=text_heads(heads),
+        max_tokens=_whole(config, "max_position_embeddings", _LEAST_TOKENS, path / CONFIG),
+        vocab_size=_whole(config, "vocab_size", 1, path / CONFIG),
         files={file: entry["bytes"] for file, entry in files.items()},
-        token_heads=heads.tokens,
+        token_heads=token_heads(heads),
         text=read_text(config, path / CONFIG),
+        config=config,
     )
+    return pack, {file: contents[file] for file in keep}
 
 
 def read_text(config: Mapping[str, Any], path: Path) -> Normaliser:
@@ -291,7 +141,7 @@ def read_text(config: Mapping[str, Any], path: Path) -> Normaliser:
     if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
         raise PackError(f"{path}: `text` must be a table of `name` and `version`")
     version = entry.get("version")
-    if not isinstance(version, int) or isinstance(version, bool):
+    if not is_whole(version):
         raise PackError(f"{path}: `text` needs `version`, a whole number")
     try:
         return normaliser(entry["name"], version)
@@ -312,35 +162,62 @@ def file_entry(path: Path) -> dict[str, Any]:
     return {"sha256": digest, "bytes": path.stat().st_size}
 
 
-def _verify(folder: Path, file: object, expected: object) -> None:
-    """Raise PackError unless the file has exactly the bytes that the manifest promises."""
-    if not isinstance(file, str) or Path(file).name != file or file in {"", ".", ".."}:
-        raise PackError(f"{folder / MANIFEST}: {file!r} is no plain file name")
-    if not isinstance(expected, dict) or not isinstance(expected.get("bytes"), int):
+def _verified(folder: Path, file: object, expected: object, keep: Sequence[str]) -> bytes:
+    """Compare a file with what the manifest promises. Returns its bytes where they are to be kept, or b"".
+
+    Raises PackError where it has other bytes.
+    """
+    if not is_name(file) or Path(file).name != file or file in {"", ".", "..", MANIFEST}:
+        raise PackError(f"{folder / MANIFEST}: {shown(file)} is no plain file name")
+    if not isinstance(expected, dict) or not is_whole(expected.get("bytes")):
         raise PackError(f"{folder / MANIFEST}: the entry of {file} needs `sha256` and `bytes`")
-    try:
-        found = file_entry(folder / file)
-    except FileNotFoundError:
-        raise PackError(f"{folder / file} is missing from the model pack") from None
-    except OSError as error:
-        raise PackError(f"{folder / file} cannot be read: {error.strerror}") from error
-    if found["bytes"] != expected["bytes"]:
-        raise PackError(
-            f"{folder / file} is damaged: it has {found['bytes']} bytes, "
-            f"the manifest says {expected['bytes']}"
-        )
-    if found["sha256"] != expected.get("sha256"):
-        raise PackError(f"{folder / file} is damaged: its SHA-256 is not the one in the manifest")
+    size, path = expected["bytes"], folder / file
+    if not 0 <= size <= (limit := _LARGEST.get(file, graph.LARGEST_BYTES)):
+        raise PackError(f"{folder / MANIFEST}: {file} may have at most {limit} bytes, not {shown(size)}")
+    found = _regular(path)
+    if found != size:
+        raise PackError(f"{path} is damaged: it has {found} bytes, the manifest says {size}")
+    if file == CONFIG or file in keep:
+        content = _bytes_of(path, size)
+        digest = hashlib.sha256(content).hexdigest()
+    else:
+        content, digest = b"", file_entry(path)["sha256"]
+    if digest != expected.get("sha256"):
+        raise PackError(f"{path} is damaged: its SHA-256 is not the one in the manifest")
+    return content
 
 
-def _read_object(path: Path) -> dict[str, Any]:
-    """Read a JSON object, or raise PackError with the place of the fault."""
+def _regular(path: Path) -> int:
+    """Return how many bytes a file has. Raises PackError for what is missing or no ordinary file."""
     try:
-        value = json.loads(path.read_bytes())
+        status = path.stat()
     except FileNotFoundError:
         raise PackError(f"{path} is missing from the model pack") from None
+    except (OSError, ValueError) as error:
+        raise PackError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    if not stat.S_ISREG(status.st_mode):
+        raise PackError(f"{path} is no ordinary file")
+    return status.st_size
+
+
+def _bytes_of(path: Path, most: int) -> bytes:
+    """Read an ordinary file of at most so many bytes."""
+    if _regular(path) > most:
+        raise PackError(f"{path} is too large: more than {most} bytes")
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(most + 1)
     except OSError as error:
         raise PackError(f"{path} cannot be read: {error.strerror}") from error
+    if len(content) > most:
+        raise PackError(f"{path} is too large: more than {most} bytes")
+    return content
+
+
+def _read_object(path: Path, content: bytes) -> dict[str, Any]:
+    """Read a JSON object, or raise PackError with the place of the fault."""
+    try:
+        value = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise PackError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(value, dict):
@@ -348,8 +225,8 @@ def _read_object(path: Path) -> dict[str, Any]:
     return value
 
 
-def _positive(config: Mapping[str, Any], key: str, path: Path) -> int:
-    value = config.get(key)
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise PackError(f"{path}: `{key}` must be a whole number above 0")
+def _whole(config: Mapping[str, Any], key: str, least: int, path: Path) -> int:
+    value, most = config.get(key), _LARGEST_NUMBERS[key]
+    if not is_whole(value) or not least <= value <= most:
+        raise PackError(f"{path}: `{key}` must be a whole number from {least} to {most}, not {shown(value)}")
     return value

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from worker.errors import InferenceError, PackError
 from worker.model.cpu import saturates
+from worker.model.graph import check_graph
 
 IDS, LENGTHS = "ids", "lengths"
 """Inputs of the graph: token numbers (batch, longest) and how many of each row count (batch), both int32."""
@@ -28,22 +29,32 @@ class Session:
     each of their small operators to a second thread costs most of what the second thread gains.
     """
 
-    def __init__(self, path: Path, outputs: Sequence[str], others: Sequence[str] = ()) -> None:
-        """Load the ONNX graph at `path`, which must have these outputs.
+    def __init__(
+        self, path: Path, outputs: Sequence[str], others: Sequence[str] = (), content: bytes | None = None
+    ) -> None:
+        """Check and load the ONNX graph at `path`, which must have these outputs.
 
-        `outputs` give one result a row of the batch, `others` any number of them.
+        `outputs` give one result a row of the batch, `others` any number of them. With `content`, what was
+        read from the file already, `path` is only named in errors.
 
         Raises:
-            PackError: the graph cannot be loaded, or has other inputs or outputs.
+            PackError: the graph holds what is not allowed, cannot be loaded, or has other inputs or outputs.
         """
+        try:
+            content = path.read_bytes() if content is None else content
+        except OSError as error:
+            raise PackError(f"{path} cannot be read: {error.strerror or error}") from error
+        check_graph(content, path)
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # what goes wrong is raised; a line beside it would tell it twice
+        # Never onnxruntime's own format, whatever the bytes look like: it was not checked.
+        options.add_session_config_entry("session.load_model_format", "ONNX")
         if saturates():
             options.add_session_config_entry("session.x64quantprecision", "1")
         try:
-            self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            self._session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except Exception as error:
             # onnxruntime's errors share no base class but Exception.
             raise PackError(f"{path} cannot be loaded: {_one_line(error)}") from error
@@ -81,4 +92,4 @@ class Session:
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+    return " ".join(str(error).split())[:500]

@@ -1,15 +1,17 @@
-"""Texts to token numbers, with the `tokenizers` library alone."""
+"""Texts to token numbers, with the `tokenizers` library alone: the same in training and in service."""
 
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from tokenizers import Encoding
 from tokenizers import Tokenizer as RustTokenizer
 
 from worker.errors import InferenceError, PackError
 from worker.model.spans import whole_words
 from worker.model.text.normaliser import RAW, Normaliser
+from worker.model.tokenizer_file import check_tokenizer
 from worker.types import Range
 
 CHARACTERS_A_TOKEN = 64
@@ -18,6 +20,14 @@ CHARACTERS_A_TOKEN = 64
 Ordinary words take 1 to 10. The cut is there so that a megabyte of text costs no more than a long review
 does; where it takes effect, the result says `truncated`, since its tail was not read.
 """
+
+_AT_FIRST = 8
+"""So many prepared characters for each token the model reads are tokenised at first, and more only if these
+do not fill it."""
+
+_MARGIN = 16
+"""How many words must follow what is read before the rest of a text cannot change it: the end of what was
+tokenised may lie within a word, a sign or an added token."""
 
 
 class Tokens(NamedTuple):
@@ -31,31 +41,43 @@ class Tokens(NamedTuple):
     text: str = ""
 
 
+class Places(NamedTuple):
+    """Where the tokens of a text stand in it, one entry a token: its own range, and the number of its word.
+
+    [CLS] and [SEP] have an empty range and no word.
+    """
+
+    ids: list[int]
+    ranges: list[Range]
+    words: list[int | None]
+
+
 class Tokenizer:
-    """The tokenizer of a pack, which prepares texts as `handling` does.
+    """A tokenizer that prepares texts as `handling` does.
 
     Several threads may use it: the library refuses them only where one changes its settings, and these stay
     as they are made here.
     """
 
-    def __init__(self, path: Path, max_tokens: int, handling: Normaliser = RAW) -> None:
+    def __init__(
+        self, path: Path, max_tokens: int, handling: Normaliser = RAW, content: bytes | None = None
+    ) -> None:
         """Read `tokenizer.json` at `path`; no text becomes more than `max_tokens` tokens.
 
+        With `content`, what was read from the file already, `path` is only named in errors.
+
         Raises:
-            PackError: the file cannot be read, or does not describe a tokenizer.
+            PackError: the file cannot be read, or does not describe a tokenizer that is safe to use.
         """
-        try:
-            self._rust = RustTokenizer.from_file(str(path))
-        except Exception as error:
-            # The library raises plain Exception for whatever it dislikes.
-            raise PackError(f"{path} is no tokenizer that can be read: {_one_line(error)}") from error
-        # A packaged tokenizer.json carries the padding and truncation it was trained with.
-        self._rust.no_padding()
-        self._rust.no_truncation()
+        self._rust, self.largest_id = read_tokenizer(path, content)
         self._rust.enable_truncation(max_tokens)
         # "[SEP]" typed by a user is five characters of text, not the end of the message.
         self._rust.encode_special_tokens = True
+        probe = self._rust.encode(_PROBE).ids
+        if not 0 < len(probe) <= max_tokens:
+            raise PackError(f"{path}: {len(probe)} tokens for a short text, where {max_tokens} are the most")
         self._max_characters = max_tokens * CHARACTERS_A_TOKEN
+        self._at_first = max_tokens * _AT_FIRST
         self._handling = handling
 
     @property
@@ -70,23 +92,74 @@ class Tokenizer:
         return [word for word, _ in vocabulary if word not in special and not word.startswith("##")]
 
     def __call__(self, texts: Sequence[str]) -> list[Tokens]:
-        """Tokenise texts; the result has their length and order. Never fails on odd Unicode."""
+        """Tokenise texts; the result has their length and order. Never fails on odd Unicode.
+
+        Raises:
+            InferenceError: the tokenizer failed on one of the texts.
+        """
         if not texts:
             return []
-        limit, prepare = self._max_characters, self._handling.apply
+        limit = self._max_characters
         cut = [text if len(text) <= limit else text[:limit] for text in texts]
         try:
-            encodings = self._rust.encode_batch_fast([prepare(text) for text in cut])
-        except TypeError:
-            # A lone surrogate is no Unicode character, and the library refuses the whole batch for it.
-            encodings = self._rust.encode_batch_fast([prepare(_without_surrogates(text)) for text in cut])
+            try:
+                encodings = self._encoded(cut)
+            except TypeError:
+                # A lone surrogate is no Unicode character, and the library refuses the whole batch for it.
+                encodings = self._encoded([_without_surrogates(text) for text in cut])
+        except BaseException as error:
+            _raise_failure(error)
+            raise
         return [
             Tokens(encoding.ids, len(text) > limit or bool(encoding.overflowing), text)
             for text, encoding in zip(texts, encodings, strict=True)
         ]
 
+    def _encoded(self, texts: Sequence[str]) -> list[Encoding]:
+        """Tokenise texts, each hardly further than the model reads."""
+        begun = [self._handling.begin(text, self._at_first) for text in texts]
+        short = iter(self._rust.encode_batch_fast([beginning for beginning, whole in begun if whole]))
+        return [
+            next(short) if whole else self._long(text, beginning)[0]
+            for text, (beginning, whole) in zip(texts, begun, strict=True)
+        ]
+
+    def _long(self, text: str, beginning: str) -> tuple[Encoding, str]:
+        """Tokenise so much of a long text that the rest cannot change what the model reads: most often its
+        `beginning`. Returns the tokens, and the part of the prepared text that they are made of."""
+        enough, whole = self._at_first, False
+        encoding = self._rust.encode(beginning)
+        while not whole and not _is_filled(encoding):
+            enough *= 4
+            beginning, whole = self._handling.begin(text, enough)
+            encoding = self._rust.encode(beginning)
+        return encoding, beginning
+
+    def places(self, text: str) -> Places:
+        """Tokenise a text and return where in it each token stands, in code points.
+
+        Raises:
+            InferenceError: the tokenizer failed on this text.
+        """
+        clean, places = _with_places(text[: self._max_characters])
+        try:
+            beginning, whole = self._handling.begin(clean, self._at_first)
+            if whole:
+                encoding = self._rust.encode(beginning)
+            else:
+                encoding, beginning = self._long(clean, beginning)
+        except BaseException as error:
+            _raise_failure(error)
+            raise
+        _, spans = self._handling.with_offsets(clean, len(beginning))
+        ranges = [
+            (places[spans[start][0]], places[spans[end - 1][1]]) if start < end else (0, 0)
+            for start, end in encoding.offsets
+        ]
+        return Places(encoding.ids, ranges, encoding.word_ids)
+
     def ranges(self, tokens: Tokens) -> list[Range]:
-        """Return the range in `tokens.text` of each token's word, in code points; empty for marks.
+        """Return the range in `tokens.text` of each token's word, in code points; empty for [CLS] and [SEP].
 
         A word is what the tokenizer cuts tokens from; see `spans.whole_words`. The text is tokenised again
         for it: places cost time, and few texts are asked for theirs.
@@ -94,18 +167,58 @@ class Tokenizer:
         Raises:
             InferenceError: the tokens are not those of the text.
         """
-        text, places = _with_places(tokens.text[: self._max_characters])
-        prepared, spans = self._handling.with_offsets(text)
-        encoding = self._rust.encode(prepared)
+        found = self.places(tokens.text)
         read = len(tokens.ids) - 1  # the last is [SEP], wherever the text was cut
-        if encoding.ids[:read] != tokens.ids[:read]:
+        if found.ids[:read] != tokens.ids[:read]:
             raise InferenceError("the tokens are not those of the text that comes with them")
-        ranges = [
-            (places[spans[start][0]], places[spans[end - 1][1]]) if start < end else (0, 0)
-            for start, end in encoding.offsets[:read]
-        ]
-        return [*whole_words(tokens.text, ranges, encoding.word_ids[:read]), (0, 0)]
+        return [*whole_words(tokens.text, found.ranges[:read], found.words[:read]), (0, 0)]
 
+
+def _is_filled(encoding: Encoding) -> bool:
+    """Whether so many words follow those that are read that more of the text would change nothing."""
+    if not encoding.overflowing:
+        return False
+    read, last = (
+        max((word for word in part.word_ids if word is not None), default=0)
+        for part in (encoding, encoding.overflowing[-1])
+    )
+    return bool(last - read >= _MARGIN)
+
+
+def read_tokenizer(path: Path, content: bytes | None = None) -> tuple[RustTokenizer, int]:
+    """Check and read the `tokenizer.json` at `path`; return it, and the largest token number that it gives.
+
+    Padding and truncation that the file carries are taken off. With `content`, what was read from the file
+    already, `path` is only named in errors.
+
+    Raises:
+        PackError: the file cannot be read, or does not describe a tokenizer that is safe to use.
+    """
+    try:
+        content = path.read_bytes() if content is None else content
+    except OSError as error:
+        raise PackError(f"{path} cannot be read: {error.strerror or error}") from error
+    largest = check_tokenizer(content, path)
+    try:
+        tokenizer = RustTokenizer.from_buffer(content)
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
+        tokenizer.encode(_PROBE)
+    except BaseException as error:
+        _raise_unreadable(error, path)
+        raise
+    return tokenizer, largest
+
+
+def _raise_unreadable(error: BaseException, path: Path) -> None:
+    """Raise PackError for what the library raises: a plain Exception, or a panic, a BaseException."""
+    if isinstance(error, Exception) or is_panic(error):
+        line = " ".join(str(error).split())[:300]
+        raise PackError(f"{path} is no tokenizer that can be read: {line}") from error
+
+
+_PROBE = "a \N{LATIN SMALL LETTER E WITH ACUTE} \N{PERSON WITH FOLDED HANDS} \N{CJK UNIFIED IDEOGRAPH-540D}"
+"""Tokenised once as it is loaded: plain, accented, and what a vocabulary may not have."""
 
 _PAIRS = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 
@@ -124,5 +237,12 @@ def _with_places(text: str) -> tuple[str, Sequence[int]]:
     return clean, [place for place in range(len(text) + 1) if place not in seconds]
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+def is_panic(error: BaseException) -> bool:
+    """Whether the library's Rust code panicked; such an error is no Exception, and has no class to import."""
+    return type(error).__name__ == "PanicException"
+
+
+def _raise_failure(error: BaseException) -> None:
+    """Raise InferenceError for a failure of the library, without its message, which may quote the text."""
+    if isinstance(error, Exception) or is_panic(error):
+        raise InferenceError(f"the tokenizer failed: {type(error).__name__}") from None

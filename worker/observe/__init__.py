@@ -1,4 +1,4 @@
-"""What a worker tells about itself: log lines, Prometheus metrics, health, and the server that shows them."""
+"""What a worker reports about itself: logs, Prometheus metrics, health, and the server for them."""
 
 from worker.errors import PortInUse
 from worker.observe.health import READY_CHECKS, Health

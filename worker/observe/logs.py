@@ -1,5 +1,6 @@
-"""Log lines: JSON for machines, coloured for people, the same way for ours and for the Kafka client's."""
+"""Log lines, our own and those of the Kafka client: JSON for machines, coloured text for people."""
 
+import json
 import logging
 import os
 import sys
@@ -15,15 +16,15 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["auto", "json", "console"]
 
 QUIET_S = 10.0
-"""A line of the Kafka client is not repeated sooner: with a broker away it says the same every second."""
+"""How soon a line of the Kafka client may be repeated. While a broker is away it logs one every second."""
 
 
 def configure(level: LogLevel = "info", format: LogFormat = "auto", stream: TextIO | None = None) -> None:  # noqa: A002 - the setting is called log_format
-    """Send every log line of this process to one stream (standard error by default) in one form.
+    """Send every log line of this process to one stream (standard error by default) in one format.
 
     `auto` is `console` when the stream is a terminal and `json` when it is not. Colours need a terminal and
-    no `NO_COLOR`. kafka-python's own lines go the same way, from warning on (from info on at level debug).
-    May be called again: the last call holds.
+    no `NO_COLOR`. The lines of kafka-python are included from warning on (at level debug from info on). May
+    be called again; the last call counts.
     """
     stream = sys.stderr if stream is None else stream
     terminal = stream.isatty()
@@ -72,7 +73,7 @@ def configure(level: LogLevel = "info", format: LogFormat = "auto", stream: Text
 
 
 def _renderers(*, console: bool, colours: bool) -> list[Processor]:
-    """Tracebacks are plain in both forms: those that show local variables would show message texts."""
+    """Tracebacks are plain in both formats: with local variables they would show the texts of messages."""
     if console:
         plain = structlog.dev.plain_traceback
         return [structlog.dev.ConsoleRenderer(colors=colours, exception_formatter=plain, sort_keys=False)]
@@ -80,16 +81,20 @@ def _renderers(*, console: bool, colours: bool) -> list[Processor]:
 
 
 def _json_line(_: WrappedLogger, __: str, event: EventDict) -> str:
-    """Write one object, what a reader looks for first in front."""
+    """Write one JSON object, with the fields that a reader looks for first in front."""
     first = {name: event.pop(name) for name in ("timestamp", "level", "event", "logger") if name in event}
-    return orjson.dumps({**first, **event}, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+    line = {**first, **event}
+    try:
+        return orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+    except TypeError:  # half a surrogate pair, as in the name of a file, or a number of more than 64 bits
+        return json.dumps({str(name): value for name, value in line.items()}, default=str)
 
 
 class Quieter(logging.Filter):
-    """Lets one line of a kind through every `QUIET_S`, for the loggers under `prefix`.
+    """Lets a line of the same kind pass once every `QUIET_S` seconds, for the loggers under `prefix`.
 
-    A kind is the line of code that logs: the texts differ by addresses and times. The next line that passes
-    says how many were held back, as `repeated`.
+    The kind is the line of code that logs, since texts differ in addresses and times. The next line that
+    passes has the number of suppressed ones as `repeated`.
     """
 
     def __init__(

@@ -1,7 +1,4 @@
-"""The Prometheus instruments. The methods say what happened; names and labels stay in this file.
-
-How much memory this process holds.
-"""
+"""The Prometheus instruments. Callers say what happened; the names and labels of metrics are only here."""
 
 import os
 import resource
@@ -17,21 +14,9 @@ from worker.types import Failure, Prediction, Record, Skipped, SpanResult, Tombs
 _STATM = Path("/proc/self/statm")
 
 
-def resident_memory_bytes(statm: Path = _STATM) -> int:
-    """Resident set size of this process, in bytes.
-
-    Where there is no `/proc` (macOS) it is the largest size so far: the system tells no other cheaply.
-    """
-    try:
-        return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError, IndexError):
-        largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return largest if sys.platform == "darwin" else largest * 1024
-
-
 STAGES = ("decode", "language", "tokenise", "infer", "encode", "commit")
-"""The steps whose durations are shown, in the order in which a message meets them. A commit is all of a
-checkpoint: sending the outputs, the offsets and the end of the transaction."""
+"""The steps whose durations are measured, in the order in which a message passes them. `commit` is a whole
+checkpoint: sending the outputs and offsets, and ending the transaction."""
 
 _PREFIX = "moodstream"
 _DURATIONS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -41,11 +26,23 @@ _TOKENS = (32, 64, 128, 256, 512, 1_024, 2_048, 4_096, 8_192)
 _SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75)
 
 
+def resident_memory_bytes(statm: Path = _STATM) -> int:
+    """Resident set size of this process, in bytes.
+
+    Without `/proc` (macOS) it is the largest size so far, since the current one is not available cheaply.
+    """
+    try:
+        return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return largest if sys.platform == "darwin" else largest * 1024
+
+
 class Metrics:
     """All instruments of a worker, in one registry (a fresh one by default).
 
-    Every label takes its values from a short list: outcomes, stages, failure codes, the labels of the pack,
-    the partitions assigned now. Any thread may call any method, but `source` only one at a time.
+    The values of every label come from a short list: outcomes, stages, failure codes, the labels of the pack,
+    the partitions assigned now. Any thread may call any method; `source` must not be called by two at once.
     """
 
     def __init__(
@@ -132,7 +129,7 @@ class Metrics:
         return Histogram(f"{_PREFIX}_{name}", text, labels, buckets=buckets, registry=self.registry)
 
     def message(self, record: Record, answer: Prediction | Tombstone | Failure | Skipped) -> None:
-        """Count a message whose answer is committed: its outcome, its labels, how old it has become."""
+        """Count a message whose answer is committed: its outcome, its labels, its age."""
         if isinstance(answer, Failure):
             self._messages.labels("dead_letter").inc()
             self._dead_letters.labels(answer.stage, answer.reason).inc()
@@ -147,24 +144,24 @@ class Metrics:
             for task, spans in answer.spans.items():
                 self._spans.labels(task, _span_outcome(spans)).inc()
         if record.timestamp_ms >= 0:
-            # A producer's clock may run ahead of ours; an age below zero is none.
+            # A producer's clock may be ahead of ours; a negative age makes no sense.
             self._latency.observe(max(0.0, self._clock() - record.timestamp_ms / 1000))
 
     def stage(self, name: str, seconds: float) -> None:
-        """Take the duration of one step of one window: one of `STAGES`."""
+        """Record the duration of one step of one window; `name` is one of `STAGES`."""
         self._stages.labels(name).observe(seconds)
 
     def micro_batch(self, rows: int, tokens: int, padded_tokens: int, seconds: float) -> None:
-        """Take the size of one forward pass (`padded_tokens` counts padding too) and its duration."""
+        """Record the size of one forward pass (`padded_tokens` includes padding) and its duration."""
         self._batch_messages.observe(rows)
         self._batch_tokens.observe(padded_tokens)
         self._padding.observe(1 - tokens / padded_tokens if padded_tokens else 0.0)
         self.stage("infer", seconds)
 
     def source(self, lag: Mapping[TopicPartition, int], rebalances: int) -> None:
-        """Take what each assigned partition has waiting, and how many rebalances there were since the start.
+        """Record the lag of each assigned partition, and the number of rebalances since the start.
 
-        A partition that is not named is no longer ours, and its lag is no longer shown.
+        A partition that is not in `lag` is no longer assigned, and its lag is no longer shown.
         """
         for gone in self._lag_of - lag.keys():
             self._lag.remove(gone.topic, str(gone.partition))
@@ -175,7 +172,7 @@ class Metrics:
         self._rebalances_told = rebalances
 
     def transaction(self, outcome: str) -> None:
-        """Count a checkpoint by how it ended, under `at_least_once` too, where it is no Kafka transaction."""
+        """Count a checkpoint by how it ended, also with `at_least_once`, which has no Kafka transaction."""
         self._transactions.labels(outcome).inc()
 
     def refused(self, topic: str, outcome: str) -> None:
@@ -203,7 +200,7 @@ class Metrics:
             self._removed.labels(topic).inc(messages)
 
     def model(self, name: str, revision: str) -> None:
-        """Name the model that runs from now on."""
+        """Set the model that runs from now on."""
         self._model.info({"name": name, "revision": revision})
 
 

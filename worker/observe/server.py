@@ -1,10 +1,16 @@
-"""One small HTTP server for `/metrics`, `/healthz` and `/readyz`."""
+"""One small HTTP server for `/metrics`, `/healthz` and `/readyz`.
 
+It runs on one thread, whoever calls: a client that sends slowly, or nothing, costs a descriptor for a few
+seconds and never a thread. Connections, their headers and their lifetime are bounded.
+"""
+
+import asyncio
+import contextlib
+import re
 import socket
-import socketserver
 import threading
+import time
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import orjson
@@ -15,70 +21,35 @@ from prometheus_client.exposition import choose_encoder
 from worker.errors import PortInUse
 from worker.observe.health import Health
 
+CONNECTIONS = 64
+"""Open at the same time, at most. A new one above that ends the oldest."""
+
+HEADER_BYTES = 16 * 1024
+"""The request line and all headers."""
+
+LIFETIME_S = 10.0
+"""From the first byte until the answer is sent."""
+
 _log = structlog.get_logger(__name__)
 _JSON = "application/json; charset=utf-8"
+_REQUEST = re.compile(r"([A-Z]+) (\S+) HTTP/1\.[01]")
+_BACKLOG = 256
+"""Connections that may wait to be accepted. What comes above that is asked to try again a second later."""
+
+_QUIET_S = 60.0
+"""Between two lines about trouble of the server itself."""
 
 
-class _Listener(ThreadingHTTPServer):
-    daemon_threads = True
-    registry: CollectorRegistry
-    health: Health
+class _Refused(Exception):
+    """A request that gets no answer but a status."""
 
-    def server_bind(self) -> None:
-        # HTTPServer would look up the host's full name here, which can hang for seconds without a DNS.
-        socketserver.TCPServer.server_bind(self)
-        self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
-
-    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - socketserver's signature
-        # A client that went away is its own affair; anything else must not print a traceback on stderr.
-        _log.debug("observe_request_failed", client=str(client_address), exc_info=True)
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: _Listener
-    timeout = 10
-    server_version = "moodstream"
-    sys_version = ""
-
-    def do_GET(self) -> None:
-        path = self.path.partition("?")[0]
-        if path == "/metrics":
-            encode, kind = choose_encoder(self.headers.get("Accept", ""))
-            self._answer(HTTPStatus.OK, kind, encode(self.server.registry))
-        elif path == "/healthz":
-            self._verdict(*self.server.health.healthy())
-        elif path == "/readyz":
-            self._verdict(*self.server.health.ready())
-        else:
-            body = {"status": "not found", "paths": ["/metrics", "/healthz", "/readyz"]}
-            self._answer(HTTPStatus.NOT_FOUND, _JSON, _pretty(body))
-
-    def do_HEAD(self) -> None:
-        self.do_GET()
-
-    def _verdict(self, fine: bool, body: dict[str, Any]) -> None:
-        self._answer(HTTPStatus.OK if fine else HTTPStatus.SERVICE_UNAVAILABLE, _JSON, _pretty(body))
-
-    def _answer(self, status: HTTPStatus, kind: str, body: bytes) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
-        self.send_header("Cache-Control", "no-store")
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - http.server's signature
-        _log.debug("observe_request", line=format % args)
-
-
-def _pretty(body: dict[str, Any]) -> bytes:
-    """People read these with curl."""
-    return orjson.dumps(body, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    def __init__(self, status: HTTPStatus) -> None:
+        super().__init__(status.phrase)
+        self.status = status
 
 
 class ObserveServer:
-    """Serves metrics and health from daemon threads, so that it never keeps a process alive.
+    """Serves metrics and health from a daemon thread, so that it never keeps a process alive.
 
     `port` 0 takes a free one; after `start` the attribute says which.
     """
@@ -88,38 +59,151 @@ class ObserveServer:
         self.port = port
         self._registry = registry
         self._health = health
-        self._listener: _Listener | None = None
         self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: asyncio.Event | None = None
+        self._quiet_until = 0.0
+        self._open: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     def start(self) -> None:
         """Listen and answer.
 
         Raises:
-            PortInUse: the address is taken, not ours, or not to be resolved.
+            PortInUse: the address is taken, does not belong to this machine, or cannot be resolved.
         """
         try:
-            family = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)[0][0]
-            kind = type("_Listener", (_Listener,), {"address_family": family})
-            listener: _Listener = kind((self.host, self.port), _Handler)
-        except OSError as error:
-            reason = error.strerror or str(error)
+            listener = _listen(self.host, self.port)
+        except (OSError, UnicodeError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
             raise PortInUse(
                 f"cannot serve metrics on {self.host}:{self.port}: {reason} "
                 "(settings observe.host and observe.port; port 0 takes a free one)"
             ) from None
-        listener.registry, listener.health = self._registry, self._health
-        self.port = listener.server_port
-        self._listener = listener
+        self.port = listener.getsockname()[1]
+        started = threading.Event()
         self._thread = threading.Thread(
-            target=listener.serve_forever, args=(0.1,), name="observe", daemon=True
+            target=lambda: asyncio.run(self._serve(listener, started)), name="observe", daemon=True
         )
         self._thread.start()
+        started.wait()
 
     def stop(self) -> None:
         """Stop listening. Twice, or before a start, does nothing."""
-        if self._listener is None or self._thread is None:
+        if self._thread is None or self._loop is None or self._stop is None:
             return
-        self._listener.shutdown()
-        self._listener.server_close()
+        self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(timeout=5)
-        self._listener = self._thread = None
+        self._thread = self._loop = self._stop = None
+
+    async def _serve(self, listener: socket.socket, started: threading.Event) -> None:
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        # Where descriptors run out, asyncio stops accepting for a second, and reports it here each time.
+        self._loop.set_exception_handler(self._report)
+        try:
+            server = await asyncio.start_server(
+                self._connection, sock=listener, limit=HEADER_BYTES, backlog=_BACKLOG
+            )
+        finally:
+            started.set()
+        await self._stop.wait()
+        server.close()
+        for _ in range(3):  # those that were just accepted appear a turn later
+            for writer in self._open.values():
+                writer.transport.abort()
+            await asyncio.sleep(0)
+
+    def _report(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        if time.monotonic() >= self._quiet_until:
+            self._quiet_until = time.monotonic() + _QUIET_S
+            error = context.get("exception")
+            _log.warning("observe_server", reason=context.get("message"), error=str(error) if error else None)
+
+    async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - asyncio runs this as a task
+        if len(self._open) >= CONNECTIONS:
+            self._open.pop(next(iter(self._open))).transport.abort()
+        self._open[task] = writer
+        try:
+            async with asyncio.timeout(LIFETIME_S):
+                await self._answer(reader, writer)
+        except (OSError, TimeoutError, asyncio.IncompleteReadError) as error:
+            # A client that went away, or never came to the point, is its own affair.
+            _log.debug("observe_request_failed", reason=type(error).__name__)
+        finally:
+            self._open.pop(task, None)
+            if writer.transport.get_write_buffer_size():
+                writer.transport.abort()  # a client that does not read would keep it open
+            else:
+                writer.close()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Read one request and answer it; the connection ends then."""
+        try:
+            method, path, headers = await _read_request(reader)
+            status, kind, body = self._page(path, headers)
+        except _Refused as refused:
+            method, status, kind = "GET", refused.status, _JSON
+            body = _pretty({"status": refused.status.phrase.lower()})
+        _log.debug("observe_request", status=status.value)
+        head = (
+            f"HTTP/1.1 {status.value} {status.phrase}",
+            "Server: moodstream",
+            f"Content-Type: {kind}",
+            f"Content-Length: {len(body)}",
+            "Cache-Control: no-store",
+            "Connection: close",
+            "\r\n",
+        )
+        writer.write("\r\n".join(head).encode() + (b"" if method == "HEAD" else body))
+        await writer.drain()
+        writer.write_eof()
+        # Data that is not read turns the close into a reset, which may overtake the answer.
+        with contextlib.suppress(ConnectionError):
+            while await reader.read(HEADER_BYTES):
+                pass
+
+    def _page(self, path: str, headers: dict[str, str]) -> tuple[HTTPStatus, str, bytes]:
+        path = path.partition("?")[0]
+        if path == "/metrics":
+            encode, kind = choose_encoder(headers.get("accept", ""))
+            return HTTPStatus.OK, kind, encode(self._registry)
+        if path in {"/healthz", "/readyz"}:
+            fine, verdict = self._health.healthy() if path == "/healthz" else self._health.ready()
+            return HTTPStatus.OK if fine else HTTPStatus.SERVICE_UNAVAILABLE, _JSON, _pretty(verdict)
+        body = {"status": "not found", "paths": ["/metrics", "/healthz", "/readyz"]}
+        return HTTPStatus.NOT_FOUND, _JSON, _pretty(body)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(_BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+async def _read_request(reader: asyncio.StreamReader) -> tuple[str, str, dict[str, str]]:
+    """Method, path and headers, their names in lower case."""
+    try:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+    except asyncio.LimitOverrunError:
+        raise _Refused(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE) from None
+    first, *lines = head.split("\r\n")
+    request = _REQUEST.fullmatch(first)
+    if request is None:
+        raise _Refused(HTTPStatus.BAD_REQUEST)
+    if request[1] not in {"GET", "HEAD"}:
+        raise _Refused(HTTPStatus.METHOD_NOT_ALLOWED)
+    parts = (line.partition(":") for line in lines)
+    return request[1], request[2], {name.strip().lower(): value.strip() for name, _, value in parts}
+
+
+def _pretty(body: dict[str, Any]) -> bytes:
+    """People read these with curl."""
+    return orjson.dumps(body, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)

@@ -49,7 +49,7 @@ class SourceSettings(Group):
     text_field: str = Field(
         default="text",
         min_length=1,
-        description="Where the text lies in a JSON message; dots go deeper, as in `review.body`.",
+        description="Path of the text in a JSON message; dots go deeper, as in `review.body`.",
     )
     auto_offset_reset: Literal["earliest", "latest"] = Field(
         default="earliest",
@@ -58,7 +58,7 @@ class SourceSettings(Group):
     session_timeout_ms: int = Field(
         default=10_000,
         ge=6_000,
-        description="After so long without a heartbeat a worker's partitions go to the others. Milliseconds.",
+        description="A worker loses its partitions after so long without a heartbeat. Milliseconds.",
     )
     max_poll_interval_ms: int = Field(
         default=300_000,
@@ -68,12 +68,12 @@ class SourceSettings(Group):
     max_in_flight_messages: int = Field(
         default=2_048,
         ge=1,
-        description="Messages read but not yet committed, at most; at this bound partitions are paused.",
+        description="Most messages that are read but not yet committed; above it partitions are paused.",
     )
     max_in_flight_bytes: int = Field(
         default=33_554_432,
         ge=65_536,
-        description="The keys and values of those messages, at most. Bytes.",
+        description="Most bytes in the keys and values of those messages.",
     )
 
     @model_validator(mode="before")
@@ -135,7 +135,7 @@ class SinkSettings(Group):
 
 
 class DeliverySettings(Group):
-    """What is promised for each message."""
+    """What is guaranteed for each message."""
 
     guarantee: Literal["exactly_once", "at_least_once"] = Field(
         default="exactly_once",
@@ -151,8 +151,8 @@ class DeliverySettings(Group):
     transaction_timeout_ms: int = Field(
         default=30_000,
         ge=5_000,
-        description="The broker aborts a transaction after so long; writes get two thirds of it "
-        "to arrive, 20 s at most. Milliseconds.",
+        description="The broker aborts a transaction after so long; writes get two thirds of it, "
+        "20 s at most. Milliseconds.",
     )
     on_poison: Literal["stop", "skip"] = Field(
         default="stop",
@@ -167,13 +167,13 @@ class DeliverySettings(Group):
     watchdog_s: float = Field(
         default=60.0,
         ge=30,
-        description="A checkpoint that hangs for so long ends the worker, for its supervisor to start it "
+        description="A checkpoint that hangs for so long ends the worker, so that its supervisor starts it "
         "again. Seconds.",
     )
 
 
 class BatchSettings(Group):
-    """How messages become micro-batches."""
+    """How messages are grouped into micro-batches."""
 
     max_messages: int = Field(
         default=256,
@@ -197,7 +197,7 @@ class BatchSettings(Group):
     max_padded_tokens: int = Field(
         default=256,
         ge=64,
-        description="Tokens in one micro-batch at most, padding counted.",
+        description="Most tokens in one micro-batch, padding included.",
     )
     max_padding_share: float = Field(
         default=0.05,
@@ -219,7 +219,7 @@ class ModelSettings(Group):
         default=0,
         ge=0,
         le=256,
-        description="Forward passes side by side, a thread each; 0 takes what machine and cgroup grant.",
+        description="Forward passes in parallel, one thread each; 0 takes what machine and cgroup allow.",
     )
 
 
@@ -233,20 +233,20 @@ class LanguageSettings(Group):
     )
     candidates: LanguageList = Field(
         default=[],
-        description="Languages to choose among, as in `en,it,fa`; all that the identifier knows when empty. "
-        "A short list makes it surer.",
+        description="Languages to choose from, as in `en,it,fa`; all that the identifier knows when empty. "
+        "A short list makes it more certain.",
     )
     min_confidence: float = Field(
         default=0.5,
         ge=0,
         le=1,
-        description="A language less sure than this is not named.",
+        description="A language that is less certain than this is not named.",
     )
     route: RouteTable = Field(
         default={},
         description="Which pack labels which language: `default` (that of `model.path`), a folder, or "
-        "`unsupported` for a dead letter; `und` is a language unknown, `*` every other. Without it all go to "
-        "the default.",
+        "`unsupported` for a dead letter; `und` is an unknown language, `*` every other one. Without a route "
+        "all messages go to the default.",
     )
 
     def conflicts(self) -> Iterable[Conflict]:
@@ -261,7 +261,7 @@ class LanguageSettings(Group):
 
 
 class ObserveSettings(Group):
-    """What the worker tells about itself."""
+    """What the worker reports about itself."""
 
     host: Host = Field(
         default="127.0.0.1",
@@ -271,20 +271,20 @@ class ObserveSettings(Group):
         default=9464,
         ge=0,
         le=65_535,
-        description="Port for them; 0 takes a free one and logs it.",
+        description="Port for these pages; 0 takes a free one and logs it.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info",
-        description="Least serious line to log.",
+        description="Lines of this level and above are logged.",
     )
     log_format: Literal["auto", "json", "console"] = Field(
         default="auto",
-        description="`auto` writes JSON where the output is no terminal, and coloured lines where it is.",
+        description="`auto` writes JSON where the output is not a terminal, and coloured lines where it is.",
     )
     stall_after_s: float = Field(
         default=60.0,
         gt=0,
-        description="`/healthz` fails when the loop has not turned for so long. Seconds.",
+        description="`/healthz` fails when the main loop has stood still for so long. Seconds.",
     )
 
 

@@ -18,12 +18,12 @@ class KafkaSettings(Group):
     bootstrap_servers: BrokerList = Field(
         default=["localhost:9092"],
         min_length=1,
-        description="Brokers to ask first, each as `host:port`; the others are learnt from them.",
+        description="Brokers to ask first, each as `host:port`; they name the others.",
     )
     client_id: str = Field(
         default="moodstream",
         min_length=1,
-        description="Name that the brokers see in their logs and quotas.",
+        description="Name of the clients in the logs and quotas of the brokers.",
     )
     security_protocol: SecurityProtocol = Field(
         default="PLAINTEXT",
@@ -71,7 +71,7 @@ class KafkaSettings(Group):
     )
     ssl_cafile: ReadableFile | None = Field(
         default=None,
-        description="PEM file with the authorities to trust; the system's when empty.",
+        description="PEM file with the certificate authorities to trust; those of the system when empty.",
     )
     ssl_certfile: ReadableFile | None = Field(
         default=None,
@@ -93,7 +93,7 @@ class KafkaSettings(Group):
     connect_limit_s: float = Field(
         default=300.0,
         gt=0,
-        description="How long to go on trying while no broker answers, before the worker exits. Seconds.",
+        description="How long to try while no broker answers, before the worker exits. Seconds.",
     )
     metadata_max_age_ms: int = Field(
         default=30_000,
@@ -108,40 +108,39 @@ class KafkaSettings(Group):
 
     def _login_conflicts(self) -> Iterable[Conflict]:
         protocol, mechanism = "kafka.security_protocol", "kafka.sasl_mechanism"
-        given = {f"kafka.{name}" for name in _LOGIN_FIELDS if getattr(self, name) is not None}
+        given = [f"kafka.{name}" for name in _LOGIN_FIELDS if getattr(self, name) is not None]
         if not self.security_protocol.startswith("SASL"):
             ignored = f"would be ignored: {protocol} is {self.security_protocol}, and only SASL_… logs in"
-            yield from (
-                Conflict((name, protocol), ignored) for name in _dotted(_LOGIN_FIELDS) if name in given
-            )
+            yield from (Conflict((name, protocol), ignored) for name in given)
             return
-        needed = f"is needed with {protocol} {self.security_protocol}"
         if self.sasl_mechanism is None:
-            yield Conflict((mechanism, protocol), needed)
+            yield Conflict((mechanism, protocol), f"is needed with {protocol} {self.security_protocol}")
         elif self.sasl_mechanism == "AWS_MSK_IAM" and self.security_protocol != "SASL_SSL":
-            yield Conflict((protocol, mechanism), f"must be SASL_SSL: {mechanism} is AWS_MSK_IAM")
-        wanted, allowed = self._login_parts()
-        for name in _dotted(wanted):
+            yield Conflict((protocol, mechanism), "must be SASL_SSL with kafka.sasl_mechanism AWS_MSK_IAM")
+        needed, optional = self._login_parts()
+        for name in needed:
             if name not in given:
-                yield Conflict((name, protocol, mechanism), needed)
-        for name in _dotted(_LOGIN_FIELDS[1:]):
-            if name in given and name not in set(_dotted([*wanted, *allowed])):
-                message = f"would be ignored: {mechanism} is {self.sasl_mechanism}"
-                yield Conflict((name, mechanism), message)
+                other = ", or kafka.sasl_oauth_token_command" if name == "kafka.sasl_oauth_token_url" else ""
+                message = f"is needed with {protocol} {self.security_protocol}{other}"
+                yield Conflict((name, protocol, mechanism), message)
+        command = "kafka.sasl_oauth_token_command"
+        for name in given:
+            if name not in {mechanism, *needed, *optional}:
+                reason = f"{command} is set" if command in needed else f"{mechanism} is {self.sasl_mechanism}"
+                yield Conflict((name, mechanism, command), f"would be ignored: {reason}")
 
-    def _login_parts(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    def _login_parts(self) -> tuple[list[str], list[str]]:
         """The settings that the mechanism needs, and those that it takes besides."""
         if self.sasl_mechanism == "AWS_MSK_IAM":
-            return (), ()
+            return [], []
         if self.sasl_mechanism != "OAUTHBEARER":
-            return ("sasl_plain_username", "sasl_plain_password"), ()
+            return ["kafka.sasl_plain_username", "kafka.sasl_plain_password"], []
         if self.sasl_oauth_token_command is not None:
-            return ("sasl_oauth_token_command",), ()
-        return (
-            "sasl_oauth_token_url",
-            "sasl_oauth_client_id",
-            "sasl_oauth_client_secret",
-        ), ("sasl_oauth_scope",)
+            return ["kafka.sasl_oauth_token_command"], []
+        client = ["kafka.sasl_oauth_client_id", "kafka.sasl_oauth_client_secret"]
+        if self.sasl_oauth_token_url is None:
+            return ["kafka.sasl_oauth_token_url"], [*client, "kafka.sasl_oauth_scope"]
+        return ["kafka.sasl_oauth_token_url", *client], ["kafka.sasl_oauth_scope"]
 
     def _tls_conflicts(self) -> Iterable[Conflict]:
         protocol = "kafka.security_protocol"
@@ -163,7 +162,3 @@ class KafkaSettings(Group):
 
 
 _LOGIN_FIELDS = tuple(name for name in KafkaSettings.model_fields if name.startswith("sasl_"))
-
-
-def _dotted(names: Iterable[str]) -> list[str]:
-    return [f"kafka.{name}" for name in names]

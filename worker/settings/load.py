@@ -117,7 +117,9 @@ class _DotEnv(DotEnvSettingsSource):
         found: dict[str, str | None] = {}
         for binding in parse_stream(StringIO(_read_text(file_path))):
             if binding.error and PREFIX in binding.original.string.upper():
-                self.unreadable.append(binding.original.line)
+                blank = len(binding.original.string) - len(binding.original.string.lstrip())
+                before = binding.original.string[:blank].count("\n")
+                self.unreadable.append(binding.original.line + before)
             if binding.key is not None and binding.value is not None:
                 self.written[binding.key.lower()] = binding.key
                 found[binding.key.lower()] = binding.value
@@ -128,7 +130,17 @@ class _Toml(TomlConfigSettingsSource):
     """A TOML file, which may be a pipe, and may begin with a byte order mark."""
 
     def _read_files(self, files: Any, deep_merge: bool = False) -> dict[str, Any]:  # noqa: ARG002 - the signature is pydantic-settings'
-        return tomllib.loads(_read_text(files))
+        document = tomllib.loads(_read_text(files))
+        if _has_huge_number(document):
+            raise ValueError
+        return document
+
+
+def _has_huge_number(value: object) -> bool:
+    """Whether TOML does not have such a number. tomllib takes any that is written in hexadecimal."""
+    if isinstance(value, (list, dict)):
+        return any(map(_has_huge_number, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, int) and value.bit_length() > 64
 
 
 class _TooLarge(OSError):
@@ -234,7 +246,7 @@ def _why_unreadable(error: Exception) -> str:
         return "is not UTF-8"
     if isinstance(error, tomllib.TOMLDecodeError):
         return f"is not TOML: {error}"
-    # Limits of Python itself: the digits of a number, and calls within calls.
+    # Too large for Python: the digits of a number, and calls within calls.
     return "holds a number with too many digits, or is nested too deeply"
 
 

@@ -12,9 +12,6 @@ from worker.settings.fields import SettingField, all_fields, groups, nearest, ne
 _SHOWN = 60
 """Characters of a value or a name that a line may hold."""
 
-_LOGIN = re.compile(r":.*@|-----BEGIN ", re.DOTALL)
-"""A user and a password in front of a host, or a key."""
-
 _PATH = re.compile(r".*/.*|.*\.(pem|crt|cer|key|p12)", re.DOTALL)
 _NEVER_SHOWN = re.compile(r"kafka\.(sasl_.*|security_protocol)")
 
@@ -91,13 +88,12 @@ class Mistakes:
     def _quoted(self, field: SettingField, value: object) -> str:
         if isinstance(value, (list, dict)):
             return "a list" if isinstance(value, list) else "a table"
-        if isinstance(value, int) and value.bit_length() > 200:
-            return "the number"
         text = value if isinstance(value, str) else render(value)
         whole = self._given[field.name].value if field.name in self._given else text
         if self._is_private(field, text) or (isinstance(whole, str) and hides(whole, self._secrets)):
             return "the value"
-        return repr(_shortened(text)) if isinstance(value, str) else text
+        limit = 4 * _SHOWN if field.kind == "path" else _SHOWN
+        return repr(_shortened(text, limit)) if isinstance(value, str) else text
 
     def _is_private(self, field: SettingField, text: str) -> bool:
         """Whether the value is a secret, or may be one that was put into the wrong place."""
@@ -108,7 +104,7 @@ class Mistakes:
 
 def hides(text: str, secrets: Collection[str]) -> bool:
     """Whether a text holds a secret, is a part of one, or looks like a login or a key."""
-    if _LOGIN.search(text):
+    if "@" in text.partition(":")[2] or "-----BEGIN " in text:  # user:password@host, or a PEM file
         return True
     return any(
         text == secret or (len(secret) >= 4 and secret in text) or (len(text) >= 4 and text in secret)

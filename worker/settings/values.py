@@ -1,6 +1,7 @@
 """Kinds of value that several settings share. A value of the wrong kind raises what it is not, never itself:
 the loader decides whether the value may be shown."""
 
+import ipaddress
 import json
 import os
 import re
@@ -126,8 +127,11 @@ def check_host(value: str) -> str:
     Raises:
         PydanticCustomError: it cannot be one.
     """
-    if not (re.fullmatch(_HOST, value) and _is_host(value)) and not re.fullmatch(r"[0-9A-Fa-f:.%]+", value):
-        raise wrong("is not a host name or an address")
+    try:
+        ipaddress.ip_address(value)
+    except ValueError:
+        if re.fullmatch(_HOST, value) is None or not _is_host(value):
+            raise wrong("is not a host name or an address") from None
     return value
 
 

@@ -12,20 +12,21 @@ from typing import Literal
 from worker.errors import KeyMissing, MessageError, OutputTooLarge, RefusedByKafka
 from worker.kafka.limits import TopicLimits
 from worker.messages.encode import without_text
-from worker.stream.pipeline import Answer, Processed
-from worker.types import Failure, Headers, OutputRecord, Record, Stage
+from worker.messages.headers import OWN_PREFIX
+from worker.stream.pipeline import Processed
+from worker.types import Answer, Failure, Headers, OutputRecord, Record
 
 ToDeadLetter = Callable[[Record, Failure], OutputRecord]
 """Makes the dead letter of a record."""
 
-TIME_HEADER = "moodstream.timestamp"
+TIME_HEADER = OWN_PREFIX + "timestamp"
 """The time of the input, Unix ms, where the record could not carry it itself."""
 
-VALUE_HEADERS = ("moodstream.value.bytes", "moodstream.value.sha256", "moodstream.value.at")
+VALUE_HEADERS = (OWN_PREFIX + "value.bytes", OWN_PREFIX + "value.sha256", OWN_PREFIX + "value.at")
 """Size and SHA-256 of a value that was left out, and where it lies: `topic:partition:offset`."""
 
-KEY_HEADERS = ("moodstream.key.bytes", "moodstream.key.sha256")
-HEADERS_HEADER = "moodstream.headers.omitted"
+KEY_HEADERS = (OWN_PREFIX + "key.bytes", OWN_PREFIX + "key.sha256")
+HEADERS_HEADER = OWN_PREFIX + "headers.omitted"
 """How many headers of the input were left out."""
 
 
@@ -107,14 +108,15 @@ class Fitter:
 
     def refused(self, reason: str) -> Failure:
         """Why a record whose output Kafka refuses has no labels."""
-        return failure(RefusedByKafka(f"Kafka refuses the output: {reason}"), "write")
+        problem = RefusedByKafka(f"Kafka refuses the output: {reason}")
+        return Failure.of("write", problem.reason, problem)
 
     def at_the_current_time(self, record: Record, output: OutputRecord) -> OutputRecord | None:
         """The same output without the input's time. None when it carries none."""
         return None if output.timestamp_ms is None else _without_time(record, output)
 
     def _failed(self, record: Record, problem: MessageError) -> tuple[OutputRecord, Answer]:
-        answer = failure(problem, "encode")
+        answer = Failure.of("encode", problem.reason, problem)
         return self.dead_letter(record, answer), answer
 
     def _ever_smaller(self, record: Record, answer: Failure) -> Iterator[OutputRecord]:
@@ -165,9 +167,3 @@ def _size_and_hash(data: bytes) -> tuple[bytes, bytes]:
 
 def _place(record: Record) -> str:
     return f"{record.topic}:{record.partition}:{record.offset}"
-
-
-def failure(problem: MessageError, stage: Stage) -> Failure:
-    """Why a record has no labels."""
-    kind = type(problem)
-    return Failure(stage, problem.reason, str(problem), f"{kind.__module__}.{kind.__qualname__}")

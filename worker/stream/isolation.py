@@ -15,9 +15,9 @@ from worker.errors import InternalError, OutputRefused
 from worker.kafka.checkpoint import Checkpoint
 from worker.kafka.outcome import Outcome
 from worker.observe.metrics import Metrics
-from worker.stream.fitting import Fitter, failure
-from worker.stream.pipeline import Answer, Pipeline, Processed
-from worker.types import Failure, OutputRecord, Record, Skipped, TopicPartition
+from worker.stream.fitting import Fitter
+from worker.stream.pipeline import Pipeline, Processed
+from worker.types import Answer, Failure, OutputRecord, Record, Skipped, TopicPartition
 
 SEARCH_S = 30.0
 """A search stops after so long, once it has made headway: the worker must poll to stay in its group."""
@@ -119,7 +119,7 @@ class Isolation:
         if len(records) == 1:
             self._check_pipeline(error)
             why = InternalError(f"labelling this message fails with {type(error).__name__}")
-            answer = failure(why, "classify")
+            answer = Failure.of("classify", why.reason, why)
             into.outputs.append(fitter.dead_letter(records[0], answer))
             into.answers.append(answer)
             return

@@ -1,14 +1,13 @@
-"""Rows to output messages: decode, classify and encode, without a broker."""
+"""Files through the worker's own pipeline: rows become records, and their results lines."""
 
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from worker.messages.decode import decode
-from worker.stream.router import Desks
+from worker.stream.pipeline import Pipeline
+from worker.stream.router import PackRouter
 from worker.tables.open import Input
 from worker.tables.rows import BadRow, Item, Pause, Row
-from worker.types import Failure, Message, Record
+from worker.types import NO_TIME, Failure, Record
 
 WINDOW_ROWS = 256
 """Rows labelled together."""
@@ -17,7 +16,7 @@ WINDOW_BYTES = 4 * 1024 * 1024
 """Their bytes, at most (one row may be longer)."""
 
 
-class Answer(NamedTuple):
+class RowResult(NamedTuple):
     """What became of a row: the JSON line of its output message, or why there is none."""
 
     place: int
@@ -26,55 +25,46 @@ class Answer(NamedTuple):
 
 
 class Labeller:
-    """Labels inputs as the worker labels topics: the same decoding, the same packs, the same fields.
+    """Labels inputs as the worker labels topics, by the same pipeline.
 
     In the output the input's name stands for the topic, and the row's number, counted from 0, for the offset.
     """
 
-    def __init__(self, desks: Desks, *, text_field: str) -> None:
-        self._desks = desks
+    def __init__(self, router: PackRouter, *, text_field: str) -> None:
+        self._pipeline = Pipeline(text_field=text_field, router=router)
         self.text_field = text_field
 
-    def label(self, source: Input) -> Iterator[list[Answer]]:
-        """Read an input to its end; one list of answers a window, in the order of the rows.
+    def label(self, source: Input) -> Iterator[list[RowResult]]:
+        """Read an input to its end; one list of results per window, in the order of the rows.
 
         Raises:
             InputError: the input breaks off. What was read before has been answered.
         """
+        # A file's name may hold bytes that are not UTF-8, which JSON cannot.
+        name = source.name.encode("utf-8", "backslashreplace").decode()
         for window in _windows(source):
-            yield self._answer(source.name, window)
+            yield self._results(name, window)
 
-    def _answer(self, name: str, window: list[Row | BadRow]) -> list[Answer]:
-        decoded: list[Message | Failure] = [self._decode(name, item) for item in window]
-        labelled = iter(self._desks.label([item for item in decoded if isinstance(item, Message)]))
-        now_ms = time.time_ns() // 1_000_000
-        answers: list[Answer] = []
-        for item, found in zip(window, decoded, strict=True):
-            if isinstance(found, Failure):
-                answers.append(Answer(item.place, None, found.message))
+    def _results(self, name: str, window: Sequence[Row | BadRow]) -> list[RowResult]:
+        rows = [item for item in window if isinstance(item, Row)]
+        labelled = iter(self._pipeline.label([as_record(name, row) for row in rows]))
+        results: list[RowResult] = []
+        for item in window:
+            if isinstance(item, BadRow):
+                results.append(RowResult(item.place, None, item.reason))
                 continue
-            message, answer, encoder = next(labelled)
+            answer, output = next(labelled)
             if isinstance(answer, Failure):
-                answers.append(Answer(item.place, None, answer.message))
-                continue
-            output = encoder.encode(_record(name, item), message, answer, now_ms)
-            answers.append(Answer(item.place, (output.value or b"") + b"\n"))
-        return answers
-
-    def _decode(self, name: str, item: Row | BadRow) -> Message | Failure:
-        if isinstance(item, BadRow):
-            return Failure("decode", "bad_row", item.reason, "worker.errors.UnreadableRow")
-        decoded = decode(_record(name, item), self.text_field)
-        if isinstance(decoded, Message | Failure):
-            return decoded
-        return Failure("decode", "no_value", "the row has no value", "worker.errors.UnreadableRow")
+                results.append(RowResult(item.place, None, answer.message))
+            elif output is not None:
+                results.append(RowResult(item.place, (output.value or b"") + b"\n"))
+        return results
 
 
-def _record(name: str, item: Row | BadRow) -> Record:
-    value = item.value if isinstance(item, Row) else b""
-    kind = item.content_type if isinstance(item, Row) else None
-    headers = () if kind is None else (("content-type", kind.encode()),)
-    return Record(name, 0, item.number, -1, None, value, headers)
+def as_record(name: str, row: Row) -> Record:
+    """Make the record that a row of the input `name` stands for."""
+    headers = () if row.content_type is None else (("content-type", row.content_type.encode()),)
+    return Record(name, 0, row.number, NO_TIME, None, row.value, headers)
 
 
 def _windows(items: Iterable[Item]) -> Iterator[list[Row | BadRow]]:

@@ -1,12 +1,8 @@
-"""Which language a text is in: py3langid behind a small face (extra `lang`).
+"""The language of a message, and the pack that labels it.
 
-It is langid.py (Lui and Baldwin 2012, "langid.py: An Off-the-shelf Language Identification Tool", ACL),
-trained anew: naive Bayes over byte n-grams. The model comes with the package, so nothing is fetched.
-docs/explanation/language-identifier.md says why this one.
-
-Which pack labels which language.
-
-Messages to their languages, and to the packs that label them.
+py3langid (extra `lang`) detects languages. It is langid.py (Lui and Baldwin 2012, "langid.py: An
+Off-the-shelf Language Identification Tool", ACL), trained anew: naive Bayes over byte n-grams. Its model is
+part of the package, so nothing is fetched. docs/explanation/language-identifier.md says why it was chosen.
 """
 
 import re
@@ -19,41 +15,14 @@ from worker.settings.groups import LanguageSettings
 from worker.settings.languages import ANY, DEFAULT, UNKNOWN, UNSUPPORTED, canonical
 from worker.types import Failure, Message
 
-
-class Route:
-    """The table of `language.route`.
-
-    A tag is looked up whole, then shorter by its last part, as RFC 4647 looks tags up: `pt-br`, then `pt`;
-    then comes `*`, and without that the default pack. A language that is not known is `und`.
-    """
-
-    def __init__(self, table: Mapping[str, str]) -> None:
-        self._table = dict(table)
-
-    @property
-    def packs(self) -> tuple[str, ...]:
-        """The folders of the packs that it names, each once."""
-        targets = dict.fromkeys(self._table.values())
-        return tuple(target for target in targets if target not in {DEFAULT, UNSUPPORTED})
-
-    def target(self, language: str | None) -> str:
-        """`default`, `unsupported`, or the folder of a pack."""
-        tag = UNKNOWN if language is None else canonical(language)
-        while tag:
-            if tag in self._table:
-                return self._table[tag]
-            tag = tag.rpartition("-")[0]
-        return self._table.get(ANY, DEFAULT)
-
-
 CHARACTERS = 240
-"""So much of a text is looked at. More makes it no surer, and each takes about half a microsecond."""
+"""How much of a text is looked at. More makes the answer no surer; each takes about half a microsecond."""
 
 _NO_LANGUAGE = "zxx"
 """What the identifier calls text without words (ISO 639-2's own code)."""
 
 _NO_WORDS = re.compile(r"https?://\S+|www\.\S+|[@#]\w+")
-"""Links and names are in no language, and where little else is there they would decide it."""
+"""Links, mentions and hashtags belong to no language; in a short post they would decide the answer."""
 
 
 class Identifier:
@@ -101,11 +70,37 @@ def _load() -> Any:
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
 
 
+class Route:
+    """The table of `language.route`.
+
+    A tag is looked up whole, then shorter by its last part, as RFC 4647 looks tags up: `pt-br`, then `pt`;
+    then comes `*`, and without that the default pack. A language that is not known is `und`.
+    """
+
+    def __init__(self, table: Mapping[str, str]) -> None:
+        self._table = dict(table)
+
+    @property
+    def packs(self) -> tuple[str, ...]:
+        """The folders of the packs that it names, each once."""
+        targets = dict.fromkeys(self._table.values())
+        return tuple(target for target in targets if target not in {DEFAULT, UNSUPPORTED})
+
+    def target(self, language: str | None) -> str:
+        """`default`, `unsupported`, or the folder of a pack."""
+        tag = UNKNOWN if language is None else canonical(language)
+        while tag:
+            if tag in self._table:
+                return self._table[tag]
+            tag = tag.rpartition("-")[0]
+        return self._table.get(ANY, DEFAULT)
+
+
 class Languages:
-    """What the settings group `language` asks for.
+    """Names the languages of messages and routes by them, as the settings group `language` says.
 
     Raises:
-        LanguageError: it cannot be done: the extra is missing, or a candidate is not known.
+        LanguageError: the extra is missing, or the identifier does not know a candidate.
     """
 
     def __init__(self, settings: LanguageSettings) -> None:
@@ -114,11 +109,11 @@ class Languages:
 
     @property
     def packs(self) -> tuple[str, ...]:
-        """Folders of the packs that messages may go to beside the default one."""
+        """Folders of the packs that messages may go to besides the default one."""
         return self._route.packs
 
     def named(self, message: Message) -> Message:
-        """The message with its language. Its own `lang` goes before what would be detected."""
+        """The message with its language. Its own `lang` takes precedence over detection."""
         if self._identify is None or message.lang is not None:
             return message
         return replace(message, lang=self._identify(message.text))
@@ -128,11 +123,9 @@ class Languages:
         target = self._route.target(message.lang)
         if target != UNSUPPORTED:
             return target
-        kind = LanguageUnsupported
-        return Failure(
-            stage="classify",
-            reason=kind.reason,
-            message=f"no pack for the language {message.lang or 'und (not known)'}: language.route says "
-            f"`{UNSUPPORTED}`",
-            exception=f"{kind.__module__}.{kind.__qualname__}",
+        # Only the language itself: the rest of a tag is whatever the sender put there.
+        language = "und (not known)" if message.lang is None else canonical(message.lang).partition("-")[0]
+        error = LanguageUnsupported(
+            f"no pack for the language {language}: language.route says `{UNSUPPORTED}`"
         )
+        return Failure.of("classify", error.reason, error)

@@ -209,6 +209,7 @@ class Loop:
             log.warning(
                 "the group rebalances again and again and nothing is committed in between: look for workers "
                 "that start and end, share a delivery.slot, or label longer than batch.max_window_s",
+                group=self._source.group,
                 rebalances=self._progress.rebalances,
             )
             self._health.set_ready("commits", ready=False)

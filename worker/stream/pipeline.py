@@ -1,33 +1,39 @@
-"""Records to output records: decode, schedule, classify, encode. No broker is needed to run it."""
+"""Records to output records: decode, label, encode. Topics and files both take this path."""
 
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from worker.messages.deadletter import DeadLetters
 from worker.messages.decode import decode
 from worker.model.classifier import Listener, Silent
-from worker.stream.router import Desks, Labelled
-from worker.types import Failure, Message, OutputRecord, Prediction, Record, Skipped, Tombstone
+from worker.stream.router import LabelledMessage, PackRouter
+from worker.types import Answer, Failure, Message, OutputRecord, Record, Tombstone
 
-Answer = Prediction | Tombstone | Failure | Skipped
+
+class Result(NamedTuple):
+    """What became of one record, and what is to be written: None for a failure where no dead letters are."""
+
+    answer: Answer
+    output: OutputRecord | None
 
 
 @dataclass(frozen=True, slots=True)
 class Processed:
-    """What became of a window: for each record one output, and the answer that it came from."""
+    """What became of a window, in the order of its records: what is to be written, and the answers."""
 
     outputs: list[OutputRecord]
     answers: list[Answer]
 
 
 class Pipeline:
-    """The way of a window of records through the rooms between the two Kafka ends.
+    """The way of records through decoder, router and encoder.
 
     Args:
         text_field: where the text lies in a JSON message.
-        desks: label the messages.
-        dead_letters: makes dead letters.
+        router: labels the messages.
+        dead_letters: makes dead letters; without it a failure has no output.
         listener: told what each stage cost.
     """
 
@@ -35,48 +41,54 @@ class Pipeline:
         self,
         *,
         text_field: str,
-        desks: Desks,
-        dead_letters: DeadLetters,
+        router: PackRouter,
+        dead_letters: DeadLetters | None = None,
         listener: Listener | None = None,
     ) -> None:
         self._text_field = text_field
-        self._desks = desks
+        self._router = router
         self._dead_letters = dead_letters
         self._listener: Listener = listener or Silent()
 
     def process(self, records: Sequence[Record]) -> Processed:
         """Turn each record into exactly one output record, in the same order."""
+        results = self.label(records)
+        return Processed(
+            [result.output for result in results if result.output is not None],
+            [result.answer for result in results],
+        )
+
+    def label(self, records: Sequence[Record]) -> list[Result]:
+        """Label records. Result i belongs to record i."""
         started = time.perf_counter()
         decoded = [decode(record, self._text_field) for record in records]
         self._listener.stage("decode", time.perf_counter() - started)
 
-        labelled = iter(self._desks.label([item for item in decoded if isinstance(item, Message)]))
+        labelled = iter(self._router.label([item for item in decoded if isinstance(item, Message)]))
 
         started = time.perf_counter()
         now_ms = time.time_ns() // 1_000_000
-        processed = Processed([], [])
+        results: list[Result] = []
         for record, item in zip(records, decoded, strict=True):
-            output, answer = (
-                self._labelled(record, next(labelled), now_ms)
-                if isinstance(item, Message)
-                else self._unlabelled(record, item)
-            )
-            processed.outputs.append(output)
-            processed.answers.append(answer)
+            match item:
+                case Message():
+                    results.append(self._encoded(record, next(labelled), now_ms))
+                case Tombstone():
+                    results.append(Result(item, self._router.default.encoder.passed_through(record)))
+                case Failure():
+                    results.append(self._failed(record, item))
         self._listener.stage("encode", time.perf_counter() - started)
-        return processed
+        return results
 
-    def _labelled(self, record: Record, labelled: Labelled, now_ms: int) -> tuple[OutputRecord, Answer]:
+    def _encoded(self, record: Record, labelled: LabelledMessage, now_ms: int) -> Result:
         message, answer, encoder = labelled
         if isinstance(answer, Failure):
-            return self._unlabelled(record, answer)
+            return self._failed(record, answer)
         try:
-            return encoder.encode(record, message, answer, now_ms), answer
-        except TypeError as error:  # what orjson raises for half a surrogate pair in an event's id
-            reason = f"no JSON can be made of it: {error}"
-            return self._unlabelled(record, Failure("encode", "not_encodable", reason, "builtins.TypeError"))
+            return Result(answer, encoder.encode(record, message, answer, now_ms))
+        except TypeError as error:  # what orjson raises for half a surrogate pair, as in the name of a file
+            return self._failed(record, Failure.of("encode", "not_encodable", error))
 
-    def _unlabelled(self, record: Record, item: Tombstone | Failure) -> tuple[OutputRecord, Answer]:
-        if isinstance(item, Tombstone):
-            return self._desks.default.encoder.passed_through(record), item
-        return self._dead_letters.letter(record, item), item
+    def _failed(self, record: Record, failure: Failure) -> Result:
+        letters = self._dead_letters
+        return Result(failure, None if letters is None else letters.to_dead_letter(record, failure))

@@ -1,13 +1,12 @@
-"""Packs and languages put together: which classifier labels which message, and which encoder writes it."""
+"""The loaded packs, and which of them labels a message: that of its language."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from worker.messages.encode import Encoder
+from worker.messages.encode import OutputEncoder
 from worker.model.classifier import Classifier, Listener, Silent
-from worker.model.model import Model
 from worker.model.pack import Pack
 from worker.settings.groups import Settings
 from worker.settings.languages import DEFAULT
@@ -15,40 +14,40 @@ from worker.stream.languages import Languages
 from worker.types import Failure, Message, Prediction
 
 
-class Desk(NamedTuple):
-    """One pack at work: its classifier, and the encoder whose columns follow from its heads."""
+class LoadedPack(NamedTuple):
+    """A pack at work: its classifier, and the encoder whose columns follow from its heads."""
 
     classifier: Classifier
-    encoder: Encoder
+    encoder: OutputEncoder
 
 
-class Labelled(NamedTuple):
-    """One message, with its language where that is known, what was made of it, and who writes that down."""
+class LabelledMessage(NamedTuple):
+    """A message, with its language where that is known; what the model says of it; and the pack's encoder."""
 
     message: Message
     answer: Prediction | Failure
-    encoder: Encoder
+    encoder: OutputEncoder
 
 
-class Desks:
-    """Labels messages, each at the desk of its language; without `languages` all at the default one.
+class PackRouter:
+    """Labels messages, each with the pack of its language; without `languages` all with the default pack.
 
     Args:
-        default: the desk for what is not routed elsewhere.
+        default: the pack for what is not routed elsewhere.
         languages: names languages and routes by them.
-        others: the desks that `languages` routes to, by the folders of their packs.
+        others: the packs that `languages` routes to, by their folders.
         listener: told how long naming languages took, as stage `language`.
     """
 
     def __init__(
         self,
-        default: Desk,
+        default: LoadedPack,
         languages: Languages | None = None,
-        others: Mapping[str, Desk] | None = None,
+        others: Mapping[str, LoadedPack] | None = None,
         listener: Listener | None = None,
     ) -> None:
         self.default = default
-        self._desks = {**(others or {}), DEFAULT: default}
+        self._packs = {**(others or {}), DEFAULT: default}
         self._languages = languages
         self._listener: Listener = listener or Silent()
 
@@ -69,7 +68,7 @@ class Desks:
             topic: output topic.
             include_text: write the text itself into the output.
             listener: told what labelling costs.
-            on_pack: told of each pack once it is loaded, of the default one first.
+            on_pack: called with each pack once it is loaded, the default one first.
 
         Raises:
             LanguageError: languages cannot be told as the settings ask.
@@ -79,37 +78,46 @@ class Desks:
         # Before the packs, so that a missing extra shows at once.
         languages = Languages(language) if language.detect or language.route else None
 
-        def load(path: Path | None) -> Desk:
-            model = Model.load(path, settings.model.threads)
-            pack = model.pack
+        def load(path: Path | None) -> LoadedPack:
+            classifier = Classifier.load(
+                path, threads=settings.model.threads, batch=settings.batch, listener=listener
+            )
+            pack = classifier.pack
             if on_pack is not None:
                 on_pack(pack)
-            encoder = Encoder(
+            encoder = OutputEncoder(
                 pack.outputs, model=f"{pack.name}@{pack.revision}", topic=topic, include_text=include_text
             )
-            return Desk(Classifier(model, settings.batch, listener=listener), encoder)
+            return LoadedPack(classifier, encoder)
 
         default = load(settings.model.path)
         others = {folder: load(Path(folder)) for folder in (languages.packs if languages else ())}
         return cls(default, languages, others, listener)
 
-    def label(self, messages: Sequence[Message]) -> list[Labelled]:
-        """Label messages. Result i belongs to message i; one without a pack gives a `Failure`."""
+    def label(self, messages: Sequence[Message]) -> list[LabelledMessage]:
+        """Label messages. Result i belongs to message i; one whose language has no pack gives a `Failure`."""
         named, targets = self._routed(messages)
-        texts: dict[str, list[str]] = {}
-        for message, target in zip(named, targets, strict=True):
+        results: list[Prediction | Failure | None] = [
+            target if isinstance(target, Failure) else None for target in targets
+        ]
+        places: dict[str, list[int]] = {}
+        for place, target in enumerate(targets):
             if not isinstance(target, Failure):
-                texts.setdefault(target, []).append(message.text)
-        answers = {desk: iter(self._desks[desk].classifier.classify(part)) for desk, part in texts.items()}
+                places.setdefault(target, []).append(place)
+        encoders = [self.default.encoder] * len(named)
+        for target, of_pack in places.items():
+            pack = self._packs[target]
+            labelled = pack.classifier.classify([named[place].text for place in of_pack])
+            for place, result in zip(of_pack, labelled, strict=True):
+                results[place], encoders[place] = result, pack.encoder
         return [
-            Labelled(message, target, self.default.encoder)
-            if isinstance(target, Failure)
-            else Labelled(message, next(answers[target]), self._desks[target].encoder)
-            for message, target in zip(named, targets, strict=True)
+            LabelledMessage(message, result, encoder)
+            for message, result, encoder in zip(named, results, encoders, strict=True)
+            if result is not None
         ]
 
     def _routed(self, messages: Sequence[Message]) -> tuple[Sequence[Message], list[str | Failure]]:
-        """The messages with their languages, and for each the desk that it goes to."""
+        """The messages with their languages, and for each the pack that it goes to."""
         languages = self._languages
         if languages is None:
             return messages, [DEFAULT] * len(messages)

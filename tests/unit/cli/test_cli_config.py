@@ -119,5 +119,12 @@ def test_show_masks_secrets(moodstream: Any, monkeypatch: pytest.MonkeyPatch) ->
     assert "environment MOODSTREAM_KAFKA__SASL_PLAIN_PASSWORD" in ended.out
 
 
+def test_an_argument_that_is_no_flag_is_not_repeated(moodstream: Any) -> None:
+    ended = moodstream("config", "check", "--kafka.sasl-plain-password", "my", "hunter2")
+    assert ended.code == 2
+    assert "this command takes only flags" in ended.err
+    assert "hunter2" not in ended.err
+
+
 def test_reference_prints_the_document(moodstream: Any) -> None:
     assert moodstream("config", "reference").out == reference()

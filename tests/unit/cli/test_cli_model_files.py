@@ -42,7 +42,7 @@ def test_show_tells_all_that_follows_from_the_configuration(moodstream: Any, tmp
     lines = moodstream("model", "show", "tiny").out.splitlines()
     assert "reads       up to 24 tokens; texts prepared by social 1" in lines
     size = len(VOCABULARY)
-    assert f"trunk       3 layers of 32, 4 attention heads each, {size} tokens in the vocabulary" in lines
+    assert f"encoder     3 layers of 32, 4 attention heads each, {size} tokens in the vocabulary" in lines
     assert "sentiment: single label classification, 3 labels, temperature 2.5" in lines
     assert "  mood0 > 0.50, mood1 > 0.40, mood2 > 0.60, mood3 > 0.50, mood4 > 0.30" in lines
     assert "  low: mood0, mood1" in lines

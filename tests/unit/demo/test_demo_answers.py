@@ -6,8 +6,9 @@ import pytest
 
 from worker.demo.reader import DeadLetter, Labelled, PassedThrough, read_answer
 from worker.errors import AnswerError
+from worker.heads import MULTI, SINGLE, TOKENS, Head
 from worker.messages.deadletter import DeadLetters, Origin
-from worker.messages.encode import Encoder
+from worker.messages.encode import OutputEncoder
 from worker.types import (
     Failure,
     HeadResult,
@@ -19,15 +20,9 @@ from worker.types import (
     TopicPartition,
 )
 
-
-class _Head:
-    def __init__(self, name: str, labels: tuple[str, ...], problem_type: str) -> None:
-        self.name, self.labels, self.problem_type = name, labels, problem_type
-
-
 HEADS = (
-    _Head("sentiment", ("negative", "neutral", "positive"), "single_label_classification"),
-    _Head("emotion", ("joy", "anger", "love"), "multi_label_classification"),
+    Head("sentiment", SINGLE, ("negative", "neutral", "positive")),
+    Head("emotion", MULTI, ("joy", "anger", "love")),
 )
 PREDICTION = Prediction(
     heads={
@@ -38,7 +33,7 @@ PREDICTION = Prediction(
     truncated=False,
 )
 RECORD = Record("posts", 2, 41, 10_000, b"mira", b'{"text": "best day"}')
-ENCODER = Encoder(HEADS, model="compact@0123456789ab", topic="moods", include_text=True)
+ENCODER = OutputEncoder(HEADS, model="compact@0123456789ab", topic="moods", include_text=True)
 
 
 def _read_back(output: OutputRecord) -> Record:
@@ -65,10 +60,10 @@ def test_a_labelled_message() -> None:
 def test_toxicity_and_what_makes_it_so_where_the_pack_judges_them() -> None:
     heads = (
         *HEADS,
-        _Head("toxicity", ("not_toxic", "toxic"), "single_label_classification"),
-        _Head("toxic_spans", ("toxic",), "token_classification"),
+        Head("toxicity", SINGLE, ("not_toxic", "toxic")),
+        Head("toxic_spans", TOKENS, ("toxic",)),
     )
-    encoder = Encoder(heads, model="compact@0123456789ab", topic="moods", include_text=True)
+    encoder = OutputEncoder(heads, model="compact@0123456789ab", topic="moods", include_text=True)
     toxic = HeadResult("toxic", 0.75, {"not_toxic": 0.25, "toxic": 0.75})
     spans = {"toxic_spans": SpanResult(((4, 8),), read=True)}
     prediction = replace(PREDICTION, heads={**PREDICTION.heads, "toxicity": toxic}, spans=spans)
@@ -86,7 +81,9 @@ def test_toxicity_and_what_makes_it_so_where_the_pack_judges_them() -> None:
 
 def test_a_dead_letter() -> None:
     letters = DeadLetters("moods.dead-letter", "connect", Origin("group", "0"))
-    output = letters.letter(RECORD, Failure("decode", "not_json", "the value is not JSON", "x.NotJson"))
+    output = letters.to_dead_letter(
+        RECORD, Failure("decode", "not_json", "the value is not JSON", "x.NotJson")
+    )
     answer = read_answer(_read_back(output), dead_letter_topic="moods.dead-letter", now_ms=10_000)
     assert answer == DeadLetter(
         TopicPartition("posts", 2), 41, "not_json", "the value is not JSON", b'{"text": "best day"}', 0.0

@@ -77,5 +77,5 @@ def test_a_wrong_line_is_named(line: str, complaint: str) -> None:
 
 def test_an_id_may_not_come_twice() -> None:
     line = json.dumps({"id": "a", "key": "k", "text": "t"})
-    with pytest.raises(SampleError, match=r"line 2 .* id a is there twice"):
+    with pytest.raises(SampleError, match=r"line 2 .* id a appears twice"):
         parse_samples(f"{line}\n{line}\n")

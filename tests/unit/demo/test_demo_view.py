@@ -13,7 +13,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from worker.demo.feeder import Sent
-from worker.demo.ledger import Tally
+from worker.demo.ledger import Ledger
 from worker.demo.reader import Answer, DeadLetter, Labelled, PassedThrough
 from worker.demo.samples import Sample
 from worker.demo.view import View, _marked, export_svg
@@ -39,14 +39,14 @@ ANSWERS: list[Answer] = [
 
 
 def _view(answers: list[Answer] = ANSWERS) -> View:
-    tally = Tally()
-    view = View(tally, source="posts", sink="moods")
+    ledger = Ledger()
+    view = View(ledger, source="posts", sink="moods")
     for offset, answer in enumerate(answers):
         value = None if isinstance(answer, PassedThrough) else b"x"
-        tally.sent(
+        ledger.sent(
             Sent(Sample(f"s{offset}", b"deleted-post-1", value, (), "labelled"), PART, offset, 1_000 + offset)
         )
-        tally.answered(answer)
+        ledger.answered(answer)
         view.add(answer)
     return view
 

@@ -6,6 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from worker.messages.body import visible
+from worker.messages.cloudevents import CloudEvent
 from worker.messages.decode import decode
 from worker.types import Failure, Headers, Message, Record, Tombstone
 
@@ -54,9 +56,48 @@ def test_null_value_is_a_tombstone() -> None:
     assert decode(record(None), "text") == Tombstone()
 
 
-def test_language_is_taken_where_it_is_a_tag() -> None:
-    assert message(b'{"text": "ciao", "lang": "it"}').lang == "it"
-    assert message(b'{"text": "ciao", "lang": "who knows, really"}').lang is None
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        ("it", "it"),
+        ("pt-BR", "pt-BR"),
+        ("en_US", "en-US"),
+        ("en_US.UTF-8", "en-US"),
+        ("de_DE@euro", "de-DE"),
+        (" fr ", "fr"),
+        ("iw", "he"),
+        ("IW-IL", "he-IL"),
+        ("in", "id"),
+        ("ji", "yi"),
+        ("und", None),
+        ("UND", None),
+        ("who knows, really", None),
+        ("", None),
+        ("en-" + "x" * 9, None),
+        ("en" + "-abcdefgh" * 4, None),
+        ("a" * 200_000, None),
+        (7, None),
+        (None, None),
+        (["en"], None),
+    ],
+)
+def test_language_is_taken_where_it_is_a_tag(given: object, read: str | None) -> None:
+    assert message(json.dumps({"text": "ciao", "lang": given}).encode()).lang == read
+
+
+@pytest.mark.parametrize(
+    ("body", "read"),
+    [
+        ({"review": {"body": "x", "lang": "it"}}, "it"),
+        ({"review": {"body": "x", "lang": "it"}, "lang": "en"}, "it"),
+        ({"review": {"body": "x"}, "lang": "en"}, "en"),
+        ({"review": {"body": "x", "lang": "nothing known"}, "lang": "en"}, "en"),
+        ({"review": {"body": "x", "lang": "und"}, "lang": "en"}, None),
+        ({"review.body": "x", "lang": "it"}, "it"),
+    ],
+)
+def test_the_language_beside_a_nested_text_comes_first(body: object, read: str | None) -> None:
+    assert message(json.dumps(body).encode(), text_field="review.body").lang == read
 
 
 def test_half_of_an_emoji_in_an_escape_is_replaced() -> None:
@@ -73,7 +114,8 @@ def test_byte_order_mark_is_dropped() -> None:
         (b'{"text": "unfinished', "not_json", "not JSON"),
         (b'{"text": "a" "b"}', "not_json", "column 14"),
         (b"{}", "text_missing", "empty object"),
-        (b'{"txt": "typo in the name"}', "text_missing", "it has `txt`"),
+        (b'{"txt": "typo in the name"}', "text_missing", "it is an object with one other field"),
+        (b'{"a": 1, "b": 2}', "text_missing", "it is an object with 2 other fields"),
         (b'{"text": 7}', "text_not_string", "a number, not a string"),
         (b'{"text": true}', "text_not_string", "a boolean, not a string"),
         (b'{"text": null}', "text_not_string", "null, not a string"),
@@ -98,13 +140,33 @@ def test_bad_input_says_what_and_where(value: bytes, reason: str, says: str) -> 
 
 def test_missing_step_of_a_path_is_named() -> None:
     result = failure(b'{"review": {"stars": 5}}', text_field="review.body")
-    assert result.message == ("no field `body` under `review` (text_field is `review.body`): it has `stars`")
+    assert result.message == (
+        "no field `body` under `review` (text_field is `review.body`): it is an object with one other field"
+    )
 
 
-def test_the_message_of_a_failure_never_holds_the_text() -> None:
-    secret = "my secret diary"
-    for value in (f'{{"text": "{secret}', f'{{"other": "{secret}"}}', f'{{"text": ["{secret}"]}}'):
-        assert secret not in failure(value.encode()).message
+@pytest.mark.parametrize(
+    "value",
+    [
+        '{"text": "SECRET',
+        '{"other": "SECRET"}',
+        '{"SECRET": 1}',
+        '{"text": ["SECRET"]}',
+        '{"text": {"SECRET": 1}}',
+        '["SECRET"]',
+        '{"specversion": "1.0", "id": "SECRET", "source": "", "type": "t"}',
+    ],
+)
+def test_the_message_of_a_failure_never_holds_content(value: str) -> None:
+    assert "SECRET" not in failure(value.encode()).message
+
+
+@pytest.mark.parametrize("name", ["content-type", "content-encoding", "ce_datacontenttype"])
+@pytest.mark.parametrize("value", [b"SECRET", b"application/xml; x=SECRET", b"text/plain; charset=SECRET"])
+def test_nor_what_the_headers_say(name: str, value: bytes) -> None:
+    result = decode(record(b"\x02\x06abc", (name, value)), "text")
+    assert isinstance(result, Failure)
+    assert "secret" not in result.message.lower()
 
 
 def test_schema_registry_prefix_before_json() -> None:
@@ -115,6 +177,7 @@ def test_schema_registry_header_before_json_and_before_avro() -> None:
     header = ("__value_schema_id", b"\x01" + bytes(16))
     assert message(b'{"text": "framed"}', header).text == "framed"
     assert failure(b"\x02\x06abc", header).reason == "unsupported_encoding"
+    assert failure(b"bare text", header).reason == "unsupported_encoding"
 
 
 CE = (("ce_specversion", b"1.0"), ("ce_id", b"77"), ("ce_source", b"/shop"), ("ce_type", b"review"))
@@ -145,8 +208,44 @@ def test_cloudevent_with_base64_data() -> None:
     assert message(json.dumps(event).encode()).text == "hello"
     event |= {"datacontenttype": "application/json", "data_base64": "eyJ0ZXh0IjogImpzb24ifQ=="}
     assert message(json.dumps(event).encode()).text == "json"
-    event["data_base64"] = "?"
+    for wrong in ("?", 5, ["aGVsbG8="]):
+        assert failure(json.dumps(event | {"data_base64": wrong}).encode()).reason == "invalid_cloudevent"
+
+
+SOURCES = st.text(st.sampled_from("a#%235/"), min_size=1, max_size=8)
+
+
+@given(first=st.tuples(SOURCES, SOURCES), second=st.tuples(SOURCES, SOURCES))
+def test_no_two_cloudevents_share_an_id(first: tuple[str, str], second: tuple[str, str]) -> None:
+    ids = [CloudEvent(name, source, None, None).event_id for source, name in (first, second)]
+    assert (ids[0] == ids[1]) == (first == second)
+
+
+def test_the_id_of_an_ordinary_cloudevent_is_its_source_and_id() -> None:
+    for source in ("/shop", "urn:x:100%", "https://example.com/a%20b?c=d", "https://example.com/50%25"):
+        assert CloudEvent("7#8", source, None, None).event_id == f"{source}#7#8"
+    assert CloudEvent("c", "a#b", None, None).event_id == "a%23b#c"
+
+
+def test_what_is_not_text_identifies_no_cloudevent() -> None:
+    event = {"specversion": "1.0", "id": "\ud83d", "source": "s", "type": "t", "data": {"text": "hi"}}
     assert failure(json.dumps(event).encode()).reason == "invalid_cloudevent"
+    broken = (("ce_id", b"\xff"), *(header for header in CE if header[0] != "ce_id"))
+    assert "`id`" in failure(b"hello", *broken).message
+
+
+def test_the_content_type_decides_between_the_modes_of_a_cloudevent() -> None:
+    event = {"specversion": "1.0", "id": "9", "source": "urn:x", "type": "post", "data": {"text": "hey"}}
+    structured = ("content-type", b"application/cloudevents+json")
+    assert message(json.dumps(event).encode(), *CE, structured).event_id == "urn:x#9"
+
+
+@pytest.mark.parametrize(
+    ("time", "milliseconds"),
+    [("1969-07-20T20:17:40Z", -14_182_940_000), ("9999-12-31T23:59:59Z", 253_402_300_799_000)],
+)
+def test_odd_times_of_events_are_kept(time: str, milliseconds: int) -> None:
+    assert message(b"hello", *CE, ("ce_time", time.encode())).event_time_ms == milliseconds
 
 
 def test_cloudevent_without_what_the_specification_requires() -> None:
@@ -202,13 +301,14 @@ def test_nothing_that_a_producer_writes_raises(
 ) -> None:
     result = decode(record(value, *headers), text_field)
     if isinstance(result, Message):
-        assert result.text.strip()
+        assert visible(result.text)
         result.text.encode()  # no half surrogates: the tokenizer and the encoder take any decoded text
     else:
         assert isinstance(result, Failure)
         assert result.message
+        assert result.reason != "decoder_failed"
 
 
-@given(text=st.text().filter(lambda text: text.strip()))
+@given(text=st.text().filter(visible))
 def test_any_text_survives_json(text: str) -> None:
     assert message(json.dumps({"text": text}).encode()).text == text

@@ -10,10 +10,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.messages.body import input_schema
 from worker.messages.deadletter import DeadLetters, Origin
 from worker.messages.decode import decode
-from worker.messages.schema import output_schema
+from worker.messages.schema import input_schema, output_schema
 from worker.model.pack import bundled_pack, load_pack
 from worker.types import Failure, Message, Record
 
@@ -41,7 +40,7 @@ def test_what_the_input_schema_allows_is_decoded(body: dict[str, object]) -> Non
     valid = jsonschema.Draft202012Validator(input_schema()).is_valid(body)
     result = decode(Record("t", 0, 0, 0, None, json.dumps(body).encode()), "text")
     if valid:
-        # `\S` of a regular expression and Python's blanks differ for a few control characters.
+        # JSON Schema cannot say what is invisible: of that it knows only blanks.
         assert isinstance(result, Message) or (isinstance(result, Failure) and result.reason == "text_empty")
     if isinstance(result, Message) and isinstance(body.get("lang"), str | None):
         assert valid
@@ -52,7 +51,9 @@ def test_asyncapi_names_the_headers_of_dead_letters(profile: Any) -> None:
     channels = yaml.safe_load((SCHEMAS / "asyncapi.yaml").read_text())["channels"]
     described = channels["moods.dead-letter"]["messages"][profile]["headers"]["required"]
     failure = Failure("decode", "not_json", "m", "E")
-    letter = DeadLetters("d", profile, Origin("g", "0")).letter(Record("t", 0, 0, 0, None, b"{"), failure)
+    letter = DeadLetters("d", profile, Origin("g", "0")).to_dead_letter(
+        Record("t", 0, 0, 0, None, b"{"), failure
+    )
     assert [name for name, _ in letter.headers] == described
 
 

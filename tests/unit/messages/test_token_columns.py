@@ -1,7 +1,6 @@
 """Columns of groups and of marked ranges, and that no two columns of a pack are alike."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import jsonschema
 import orjson
@@ -9,23 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from worker.heads import MULTI, SINGLE, TOKENS, Head
 from worker.messages.columns import FIXED, SpanColumn, head_columns
-from worker.messages.encode import Encoder
+from worker.messages.encode import OutputEncoder
 from worker.messages.schema import OutputBase, output_schema
 from worker.types import HeadResult, Message, Prediction, Record, SpanResult
 
-SINGLE, MULTI, TOKENS = (f"{kind}_classification" for kind in ("single_label", "multi_label", "token"))
-
-
-@dataclass(frozen=True)
-class Head:
-    name: str
-    problem_type: str
-    labels: tuple[str, ...]
-    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-
-
-EMOTION = Head("emotion", MULTI, ("joy", "fear", "love"), {"good": ("joy", "love"), "bad": ("fear",)})
+GROUPS = {"good": ("joy", "love"), "bad": ("fear",)}
+EMOTION = Head("emotion", MULTI, ("joy", "fear", "love"), groups=GROUPS)
 HEADS = (EMOTION, Head("toxicity", SINGLE, ("not_toxic", "toxic")), Head("toxic_spans", TOKENS, ("toxic",)))
 SCORES = {"joy": 0.2, "fear": 0.7, "love": 0.61234567}
 PREDICTION = Prediction(
@@ -40,7 +30,7 @@ PREDICTION = Prediction(
 
 
 def body_of(prediction: Prediction, heads: tuple[Head, ...] = HEADS) -> dict[str, object]:
-    encoder = Encoder(heads, model="compact@0123456789ab", topic="moods", include_text=False)
+    encoder = OutputEncoder(heads, model="compact@0123456789ab", topic="moods", include_text=False)
     record = Record("posts", 3, 41, 1_700_000_000_000, None, b"{}")
     value = encoder.encode(record, Message("x", "posts:3:41", 1), prediction, 2).value
     body = orjson.loads(value or b"")
@@ -111,7 +101,8 @@ def heads() -> st.SearchStrategy[tuple[Head, ...]]:
     labels = st.lists(st.sampled_from(["x", "X", "b", "b x", "label", "group", "group x"]), min_size=1)
     unique = labels.map(lambda found: tuple(dict.fromkeys(found)))
     groups = st.dictionaries(st.sampled_from(["x", "X", "label"]), st.just(("x",)))
-    head = st.builds(Head, names(), st.sampled_from([SINGLE, MULTI, TOKENS]), unique, groups)
+    kinds = st.sampled_from([SINGLE, MULTI, TOKENS])
+    head = st.builds(Head, names(), kinds, unique, groups=groups)
     return st.lists(head, min_size=1, unique_by=lambda head: head.name).map(tuple)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.checkpoints import SIZES, TWO_HEADS, write_checkpoint
 from worker.lab.convert.writer import convert_checkpoint
-from worker.model.model import Model
+from worker.model.classifier import Classifier
 
 
 @pytest.fixture(scope="session")
@@ -26,6 +26,6 @@ def own_pack(tiny_pack: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_model(tiny_pack: Path) -> Model:
+def tiny_model(tiny_pack: Path) -> Classifier:
     """The tiny pack, loaded."""
-    return Model.load(tiny_pack)
+    return Classifier.load(tiny_pack)

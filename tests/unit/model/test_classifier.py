@@ -1,15 +1,12 @@
 """The public Classifier: order, batches side by side, and one bad text that costs no other."""
 
 from collections.abc import Sequence
-from typing import cast
 
 import pytest
 
 from worker.errors import InferenceError
 from worker.model.classifier import Classifier
-from worker.model.model import Model
 from worker.model.tokenizer import Tokens
-from worker.settings.groups import BatchSettings
 from worker.types import Failure, Prediction
 
 TEXTS = [f"{word} " * (1 + number % 40) for number, word in enumerate(["good", "bad", "so so", "😡"] * 60)]
@@ -35,28 +32,17 @@ def test_no_texts_no_results(classifier: Classifier) -> None:
     assert classifier.classify([]) == []
 
 
-class Poisoned:
+class Poisoned(Classifier):
     """The real model, but for one text that it cannot stand."""
 
-    threads = 1
-
-    def __init__(self, model: Model, poison: Tokens) -> None:
-        self._model, self._poison = model, poison
-        self.pack = model.pack
-
-    def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
-        return self._model.tokenize(texts)
-
     def predict(self, batch: Sequence[Tokens]) -> list[Prediction]:
-        if any(row.ids == self._poison.ids for row in batch):
+        if any("bad luck" in row.text for row in batch):
             raise InferenceError("a logit that is not finite")
-        return self._model.predict(batch)
+        return super().predict(batch)
 
 
 def test_a_text_that_the_model_cannot_stand_costs_no_other() -> None:
-    model = Model.load(threads=1)
-    poisoned = cast("Model", Poisoned(model, model.tokenize(["bad luck"])[0]))
-    results = Classifier(poisoned, BatchSettings()).classify(["good day", "bad luck", "nice one"])
+    results = Poisoned.load(threads=1).classify(["good day", "bad luck", "nice one"])
     failure = results[1]
     assert isinstance(failure, Failure)
     assert (failure.stage, failure.reason) == ("classify", "inference_failed")

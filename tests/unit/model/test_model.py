@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from worker.errors import InferenceError
-from worker.model.model import Model
+from worker.model.classifier import Classifier
 from worker.model.tokenizer import Tokens
 
 
-def test_predictions_come_in_the_order_of_the_batch(tiny_model: Model) -> None:
+def test_predictions_come_in_the_order_of_the_batch(tiny_model: Classifier) -> None:
     texts = ["great", "the train was late and the phone is broken", "it is a film"]
     rows = tiny_model.tokenize(texts)
     forward, backward = tiny_model.predict(rows), tiny_model.predict(rows[::-1])
@@ -18,18 +18,18 @@ def test_predictions_come_in_the_order_of_the_batch(tiny_model: Model) -> None:
     assert [prediction.token_count for prediction in forward] == [len(row.ids) for row in rows]
 
 
-def test_an_empty_batch_gives_nothing(tiny_model: Model) -> None:
+def test_an_empty_batch_gives_nothing(tiny_model: Classifier) -> None:
     assert tiny_model.predict([]) == []
 
 
 @pytest.mark.parametrize("ids", [[], [2, 10_000, 3], [2] * 100])
-def test_a_batch_that_cannot_be_run_is_a_typed_error(tiny_model: Model, ids: list[int]) -> None:
+def test_a_batch_that_cannot_be_run_is_a_typed_error(tiny_model: Classifier, ids: list[int]) -> None:
     with pytest.raises(InferenceError) as caught:
         tiny_model.predict([Tokens(ids, truncated=False), *tiny_model.tokenize(["great"])])
     assert "\n" not in str(caught.value)
 
 
-def test_several_threads_may_predict_at_once(tiny_model: Model) -> None:
+def test_several_threads_may_predict_at_once(tiny_model: Classifier) -> None:
     batches = [
         tiny_model.tokenize([f"the film {word}" * (n % 5 + 1) for n in range(9)]) for word in "abcdefgh"
     ]
@@ -39,5 +39,5 @@ def test_several_threads_may_predict_at_once(tiny_model: Model) -> None:
 
 
 def test_threads_are_as_asked_or_at_least_one(tiny_pack: Path) -> None:
-    assert Model.load(tiny_pack, threads=3).threads == 3
-    assert Model.load(tiny_pack).threads >= 1
+    assert Classifier.load(tiny_pack, threads=3).threads == 3
+    assert Classifier.load(tiny_pack).threads >= 1

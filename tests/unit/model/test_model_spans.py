@@ -9,10 +9,10 @@ import pytest
 
 from tests.support.checkpoints import MARKING, SIZES, write_checkpoint, write_marking_checkpoint
 from worker.errors import InferenceError
+from worker.heads import TOKENS, Head
 from worker.lab.convert.writer import convert_checkpoint
 from worker.model.classifier import Classifier
-from worker.model.model import Model
-from worker.model.spans import TokenHead
+from worker.model.spans import marked_tokens
 from worker.model.tokenizer import Tokens
 from worker.types import Prediction, SpanResult
 
@@ -24,14 +24,14 @@ TEXTS = [
 
 
 @pytest.fixture(scope="module")
-def marking(tmp_path_factory: pytest.TempPathFactory) -> Model:
+def marking(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
     """A pack whose token head marks exactly the word `awful`, and whose gate lets all texts through."""
     folder = tmp_path_factory.mktemp("marking")
     checkpoint = write_marking_checkpoint(folder / "checkpoint", "awful")
-    return Model.load(convert_checkpoint(checkpoint, folder / "pack", name="marking").path, threads=2)
+    return Classifier.load(convert_checkpoint(checkpoint, folder / "pack", name="marking").path, threads=2)
 
 
-def marked(model: Model, text: str) -> list[str]:
+def marked(model: Classifier, text: str) -> list[str]:
     (prediction,) = model.predict(model.tokenize([text]))
     result = prediction.spans[NAME]
     assert result.read
@@ -54,27 +54,26 @@ def marked(model: Model, text: str) -> list[str]:
     ],
 )
 def test_the_marked_words_are_found_in_the_text_as_it_came(
-    marking: Model, text: str, expected: list[str]
+    marking: Classifier, text: str, expected: list[str]
 ) -> None:
     assert marked(marking, text) == expected
 
 
-def test_spans_are_the_same_in_any_company_and_from_several_threads(marking: Model) -> None:
-    classifier = Classifier(marking)
+def test_spans_are_the_same_in_any_company_and_from_several_threads(marking: Classifier) -> None:
     alone = [marking.predict(marking.tokenize([text]))[0] for text in TEXTS]
     for order in (TEXTS * 30, TEXTS[::-1] * 30):
-        answers = dict(zip(order, classifier.classify(order), strict=True))
+        answers = dict(zip(order, marking.classify(order), strict=True))
         assert [answers[text] for text in TEXTS] == alone
 
 
-def test_places_are_looked_up_from_many_threads_at_once(marking: Model) -> None:
+def test_places_are_looked_up_from_many_threads_at_once(marking: Classifier) -> None:
     rows = marking.tokenize(TEXTS * 8)
     expected = marking.predict(rows)
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(marking.predict, [rows] * 40)) == [expected] * 40
 
 
-def test_a_pack_without_token_heads_has_no_spans(tiny_model: Model) -> None:
+def test_a_pack_without_token_heads_has_no_spans(tiny_model: Classifier) -> None:
     (prediction,) = tiny_model.predict(tiny_model.tokenize(["awful"]))
     assert prediction.spans == {}
 
@@ -84,24 +83,24 @@ def test_a_closed_gate_leaves_the_text_unread(tmp_path: Path) -> None:
     config = {**SIZES, "heads": {**MARKING, NAME: {**MARKING[NAME], "gate": gate}}}
     folder = write_checkpoint(tmp_path / "checkpoint", config)
     convert_checkpoint(folder, tmp_path / "pack", name="tiny")
-    answers = Classifier(Model.load(tmp_path / "pack")).classify(TEXTS)
+    answers = Classifier.load(tmp_path / "pack").classify(TEXTS)
     assert all(isinstance(answer, Prediction) for answer in answers)
     assert {answer.spans[NAME] for answer in answers if isinstance(answer, Prediction)} == {SpanResult()}
 
 
-def test_tokens_without_their_text_are_an_error_where_places_are_asked_for(marking: Model) -> None:
+def test_tokens_without_their_text_are_an_error_where_places_are_asked_for(marking: Classifier) -> None:
     (row,) = marking.tokenize(["the awful film"])
     with pytest.raises(InferenceError, match="not those of the text"):
         marking.predict([Tokens(row.ids, truncated=False)])
 
 
-HEAD = TokenHead("spans", ("toxic",), (1,), threshold=0.5, temperature=2.0)
+HEAD = Head("spans", TOKENS, ("toxic",), (0.5,), temperature=2.0, layers=(1,))
 
 
 def test_a_tokens_probability_is_its_cooled_logit_and_the_ends_are_no_part_of_the_text() -> None:
-    head = TokenHead("spans", ("toxic",), (1,), threshold=0.8, temperature=2.0)
+    head = Head("spans", TOKENS, ("toxic",), (0.8,), 2.0, layers=(1,))
     logits = np.array([[9, 2.7, 2.8, 9, 9]], np.float32)
-    found = head.marked(np.array([1]), logits, [5, 4])
+    found = marked_tokens(head, np.array([1]), logits, [5, 4])
     assert {row: marks.tolist() for row, marks in found.items()} == {1: [False, False, True, False]}
 
 
@@ -116,10 +115,10 @@ def test_a_tokens_probability_is_its_cooled_logit_and_the_ends_are_no_part_of_th
 def test_with_a_share_the_strongest_token_says_from_where_on_tokens_are_marked(
     probabilities: tuple[float, ...], marked: tuple[bool, ...]
 ) -> None:
-    head = TokenHead("spans", ("toxic",), (1,), threshold=0.5, temperature=1.0, relative=0.6)
+    head = Head("spans", TOKENS, ("toxic",), (0.5,), 1.0, layers=(1,), relative=0.6)
     inner = [math.log(value / (1 - value)) for value in probabilities]
     logits = np.array([[9, *inner, 9]], np.float32)  # the ends say nothing of how strong the others are
-    assert head.marked(np.array([0]), logits, [5])[0].tolist() == [False, *marked, False]
+    assert marked_tokens(head, np.array([0]), logits, [5])[0].tolist() == [False, *marked, False]
 
 
 @pytest.mark.parametrize(
@@ -127,12 +126,12 @@ def test_with_a_share_the_strongest_token_says_from_where_on_tokens_are_marked(
 )
 def test_results_of_another_batch_are_an_error(rows: list[int], shape: tuple[int, ...]) -> None:
     with pytest.raises(InferenceError, match="spans"):
-        HEAD.marked(np.array(rows), np.zeros(shape, np.float32), [5, 4])
+        marked_tokens(HEAD, np.array(rows), np.zeros(shape, np.float32), [5, 4])
 
 
 def test_a_logit_that_is_no_number_is_an_error_unless_it_is_paddings() -> None:
     logits = np.zeros((1, 5), np.float32)
     logits[0, 4] = np.nan
-    assert HEAD.marked(np.array([1]), logits, [5, 4])[1].tolist() == [False, True, True, False]
+    assert marked_tokens(HEAD, np.array([1]), logits, [5, 4])[1].tolist() == [False, True, True, False]
     with pytest.raises(InferenceError, match="not finite"):
-        HEAD.marked(np.array([0]), logits, [5, 4])
+        marked_tokens(HEAD, np.array([0]), logits, [5, 4])

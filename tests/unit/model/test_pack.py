@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 
 from worker.errors import PackError
-from worker.model.model import Model
+from worker.model.classifier import Classifier
 from worker.model.pack import file_entry, load_pack
 
 
 def refusal(pack: Path) -> str:
     """What loading the pack says, which must be one line."""
     with pytest.raises(PackError) as caught:
-        Model.load(pack)
+        Classifier.load(pack)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 

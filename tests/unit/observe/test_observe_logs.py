@@ -191,3 +191,12 @@ def test_the_clients_tracebacks_are_cut_off_unless_asked_for() -> None:
 
     assert line(tracebacks=False).exc_info is None
     assert line(tracebacks=True).exc_info is not None
+
+
+@pytest.mark.parametrize("value", ["half \ud83d of a pair", 2**70])
+def test_what_orjson_refuses_is_still_a_json_line(value: object) -> None:
+    stream = io.StringIO()
+    configure_logging(stream=stream)
+    structlog.get_logger("x").warning("dead letter", value=value, offset=3)
+    (line,) = json_lines(stream)
+    assert (line["event"], line["value"], line["offset"]) == ("dead letter", value, 3)

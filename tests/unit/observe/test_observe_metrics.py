@@ -84,6 +84,17 @@ def test_lag_is_shown_for_the_partitions_that_are_ours(metrics: Metrics) -> None
     assert value(metrics, "rebalances_total") == 3
 
 
+def test_a_partition_read_from_elsewhere_counts_and_what_retention_removed(metrics: Metrics) -> None:
+    metrics.offset_reset("posts", "new_partition", 274)
+    metrics.offset_reset("posts", "retention", 50)
+    metrics.offset_reset("posts", "retention", 7)
+    metrics.dropped(12)
+    assert value(metrics, "offset_resets_total", topic="posts", reason="new_partition") == 1
+    assert value(metrics, "offset_resets_total", topic="posts", reason="retention") == 2
+    assert value(metrics, "removed_messages_total", topic="posts") == 57
+    assert value(metrics, "dropped_messages_total") == 12
+
+
 def test_transactions_corrupt_batches_and_the_model(metrics: Metrics) -> None:
     for outcome in ("committed", "committed", "aborted", "unknown"):
         metrics.transaction(outcome)

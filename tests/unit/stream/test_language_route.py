@@ -2,7 +2,9 @@
 
 import pytest
 
-from worker.stream.languages import Route
+from worker.settings.groups import LanguageSettings
+from worker.stream.languages import Languages, Route
+from worker.types import Failure, Message
 
 TABLE = {"en": "default", "pt": "/packs/portuguese", "pt-br": "/packs/brazilian", "*": "unsupported"}
 
@@ -43,3 +45,13 @@ def test_without_a_star_the_rest_goes_to_the_default_pack() -> None:
 
 def test_each_pack_is_named_once() -> None:
     assert Route({"it": "/a", "es": "/a", "fa": "/b", "*": "unsupported"}).packs == ("/a", "/b")
+
+
+def test_a_failure_names_the_language_and_nothing_else_of_the_tag() -> None:
+    languages = Languages(LanguageSettings(route={"*": "unsupported"}))
+    failure = languages.target(Message("text", "1", 0, lang="FR-x-private"))
+    assert isinstance(failure, Failure)
+    assert failure.message == "no pack for the language fr: language.route says `unsupported`"
+    unknown = languages.target(Message("text", "1", 0))
+    assert isinstance(unknown, Failure)
+    assert "not known" in unknown.message

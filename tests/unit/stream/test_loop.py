@@ -1,18 +1,20 @@
 """The loop over a source that replays a log: nothing skipped, nothing committed out of turn."""
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import pytest
+from structlog.testing import capture_logs
 
-from worker.errors import Fatal
+from worker.errors import Fatal, SourceUnreadable
 from worker.kafka.outcome import Outcome
 from worker.kafka.source import Source
 from worker.observe.health import Health
 from worker.observe.metrics import Metrics
 from worker.settings.groups import BatchSettings
-from worker.stream.loop import Loop
+from worker.stream.loop import REBALANCES_WITHOUT_COMMIT, Loop
 from worker.stream.pipeline import Pipeline, Processed
 from worker.types import OutputRecord, Record, Tombstone, TopicPartition
 
@@ -26,7 +28,7 @@ class Log:
         self.records = [Record("posts", 0, offset, 1, b"k", None) for offset in range(count)]
         self.position = self.committed = 0
         self.generation, self.rebalances, self.joined = 1, 0, True
-        self.must_rejoin = False
+        self.must_rejoin, self.group = False, "posts.group"
         self.in_flight: set[int] = set()
         self.written: list[int] = []
         self.rewinds = 0
@@ -80,21 +82,36 @@ class Log:
 
 
 class Echo:
-    """A pipeline whose output names the offset that it came from."""
+    """A pipeline whose output names the offset that it came from. A record takes it `seconds`."""
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self.seconds = seconds
+        self.windows: list[int] = []
 
     def process(self, records: Sequence[Record]) -> Processed:
+        self.windows.append(len(records))
+        time.sleep(self.seconds * len(records))
         outputs = [OutputRecord(str(record.offset), record.key, None) for record in records]
         return Processed(outputs, [Tombstone() for _ in records])
 
 
-def run(log: Log, stop: threading.Event, *, limit_s: float = 60.0, window: int = 10) -> None:
+def run(
+    log: Log,
+    stop: threading.Event,
+    *,
+    limit_s: float = 60.0,
+    window: int = 10,
+    window_s: float = 2.0,
+    pipeline: Echo | None = None,
+    health: Health | None = None,
+) -> None:
     Loop(
         cast("Source", log),
-        cast("Pipeline", Echo()),
+        cast("Pipeline", pipeline or Echo()),
         log,
-        batch=BatchSettings(max_messages=window, max_wait_ms=0),
+        batch=BatchSettings(max_messages=window, max_wait_ms=0, max_window_s=window_s),
         connect_limit_s=limit_s,
-        health=Health(60),
+        health=health or Health(60, ready_checks=()),
         metrics=Metrics(),
     ).run(stop)
 
@@ -146,3 +163,101 @@ def test_outside_the_group_for_too_long_is_the_end() -> None:
     log.joined = False
     with pytest.raises(Fatal, match=r"kafka\.connect_limit_s"):
         run(log, stop, limit_s=0.0)
+
+
+def test_a_window_takes_no_longer_than_it_may() -> None:
+    stop = threading.Event()
+    log, slow = Log(200, stop), Echo(0.005)
+    run(log, stop, window=256, window_s=0.1, pipeline=slow)
+    assert log.written == list(range(200))
+    assert log.in_flight == set()
+    assert max(slow.windows) * slow.seconds <= 0.1 * 2
+
+
+def test_windows_grow_again_when_labelling_gets_faster() -> None:
+    stop = threading.Event()
+    log, slow = Log(3_000, stop), Echo(0.005)
+    log.before_poll = {4: lambda: setattr(slow, "seconds", 0.0)}
+    run(log, stop, window=256, window_s=0.1, pipeline=slow)
+    assert log.written == list(range(3_000))
+    assert max(slow.windows) == 256
+
+
+@pytest.mark.parametrize("outcome", [Outcome.ABORTED, Outcome.UNKNOWN])
+def test_what_is_in_hand_is_read_again_after_a_failed_commit_and_after_a_rebalance(outcome: Outcome) -> None:
+    stop = threading.Event()
+    log, slow = Log(150, stop), Echo(0.004)
+
+    def rebalance() -> None:
+        log.generation += 1
+
+    log.outcomes = [Outcome.COMMITTED, outcome, Outcome.COMMITTED, Outcome.COMMITTED, outcome]
+    log.before_poll = dict.fromkeys((2, 5, 9, 10), rebalance)
+    run(log, stop, window=256, window_s=0.1, pipeline=slow)
+    assert log.written == list(range(150))
+    assert log.in_flight == set()
+
+
+def test_a_labelled_window_is_committed_before_the_poll_that_would_void_it() -> None:
+    stop = threading.Event()
+    log = Log(40, stop)
+    committed: list[int] = []
+
+    def rejoin() -> None:
+        committed.append(log.committed)
+        log.generation += 1
+        log.must_rejoin = False
+
+    log.before_poll = {3: lambda: setattr(log, "must_rejoin", True), 4: rejoin}
+    run(log, stop)
+    assert committed == [30]  # all that was labelled by then
+    assert log.written == list(range(40))
+
+
+def test_rebalances_without_end_turn_the_worker_unready_until_something_is_committed() -> None:
+    stop = threading.Event()
+    log, health = Log(40, stop), Health(60, ready_checks=())
+    seen: list[bool] = []
+
+    def rebalance() -> None:
+        log.generation += 1
+        seen.append(health.ready()[0])
+
+    log.before_poll = dict.fromkeys(range(1, 2 * REBALANCES_WITHOUT_COMMIT), rebalance)
+    with capture_logs() as lines:
+        run(log, stop, health=health)
+    [warning] = [line for line in lines if "again and again" in line["event"]]
+    assert warning["group"] == "posts.group"
+    assert seen[:REBALANCES_WITHOUT_COMMIT] == [True] * REBALANCES_WITHOUT_COMMIT
+    assert not any(seen[REBALANCES_WITHOUT_COMMIT:])
+    assert health.ready()[0]
+    assert log.written == list(range(40))
+
+
+def test_rebalances_of_an_idle_group_are_no_sign_of_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.stream.loop._LAG_EVERY_S", 0.0)
+    stop = threading.Event()
+    log, health = Log(1, stop), Health(60, ready_checks=())
+    log.position = log.committed = 1
+    monkeypatch.setattr(stop, "set", lambda: None)  # nothing is left to read, and it runs on
+
+    def rebalance() -> None:
+        log.generation += 1
+
+    log.before_poll = dict.fromkeys(range(2, 40, 2), rebalance)
+    log.before_poll[41] = lambda: threading.Event.set(stop)
+    run(log, stop, health=health)
+    assert health.ready()[0]
+
+
+def test_a_source_that_cannot_go_on_turns_the_worker_unready() -> None:
+    stop = threading.Event()
+    log, health = Log(5, stop), Health(60, ready_checks=())
+
+    def fail() -> None:
+        raise SourceUnreadable("topic posts, partition 0 cannot be read past offset 3")
+
+    log.before_poll = {2: fail}
+    with pytest.raises(SourceUnreadable):
+        run(log, stop, health=health)
+    assert not health.ready()[0]

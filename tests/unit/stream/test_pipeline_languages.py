@@ -7,20 +7,20 @@ from pathlib import Path
 import pytest
 
 from worker.messages.deadletter import DeadLetters, Origin
-from worker.messages.encode import Encoder
+from worker.messages.encode import OutputEncoder
 from worker.model.classifier import Classifier
 from worker.model.pack import bundled_pack
 from worker.settings.groups import LanguageSettings
 from worker.stream.languages import Languages
 from worker.stream.pipeline import Pipeline
-from worker.stream.router import Desk, Desks
+from worker.stream.router import LoadedPack, PackRouter
 from worker.types import Failure, Prediction, Record, Tombstone
 
 
-def desk(path: Path, name: str) -> Desk:
+def desk(path: Path, name: str) -> LoadedPack:
     classifier = Classifier.load(path, threads=1)
-    return Desk(
-        classifier, Encoder(classifier.pack.heads, model=f"{name}@0", topic="moods", include_text=True)
+    return LoadedPack(
+        classifier, OutputEncoder(classifier.pack.heads, model=f"{name}@0", topic="moods", include_text=True)
     )
 
 
@@ -36,7 +36,7 @@ def pipeline(settings: LanguageSettings, second_pack: Path) -> Pipeline:
     others = {folder: desk(Path(folder), "second") for folder in languages.packs}
     return Pipeline(
         text_field="text",
-        desks=Desks(desk(bundled_pack(), "first"), languages, others),
+        router=PackRouter(desk(bundled_pack(), "first"), languages, others),
         dead_letters=DeadLetters("dead", "connect", Origin("test", "0")),
     )
 
@@ -111,7 +111,7 @@ def test_what_is_detected_is_in_the_output(second_pack: Path) -> None:
 def test_off_by_default_nothing_is_named() -> None:
     lines = Pipeline(
         text_field="text",
-        desks=Desks(desk(bundled_pack(), "first")),
+        router=PackRouter(desk(bundled_pack(), "first")),
         dead_letters=DeadLetters("dead", "connect", Origin("test", "0")),
     )
     (output,) = lines.process(records(b'{"text": "che bella giornata"}')).outputs

@@ -9,7 +9,7 @@ from worker.demo.samples import load_samples
 from worker.messages.deadletter import DeadLetters, Origin
 from worker.settings.groups import Settings
 from worker.stream.pipeline import Pipeline
-from worker.stream.router import Desks
+from worker.stream.router import PackRouter
 from worker.types import Failure, Prediction, Record, Tombstone
 
 SCHEMA = Path(__file__).resolve().parents[3] / "schemas" / "output.v1.json"
@@ -18,7 +18,7 @@ SCHEMA = Path(__file__).resolve().parents[3] / "schemas" / "output.v1.json"
 def test_every_output_of_the_demo_validates() -> None:
     pipeline = Pipeline(
         text_field="text",
-        desks=Desks.load(Settings(), topic="moods", include_text=True),
+        router=PackRouter.load(Settings(), topic="moods", include_text=True),
         dead_letters=DeadLetters("dead", "connect", Origin("demo", "0")),
     )
     records = [

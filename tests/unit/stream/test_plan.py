@@ -5,8 +5,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.model.batching import plan
-from worker.stream.window import Window
+from worker.model.classifier import plan
 
 LENGTHS = st.lists(st.integers(min_value=1, max_value=512), max_size=200)
 
@@ -49,29 +48,3 @@ def test_sorting_saves_most_of_the_padding() -> None:
     batches = plan(lengths, max_padded_tokens=1_024, max_padding_share=0.05)
     padded = sum(len(batch) * max(lengths[i] for i in batch) for batch in batches)
     assert padded <= sum(lengths) * 1.05
-
-
-def test_window_closes_by_number() -> None:
-    window = Window(max_messages=3, max_bytes=1_000, max_wait_s=1.0)
-    window.add(2, 20, now=5.0)
-    assert not window.complete(5.1)
-    assert window.room() == 1
-    window.add(1, 10, now=5.2)
-    assert window.complete(5.2)
-
-
-def test_window_closes_by_time_from_its_first_message() -> None:
-    window = Window(max_messages=10, max_bytes=1_000, max_wait_s=0.5)
-    window.add(0, 0, now=1.0)
-    assert not window.complete(100.0)
-    window.add(1, 5, now=100.0)
-    assert window.remaining_s(100.2) == 0.5 - (100.2 - 100.0)
-    assert not window.complete(100.4)
-    assert window.complete(100.5)
-
-
-def test_window_closes_by_bytes() -> None:
-    window = Window(max_messages=10, max_bytes=1_000, max_wait_s=9.0)
-    window.add(1, 1_000_000, now=0.0)
-    assert window.complete(0.0)
-    assert window.room() == 9

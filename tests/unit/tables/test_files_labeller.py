@@ -15,8 +15,8 @@ import pytest
 from worker.messages.schema import output_schema
 from worker.model.classifier import Classifier
 from worker.settings.groups import LanguageSettings, ModelSettings, Settings
-from worker.stream.labeller import Answer, Labeller
-from worker.stream.router import Desks
+from worker.stream.labeller import Labeller, RowResult
+from worker.stream.router import PackRouter
 from worker.tables.lines import LineReader, line_rows
 from worker.tables.open import Input, open_input
 from worker.types import Prediction
@@ -35,10 +35,10 @@ def labeller() -> Labeller:
 
 
 def made(settings: Settings, *, include_text: bool = True) -> Labeller:
-    return Labeller(Desks.load(settings, topic="", include_text=include_text), text_field="text")
+    return Labeller(PackRouter.load(settings, topic="", include_text=include_text), text_field="text")
 
 
-def answers(labeller: Labeller, name: str) -> list[Answer]:
+def answers(labeller: Labeller, name: str) -> list[RowResult]:
     source = open_input(name, labeller.text_field)
     try:
         return [answer for window in labeller.label(source) for answer in window]
@@ -46,7 +46,7 @@ def answers(labeller: Labeller, name: str) -> list[Answer]:
         source.close()
 
 
-def message(answer: Answer) -> dict[str, Any]:
+def message(answer: RowResult) -> dict[str, Any]:
     assert answer.line is not None, answer.reason
     assert answer.line.endswith(b"\n")
     fields: dict[str, Any] = json.loads(answer.line)

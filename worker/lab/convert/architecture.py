@@ -1,18 +1,33 @@
 """What a DistilBERT checkpoint's `config.json` says: sizes and heads, checked."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from worker.errors import CheckpointError, PackError
-from worker.model.heads import Head
-from worker.model.pack import read_heads, read_labels
-from worker.model.spans import Branch, TokenHead
+from worker.heads import (
+    DEFAULT_THRESHOLD,
+    MOST_LABELS,
+    MULTI,
+    SINGLE,
+    Branch,
+    Head,
+    is_whole,
+    read_heads,
+    read_labels,
+    shown,
+)
 
 TENSORS = "heads."
 """What the names of the heads' own tensors begin with, followed by the head's name."""
+
+CLASSIFIER = "DistilBertForSequenceClassification"
+"""The one class of transformers whose checkpoints judge whole texts."""
+
+_LARGEST_SIZE = 16_777_216
+"""The largest size that is read: of a vocabulary, by far."""
 
 ACTIVATIONS = {"gelu": "none", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh", "relu": "relu"}
 """Activations by transformers' name, and how ONNX's Gelu (or Relu) spells them."""
@@ -51,21 +66,6 @@ class Architecture:
         return self.n_heads * self.head_dim
 
 
-@dataclass(frozen=True, slots=True)
-class CheckpointHead:
-    """One head of a checkpoint: what it says, and the prefix of its tensors (`heads.emotion.` or none)."""
-
-    head: Head
-    prefix: str
-
-
-class CheckpointHeads(NamedTuple):
-    """The heads of a checkpoint: those that judge whole texts, and those that mark tokens."""
-
-    texts: tuple[CheckpointHead, ...]
-    tokens: tuple[TokenHead, ...] = ()
-
-
 def read_config(path: Path) -> dict[str, Any]:
     """Read `config.json`.
 
@@ -94,7 +94,7 @@ def read_architecture(config: Mapping[str, Any], path: Path) -> Architecture:
     model_type = config.get("model_type")
     if model_type != "distilbert":
         raise CheckpointError(
-            f"{path}: only distilbert checkpoints can be converted, this one is {model_type!r}"
+            f"{path}: only distilbert checkpoints can be converted, this one is {shown(model_type)}"
         )
     sizes = {
         name: _size(config, name, default, path)
@@ -108,8 +108,10 @@ def read_architecture(config: Mapping[str, Any], path: Path) -> Architecture:
         }.items()
     }
     activation = config.get("activation", "gelu")
-    if activation not in ACTIVATIONS:
-        raise CheckpointError(f"{path}: the activation {activation!r} is none of {', '.join(ACTIVATIONS)}")
+    if not isinstance(activation, str) or activation not in ACTIVATIONS:
+        raise CheckpointError(
+            f"{path}: the activation {shown(activation)} is none of {', '.join(ACTIVATIONS)}"
+        )
     if "head_dim" not in config and sizes["dim"] % sizes["n_heads"]:
         raise CheckpointError(f"{path}: `dim` {sizes['dim']} does not divide by `n_heads` {sizes['n_heads']}")
     head_dim = _size(config, "head_dim", sizes["dim"] // sizes["n_heads"], path)
@@ -117,7 +119,7 @@ def read_architecture(config: Mapping[str, Any], path: Path) -> Architecture:
 
 
 def branch_sizes(sizes: Architecture, branch: Branch) -> Architecture:
-    """Return the sizes of a branch's layers: the trunk's, or its own where the trunk's were cut later."""
+    """Return the sizes of a branch's layers: the encoder's, or its own where the encoder's were cut later."""
     return replace(
         sizes,
         n_layers=branch.layers,
@@ -126,52 +128,23 @@ def branch_sizes(sizes: Architecture, branch: Branch) -> Architecture:
     )
 
 
-def read_checkpoint_heads(config: Mapping[str, Any], path: Path) -> CheckpointHeads:
+def read_checkpoint_heads(config: Mapping[str, Any], path: Path) -> tuple[Head, ...]:
     """Read Moodstream's own `heads` table, or the one head of a DistilBertForSequenceClassification.
 
     Raises:
-        CheckpointError: labels missing or malformed, a regression head, an unknown problem type.
+        CheckpointError: labels missing or malformed, a head of another kind, an unknown problem type.
     """
     try:
         if "heads" in config:
-            texts, tokens = read_heads(config, path)
-            return CheckpointHeads(
-                tuple(CheckpointHead(head, f"{TENSORS}{head.name}.") for head in texts), tokens
-            )
-        return CheckpointHeads((CheckpointHead(_exported(config, path) or _ordinary_head(config, path), ""),))
+            return read_heads(config, path)
+        return (_exported(config, path) or _ordinary_head(config, path),)
     except PackError as error:
         raise CheckpointError(str(error)) from error
 
 
-def heads_table(heads: CheckpointHeads) -> dict[str, Any]:
-    """Write heads as the `heads` table of a pack's configuration."""
-    table: dict[str, Any] = {}
-    for head in (entry.head for entry in heads.texts):
-        table[head.name] = _entry(head)
-        if head.thresholds is not None:
-            table[head.name]["thresholds"] = list(head.thresholds)
-        if head.groups:
-            table[head.name]["groups"] = {name: list(labels) for name, labels in head.groups.items()}
-    for marking in heads.tokens:
-        entry = _entry(marking) | {"layers": list(marking.layers), "threshold": marking.threshold}
-        if marking.relative:
-            entry["relative"] = marking.relative
-        if marking.gate is not None:
-            entry["gate"] = asdict(marking.gate)
-        if marking.branch is not None:
-            entry["branch"] = asdict(marking.branch)
-        table[marking.name] = entry
-    return table
-
-
-def _entry(head: Head | TokenHead) -> dict[str, Any]:
-    entry: dict[str, Any] = {
-        "problem_type": head.problem_type,
-        "id2label": {str(index): label for index, label in enumerate(head.labels)},
-    }
-    if head.temperature != 1:
-        entry["temperature"] = head.temperature
-    return entry
+def only_head(config: Mapping[str, Any], heads: Sequence[Head]) -> str:
+    """Return the one head of a transformers checkpoint, whose tensors do not carry its name, or ""."""
+    return "" if "heads" in config else heads[0].name
 
 
 def _exported(config: Mapping[str, Any], path: Path) -> Head | None:
@@ -181,26 +154,52 @@ def _exported(config: Mapping[str, Any], path: Path) -> Head | None:
         return None
     names = ("problem_type", "id2label", "thresholds", "groups")
     entry = {name: config[name] for name in names if name in config}
-    return read_heads({"heads": {origin["head"]: entry}}, path).texts[0]
+    return read_heads({"heads": {origin["head"]: entry}}, path)[0]
 
 
 def _ordinary_head(config: Mapping[str, Any], path: Path) -> Head:
-    labels = read_labels(config.get("id2label", {"0": "LABEL_0", "1": "LABEL_1"}), str(path))
-    problem = config.get("problem_type")
-    if problem is None and len(labels) > 1:
-        problem = "single_label_classification"
-    if problem not in {"single_label_classification", "multi_label_classification"}:
-        kind = problem or "a single label, so regression"
-        raise CheckpointError(f"{path}: only classification heads can be converted, this one has {kind}")
+    _check_class(config.get("architectures"), path)
+    labels = _ordinary_labels(config, path)
+    problem = config.get("problem_type") or SINGLE
+    if problem not in {SINGLE, MULTI}:
+        raise CheckpointError(
+            f"{path}: only classification heads can be converted, this one has {shown(problem)}"
+        )
+    # Of a single logit transformers takes the sigmoid, whatever the configuration says.
+    several = problem == MULTI or len(labels) == 1
     name = "label"
     if all(label.lower() in SENTIMENT_LABELS for label in labels):
-        name, labels = "sentiment", tuple(SENTIMENT_LABELS[label.lower()] for label in labels)
-    thresholds = None if problem == "single_label_classification" else (0.5,) * len(labels)
-    return Head(name, problem, labels, thresholds)
+        found = tuple(SENTIMENT_LABELS[label.lower()] for label in labels)
+        name, labels = ("sentiment", found) if len(set(found)) == len(found) else (name, labels)
+    if several:
+        return Head(name, MULTI, labels, (DEFAULT_THRESHOLD,) * len(labels))
+    return Head(name, SINGLE, labels)
+
+
+def _check_class(architectures: object, path: Path) -> None:
+    """Refuse a checkpoint of a class that does something else than judge whole texts."""
+    if architectures is None:
+        return
+    names = architectures if isinstance(architectures, list) else [architectures]
+    if names and not any(str(name).endswith("ForSequenceClassification") for name in names):
+        raise CheckpointError(
+            f"{path}: only {CLASSIFIER} can be converted, this one is {shown(names[0])}, "
+            "whose head does not judge whole texts"
+        )
+
+
+def _ordinary_labels(config: Mapping[str, Any], path: Path) -> tuple[str, ...]:
+    """Return the labels; without names they are called as transformers does, LABEL_0 and on."""
+    if config.get("id2label") is not None:
+        return read_labels(config["id2label"], str(path))
+    count = config.get("num_labels", 2)
+    if not is_whole(count) or not 1 <= count <= MOST_LABELS:
+        raise CheckpointError(f"{path}: `num_labels` must be 1 to {MOST_LABELS}, not {shown(count)}")
+    return tuple(f"LABEL_{number}" for number in range(count))
 
 
 def _size(config: Mapping[str, Any], name: str, default: int, path: Path) -> int:
     value = config.get(name, default)
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise CheckpointError(f"{path}: `{name}` must be a whole number above 0, not {value!r}")
+    if not is_whole(value) or not 1 <= value <= _LARGEST_SIZE:
+        raise CheckpointError(f"{path}: `{name}` must be a whole number above 0, not {shown(value)}")
     return value

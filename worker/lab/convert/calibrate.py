@@ -1,14 +1,17 @@
-"""How far the channels after each LayerNorm reach: what the constant scales of the int8 form are made from.
+"""The constants that the int8 form rounds with: measured, or taken over from another pack.
+
+How far the channels after each LayerNorm reach is what its constant scales are made from.
 
 No data is needed. What these channels reach is mostly a matter of the LayerNorm's own weights and of a few
 outlier tokens, and random words from the model's vocabulary show it as well as real texts do
 (docs/explanation/int8.md
 has the comparison).
 
-What a pack is made of, for another one that shares layers with it bit for bit.
+A pack that shares layers with another one bit for bit takes the other's constants (`rounding_of`), so that
+what they share gives the same results to the last bit.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +19,8 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from worker.lab.convert.architecture import Architecture, CheckpointHeads
+from worker.heads import Head, text_heads, token_heads
+from worker.lab.convert.architecture import Architecture
 from worker.lab.convert.encoder import Encoder
 from worker.lab.convert.nodes import Graph
 from worker.lab.convert.products import FloatProducts, Ready
@@ -46,7 +50,7 @@ class Recorder(FloatProducts):
 
 
 def largest_magnitudes(
-    sizes: Architecture, weights: Weights, heads: CheckpointHeads, tokenizer: Path, scratch: Path
+    sizes: Architecture, weights: Weights, heads: Sequence[Head], tokenizer: Path, scratch: Path
 ) -> Mapping[str, Floats]:
     """Run random texts through the float32 form and return each channel's largest magnitude, by name.
 
@@ -54,8 +58,8 @@ def largest_magnitudes(
     """
     recorder = Recorder()
     # Without their gates: what a branch's layers reach is to be seen, and without a branch there is nothing.
-    branched = tuple(replace(head, gate=None) for head in heads.tokens if head.branch is not None)
-    graph = Encoder(sizes, weights, recorder).build(heads._replace(tokens=branched))
+    branched = [replace(head, gate=None) for head in token_heads(heads) if head.branch is not None]
+    graph = Encoder(sizes, weights, recorder).build([*text_heads(heads), *branched])
     scratch.write_bytes(graph.SerializeToString())
     session = Session(scratch, recorder.names)
     largest = {name: np.zeros(sizes.dim, np.float32) for name in recorder.names}

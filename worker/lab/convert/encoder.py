@@ -1,23 +1,23 @@
-"""One transformer layer of DistilBERT as nodes of a graph: the trunk's, or a token head's own.
-
-Three steps of the attention are folded into weights, exactly: the 1/√width of the scores into the queries;
-the keys' bias, which adds the same to all of a row's scores, into nothing; the values' bias, which every
-mixture keeps whole, into the output's bias.
-
-DistilBERT with classification heads as an ONNX graph (Sanh et al. 2019, arXiv:1910.01108).
+"""DistilBERT with classification heads as an ONNX graph (Sanh et al. 2019, arXiv:1910.01108).
 
 What the graph does that an exporter's does not: it prepares a layer's input once for queries, keys and
 values; it builds the mask once, and adds it only where there is padding; it runs all heads in one pass; and
 in the last layer it computes queries, feed-forward and norms for the first token alone, since no head reads
 another there.
+
+Three steps of the attention are folded into weights, exactly: the 1/√width of the scores into the queries;
+the keys' bias, which adds the same to all of a row's scores, into nothing; the values' bias, which every
+mixture keeps whole, into the output's bias.
 """
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
 import onnx
 
-from worker.lab.convert.architecture import Architecture, CheckpointHeads
+from worker.heads import Head
+from worker.lab.convert.architecture import Architecture
 from worker.lab.convert.heads import HeadWriter
 from worker.lab.convert.layers import LayerWriter, Mask, State
 from worker.lab.convert.nodes import INT32, Graph
@@ -39,10 +39,10 @@ class Encoder:
         self._graph = Graph()
         self._layers = LayerWriter(sizes, weights, products, self._graph)
 
-    def build(self, heads: CheckpointHeads) -> onnx.ModelProto:
+    def build(self, heads: Sequence[Head]) -> onnx.ModelProto:
         """Write the whole graph: `ids` (batch, longest) and `lengths` (batch) in, logits out, a head each.
 
-        For a token head there are two outputs, as `TokenHead` describes them.
+        For a token head there are two outputs, as `worker.lab.convert.heads` describes them.
 
         Raises:
             CheckpointError: a tensor is missing or has another shape than the configuration says.

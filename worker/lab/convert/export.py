@@ -1,30 +1,41 @@
 """The folder that transformers loads: weights, configuration, tokenizer, and a word on what it is."""
 
 import json
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from worker.errors import ExportError
+from worker.heads import MULTI, SINGLE, heads_table
 from worker.lab.convert.architecture import (
+    CLASSIFIER,
+    TENSORS,
     Architecture,
+    only_head,
     read_architecture,
     read_checkpoint_heads,
     read_config,
 )
-from worker.lab.convert.from_pack import GraphWeights, check_shapes, fill_heads, head_weights, trunk_weights
+from worker.lab.convert.folders import check_target, written
+from worker.lab.convert.from_pack import (
+    GraphWeights,
+    check_shapes,
+    encoder_weights,
+    fill_heads,
+    head_weights,
+)
 from worker.lab.convert.tokenizer_files import write_tokenizer_files
 from worker.lab.convert.weights import FILE, Weights, open_weights
 from worker.model.pack import CONFIG, GRAPH, MANIFEST, load_pack
 
 Floats = NDArray[np.float32]
 
-_KINDS = ("single_label_classification", "multi_label_classification")
+_KINDS = (SINGLE, MULTI)
 _OURS = ("heads", "early_exit", "head_dim")
 """What our configuration says of all heads at once: the exported one holds a single head's."""
 
@@ -54,34 +65,28 @@ def export_model(source: Path, folder: Path, head: str | None = None, *, replace
 
     The head's temperature goes into its last layer, so a plain softmax or sigmoid gives the pack's scores;
     thresholds, groups and the text handling stay in `config.json`, where transformers keeps and ignores them.
-    The folder appears whole or not at all; one that is there is kept unless `replace`.
+    The folder appears whole or not at all; one that is there is kept unless `replace`, and nothing but a pack
+    or an exported model is replaced.
 
     Raises:
         ExportError: no such head, one that transformers has no form for, or a folder that is taken.
         PackError, CheckpointError: what is to be exported cannot be read.
     """
-    if folder.exists() and not replace:
-        raise ExportError(f"{folder} is there already; it is not overwritten unless you ask for it")
     if not source.is_dir():
         raise ExportError(f"there is no model at {source}: no such folder")
+    check_target(folder, source, replace=replace, error=ExportError)
     name, found = _read(source, head)
     labels = tuple(found.table["id2label"].values())
     check_shapes(found.tensors, found.config, len(labels))
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as room:
-        draft = Path(room) / "model"
-        draft.mkdir()
-        try:
+    try:
+        with written(folder) as draft:
             save_file(found.tensors, draft / FILE, metadata={"format": "pt"})
             (draft / FILE).chmod(0o644)  # safetensors gives it to its owner alone
             _write_json(draft / CONFIG, _config(found, name))
             write_tokenizer_files(found.folder, draft, found.config["max_position_embeddings"])
             (draft / "README.md").write_text(_readme(found, name), encoding="utf-8")
-        except OSError as error:
-            raise ExportError(f"cannot write {folder}: {error.strerror or error}") from error
-        if folder.exists():
-            folder.rename(Path(room) / "replaced")
-        draft.rename(folder)
+    except (OSError, SafetensorError) as error:
+        raise ExportError(f"cannot write {folder}: {getattr(error, 'strerror', None) or error}") from error
     return Exported(folder, name, labels, sum(values.size for values in found.tensors.values()))
 
 
@@ -95,19 +100,19 @@ def _read(source: Path, head: str | None) -> tuple[str, _Source]:
     path = source / CONFIG
     config = read_config(path)
     sizes = read_architecture(config, path)
-    heads = config.get("heads") or _ordinary(config, path)
+    known = read_checkpoint_heads(config, path)
+    heads = config.get("heads") or heads_table(known)
     name = _choose(heads, head, title)
     table = heads[name]
     if is_pack:
         graph = GraphWeights(source / GRAPH)
-        tensors = trunk_weights(graph, sizes.n_layers, sizes.head_dim) | head_weights(graph, name)
+        tensors = encoder_weights(graph, sizes.n_layers, sizes.head_dim) | head_weights(graph, name)
     else:
-        with open_weights(source) as weights:
-            prefix = f"heads.{name}." if "heads" in config else ""
-            tensors = _checkpoint_tensors(weights, sizes, prefix, len(table["id2label"]))
+        with open_weights(source, only_head(config, known)) as weights:
+            tensors = _checkpoint_tensors(weights, sizes, name, len(table["id2label"]))
     if "pre_classifier.weight" not in tensors:
         raise ExportError(
-            f"{title}: the head {name} reads the trunk without a layer of its own in between, "
+            f"{title}: the head {name} reads the encoder without a layer of its own in between, "
             "and transformers' DistilBERT always has one"
         )
     _cool(tensors, float(table.get("temperature", 1.0)))
@@ -130,13 +135,6 @@ def _sizes(sizes: Architecture) -> dict[str, Any]:
     return {name: getattr(sizes, name) for name in names}
 
 
-def _ordinary(config: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """Return the one head of a transformers checkpoint as a table of ours."""
-    from worker.lab.convert.architecture import heads_table
-
-    return heads_table(read_checkpoint_heads(config, path))
-
-
 def _choose(heads: Mapping[str, Any], head: str | None, title: str) -> str:
     """Return the head to export: the one named, or the only one that can be."""
     fitting = [name for name, table in heads.items() if table.get("problem_type") in _KINDS]
@@ -157,8 +155,8 @@ def _choose(heads: Mapping[str, Any], head: str | None, title: str) -> str:
     return head
 
 
-def _checkpoint_tensors(weights: Weights, sizes: Architecture, prefix: str, labels: int) -> dict[str, Floats]:
-    """Return a checkpoint's trunk and one head, checked against its configuration."""
+def _checkpoint_tensors(weights: Weights, sizes: Architecture, head: str, labels: int) -> dict[str, Floats]:
+    """Return a checkpoint's encoder and one head, checked against its configuration."""
     dim, wide, attention = sizes.dim, sizes.hidden_dim, sizes.attention_dim
     linears = {f"attention.{part}_lin": (attention, dim) for part in ("q", "k", "v")}
     linears |= {"attention.out_lin": (dim, attention), "ffn.lin1": (wide, dim), "ffn.lin2": (dim, wide)}
@@ -174,9 +172,10 @@ def _checkpoint_tensors(weights: Weights, sizes: Architecture, prefix: str, labe
     shapes |= {f"{norm}.{kind}": (dim,) for norm in norms for kind in ("weight", "bias")}
     found = {name: weights.get(name, *shape) for name, shape in shapes.items()}
     for part, rows in (("pre_classifier", dim), ("classifier", labels)):
-        if f"{prefix}{part}.weight" in weights:
-            found[f"{part}.weight"] = weights.get(f"{prefix}{part}.weight", rows, dim)
-            found[f"{part}.bias"] = weights.get(f"{prefix}{part}.bias", rows)
+        name = f"{TENSORS}{head}.{part}"
+        if f"{name}.weight" in weights:
+            found[f"{part}.weight"] = weights.get(f"{name}.weight", rows, dim)
+            found[f"{part}.bias"] = weights.get(f"{name}.bias", rows)
     return found
 
 
@@ -193,7 +192,7 @@ def _config(source: _Source, head: str) -> dict[str, Any]:
     extras = {name: source.table[name] for name in ("thresholds", "groups") if name in source.table}
     return {
         **kept,
-        "architectures": ["DistilBertForSequenceClassification"],
+        "architectures": [CLASSIFIER],
         "model_type": "distilbert",
         "dtype": "float32",
         "problem_type": source.table["problem_type"],
@@ -209,7 +208,8 @@ def _readme(source: _Source, head: str) -> str:
     prepared = (
         "The texts it was trained on went through Moodstream's text handling "
         f"`{handling['name']}`, version {handling['version']}, and so should yours: "
-        f"`worker.text.normaliser({handling['name']!r}, {handling['version']}).apply(text)`.\n"
+        "`worker.model.text.normaliser.normaliser"
+        f"({handling['name']!r}, {handling['version']}).apply(text)`.\n"
         if handling
         else ""
     )

@@ -1,4 +1,4 @@
-"""The weights out of a pack's graph, under transformers' names: what `worker.convert` put into it, undone.
+"""The weights out of a pack's graph, under transformers' names: what the conversion put into it, undone.
 
 int8 weights come back as the graph uses them: rounded, times their step, with the smoothing constants that
 the graph divides activations by taken back into the weights. What the graph rounds besides (activations) has
@@ -6,11 +6,8 @@ no place in a checkpoint, so the exported model is the pack with its weights as 
 
 Two biases are gone for good and harmlessly: the keys' moves all of a row's scores alike, and the values' is
 part of the output's. Both come back as zeros.
-
-All weights of a pack under the names that a checkpoint folder has: trunk, heads, and their own layers.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,9 +18,9 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from worker.errors import ExportError
+from worker.heads import Head
 from worker.lab.convert.architecture import TENSORS, Architecture, read_architecture
 from worker.model.pack import CONFIG, GRAPH, Pack
-from worker.model.spans import TokenHead
 
 Floats = NDArray[np.float32]
 
@@ -66,8 +63,8 @@ class GraphWeights:
         return _float(exact * self.get(smooth) if smooth else exact)
 
 
-def trunk_weights(graph: GraphWeights, layers: int, head_width: int) -> dict[str, Floats]:
-    """Return the trunk's tensors under transformers' names.
+def encoder_weights(graph: GraphWeights, layers: int, head_width: int) -> dict[str, Floats]:
+    """Return the encoder's tensors under transformers' names.
 
     Args:
         graph: the pack's constants.
@@ -134,7 +131,7 @@ def _float(values: NDArray[Any]) -> Floats:
 
 
 def fill_heads(tensors: dict[str, Floats], dim: int) -> None:
-    """Widen the attention of a trunk with fewer heads than fit its width: transformers has one for both.
+    """Widen the attention of an encoder with fewer heads than fit its width: transformers has one for both.
 
     The heads that are added attend evenly to values of zero: they change nothing.
     """
@@ -187,20 +184,17 @@ def pack_tensors(pack: Pack) -> tuple[dict[str, Any], dict[str, Floats]]:
         ExportError: the graph was not written by this project.
         CheckpointError: the configuration is of another architecture.
     """
-    path = pack.path / CONFIG
-    config: dict[str, Any] = json.loads(path.read_bytes())
-    sizes = read_architecture(config, path)
+    config = dict(pack.config)
+    sizes = read_architecture(config, pack.path / CONFIG)
     graph = GraphWeights(pack.path / GRAPH)
-    tensors = trunk_weights(graph, sizes.n_layers, sizes.head_dim)
+    tensors = encoder_weights(graph, sizes.n_layers, sizes.head_dim)
     for head in pack.outputs:
-        own = (
-            _token_head(graph, head, sizes) if isinstance(head, TokenHead) else head_weights(graph, head.name)
-        )
+        own = _token_head(graph, head, sizes) if head.by_token else head_weights(graph, head.name)
         tensors |= {f"{TENSORS}{head.name}.{part}": values for part, values in own.items()}
     return config, tensors
 
 
-def _token_head(graph: GraphWeights, head: TokenHead, sizes: Architecture) -> dict[str, Floats]:
+def _token_head(graph: GraphWeights, head: Head, sizes: Architecture) -> dict[str, Floats]:
     """Return a token head's tensors: the graph multiplies each depth by its own columns of the weight."""
     prefix = f"{TENSORS}{head.name}."
     tensors: dict[str, Floats] = {}
@@ -217,7 +211,7 @@ def _token_head(graph: GraphWeights, head: TokenHead, sizes: Architecture) -> di
     return tensors | head_weights(graph, head.name)
 
 
-def _smoothed(head: TokenHead, layer: int) -> str:
+def _smoothed(head: Head, layer: int) -> str:
     """Return the name of the constants by which what `layer` gave is divided before a token head reads it."""
     if head.branch is None or layer <= head.branch.after:
         return f"distilbert.transformer.layer.{layer}.input.smooth"

@@ -1,15 +1,12 @@
-"""Token heads as nodes of the graph: on tokens at several depths, and in layers of their own.
+"""The heads of a checkpoint as nodes of the graph: on a text's first token, or on tokens at several depths.
 
 A token head runs in the same pass as the text heads, for the texts alone that its gate lets through: what the
 layers gave is there for every token anyway, and only those texts' rows are gathered for its product. It reads
 what the next layer reads, in the form that is made ready for that: in int8 nothing is rounded a second time.
 A branch, layers of its own, runs on those texts' rows alone too.
 
-The heads of a checkpoint as nodes of the graph: on a text's first token, or on tokens at several depths.
-
-A token head runs in the same pass as the text heads, for the texts alone that its gate lets through: what the
-layers gave is there for every token anyway, and only those texts' rows are gathered for its product. It reads
-what the next layer reads, in the form that is made ready for that: in int8 nothing is rounded a second time.
+The graph gives two outputs for a token head: `<name>.rows`, the numbers of the texts in the batch that it
+read, int64 (read), and `<name>`, their tokens' logits, float32 (read, longest), padding included.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,19 +14,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from worker.lab.convert.architecture import (
-    TENSORS,
-    Architecture,
-    CheckpointHead,
-    CheckpointHeads,
-    branch_sizes,
-)
+from worker.heads import ROWS, Branch, Gate, Head, text_heads, token_heads
+from worker.lab.convert.architecture import TENSORS, Architecture, branch_sizes
 from worker.lab.convert.layers import LayerWriter, Mask, State
 from worker.lab.convert.nodes import INT64, Graph
 from worker.lab.convert.products import Linear, Products, Ready, bias_of, trained
 from worker.lab.convert.weights import Floats, Weights
-from worker.model.pack import SINGLE
-from worker.model.spans import ROWS, Branch, Gate, TokenHead
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +40,7 @@ class TokenHeadWriter:
         self._products = products
         self._graph = graph
 
-    def write(self, head: TokenHead, read: str, states: Sequence[State], longest: str, mask: Mask) -> str:
+    def write(self, head: Head, read: str, states: Sequence[State], longest: str, mask: Mask) -> str:
         """Return the logits (read, longest) of the tokens of the texts whose numbers are `read`.
 
         On no rows these nodes cost next to nothing. An `If` around them would cost as much when nothing is
@@ -81,7 +71,7 @@ class TokenHeadWriter:
         return trained(self._weights, f"{prefix}classifier", 1, wide)
 
     def _branch(
-        self, head: TokenHead, branch: Branch, start: State, texts: _Texts, reader: Linear
+        self, head: Head, branch: Branch, start: State, texts: _Texts, reader: Linear
     ) -> dict[int, Ready]:
         """Return what each of the head's own layers gave, by its number; `reader` reads the last of them."""
         graph, dim = self._graph, self._sizes.dim
@@ -138,7 +128,7 @@ class HeadWriter:
         self._tokens = TokenHeadWriter(sizes, weights, products, graph)
 
     def write(
-        self, heads: CheckpointHeads, first: str, states: Sequence[State], longest: str, mask: Mask
+        self, heads: Sequence[Head], first: str, states: Sequence[State], longest: str, mask: Mask
     ) -> None:
         """Write all heads and declare their outputs.
 
@@ -148,29 +138,26 @@ class HeadWriter:
         Raises:
             CheckpointError: a tensor is missing or has another shape than the configuration says.
         """
-        logits = {entry.head.name: self._text_head(entry, first) for entry in heads.texts}
-        for entry in heads.texts:
-            self._graph.output(entry.head.name, logits[entry.head.name], ["batch", len(entry.head.labels)])
-        for head in heads.tokens:
-            read = self._read(head, heads.texts, logits, first)
+        texts = text_heads(heads)
+        logits = {head.name: self._text_head(head, first) for head in texts}
+        for head in texts:
+            self._graph.output(head.name, logits[head.name], ["batch", len(head.labels)])
+        for head in token_heads(heads):
+            read = self._read(head, texts, logits, first)
             marks = self._tokens.write(head, read, states, longest, mask)
             self._graph.output(head.name + ROWS, read, [f"{head.name} texts"], INT64)
             self._graph.output(head.name, marks, [f"{head.name} texts", "longest"])
 
-    def _text_head(self, entry: CheckpointHead, first: str) -> str:
+    def _text_head(self, head: Head, first: str) -> str:
         """Return the logits (batch, labels) of a head, in float32: it reads one row a text."""
-        dim, labels, name = self._sizes.dim, len(entry.head.labels), entry.head.name
-        values = first
-        if f"{entry.prefix}pre_classifier.weight" in self._weights:
-            hidden = trained(self._weights, f"{entry.prefix}pre_classifier", dim, dim)
-            values = self._graph.add("Relu", self._gemm(f"{name}.pre_classifier", values, hidden))
-        return self._gemm(
-            f"{name}.classifier", values, trained(self._weights, f"{entry.prefix}classifier", labels, dim)
-        )
+        dim, prefix, values = self._sizes.dim, f"{TENSORS}{head.name}.", first
+        if f"{prefix}pre_classifier.weight" in self._weights:
+            hidden = trained(self._weights, f"{prefix}pre_classifier", dim, dim)
+            values = self._graph.add("Relu", self._gemm(f"{head.name}.pre_classifier", values, hidden))
+        last = trained(self._weights, f"{prefix}classifier", len(head.labels), dim)
+        return self._gemm(f"{head.name}.classifier", values, last)
 
-    def _read(
-        self, head: TokenHead, texts: Sequence[CheckpointHead], logits: Mapping[str, str], first: str
-    ) -> str:
+    def _read(self, head: Head, texts: Sequence[Head], logits: Mapping[str, str], first: str) -> str:
         """Return the numbers of the texts that a token head reads, (read), in their order."""
         graph = self._graph
         if head.gate is None:
@@ -178,19 +165,15 @@ class HeadWriter:
             zero, one = (graph.constant_once(f"int64_{n}", np.asarray(n, np.int64)) for n in (0, 1))
             return graph.add("Range", zero, count, one)
         gate = head.gate
-        entry = next(entry for entry in texts if entry.head.name == gate.head)
-        scores = self._scores(entry, logits[gate.head], gate)
+        judge = next(text for text in texts if text.name == gate.head)
+        scores = self._scores(judge, logits[gate.head], gate)
         return graph.add("Reshape", graph.add("NonZero", scores), graph.ints(-1))
 
-    def _scores(self, entry: CheckpointHead, logits: str, gate: Gate) -> str:
+    def _scores(self, head: Head, logits: str, gate: Gate) -> str:
         """Return whether each text's score of the gate's label reaches its threshold, (batch)."""
-        graph, head = self._graph, entry.head
+        graph = self._graph
         cooled = graph.add("Div", logits, graph.number(head.temperature)) if head.temperature != 1 else logits
-        scores = (
-            graph.add("Softmax", cooled, axis=-1)
-            if head.problem_type == SINGLE
-            else graph.add("Sigmoid", cooled)
-        )
+        scores = graph.add("Sigmoid", cooled) if head.multi_label else graph.add("Softmax", cooled, axis=-1)
         column = graph.constant_once(
             f"int64_{head.labels.index(gate.label)}", np.asarray(head.labels.index(gate.label), np.int64)
         )

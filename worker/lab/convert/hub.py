@@ -7,16 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from worker.errors import CheckpointError
-from worker.lab.convert.weights import FILE, PICKLES
+from worker.lab.convert.tokenizer_files import ADDED, SETTINGS, VOCABULARY
+from worker.lab.convert.weights import FILE, INDEX, PICKLES
+from worker.model.pack import CONFIG, TOKENIZER
 
-FILES = (
-    "config.json",
-    FILE,
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "vocab.txt",
-    "README.md",
-)
+FILES = (CONFIG, FILE, INDEX, "model-*-of-*.safetensors", TOKENIZER, SETTINGS, VOCABULARY, ADDED, "README.md")
 """What is fetched. Never a pickle."""
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -71,7 +66,7 @@ def fetch(name: str, revision: str | None = None, endpoint: str | None = None) -
             f"{_reason(error)}"
         ) from error
     checkpoint = HubCheckpoint(Path(folder), name, Path(folder).name)
-    if not (checkpoint.folder / FILE).is_file():
+    if not any((checkpoint.folder / file).is_file() for file in (FILE, INDEX)):
         raise CheckpointError(
             f"{name} has no {FILE}{_pickle_hint(library, name, checkpoint.revision, endpoint)}"
         )

@@ -1,10 +1,41 @@
-"""How a graph multiplies activations by trained weights: the seam between float32 and int8."""
+"""How a graph multiplies activations by trained weights: in float32, or in int8.
 
+The int8 form multiplies uint8 activations by int8 weights, which have one scale an output channel.
+
+No row's rounding may depend on another row, or a text would get other scores beside other texts; that is
+what the usual dynamic form does, with its one scale for the whole batch. Two forms keep to it:
+
+- **a constant scale** for what comes out of a LayerNorm. A few of its channels reach ten times farther than
+  the rest, so each channel is first divided by a constant, which its column of weights takes over
+  (SmoothQuant, Xiao et al. 2023, arXiv:2211.10438).
+- **one scale a row** for the attention's output and the activation function's, whose range differs from token
+  to token: each row is divided by its own largest magnitude.
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from worker.lab.convert.nodes import Graph
+import numpy as np
+from numpy.typing import NDArray
+
+from worker.lab.convert.nodes import FLOAT, ORT_DOMAIN, Graph
 from worker.lab.convert.weights import Floats, Weights
+
+LEVELS = 127
+"""int8 magnitudes on either side of zero; -128 stays unused, so that the grid is symmetric."""
+
+SMOOTHING = 0.75
+"""How much of a channel's range moves from the activations to the weights: 0 nothing, 1 all of it."""
+
+MARGIN = 1.1
+"""Room above the largest magnitude seen in calibration, before values are cut off."""
+
+BELOW_ZERO = 32
+"""Of an activation function's 255 levels, those that serve values below zero (Gelu's least is -0.17)."""
+
+TINY = 1e-20
+"""The least range to scale by: a row below it counts as zeros."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,3 +123,106 @@ class FloatProducts:
     def table(self, graph: Graph, name: str, values: Floats, indices: str) -> str:
         """Look rows up."""
         return graph.add("Gather", graph.constant(name, values), indices)
+
+
+class Int8Products:
+    """The int8 form. `largest` holds each channel's largest magnitude after each LayerNorm, by name.
+
+    `reused` holds the constants of another pack for the same LayerNorms: each channel's factor, and the step.
+    Weights which that pack has rounded come out as they went in.
+    """
+
+    def __init__(
+        self, largest: Mapping[str, Floats], reused: Mapping[str, tuple[Floats, float]] | None = None
+    ) -> None:
+        self._largest = largest
+        self._reused = reused or {}
+
+    def normed(self, graph: Graph, name: str, rows: str, readers: Floats) -> Ready:
+        """Divide each channel by its constant and round with a constant scale."""
+        if name in self._reused:
+            factor, width = self._reused[name]
+            scale = np.asarray(1 / factor, np.float32)
+        else:
+            largest = self._largest[name]
+            scale = smoothing(largest, np.abs(readers).max(axis=0))
+            factor = np.asarray(1 / scale, np.float32)
+            width = float(np.float32(max((largest / scale).max() * MARGIN, TINY) / LEVELS))
+        step = graph.number(width)
+        smooth = graph.add("Mul", rows, graph.constant(f"{name}.smooth", factor))
+        zero_point = _zero_point(graph, LEVELS + 1)
+        return Ready(graph.add("QuantizeLinear", smooth, step, zero_point), step, zero_point, None, scale)
+
+    def mixed(self, graph: Graph, rows: str, width: int) -> Ready:
+        """Divide each row by its largest magnitude, and round to 127 levels either side of zero."""
+        largest = graph.add("ReduceMax", graph.add("Abs", rows), graph.ints(-1))
+        step = _row_steps(graph, largest, TINY, LEVELS)
+        return _by_rows(graph, rows, width, step, LEVELS + 1)
+
+    def activated(self, graph: Graph, rows: str, width: int, least: float) -> Ready:
+        """Divide each row by its largest value, and round to 255 levels, of which few lie below zero.
+
+        Where a row hardly rises above zero its scale stays wide enough to reach down to `least`.
+        """
+        below = BELOW_ZERO if least < 0 else 0
+        above = 255 - below
+        floor = -least / below * above if below else TINY
+        largest = graph.add("ReduceMax", rows, graph.ints(-1))
+        return _by_rows(graph, rows, width, _row_steps(graph, largest, floor, above), below)
+
+    def product(self, graph: Graph, name: str, rows: Ready, linear: Linear) -> str:
+        """Return rows · weightᵀ + bias."""
+        scale = rows.column_scale
+        steps, rounded = round_rows(linear.weight if scale is None else linear.weight * scale)
+        weight, steps_name = (
+            graph.constant(f"{name}.weight", rounded.T),
+            graph.constant(f"{name}.steps", steps),
+        )
+        inputs = [rows.values, weight, rows.step, steps_name, rows.zero_point]
+        bias = "" if linear.bias is None else graph.constant(f"{name}.bias", linear.bias)
+        if rows.row_scale is None:
+            rest = ["", bias] if bias else []
+            return graph.add("MatMulIntegerToFloat", *inputs, *rest, domain=ORT_DOMAIN)
+        product = graph.add("MatMulIntegerToFloat", *inputs, domain=ORT_DOMAIN)
+        scaled = graph.add("Mul", product, rows.row_scale)
+        return graph.add("Add", scaled, bias) if bias else scaled
+
+    def table(self, graph: Graph, name: str, values: Floats, indices: str) -> str:
+        """Look rows up in an int8 table with one scale a row."""
+        steps, rounded = round_rows(values)
+        found = graph.add("Gather", graph.constant(name, rounded), indices)
+        scale = graph.add("Gather", graph.constant(f"{name}.steps", steps[:, None]), indices)
+        return graph.add("Mul", graph.add("Cast", found, to=FLOAT), scale)
+
+
+def smoothing(largest: Floats, weights: Floats) -> Floats:
+    """Return each channel's constant (channels,) from its largest magnitude and its largest weight."""
+    powers = np.maximum(largest, 1e-6) ** SMOOTHING / np.maximum(weights, 1e-6) ** (1 - SMOOTHING)
+    # Relative to the middle channel: what scale all of them share is the step's business.
+    return np.asarray(np.clip(powers / np.median(powers), 1e-3, 1e3), np.float32)
+
+
+def round_rows(values: Floats) -> tuple[Floats, NDArray[np.int8]]:
+    """Round each row of a matrix to int8; return the steps (rows,) and the rounded values (rows, columns)."""
+    steps = np.maximum(np.abs(values).max(axis=1), TINY).astype(np.float32) / np.float32(LEVELS)
+    return steps, np.rint(values / steps[:, None]).astype(np.int8)
+
+
+def _row_steps(graph: Graph, largest: str, floor: float, levels: int) -> str:
+    """Return each row's step (rows, 1): its largest magnitude, or `floor`, over so many levels."""
+    return graph.add("Max", graph.add("Mul", largest, graph.number(1 / levels)), graph.number(floor / levels))
+
+
+def _by_rows(graph: Graph, rows: str, width: int, steps: str, zero: int) -> Ready:
+    """Round each row (rows, width) with its own step (rows, 1); zero becomes `zero`.
+
+    onnxruntime does it in one pass when a row is one block of a blocked QuantizeLinear. The operator wants a
+    zero point a block, hence the Expand.
+    """
+    zeros = graph.add("Expand", _zero_point(graph, zero), graph.add("Shape", steps))
+    values = graph.add("QuantizeLinear", rows, steps, zeros, axis=1, block_size=width)
+    return Ready(values, graph.number(1.0), _zero_point(graph, zero), steps)
+
+
+def _zero_point(graph: Graph, value: int) -> str:
+    return graph.constant_once(f"zero_point_{value}", np.asarray(value, np.uint8))

@@ -1,22 +1,29 @@
-"""The tokenizer of a checkpoint as one `tokenizer.json`.
+"""Tokenizers between transformers' folders and packs.
 
-The tokenizer's files beside a model, as transformers looks for them.
+A pack gets one `tokenizer.json` out of what a checkpoint has; an exported model gets the files that
+transformers looks for.
 """
 
 import json
-import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from worker.errors import CheckpointError, ExportError
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+
+from worker.errors import CheckpointError, ExportError, PackError
+from worker.heads import is_whole, shown
 from worker.model.pack import TOKENIZER
+from worker.model.tokenizer import read_tokenizer
 
 VOCABULARY = "vocab.txt"
 SETTINGS = "tokenizer_config.json"
+ADDED = "added_tokens.json"
 _OTHERS = ("sentencepiece.bpe.model", "spiece.model", "vocab.json", "merges.txt")
 """Vocabularies of other kinds, which a DistilBERT has only with a `tokenizer.json` beside them."""
+
+_PARTS = ("pad", "unk", "cls", "sep", "mask")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,25 +41,86 @@ class WordPieceRules:
 
 
 def write_tokenizer(checkpoint: Path, target: Path) -> None:
-    """Copy the checkpoint's `tokenizer.json` to `target`, or build it from `vocab.txt`.
+    """Write the checkpoint's `tokenizer.json` to `target`, built from `vocab.txt` where there is none.
+
+    Tokens that were added to the vocabulary later (`added_tokens.json`, and `added_tokens_decoder` of
+    `tokenizer_config.json`) are taken in under their numbers.
 
     Raises:
-        CheckpointError: the folder has neither, the vocabulary lacks a special token, or texts would not
-            get the first and last token that the model was trained with.
+        CheckpointError: the folder has neither, the vocabulary lacks a special token, an added token has a
+            number that it cannot have, or texts would not get the first and last token that the model was
+            trained with.
     """
     source, vocabulary = checkpoint / TOKENIZER, checkpoint / VOCABULARY
+    settings = _read_object(checkpoint / SETTINGS)
     if source.is_file():
-        shutil.copyfile(source, target)
-        _check_ends(source)
+        content = source.read_bytes()
+        tokenizer = _readable(source, content)
+        changed = _add_tokens(tokenizer, checkpoint, settings)
+        if changed:
+            tokenizer.save(str(target))
+        else:
+            target.write_bytes(content)
+        _check_ends(tokenizer, source)
     elif vocabulary.is_file():
         tokens = _read_vocabulary(vocabulary)
-        _build(tokens, _read_rules(checkpoint / SETTINGS, tokens), vocabulary, target)
+        tokenizer = _built(tokens, _rules(settings, tokens), vocabulary)
+        _add_tokens(tokenizer, checkpoint, settings)
+        tokenizer.save(str(target))
     else:
         other = next((name for name in _OTHERS if (checkpoint / name).is_file()), None)
         found = (
             f"; {other} alone cannot be read, save the checkpoint with its fast tokenizer" if other else ""
         )
         raise CheckpointError(f"{checkpoint} has no tokenizer: neither {TOKENIZER} nor {VOCABULARY}{found}")
+
+
+def _readable(path: Path, content: bytes | None = None) -> Tokenizer:
+    try:
+        return read_tokenizer(path, content)[0]
+    except PackError as error:
+        raise CheckpointError(str(error)) from error
+
+
+def _add_tokens(tokenizer: Tokenizer, checkpoint: Path, settings: Mapping[str, Any]) -> bool:
+    """Add the tokens that the checkpoint names and the tokenizer lacks; return whether there were any."""
+    added = _added(checkpoint, settings)
+    missing = [number for number in sorted(added) if tokenizer.token_to_id(added[number].content) is None]
+    for number in missing:
+        (tokenizer.add_special_tokens if added[number].special else tokenizer.add_tokens)([added[number]])
+    for number, token in sorted(added.items()):
+        given = tokenizer.token_to_id(token.content)
+        if given != number:
+            raise CheckpointError(
+                f"{checkpoint}: the added token {shown(token.content)} has the number {number}, "
+                f"and in the vocabulary it gets {given}"
+            )
+    return bool(missing)
+
+
+def _added(checkpoint: Path, settings: Mapping[str, Any]) -> dict[int, AddedToken]:
+    """Return the tokens that were added to a vocabulary, by their numbers."""
+    found: dict[int, AddedToken] = {}
+    for token, number in _read_object(checkpoint / ADDED).items():
+        if not is_whole(number) or number < 0 or not token:
+            raise CheckpointError(f"{checkpoint / ADDED} must give each token its number")
+        found[number] = AddedToken(token)
+    decoder = settings.get("added_tokens_decoder") or {}
+    if not isinstance(decoder, dict):
+        raise CheckpointError(f"{checkpoint / SETTINGS}: `added_tokens_decoder` must be a table")
+    for key, entry in decoder.items():
+        content = entry.get("content") if isinstance(entry, dict) else None
+        if not key.isdecimal() or len(key) > _DIGITS or not isinstance(content, str) or not content:
+            raise CheckpointError(
+                f"{checkpoint / SETTINGS}: `added_tokens_decoder` must map numbers to tokens"
+            )
+        flags = {name: entry[name] for name in _FLAGS if isinstance(entry.get(name), bool)}
+        found[int(key)] = AddedToken(content, **flags)
+    return found
+
+
+_DIGITS = 9
+_FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
 
 
 def _read_vocabulary(path: Path) -> dict[str, int]:
@@ -66,8 +134,7 @@ def _read_vocabulary(path: Path) -> dict[str, int]:
     }
 
 
-def _read_rules(path: Path, vocabulary: Mapping[str, int]) -> WordPieceRules:
-    settings = _read_settings(path)
+def _rules(settings: Mapping[str, Any], vocabulary: Mapping[str, int]) -> WordPieceRules:
     special = {part: _token(settings.get(f"{part}_token"), f"[{part.upper()}]") for part in _PARTS}
     lower_case = settings.get("do_lower_case")
     if lower_case is None:
@@ -81,19 +148,17 @@ def _read_rules(path: Path, vocabulary: Mapping[str, int]) -> WordPieceRules:
     )
 
 
-_PARTS = ("pad", "unk", "cls", "sep", "mask")
-
-
-def _read_settings(path: Path) -> Mapping[str, Any]:
+def _read_object(path: Path) -> Mapping[str, Any]:
+    """Read a JSON object; a file that is not there is an empty one."""
     try:
-        settings = json.loads(path.read_bytes())
+        value = json.loads(path.read_bytes())
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from error
-    if not isinstance(settings, dict):
+    if not isinstance(value, dict):
         raise CheckpointError(f"{path} must hold a JSON object")
-    return settings
+    return value
 
 
 def _token(value: object, default: str) -> str:
@@ -115,10 +180,8 @@ def _is_cased(vocabulary: Mapping[str, int], special: Iterable[str]) -> bool:
     return sum(token != token.lower() for token in words) * 100 > len(words)
 
 
-def _build(vocab: dict[str, int], rules: WordPieceRules, path: Path, target: Path) -> None:
-    """Write BERT's WordPiece tokenizer, as DistilBERT uses it, over a vocabulary."""
-    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
-
+def _built(vocab: dict[str, int], rules: WordPieceRules, path: Path) -> Tokenizer:
+    """Return BERT's WordPiece tokenizer, as DistilBERT uses it, over a vocabulary."""
     unknown, first, last = (rules.special[part] for part in ("unk", "cls", "sep"))
     if missing := [token for token in (unknown, first, last) if token not in vocab]:
         raise CheckpointError(f"{path} has no {missing[0]}")
@@ -134,28 +197,14 @@ def _build(vocab: dict[str, int], rules: WordPieceRules, path: Path, target: Pat
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{first} $A {last}", special_tokens=[(token, vocab[token]) for token in (first, last)]
     )
-    tokenizer.save(str(target))
+    return tokenizer
 
 
-def _check_ends(path: Path) -> None:
+def _check_ends(tokenizer: Tokenizer, path: Path) -> None:
     """Refuse a tokenizer that adds nothing around a text: the heads read the first token, [CLS]."""
-    from tokenizers import Tokenizer
-
-    try:
-        tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:
-        # The library raises plain Exception for whatever it dislikes.
-        raise CheckpointError(
-            f"{path} is no tokenizer that can be read: {' '.join(str(error).split())}"
-        ) from error
-    tokenizer.no_padding()  # a packaged file may pad to a fixed length, which would hide the marks
-    tokenizer.no_truncation()
     bare, whole = (tokenizer.encode("a", add_special_tokens=added).ids for added in (False, True))
     if len(whole) < len(bare) + 2 or whole[1 : 1 + len(bare)] != bare:
         raise CheckpointError(f"{path} does not put a first and a last token ([CLS], [SEP]) around a text")
-
-
-_ROLES = ("pad", "unk", "cls", "sep", "mask")
 
 
 def write_tokenizer_files(model: Path, folder: Path, max_tokens: int) -> None:
@@ -176,7 +225,7 @@ def write_tokenizer_files(model: Path, folder: Path, max_tokens: int) -> None:
         "split_special_tokens": True,
         **special,
     }
-    for name, value in (("tokenizer_config.json", settings), ("special_tokens_map.json", special)):
+    for name, value in ((SETTINGS, settings), ("special_tokens_map.json", special)):
         (folder / name).write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
@@ -186,21 +235,15 @@ def special_tokens(tokenizer: Path) -> dict[str, str]:
     The first and last token come from what it puts around a text, the unknown one from its model; padding and
     mask from their usual names, where the vocabulary has them.
     """
-    from tokenizers import Tokenizer
-
     try:
-        known: dict[str, Any] = json.loads(tokenizer.read_bytes())
-        reader = Tokenizer.from_file(str(tokenizer))
-    except Exception as error:  # the library raises plain Exception for whatever it dislikes
-        raise ExportError(
-            f"{tokenizer} is no tokenizer that can be read: {' '.join(str(error).split())}"
-        ) from error
-    reader.no_padding()
-    reader.no_truncation()
+        reader = read_tokenizer(tokenizer)[0]
+    except PackError as error:
+        raise ExportError(str(error)) from error
+    known: dict[str, Any] = json.loads(tokenizer.read_bytes())
     ends = reader.encode("a").tokens
     found: dict[str, str | None] = {"cls": ends[0], "sep": ends[-1]}
     found["unk"] = (known.get("model") or {}).get("unk_token")
     for role in ("pad", "mask"):
         usual = (f"[{role.upper()}]", f"<{role}>")
         found[role] = next((token for token in usual if reader.token_to_id(token) is not None), None)
-    return {f"{role}_token": token for role in _ROLES if (token := found[role])}
+    return {f"{role}_token": token for role in _PARTS if (token := found[role])}

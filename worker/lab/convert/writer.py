@@ -2,21 +2,29 @@
 
 import json
 import shutil
-import tempfile
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from worker.errors import CheckpointError, InferenceError, PackError
-from worker.lab.convert.architecture import heads_table, read_architecture, read_checkpoint_heads, read_config
+from worker.heads import Head, heads_table
+from worker.lab.convert.architecture import (
+    TENSORS,
+    only_head,
+    read_architecture,
+    read_checkpoint_heads,
+    read_config,
+)
 from worker.lab.convert.calibrate import largest_magnitudes, rounding_of, take_over
 from worker.lab.convert.encoder import Encoder
-from worker.lab.convert.int8 import Int8Products
-from worker.lab.convert.products import FloatProducts, Products
+from worker.lab.convert.folders import check_target, written
+from worker.lab.convert.products import FloatProducts, Int8Products, Products
 from worker.lab.convert.tokenizer_files import write_tokenizer
-from worker.lab.convert.weights import open_weights
-from worker.model.model import Model
+from worker.lab.convert.weights import Weights, open_weights
+from worker.model.classifier import Classifier
 from worker.model.pack import (
+    CARD,
     CONFIG,
     FORMAT,
     GRAPH,
@@ -27,8 +35,6 @@ from worker.model.pack import (
     load_pack,
     read_text,
 )
-
-CARD = "MODEL_CARD.md"
 
 
 def convert_checkpoint(
@@ -45,7 +51,8 @@ def convert_checkpoint(
 
     `quantise` stores weights and multiplies in int8 (a quarter of the size, several times the speed); without
     it the graph is float32. The pack appears whole or not at all; one that is there already is kept unless
-    `replace`. `origin` says for the card where the checkpoint comes from; its folder's name when None.
+    `replace`, and nothing but a pack or an exported model is replaced.
+    `origin` says for the card where the checkpoint comes from; its folder's name when None.
     `rounded_as` is a pack whose layers this checkpoint has taken over: they are rounded as they are there.
 
     Raises:
@@ -53,21 +60,14 @@ def convert_checkpoint(
     """
     if not checkpoint.is_dir():
         raise CheckpointError(f"there is no checkpoint at {checkpoint}: no such folder")
-    if pack.exists() and not replace:
-        raise CheckpointError(f"{pack} is there already; it is not overwritten unless you ask for it")
-    pack.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{pack.name}.", dir=pack.parent) as room:
-        draft = Path(room) / "pack"
-        draft.mkdir()
+    check_target(pack, checkpoint, replace=replace, error=CheckpointError)
+    with written(pack) as draft:
         try:
             _write(checkpoint, draft, name, quantise=quantise, origin=origin, rounded_as=rounded_as)
-            model = Model.load(draft)
+            model = Classifier.load(draft)
             model.predict(model.tokenize(["One text through the finished pack."]))
         except (PackError, InferenceError) as error:
             raise CheckpointError(f"{checkpoint} gives no sound pack: {error}") from error
-        if pack.exists():
-            pack.rename(Path(room) / "replaced")
-        draft.rename(pack)
     return load_pack(pack)
 
 
@@ -81,7 +81,8 @@ def _write(
     heads = read_checkpoint_heads(config, path)
     read_text(config, path)  # refused here, where the checkpoint's own file is named
     write_tokenizer(checkpoint, draft / TOKENIZER)
-    with open_weights(checkpoint) as weights:
+    with open_weights(checkpoint, only_head(config, heads)) as weights:
+        _check_head(weights, config, heads, path)
         products: Products = FloatProducts()
         if quantise:
             scratch = draft.parent / "float32.onnx"
@@ -96,6 +97,16 @@ def _write(
     files = {file.name: file_entry(file) for file in sorted(draft.iterdir())}
     created = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     _write_json(draft / MANIFEST, {"format": FORMAT, "name": name, "created": created, "files": files})
+
+
+def _check_head(weights: Weights, config: Mapping[str, Any], heads: Sequence[Head], path: Path) -> None:
+    """Refuse the head of a transformers checkpoint that does not judge whole texts, whatever it is called."""
+    name = only_head(config, heads)
+    if name and f"{TENSORS}{name}.pre_classifier.weight" not in weights:
+        raise CheckpointError(
+            f"{path.parent}: its head has no pre_classifier, so it does not judge whole texts: only "
+            "DistilBertForSequenceClassification can be converted"
+        )
 
 
 def _write_card(checkpoint: Path, target: Path, name: str, *, quantise: bool, origin: str | None) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from worker.errors import TrainingError
+from worker.heads import MULTI, SINGLE
 from worker.lab.data.labels import HEADS, NEGATIVE, POSITIVE, SENTIMENT, HeadSpec
 from worker.lab.data.tables.keeper import Counts, Keeper
 from worker.lab.data.tables.labels import LabelReader, Many
@@ -188,7 +189,7 @@ def _head(name: str, tables: Sequence[_Read]) -> HeadSpec:
         _check_known(HEADS[name], tables)
         return HEADS[name]
     names = {label for table in tables for row in table.every for label in row}
-    return HeadSpec(name, tuple(sorted(names, key=_by_number)), multi_label=several)
+    return HeadSpec(name, MULTI if several else SINGLE, tuple(sorted(names, key=_by_number)))
 
 
 def _by_number(label: str) -> tuple[bool, float, str]:

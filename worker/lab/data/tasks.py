@@ -1,7 +1,7 @@
 """The tasks of a recipe with their rows: tokenised, with targets, teachers' answers and kind of loss."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -129,9 +129,10 @@ def _head(recipe: Recipe, name: str) -> HeadSpec:
     for depths in recipe.depths:
         if depths.head == name:
             own = depths.branch
-            head = head._replace(layers=depths.layers, branch=Branch(own.after, own.layers) if own else None)
+            branch = Branch(own.after, own.layers) if own else None
+            head = replace(head, layers=depths.layers, branch=branch)
             if depths.gate and head.gate is not None:
-                head = head._replace(gate=head.gate._replace(threshold=depths.gate))
+                head = replace(head, gate=replace(head.gate, threshold=depths.gate))
     return head
 
 

@@ -1,27 +1,35 @@
-"""Texts to token ids, and ids to a padded batch."""
+"""Texts to token ids, with the tokenizer that the service uses, and ids to a padded batch."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
 
+from worker.errors import InferenceError, PackError, TrainingError
 from worker.model.text.normaliser import RAW, Normaliser
+from worker.model.tokenizer import Tokenizer
 
 Ids = NDArray[np.int32]
-"""Token ids of one text, marks included."""
+"""Token ids of one text, [CLS] and [SEP] included."""
 
 _CHUNK = 2_048  # texts a call: the tokenizer's own answers are large beside the ids
 
 
 def encode(tokenizer: Path, texts: Sequence[str], max_tokens: int, handling: Normaliser = RAW) -> list[Ids]:
-    """Return every text's ids, cut to `max_tokens` (the marks at both ends stay)."""
-    reader = _reader(tokenizer, max_tokens)
+    """Return every text's ids, cut to `max_tokens`, [CLS] and [SEP] included.
+
+    Raises:
+        TrainingError: the tokenizer cannot be read, or fails on a text.
+    """
+    reader = _reader(tokenizer, max_tokens, handling)
     ids: list[Ids] = []
-    for start in range(0, len(texts), _CHUNK):
-        part = reader.encode_batch_fast([handling.apply(text) for text in texts[start : start + _CHUNK]])
-        ids.extend(np.asarray(encoding.ids, dtype=np.int32) for encoding in part)
+    try:
+        for start in range(0, len(texts), _CHUNK):
+            rows = reader(texts[start : start + _CHUNK])
+            ids.extend(np.asarray(row.ids, dtype=np.int32) for row in rows)
+    except InferenceError as error:
+        raise TrainingError(f"{tokenizer}: {error}") from error
     return ids
 
 
@@ -34,29 +42,27 @@ def encode_marked(
 ) -> tuple[list[Ids], list[NDArray[np.float32]]]:
     """Return every text's ids, and for each token 1 where any of its characters is marked, else 0.
 
-    `marks` holds the marked characters of each text by their place in it (code points).
+    `marks` holds the marked characters of each text by their place in it (code points). Raises as `encode`.
     """
-    reader = _reader(tokenizer, max_tokens)
+    reader = _reader(tokenizer, max_tokens, handling)
     ids: list[Ids] = []
     wanted: list[NDArray[np.float32]] = []
-    for text, places in zip(texts, marks, strict=True):
-        new, spans = handling.with_offsets(text)
-        encoding = reader.encode(new)
-        marked = set(places)
-        flags = [
-            any(place in marked for at in range(start, end) for place in range(*spans[at]))
-            for start, end in encoding.offsets
-        ]
-        ids.append(np.asarray(encoding.ids, dtype=np.int32))
+    for text, marked in zip(texts, map(frozenset, marks), strict=True):
+        try:
+            found = reader.places(text)
+        except InferenceError as error:
+            raise TrainingError(f"{tokenizer}: {error}") from error
+        flags = [any(place in marked for place in range(start, end)) for start, end in found.ranges]
+        ids.append(np.asarray(found.ids, dtype=np.int32))
         wanted.append(np.asarray(flags, dtype=np.float32))
     return ids, wanted
 
 
-def _reader(tokenizer: Path, max_tokens: int) -> Tokenizer:
-    reader = Tokenizer.from_file(str(tokenizer))
-    reader.no_padding()
-    reader.enable_truncation(max_tokens)
-    return reader
+def _reader(tokenizer: Path, max_tokens: int, handling: Normaliser) -> Tokenizer:
+    try:
+        return Tokenizer(tokenizer, max_tokens, handling)
+    except PackError as error:
+        raise TrainingError(str(error)) from error
 
 
 def pad(rows: Sequence[Ids], pad_id: int = 0) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:

@@ -9,9 +9,10 @@ from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from worker.heads import Head
 from worker.lab.evaluate.cases import Case, Family, load_families
-from worker.messages.columns import TOKENS, HeadLike, SpanColumn, TextColumns, head_columns
-from worker.messages.encode import Encoder
+from worker.messages.columns import SpanColumn, TextColumns, head_columns
+from worker.messages.encode import OutputEncoder
 from worker.model.classifier import Classifier
 from worker.types import Failure
 
@@ -126,7 +127,7 @@ def measure(cases: Path, pack: Path | None = None, *, threads: int = 0) -> Repor
     families = load_families(cases)
     classifier = Classifier.load(pack, threads=threads)
     heads, model = classifier.pack.outputs, f"{classifier.pack.name}@{classifier.pack.revision}"
-    encoder = Encoder(heads, model=model, topic="", include_text=False)
+    encoder = OutputEncoder(heads, model=model, topic="", include_text=False)
 
     def say(texts: Sequence[str]) -> list[Fields]:
         answers = classifier.classify(texts)
@@ -138,7 +139,7 @@ def measure(cases: Path, pack: Path | None = None, *, threads: int = 0) -> Repor
     return Report(model, run(families, say, heads))
 
 
-def run(families: Sequence[Family], say: Say, heads: Sequence[HeadLike]) -> tuple[FamilyResult, ...]:
+def run(families: Sequence[Family], say: Say, heads: Sequence[Head]) -> tuple[FamilyResult, ...]:
     """Run families. Each text is labelled once, however many cases it stands in."""
     by_name = {head.name: head for head in heads}
     reasons = [_skipped(family, by_name) for family in families]
@@ -159,14 +160,14 @@ def run(families: Sequence[Family], say: Say, heads: Sequence[HeadLike]) -> tupl
     return tuple(results)
 
 
-def _skipped(family: Family, heads: Mapping[str, HeadLike]) -> str | None:
+def _skipped(family: Family, heads: Mapping[str, Head]) -> str | None:
     """Why a pack with these heads cannot be asked, or None."""
     if family.head is None:
         return None
     head = heads.get(family.head)
     if head is None:
         return f"the pack has no head `{family.head}`"
-    if (head.problem_type == TOKENS) != (family.check == "spans"):
+    if head.by_token != (family.check == "spans"):
         return f"the head `{family.head}` is of another kind than `{family.check}` asks of"
     missing = sorted(family.labels - set(head.labels))
     if missing:
@@ -188,7 +189,7 @@ class _Columns:
     strongest label of each head that has but one.
     """
 
-    def __init__(self, heads: Sequence[HeadLike]) -> None:
+    def __init__(self, heads: Sequence[Head]) -> None:
         found = head_columns(heads)
         self.texts = {entry.head: entry for entry in found if isinstance(entry, TextColumns)}
         self.spans = {entry.head: entry.column for entry in found if isinstance(entry, SpanColumn)}

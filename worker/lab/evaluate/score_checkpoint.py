@@ -2,27 +2,27 @@
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file
-from tokenizers import Tokenizer
 
-from worker.errors import TrainingError
-from worker.lab.data.labels import Branch, HeadSpec
+from worker.errors import CheckpointError, TrainingError
+from worker.heads import Head, heads_table, read_heads
+from worker.lab.convert.architecture import only_head, read_architecture, read_checkpoint_heads
+from worker.lab.convert.tokenizer_files import write_tokenizer
+from worker.lab.convert.weights import open_weights
 from worker.lab.data.tokens import encode, pad
 from worker.lab.evaluate.calibration import to_scores
-from worker.lab.evaluate.heads import HeadInfo, read_heads
 from worker.lab.evaluate.metrics import Floats
 from worker.lab.evaluate.score import Tick, TokenScores, by_length, gate_scores, read_json
 from worker.lab.evaluate.spans import marked_ranges
 from worker.lab.network import Network
 from worker.model.pack import read_text
 from worker.model.spans import whole_words
+from worker.model.tokenizer import Tokenizer
 from worker.types import Range
 
 
@@ -32,16 +32,16 @@ class CheckpointScorer:
     def __init__(self, folder: Path, tick: Tick) -> None:
         """Load it. Raises TrainingError or PackError: no checkpoint, or one of another kind."""
         path = folder / "config.json"
-        config, prefixes = _with_heads(read_json(path), path)
+        config, lone_head = _with_heads(read_json(path), path)
         self.title = folder.name
-        self.heads: Mapping[str, HeadInfo] = read_heads(config, path)
+        self.heads: Mapping[str, Head] = {head.name: head for head in read_heads(config, path)}
         self._tick = tick
         self._room = tempfile.TemporaryDirectory()  # lives as long as this, and is gone with it
         self._tokenizer = Path(self._room.name) / "tokenizer.json"
         _write_tokenizer(folder, self._tokenizer)
         self._longest = int(config.get("max_position_embeddings", 512))
         self._handling = read_text(config, path)
-        self._network = _network(folder, config, self.heads, prefixes)
+        self._network = _network(folder, config, self.heads, lone_head)
 
     def __call__(self, texts: Sequence[str], max_tokens: int, head: str) -> Floats:
         """Return probabilities (texts, labels)."""
@@ -90,43 +90,25 @@ class CheckpointScorer:
         self, texts: Sequence[str], max_tokens: int
     ) -> list[tuple[NDArray[np.int32], list[Range]]]:
         """Return every text's ids, and for each token its word's range of characters (empty for a mark)."""
-        reader = Tokenizer.from_file(str(self._tokenizer))
-        reader.no_padding()
-        reader.enable_truncation(max_tokens)
+        reader = Tokenizer(self._tokenizer, max_tokens, self._handling)
         rows = []
         for text in texts:
-            prepared, places = self._handling.with_offsets(text)
-            encoding = reader.encode(prepared)
-            ranges = [
-                (places[start][0], places[end - 1][1]) if start < end else (0, 0)
-                for start, end in encoding.offsets
-            ]
-            words = whole_words(text, ranges, encoding.word_ids)
-            rows.append((np.asarray(encoding.ids, dtype=np.int32), words))
+            found = reader.places(text)
+            words = whole_words(text, found.ranges, found.words)
+            rows.append((np.asarray(found.ids, dtype=np.int32), words))
         return rows
 
 
 def _write_tokenizer(folder: Path, target: Path) -> None:
     """Write the checkpoint's tokenizer, which may be a vocabulary alone. Raises TrainingError."""
-    from worker.errors import CheckpointError
-    from worker.lab.convert.tokenizer_files import write_tokenizer
-
     try:
         write_tokenizer(folder, target)
     except CheckpointError as error:
         raise TrainingError(str(error)) from error
 
 
-def _with_heads(config: dict[str, Any], path: Path) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return the configuration with its sizes and `heads`, and each head's prefix in the file of weights."""
-    from worker.errors import CheckpointError
-    from worker.lab.convert.architecture import (
-        TENSORS,
-        heads_table,
-        read_architecture,
-        read_checkpoint_heads,
-    )
-
+def _with_heads(config: dict[str, Any], path: Path) -> tuple[dict[str, Any], str]:
+    """Return the configuration with sizes and `heads`, and the head whose tensors have no prefix, or ""."""
     try:
         sizes = read_architecture(config, path)
         heads = read_checkpoint_heads(config, path)
@@ -136,35 +118,18 @@ def _with_heads(config: dict[str, Any], path: Path) -> tuple[dict[str, Any], dic
         raise TrainingError(f"{path}: only gelu is measured here, not {sizes.activation}")
     names = ("dim", "hidden_dim", "n_layers", "n_heads", "head_dim", "vocab_size", "max_position_embeddings")
     whole = {**config, **{name: getattr(sizes, name) for name in names}, "heads": heads_table(heads)}
-    prefixes = {entry.head.name: entry.prefix for entry in heads.texts}
-    return whole, prefixes | {head.name: f"{TENSORS}{head.name}." for head in heads.tokens}
+    return whole, only_head(config, heads)
 
 
-def _network(
-    folder: Path, config: dict[str, Any], heads: Mapping[str, HeadInfo], prefixes: Mapping[str, str]
-) -> Network:
+def _network(folder: Path, config: dict[str, Any], heads: Mapping[str, Head], lone_head: str) -> Network:
     """Build the network and load the weights, under transformers' names or ours."""
-    specs = []
-    for info in heads.values():
-        branch = Branch(**asdict(info.branch)) if info.branch is not None else None
-        specs.append(HeadSpec(info.name, info.labels, info.multi_label, info.layers, branch=branch))
-    network = Network(config, specs)
-    path = folder / "model.safetensors"
+    network = Network(config, list(heads.values()))
     try:
-        tensors = load_file(path)
-        wanted = {}
-        for name in network.state_dict():
-            head = next((key for key in prefixes if name.startswith(f"heads.{key}.")), None)
-            source = name if head is None else prefixes[head] + name.removeprefix(f"heads.{head}.")
-            wanted[name] = tensors[source]
-        network.load_state_dict(wanted)
-    except FileNotFoundError:
-        raise TrainingError(f"{path} is missing: is this a checkpoint folder?") from None
-    except KeyError as error:
-        raise TrainingError(f"{path}: has no tensor {error.args[0]}") from error
-    except (
-        Exception
-    ) as error:  # safetensors and torch have kinds of their own for damaged and misshapen tensors
-        raise TrainingError(f"{path} cannot be read: {' '.join(str(error).split())[:300]}") from error
+        with open_weights(folder, lone_head) as weights:
+            state = network.state_dict()
+            wanted = {name: torch.from_numpy(weights.get(name, *state[name].shape)) for name in state}
+    except CheckpointError as error:
+        raise TrainingError(str(error)) from error
+    network.load_state_dict(wanted)
     network.eval()
     return network

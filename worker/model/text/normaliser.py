@@ -1,4 +1,4 @@
-"""The seam: a pack names its text handling and the version of it, and gets exactly that one."""
+"""How texts are prepared before they are tokenised. A pack names the way and its version, and gets that."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -27,14 +27,32 @@ class Normaliser:
 
     def apply(self, text: str) -> str:
         """Return the prepared text. Never fails."""
-        if self.pieces is None:
-            return text
-        return "".join(piece for piece, _, _ in self.pieces(text))
+        return text if self.pieces is None else "".join(piece for piece, _, _ in self.pieces(text))
 
-    def with_offsets(self, text: str) -> tuple[str, list[Span]]:
-        """Return the prepared text, and for each of its characters the range in `text` that it stands for."""
+    def begin(self, text: str, enough: int) -> tuple[str, bool]:
+        """Prepare a text up to `enough` characters of the new one; return them, and whether that is all.
+
+        An emoji becomes words, so a text may grow tenfold: whoever reads only its beginning does not pay for
+        the rest.
+        """
         if self.pieces is None:
-            return text, [(index, index + 1) for index in range(len(text))]
+            return text[:enough], len(text) <= enough
+        parts: list[str] = []
+        length = 0
+        for piece, _, end in self.pieces(text):
+            parts.append(piece)
+            length += len(piece)
+            if length >= enough:
+                return "".join(parts)[:enough], length == enough and end == len(text)
+        return "".join(parts), True
+
+    def with_offsets(self, text: str, enough: int | None = None) -> tuple[str, list[Span]]:
+        """Return the prepared text, and for each of its characters the range in `text` that it stands for.
+
+        With `enough` only up to so many characters of the prepared text.
+        """
+        if self.pieces is None:
+            return text[:enough], [(index, index + 1) for index in range(len(text[:enough]))]
         parts: list[str] = []
         spans: list[Span] = []
         for piece, start, end in self.pieces(text):
@@ -43,7 +61,9 @@ class Normaliser:
                 spans.extend((index, index + 1) for index in range(start, end))
             else:
                 spans.extend([(start, end)] * len(piece))
-        return "".join(parts), spans
+            if enough is not None and len(spans) >= enough:
+                break
+        return "".join(parts)[:enough], spans[:enough]
 
 
 RAW = Normaliser("raw", 1, None)

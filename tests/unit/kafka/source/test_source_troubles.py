@@ -15,7 +15,7 @@ from kafka.errors import (
 from kafka.structs import ConsumerGroupMetadata, MemberState
 
 from tests.support.scripted_consumer import P0, P1, Make, failing, row, rows
-from worker.errors import BrokerRefused, BrokerUnavailable, Fenced, SourceUnreadable
+from worker.errors import BrokerRefused, BrokerUnavailable, ExitCode, Fenced, SourceUnreadable
 from worker.kafka.consumer import who_leaves
 from worker.kafka.records import Unreadable
 from worker.settings.groups import KafkaSettings
@@ -39,8 +39,9 @@ def test_a_place_that_stepping_over_does_not_leave_ends_the_source(make: Make) -
     consumer.script += [failing(CorruptRecordError("odd"))] * 3
     assert source.poll(10, 0.01) == []
     assert source.poll(10, 0.01) == []
-    with pytest.raises(SourceUnreadable, match=r"topic posts, partition 0 .* offset 4"):
+    with pytest.raises(SourceUnreadable, match=r"topic posts, partition 0 .* offset 4") as raised:
         source.poll(10, 0.01)
+    assert raised.value.exit_code == ExitCode.UNREADABLE
 
 
 def test_the_same_place_after_a_rewind_is_no_standstill(make: Make) -> None:

@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 from tests.support.checkpoints import ONE_HEAD, SIZES, TWO_HEADS, random_tensors, write_checkpoint
 from worker.errors import CheckpointError
 from worker.lab.convert.writer import convert_checkpoint
-from worker.model.model import Model
+from worker.model.classifier import Classifier
 from worker.model.pack import load_pack
 
 
@@ -38,7 +38,7 @@ def test_sentiment_labels_get_moodstream_names(tmp_path: Path) -> None:
     folder = write_checkpoint(tmp_path / "checkpoint", {**SIZES, **ONE_HEAD})
     pack = convert_checkpoint(folder, tmp_path / "pack", name="tiny", quantise=False)
     (head,) = pack.heads
-    assert (head.name, head.labels, head.thresholds) == ("sentiment", ("negative", "positive"), None)
+    assert (head.name, head.labels, head.thresholds) == ("sentiment", ("negative", "positive"), ())
 
 
 def test_other_labels_make_a_head_called_label(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_thresholds_of_the_checkpoint_are_kept(tmp_path: Path) -> None:
 def test_the_pack_labels_text(tmp_path: Path) -> None:
     folder = write_checkpoint(tmp_path / "checkpoint", {**SIZES, "heads": TWO_HEADS})
     convert_checkpoint(folder, tmp_path / "pack", name="tiny")
-    model = Model.load(tmp_path / "pack")
+    model = Classifier.load(tmp_path / "pack")
     (prediction,) = model.predict(model.tokenize(["The trains was LATE"]))
     assert prediction.token_count == 7
     sentiment = prediction.heads["sentiment"]
@@ -80,7 +80,7 @@ def test_a_cased_vocabulary_stays_cased(tmp_path: Path) -> None:
     folder = write_checkpoint(tmp_path / "checkpoint", {**SIZES, **ONE_HEAD})
     (folder / "tokenizer_config.json").write_text('{"do_lower_case": false}')
     convert_checkpoint(folder, tmp_path / "pack", name="tiny", quantise=False)
-    (upper, lower) = Model.load(tmp_path / "pack").tokenize(["GREAT", "great"])
+    (upper, lower) = Classifier.load(tmp_path / "pack").tokenize(["GREAT", "great"])
     assert upper.ids[1:-1] == [1]  # [UNK]: the vocabulary has no capitals
     assert lower.ids[1:-1] != [1]
 
@@ -119,7 +119,6 @@ def test_a_pickle_is_never_read(tmp_path: Path) -> None:
         ({"n_heads": 5}, "does not divide"),
         ({"dim": "32"}, "`dim`"),
         ({"problem_type": "regression"}, "regression"),
-        ({"id2label": {"0": "score"}}, "regression"),
         ({"id2label": {"0": "a", "2": "b"}}, "id2label"),
         ({"id2label": {"0": "same", "1": "same"}}, "twice"),
         ({"n_layers": 4}, "layer.3"),

@@ -17,7 +17,7 @@ from tests.support.checkpoints import (
     write_checkpoint,
 )
 from worker.lab.convert.writer import convert_checkpoint
-from worker.model.model import Model
+from worker.model.classifier import Classifier
 from worker.model.session import Session
 from worker.model.tokenizer import Tokens
 
@@ -97,7 +97,7 @@ def test_int8_graph_is_close_to_the_network(tmp_path: Path, activation: str) -> 
 def test_a_text_scores_the_same_alone_and_in_any_company(tmp_path: Path, quantise: bool) -> None:
     folder = write_checkpoint(tmp_path / "checkpoint", {**SIZES, "heads": TWO_HEADS})
     convert_checkpoint(folder, tmp_path / "pack", name="tiny", quantise=quantise)
-    model = Model.load(tmp_path / "pack")
+    model = Classifier.load(tmp_path / "pack")
     rows = [Tokens(ids, truncated=False) for ids in texts(60)]
     alone = [model.predict([row])[0] for row in rows]
     order = np.random.default_rng(1)

@@ -12,7 +12,7 @@ from tests.support.checkpoints import SIZES, random_tensors, write_checkpoint
 from tests.support.vocabularies import ALL, ARABIC, ITALIAN_CASED, PERSIAN, Vocabulary
 from worker.errors import CheckpointError
 from worker.lab.convert.writer import convert_checkpoint
-from worker.messages.encode import Encoder
+from worker.messages.encode import OutputEncoder
 from worker.model.classifier import Classifier
 from worker.types import Prediction
 
@@ -47,7 +47,7 @@ def test_texts_become_the_tokens_of_their_language(vocabulary: Vocabulary, tmp_p
 def test_the_pack_labels_texts_of_its_language(vocabulary: Vocabulary, tmp_path: Path) -> None:
     convert_checkpoint(written(tmp_path / "checkpoint", vocabulary), tmp_path / "pack", name="tiny")
     classifier = Classifier.load(tmp_path / "pack", threads=1)
-    encoder = Encoder(classifier.pack.heads, model="tiny@0", topic="", include_text=True)
+    encoder = OutputEncoder(classifier.pack.heads, model="tiny@0", topic="", include_text=True)
     for (text, tokens), answer in zip(
         vocabulary.texts.items(), classifier.classify(list(vocabulary.texts)), strict=True
     ):

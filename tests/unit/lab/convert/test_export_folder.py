@@ -13,7 +13,7 @@ from tests.support.checkpoints import MARKING, ONE_HEAD, SIZES, TWO_HEADS, rando
 from worker.errors import CheckpointError, ExportError, PackError
 from worker.lab.convert.export import export_model
 from worker.lab.convert.writer import convert_checkpoint
-from worker.model.model import Model
+from worker.model.classifier import Classifier
 from worker.model.pack import load_pack
 
 TEXTS = ["", "great!", "the film was great, it is lovely", "late, broken and awful", "on time " * 9]
@@ -25,7 +25,7 @@ WARM = {
 
 
 def scores(pack: Path, head: str) -> np.ndarray:
-    model = Model.load(pack)
+    model = Classifier.load(pack)
     rows = model.tokenize(TEXTS)
     return np.array([list(model.predict([row])[0].heads[head].scores.values()) for row in rows])
 
@@ -155,17 +155,46 @@ def test_a_head_without_a_layer_of_its_own(tmp_path: Path) -> None:
         export_model(folder, tmp_path / "out")
 
 
-def test_a_folder_that_is_there_is_kept_unless_asked(tmp_path: Path) -> None:
-    folder = checkpoint(tmp_path)
-    out = tmp_path / "out"
-    out.mkdir()
-    (out / "mine.txt").write_text("mine", encoding="utf-8")
+def test_an_exported_model_is_replaced_only_when_asked(tmp_path: Path) -> None:
+    folder, out = checkpoint(tmp_path), tmp_path / "out"
+    export_model(folder, out, "sentiment")
     with pytest.raises(ExportError, match="is there already"):
-        export_model(folder, out, "sentiment")
-    assert [path.name for path in out.iterdir()] == ["mine.txt"]
-    export_model(folder, out, "sentiment", replace=True)
-    assert not (out / "mine.txt").exists()
+        export_model(folder, out, "emotion")
+    assert json.loads((out / "config.json").read_text())["moodstream"]["head"] == "sentiment"
+    export_model(folder, out, "emotion", replace=True)
+    assert json.loads((out / "config.json").read_text())["moodstream"]["head"] == "emotion"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint", "out"]
+
+
+def test_nothing_that_is_not_ours_is_replaced(tmp_path: Path) -> None:
+    folder = checkpoint(tmp_path)
+    pack = convert_checkpoint(folder, tmp_path / "pack", name="tiny").path
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "mine.txt").write_text("mine", encoding="utf-8")
+    file = tmp_path / "file"
+    file.write_text("mine", encoding="utf-8")
+    for target, line in (
+        (home, "neither a pack nor"),
+        (file, "neither a pack nor"),
+        (tmp_path, "holds what"),
+    ):
+        with pytest.raises(ExportError, match=line):
+            export_model(folder, target, "sentiment", replace=True)
+    with pytest.raises(ExportError, match="holds what the new folder is made from"):
+        export_model(pack, pack, "sentiment", replace=True)
+    with pytest.raises(ExportError, match="holds what the new folder is made from"):
+        export_model(pack, tmp_path / "home" / ".." / "pack", "sentiment", replace=True)
+    (pack / "notes.txt").write_text("mine", encoding="utf-8")
+    with pytest.raises(ExportError, match=r"also holds 'notes\.txt'"):
+        export_model(folder, pack, "sentiment", replace=True)
+    with pytest.raises(CheckpointError, match=r"also holds 'notes\.txt'"):
+        convert_checkpoint(folder, pack, name="tiny", replace=True)
+    assert load_pack(pack).name == "tiny"
+    assert ((home / "mine.txt").read_text(), file.read_text()) == ("mine", "mine")
+    (pack / "notes.txt").unlink()
+    export_model(folder, pack, "sentiment", replace=True)
+    assert not (pack / "manifest.json").exists()
 
 
 def test_a_damaged_pack_is_not_exported(tmp_path: Path) -> None:

@@ -2,23 +2,17 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
+from worker.heads import MULTI, SINGLE, TOKENS, Head
 from worker.lab.evaluate.behaviour import Report, run
 from worker.lab.evaluate.cases import Case, Family
 
-
-class Head(NamedTuple):
-    name: str
-    labels: Sequence[str]
-    problem_type: str
-
-
-SENTIMENT = Head("sentiment", ("negative", "positive"), "single_label_classification")
-EMOTION = Head("emotion", ("joy", "anger"), "multi_label_classification")
-SPANS = Head("toxic_spans", ("toxic",), "token_classification")
+SENTIMENT = Head("sentiment", SINGLE, ("negative", "positive"))
+EMOTION = Head("emotion", MULTI, ("joy", "anger"))
+SPANS = Head("toxic_spans", TOKENS, ("toxic",))
 HEADS = (SENTIMENT, EMOTION, SPANS)
 
 

@@ -7,14 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from worker.heads import MULTI, SINGLE, Gate
+from worker.heads import TOKENS as TOKEN
+from worker.heads import Head as HeadInfo
 from worker.lab.evaluate.examples import Examples
-from worker.lab.evaluate.heads import MULTI, SINGLE, TOKEN, HeadInfo
 from worker.lab.evaluate.measure import measure
 from worker.lab.evaluate.result import shown, table
 from worker.lab.evaluate.score import TokenScores, gate_scores
 from worker.lab.evaluate.spans import marked_ranges
 from worker.lab.evaluate.tuning import tune_head
-from worker.model.spans import Gate
 
 MOOD = HeadInfo("mood", SINGLE, ("bad", "so-so", "good"))
 TOPICS = HeadInfo(

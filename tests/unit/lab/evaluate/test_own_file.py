@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from worker.errors import TrainingError
-from worker.lab.evaluate.heads import MULTI, SINGLE, TOKEN, HeadInfo
+from worker.heads import MULTI, SINGLE
+from worker.heads import TOKENS as TOKEN
+from worker.heads import Head as HeadInfo
 from worker.lab.evaluate.table import own_examples
 
 HEADS = {

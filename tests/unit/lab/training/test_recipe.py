@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -120,6 +121,6 @@ def test_means_are_read_and_their_shares_checked(tmp_path: Path) -> None:
 
 
 def test_known_heads_come_in_their_order_after_others() -> None:
-    named = [SENTIMENT, EMOTION._replace(name="mine"), TOXICITY, EMOTION, SENTIMENT]
+    named = [SENTIMENT, replace(EMOTION, name="mine"), TOXICITY, EMOTION, SENTIMENT]
     heads = in_order(reversed(named))
     assert [head.name for head in heads] == ["mine", "sentiment", "emotion", "toxicity"]

@@ -1,28 +1,25 @@
 """The flat output message: stable names, stable types, and what survives from the input."""
 
-from dataclasses import dataclass
+from dataclasses import replace
+from typing import Literal
 
 import jsonschema
 import orjson
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.messages.columns import label_columns
-from worker.messages.encode import Encoder, output_headers
+from worker.heads import MULTI, SINGLE, Head
+from worker.messages.columns import TextColumns, head_columns
+from worker.messages.deadletter import DeadLetters, Origin
+from worker.messages.encode import OutputEncoder
+from worker.messages.headers import output_headers
 from worker.messages.schema import output_schema
-from worker.types import HeadResult, Message, Prediction, Record
-
-
-@dataclass(frozen=True)
-class Head:
-    name: str
-    problem_type: str
-    labels: tuple[str, ...]
-
+from worker.types import Failure, HeadResult, Message, Prediction, Record
 
 HEADS = (
-    Head("sentiment", "single_label_classification", ("negative", "neutral", "positive")),
-    Head("emotion", "multi_label_classification", ("joy", "anger", "neutral")),
+    Head("sentiment", SINGLE, ("negative", "neutral", "positive")),
+    Head("emotion", MULTI, ("joy", "anger", "neutral")),
 )
 PREDICTION = Prediction(
     heads={
@@ -40,8 +37,8 @@ RECORD = Record(
 MESSAGE = Message("yay", "posts:3:41", 1_699_999_999_000, "en")
 
 
-def encoder(*, include_text: bool = False) -> Encoder:
-    return Encoder(HEADS, model="compact@0123456789ab", topic="moods", include_text=include_text)
+def encoder(*, include_text: bool = False) -> OutputEncoder:
+    return OutputEncoder(HEADS, model="compact@0123456789ab", topic="moods", include_text=include_text)
 
 
 def body_of(include_text: bool = False, message: Message = MESSAGE) -> dict[str, object]:
@@ -105,19 +102,70 @@ def test_key_timestamp_and_trace_headers_survive() -> None:
     assert output.headers == (("traceparent", b"00-ab-cd-01"), ("content-type", b"application/json"))
 
 
-def test_headers_about_the_input_body_are_not_passed_on() -> None:
-    given_headers = (
-        ("Content-Type", b"text/plain"),
-        ("ce_id", b"1"),
-        ("__value_schema_id", b"x"),
-        ("shop", b"eu"),
-        ("shop", None),
-    )
-    assert output_headers(given_headers) == (
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "Content-Type",
+            "content-type",
+            "contentType",
+            "content_type",
+            "content-encoding",
+            "Content-Encoding",
+        ),
+        *(
+            "content-length",
+            "__TypeId__",
+            "__ContentTypeId__",
+            "spring_json_header_types",
+            "__value_schema_id",
+        ),
+        *("apicurio.globalId", "apicurio.value.globalId", "apicurio.value.encoding", "apicurio.contentId"),
+        *("ce_id", "ce_specversion", "ce-id", "ce-type", "cloudEvents:id", "cloudEvents_id"),
+        *("__connect.errors.topic", "kafka_dlt-original-topic", "kafka_dlt-exception-message"),
+        *("moodstream.reason", "retry_topic-attempts", "springDeserializerExceptionValue"),
+    ],
+)
+def test_headers_that_are_not_true_of_the_output_are_dropped(name: str) -> None:
+    around = (("shop", b"eu"), (name, b"x"), ("shop", None))
+    assert output_headers(around) == (
         ("shop", b"eu"),
         ("shop", None),
         ("content-type", b"application/json"),
     )
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "traceparent",
+            "tracestate",
+            "baggage",
+            "__key_schema_id",
+            "__KeyTypeId__",
+            "apicurio.key.globalId",
+        ),
+        *("content-id", "ceo", "kafka_correlationId", "x-moodstream.reason", "caf\udce9", ""),
+    ],
+)
+def test_other_headers_survive(name: str) -> None:
+    assert output_headers(((name, b"x"), (name, None)))[:2] == ((name, b"x"), (name, None))
+
+
+def test_a_replayed_dead_letter_loses_the_headers_of_its_failure_once_it_is_labelled() -> None:
+    failure = Failure("decode", "not_json", "the value is not JSON", "worker.errors.NotJson")
+    profiles: tuple[Literal["connect", "spring"], ...] = ("connect", "spring")
+    for profile in profiles:
+        letters = DeadLetters("dead", profile, Origin("group", "0"))
+        replayed = replace(RECORD, headers=letters.to_dead_letter(RECORD, failure).headers)
+        output = encoder().encode(replayed, MESSAGE, PREDICTION, 1)
+        assert output.headers == encoder().encode(RECORD, MESSAGE, PREDICTION, 1).headers
+
+
+@given(time_ms=st.integers(-(2**63), 2**63 - 1).filter(lambda value: value != -1))
+def test_an_event_time_is_written_as_it_was_given(time_ms: int) -> None:
+    assert body_of(message=Message("yay", "posts:3:41", time_ms))["event_time_ms"] == time_ms
 
 
 def test_tombstone_passes_through_whole() -> None:
@@ -136,8 +184,9 @@ def test_tombstone_passes_through_whole() -> None:
     | st.just(["label", "score", "labels", "Label", "a b", "a-b", "a_b_2"])
 )
 def test_columns_are_unique_and_never_collide(labels: list[str]) -> None:
-    columns = label_columns("mood", labels)
-    assert list(columns) == labels
-    names = [*columns.values(), "mood_label", "mood_score", "mood_labels"]
+    (columns,) = head_columns([Head("mood", MULTI, tuple(labels))])
+    assert isinstance(columns, TextColumns)
+    assert list(columns.scores) == labels
+    names = [*columns.scores.values(), "mood_label", "mood_score", "mood_labels"]
     assert len(set(names)) == len(names)
     assert all(name.replace("_", "a").isalnum() for name in names)

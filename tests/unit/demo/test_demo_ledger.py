@@ -3,7 +3,7 @@
 import pytest
 
 from worker.demo.feeder import Sent
-from worker.demo.ledger import Tally
+from worker.demo.ledger import Ledger
 from worker.demo.reader import Answer, DeadLetter, Labelled, PassedThrough
 from worker.demo.samples import Sample
 from worker.types import TopicPartition
@@ -29,22 +29,22 @@ def _passed(offset: int) -> PassedThrough:
     return PassedThrough(b"key", 1_000 + offset, 0.01)
 
 
-def _tally(sent: list[Sent], answers: list[Answer]) -> Tally:
-    tally = Tally()
+def _ledger(sent: list[Sent], answers: list[Answer]) -> Ledger:
+    ledger = Ledger()
     for entry in sent:
-        tally.sent(entry)
+        ledger.sent(entry)
     for answer in answers:
-        tally.answered(answer)
-    return tally
+        ledger.answered(answer)
+    return ledger
 
 
 def test_a_clean_run_has_no_faults() -> None:
     sent = [_sent(0), _sent(1, "dead_letter:not_json"), _sent(2, "tombstone")]
-    tally = _tally(sent, [_labelled(0), _dead(1), _passed(2)])
-    assert tally.complete()
-    assert tally.faults() == []
-    assert "3 in = 1 labelled + 1 passed through + 1 dead letters" in tally.summary()
-    assert "nothing lost, nothing doubled" in tally.summary()
+    ledger = _ledger(sent, [_labelled(0), _dead(1), _passed(2)])
+    assert ledger.complete()
+    assert ledger.faults() == []
+    assert "3 in = 1 labelled + 1 passed through + 1 dead letters" in ledger.summary()
+    assert "nothing lost, nothing doubled" in ledger.summary()
 
 
 @pytest.mark.parametrize(
@@ -64,47 +64,47 @@ def test_a_clean_run_has_no_faults() -> None:
     ],
 )
 def test_every_fault_is_seen(sent: list[Sent], answers: list[Answer], fault: str) -> None:
-    tally = _tally(sent, answers)
-    assert any(fault in line for line in tally.faults()), tally.faults()
-    assert "NOT as it should be" in tally.summary()
-    assert "nothing lost" not in tally.summary()
+    ledger = _ledger(sent, answers)
+    assert any(fault in line for line in ledger.faults()), ledger.faults()
+    assert "NOT as it should be" in ledger.summary()
+    assert "nothing lost" not in ledger.summary()
 
 
 def test_an_answer_may_come_before_the_acknowledgement() -> None:
-    tally = Tally()
-    tally.answered(_labelled(0))
-    tally.answered(_passed(1))
-    assert not tally.complete()
-    tally.sent(_sent(0))
-    tally.sent(_sent(1, "tombstone"))
-    assert tally.complete()
-    assert tally.faults() == []
+    ledger = Ledger()
+    ledger.answered(_labelled(0))
+    ledger.answered(_passed(1))
+    assert not ledger.complete()
+    ledger.sent(_sent(0))
+    ledger.sent(_sent(1, "tombstone"))
+    assert ledger.complete()
+    assert ledger.faults() == []
 
 
 def test_equal_sums_do_not_hide_a_lost_and_a_doubled_message() -> None:
-    tally = _tally([_sent(0), _sent(1)], [_labelled(0), _labelled(0)])
-    assert tally.answers == tally.inputs
-    assert not tally.complete()
-    assert len(tally.faults()) == 2
+    ledger = _ledger([_sent(0), _sent(1)], [_labelled(0), _labelled(0)])
+    assert ledger.answers == ledger.inputs
+    assert not ledger.complete()
+    assert len(ledger.faults()) == 2
 
 
 def test_percentiles_are_nearest_rank() -> None:
-    tally = _tally([_sent(n) for n in range(20)], [_labelled(n, latency_s=n + 1) for n in range(20)])
-    latency = tally.latency()
+    ledger = _ledger([_sent(n) for n in range(20)], [_labelled(n, latency_s=n + 1) for n in range(20)])
+    latency = ledger.latency()
     assert latency is not None
     assert (latency.p50, latency.p95) == (10, 19)
-    assert Tally().latency() is None
+    assert Ledger().latency() is None
 
 
 def test_the_rate_forgets_what_is_older_than_ten_seconds() -> None:
     now = [100.0]
-    tally = Tally(clock=lambda: now[0])
+    ledger = Ledger(clock=lambda: now[0])
     for offset in range(10):
-        tally.sent(_sent(offset))
-        tally.answered(_labelled(offset))
+        ledger.sent(_sent(offset))
+        ledger.answered(_labelled(offset))
     now[0] = 102.0
-    assert tally.rate() == pytest.approx(5.0)
+    assert ledger.rate() == pytest.approx(5.0)
     now[0] = 109.0
-    assert tally.rate() == pytest.approx(10 / 9)
+    assert ledger.rate() == pytest.approx(10 / 9)
     now[0] = 120.0
-    assert tally.rate() == 0.0
+    assert ledger.rate() == 0.0

@@ -1,0 +1,88 @@
+"""Rows of files take the worker's own way: what one of them holds costs no other row."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from worker.messages.deadletter import DeadLetters, Origin
+from worker.settings.groups import ModelSettings, Settings
+from worker.stream.labeller import Labeller, RowResult, as_record
+from worker.stream.pipeline import Pipeline
+from worker.stream.router import PackRouter
+from worker.tables.open import open_input
+from worker.tables.rows import JSON, Row
+from worker.types import Failure, OutputRecord
+
+SURROGATE_ID = rb'{"specversion":"1.0","id":"\ud83d","source":"s","type":"t","data":{"text":"hi"}}'
+LINES = [
+    b'{"text":"one"}',
+    SURROGATE_ID,
+    b'{"text":"three"}',
+    rb'{"\ud800": 1}',
+    b'"four"',
+    b"\x00\x01",
+    b'["five"]',
+    b'{"text":"six","lang":"iw"}',
+]
+
+
+@pytest.fixture(scope="module")
+def router() -> PackRouter:
+    return PackRouter.load(Settings(model=ModelSettings(threads=1)), topic="", include_text=True)
+
+
+def labelled(router: PackRouter, path: Path, lines: Iterable[bytes]) -> list[RowResult]:
+    path.write_bytes(b"".join(line + b"\n" for line in lines))
+    source = open_input(str(path), "text")
+    try:
+        return [result for window in Labeller(router, text_field="text").label(source) for result in window]
+    finally:
+        source.close()
+
+
+def body(value: bytes | None) -> dict[str, Any]:
+    fields: dict[str, Any] = json.loads(value or b"")
+    return fields
+
+
+def test_a_row_that_cannot_be_encoded_costs_no_other_row(tmp_path: Path, router: PackRouter) -> None:
+    results = labelled(router, tmp_path / "posts.jsonl", LINES[:3])
+    assert [body(result.line)["text"] for result in results if result.line] == ["one", "three"]
+    assert [
+        (result.place, "`id` of the CloudEvent" in result.reason) for result in results if not result.line
+    ] == [(2, True)]
+
+
+def test_rows_get_what_the_pipeline_of_a_topic_answers(tmp_path: Path, router: PackRouter) -> None:
+    path = tmp_path / "posts.jsonl"
+    results = labelled(router, path, LINES)
+    records = [as_record(str(path), Row(n, n + 1, line, JSON)) for n, line in enumerate(LINES)]
+    pipeline = Pipeline(
+        text_field="text", router=router, dead_letters=DeadLetters("dead", "connect", Origin("g", "0"))
+    )
+    processed = pipeline.process(records)
+    assert len(processed.outputs) == len(processed.answers) == len(results) == len(LINES)
+    for result, output, answer in zip(results, processed.outputs, processed.answers, strict=True):
+        if isinstance(answer, Failure):
+            assert (result.line, result.reason) == (None, answer.message)
+            assert output.topic == "dead"
+        else:
+            now = {"processed_time_ms": 0, "event_time_ms": 0}
+            assert body(result.line) | now == body(output.value) | now
+
+
+def test_a_file_whose_name_is_not_utf8_is_labelled(tmp_path: Path, router: PackRouter) -> None:
+    (result,) = labelled(router, tmp_path / "caf\udce9.jsonl", LINES[:1])
+    assert body(result.line)["source_topic"].endswith(r"caf\udce9.jsonl")
+
+
+def test_what_cannot_be_written_as_json_is_a_failure_of_its_own(router: PackRouter) -> None:
+    records = [as_record(name, Row(0, 1, b'{"text":"hi"}', JSON)) for name in ("a", "\ud83d", "b")]
+    first, broken, last = Pipeline(text_field="text", router=router).label(records)
+    assert isinstance(first.output, OutputRecord)
+    assert isinstance(last.output, OutputRecord)
+    assert isinstance(broken.answer, Failure)
+    assert (broken.answer.stage, broken.answer.reason, broken.output) == ("encode", "not_encodable", None)

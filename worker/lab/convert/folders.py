@@ -1,0 +1,86 @@
+"""A folder that appears whole or not at all, and takes the place of nothing but what this project made."""
+
+import json
+import tempfile
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from worker.errors import LabError
+from worker.model.pack import CONFIG, FORMAT, MANIFEST
+
+_LARGEST_JSON = 16 * 1024 * 1024
+
+EXPORTED = frozenset(
+    {
+        CONFIG,
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "special_tokens_map.json",
+        "README.md",
+    }
+)
+"""The files of an exported model."""
+
+
+def check_target(folder: Path, source: Path, *, replace: bool, error: type[LabError]) -> None:
+    """Refuse to write to a folder that is there, unless it may be replaced and this project made it.
+
+    `source` is what the new folder is made from. Raises `error`.
+    """
+    if not folder.exists() and not folder.is_symlink():
+        return
+    if not replace:
+        raise error(f"{folder} is there already; it is not overwritten unless you ask for it")
+    place, origin = folder.resolve(), source.resolve()
+    if place == origin or place in origin.parents:
+        raise error(f"{folder} holds what the new folder is made from: name another one")
+    own = _own_files(folder)
+    if own is None:
+        raise error(f"{folder} is neither a pack nor an exported model: it is not replaced")
+    if foreign := sorted(entry.name for entry in folder.iterdir() if entry.name not in own):
+        raise error(f"{folder} also holds {foreign[0]!r}, which is no part of it: it is not replaced")
+
+
+@contextmanager
+def written(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder to write to, which takes the place of `folder` when all went well.
+
+    Its parent may be used for files on the way; nothing of it is left.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as parent:
+        draft = Path(parent) / "draft"
+        draft.mkdir()
+        yield draft
+        if folder.exists() or folder.is_symlink():
+            folder.rename(Path(parent) / "replaced")
+        draft.rename(folder)
+
+
+def _own_files(folder: Path) -> Collection[str] | None:
+    """Return the names that the files of a pack or an exported model have, or None where it is neither."""
+    if not folder.is_dir():
+        return None
+    if not any(folder.iterdir()):
+        return ()
+    manifest, config = (_object(folder / name) for name in (MANIFEST, CONFIG))
+    files = manifest.get("files")
+    if manifest.get("format") == FORMAT and isinstance(files, dict):
+        return {MANIFEST, *files}
+    origin = config.get("moodstream")
+    if isinstance(origin, dict) and {"from", "head"} <= origin.keys():
+        return EXPORTED
+    return None
+
+
+def _object(path: Path) -> dict[str, object]:
+    """Return the JSON object in a file, or an empty one where there is none."""
+    try:
+        if not path.is_file() or path.stat().st_size > _LARGEST_JSON:
+            return {}
+        value = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
