@@ -111,7 +111,9 @@ def test_stop_while_still_connecting_is_a_clean_end(tmp_path: Path) -> None:
     worker = Topics(f"127.0.0.1:{free_port()}", "nobody").worker("0", tmp_path)
     worker.start()
     deadline = time.monotonic() + 30
-    while time.monotonic() < deadline and not any(e["event"] == "waiting for a broker to answer" for e in worker.events()):
+    while time.monotonic() < deadline and not any(
+        e["event"] == "waiting for a broker to answer" for e in worker.events()
+    ):
         time.sleep(0.1)
     assert worker.terminate() == ExitCode.OK
 

@@ -58,6 +58,7 @@ def secured(
         Listener("TLS", "SSL", tls),
         Listener("MUTUAL", "SSL", {**tls, **trust, "ssl.client.auth": "required"}),
         Listener("ELSEWHERE", "SSL", {**tls, "ssl.keystore.location": str(made.elsewhere_all)}),
+        Listener("EXPIRED", "SSL", {**tls, "ssl.keystore.location": str(made.expired_all)}),
         Listener("BOTH", "SASL_SSL", {**login, **tls}),
     ]
     rights = {
@@ -167,7 +168,20 @@ def test_a_certificate_for_another_host(secured: KafkaCluster, made: Certificate
 
 
 def test_a_client_certificate_that_is_missing(secured: KafkaCluster, made: Certificates) -> None:
-    assert "kafka.ssl_certfile" in _refusal(_settings(secured, "MUTUAL", "SSL", ssl_cafile=made.authority))
+    text = _refusal(_settings(secured, "MUTUAL", "SSL", ssl_cafile=made.authority))
+    assert "wants a client certificate (kafka.ssl_certfile" in text
+
+
+def test_a_client_certificate_that_is_not_accepted(secured: KafkaCluster, made: Certificates) -> None:
+    strange = {"ssl_certfile": made.stranger, "ssl_keyfile": made.stranger.with_suffix(".key")}
+    text = _refusal(_settings(secured, "MUTUAL", "SSL", ssl_cafile=made.authority, **strange))
+    assert "client certificate (kafka.ssl_certfile" in text
+    assert "wants a client certificate" not in text
+
+
+def test_a_certificate_that_has_expired(secured: KafkaCluster, made: Certificates) -> None:
+    text = _refusal(_settings(secured, "EXPIRED", "SSL", ssl_cafile=made.authority))
+    assert "its certificate has expired" in text
 
 
 def test_a_file_that_is_no_certificate(secured: KafkaCluster, made: Certificates, tmp_path: Path) -> None:
@@ -176,7 +190,8 @@ def test_a_file_that_is_no_certificate(secured: KafkaCluster, made: Certificates
 
 
 def test_tls_to_a_port_without(secured: KafkaCluster, made: Certificates) -> None:
-    text = _refusal(_settings(secured, "", "SSL", ssl_cafile=made.authority), BrokerUnavailable)
+    text = _refusal(_settings(secured, "", "SSL", ssl_cafile=made.authority))
+    assert "does not speak TLS" in text
     assert "kafka.security_protocol" in text
 
 
@@ -186,7 +201,8 @@ def test_no_tls_to_a_port_with(secured: KafkaCluster) -> None:
 
 
 def test_no_login_to_a_port_that_wants_one(secured: KafkaCluster) -> None:
-    text = _refusal(_settings(secured, "LOGIN", "PLAINTEXT"), BrokerUnavailable)
+    text = _refusal(_settings(secured, "LOGIN", "PLAINTEXT"))
+    assert "wants a login" in text
     assert "kafka.security_protocol" in text
 
 

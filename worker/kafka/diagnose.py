@@ -218,7 +218,7 @@ def one_line(error: BaseException) -> str:
 
 def plain(error: BaseException) -> str:
     """The message without class names and error numbers in front, on one line."""
-    said = error.args[0] if isinstance(error, KafkaError) and error.args else str(error)
+    said = next(iter(error.args), None) if isinstance(error, KafkaError) else str(error)
     if isinstance(said, (set, frozenset)):  # the topics that are denied
         said = ", ".join(sorted(map(str, said)))
     text = "" if said is None or said == type(error).__name__ else " ".join(str(said).split())

@@ -85,5 +85,7 @@ def test_at_the_limit_the_wait_ends_with_its_reason() -> None:
     waiting = Waiting("a broker to answer", limit_s=10, stop=stop, clock=lambda: now[0])
     waiting.failed(BrokerUnavailable("b:1 does not listen"))
     now[0] = 10.0
-    with pytest.raises(BrokerUnavailable, match=r"a broker to answer after 10 s .*connect_limit_s.*not listen"):
+    with pytest.raises(
+        BrokerUnavailable, match=r"a broker to answer after 10 s .*connect_limit_s.*not listen"
+    ):
         waiting.failed(BrokerUnavailable("b:1 does not listen"))
