@@ -108,7 +108,7 @@ def test_records_too_large_for_their_topics(kafka: str, unique: str, tmp_path: P
     assert shortened["text_omitted"] is True
     assert "text" not in shortened
     headers = [dict(letter.headers) for letter in letters]
-    assert [found["moodstream.reason"] for found in headers] == [b"not_json", b"output_too_large"]
+    assert [found["moodstream.reason"] for found in headers] == [b"invalid_utf8", b"output_too_large"]
     assert headers[0]["moodstream.value.sha256"] == hashlib.sha256(broken).hexdigest().encode()
     assert headers[0]["moodstream.value.at"] == f"{topics.posts}:0:12".encode()
     warned = [event["topic"] for event in worker.events() if "takes smaller records" in str(event["event"])]

@@ -11,12 +11,13 @@ from kafka.record.default_records import DefaultRecordBatchBuilder
 
 from worker.errors import BrokerRefused
 from worker.kafka.producer import BATCH_BYTES, MAX_RECORD_BYTES, client_headers
-from worker.kafka.topics import admin_client
+from worker.kafka.topics import ROOM_FOR_LARGE_RECORDS, admin_client
 from worker.settings.groups import KafkaSettings
 from worker.types import OutputRecord
 
 HOUR_MS = 60 * 60 * 1000
 _UNBOUNDED = 2**63 - 1
+_HEADERS_BYTES = 64 * 1024
 
 _CODECS = {
     "none": DefaultRecordBatchBuilder.CODEC_NONE,
@@ -59,7 +60,7 @@ class TopicLimits:
             return False
         if self.max_bytes is None or most <= self.max_bytes:
             return True
-        return compression != "none" and _written_bytes(output, headers, compression) <= self.max_bytes
+        return _written_bytes(output, headers, compression) <= self.max_bytes
 
 
 def _written_bytes(output: OutputRecord, headers: list[tuple[str, bytes]], compression: str) -> int:
@@ -120,3 +121,13 @@ def _limits(config: Mapping[str, Any]) -> TopicLimits:
 def batch_bytes(limits: Iterable[TopicLimits]) -> int:
     """The size of a producer's batches: no batch of several records is larger than its topic takes."""
     return min([BATCH_BYTES, *(limit.max_bytes for limit in limits if limit.max_bytes is not None)])
+
+
+def room_for(inputs: Iterable[TopicLimits]) -> dict[str, str]:
+    """The configuration of an output or dead-letter topic that takes what comes of these inputs.
+
+    A dead letter is its input plus headers, and an output with its text may be about as large.
+    """
+    largest = max((limit.max_bytes or 0 for limit in inputs), default=0)
+    usual = int(ROOM_FOR_LARGE_RECORDS["max.message.bytes"])
+    return {"max.message.bytes": str(max(usual, largest + _HEADERS_BYTES))}
