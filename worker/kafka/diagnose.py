@@ -20,8 +20,10 @@ from kafka.errors import (
     KafkaError,
     KafkaProtocolError,
     KafkaTimeoutError,
+    MessageSizeTooLargeError,
     ProducerFencedError,
     RebalanceInProgressError,
+    RecordListTooLargeError,
     RetriableError,
     SaslAuthenticationFailedError,
     TopicAuthorizationFailedError,
@@ -125,8 +127,10 @@ _PASSING = (
 _WITHOUT_WORDS: tuple[tuple[type[Exception], str], ...] = (
     (KafkaTimeoutError, "no answer in time"),
     (KafkaConnectionError, "the connection failed"),
+    (MessageSizeTooLargeError, "the record is larger than the topic takes (max.message.bytes)"),
+    (RecordListTooLargeError, "the records are larger than the topic takes (max.message.bytes)"),
 )
-"""For errors that the client raises without a message."""
+"""For errors that come without a message, or only with the client's remarks on the protocol."""
 
 
 def explain(error: BaseException, server: str = "the broker") -> MoodstreamError:

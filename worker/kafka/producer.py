@@ -11,6 +11,7 @@ from kafka.errors import (
     KafkaTimeoutError,
     MessageSizeTooLargeError,
     RecordListTooLargeError,
+    UnknownError,
 )
 from kafka.serializer import Serializer
 
@@ -136,10 +137,15 @@ def await_all(producer: KafkaProducer, sent: Sent, limit_s: float) -> None:
     the futures tell.
 
     Raises:
+        Unsendable: the client has split a batch; which of its records is too large is not known then.
         KafkaError: the error of a future, that of a refused record first; KafkaTimeoutError after `limit_s`
             seconds.
     """
-    producer.flush(timeout=limit_s)
+    try:
+        producer.flush(timeout=limit_s)
+    except UnknownError as error:
+        # It has split a batch that was too large, and its flush does not know the parts.
+        raise Unsendable("several records together are larger than their topic takes") from error
     errors: list[KafkaError] = []
     for output, future in sent:
         if not future.is_done:

@@ -6,12 +6,26 @@ from typing import Any
 
 import pytest
 import structlog
-from kafka.errors import CommitFailedError, KafkaError, KafkaTimeoutError, ProducerFencedError
+from kafka.errors import (
+    CommitFailedError,
+    InvalidTimestampError,
+    KafkaConfigurationError,
+    KafkaError,
+    KafkaTimeoutError,
+    ProducerFencedError,
+)
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
 
 import worker.kafka.checkpoint
 from tests.support.scripted_producer import SNAPSHOT, Answer, Scripted
-from worker.errors import BrokerRefused, BrokerUnavailable, ExitCode, MoodstreamError
+from worker.errors import (
+    BrokerRefused,
+    BrokerUnavailable,
+    ExitCode,
+    Fenced,
+    MoodstreamError,
+    OutputRefused,
+)
 from worker.kafka.checkpoint import AtLeastOnceCheckpoint, TransactionalCheckpoint, Watchdog
 from worker.kafka.outcome import Outcome
 from worker.settings.groups import DeliverySettings, KafkaSettings, SinkSettings, SourceSettings
@@ -144,6 +158,68 @@ def test_a_topic_that_is_gone_ends_the_worker(made: list[Scripted], monkeypatch:
     with pytest.raises(MoodstreamError, match="moods") as end:
         checkpoint.commit(_OUTPUTS, _OFFSETS, SNAPSHOT)
     assert end.value.exit_code == ExitCode.TOPIC_MISSING
+
+
+def test_a_refused_record_leaves_a_new_producer_and_the_same_snapshot_serves(made: list[Scripted]) -> None:
+    checkpoint = _transactional()
+    made[0].answer = lambda sent: Answer(InvalidTimestampError() if sent["key"] == b"k2" else None)
+    with pytest.raises(OutputRefused, match="moods"):
+        checkpoint.commit(_OUTPUTS, _OFFSETS, SNAPSHOT)
+    assert made[0].closed
+    assert "send_offsets_to_transaction" not in made[0].calls
+    assert checkpoint.commit(_OUTPUTS[:1], _OFFSETS, SNAPSHOT) is Outcome.COMMITTED
+
+
+def test_the_same_failure_three_times_in_a_row_is_a_records_fault(made: list[Scripted]) -> None:
+    checkpoint = _transactional()
+    for _ in range(2):
+        made[-1].fail["flush"] = KafkaConfigurationError("strange")
+        assert checkpoint.commit(_OUTPUTS, _OFFSETS, SNAPSHOT) is Outcome.ABORTED
+    made[-1].fail["flush"] = KafkaConfigurationError("strange")
+    with pytest.raises(OutputRefused, match="3 times in the same way: strange"):
+        checkpoint.commit(_OUTPUTS, _OFFSETS, SNAPSHOT)
+
+
+@pytest.mark.parametrize("error", [KafkaTimeoutError("expired"), CommitFailedError()])
+def test_what_brokers_and_groups_cause_is_no_records_fault(made: list[Scripted], error: KafkaError) -> None:
+    checkpoint = _transactional()
+    for _ in range(6):
+        made[-1].fail["send_offsets_to_transaction"] = error
+        assert checkpoint.commit(_OUTPUTS, _OFFSETS, SNAPSHOT) is Outcome.ABORTED
+
+
+@pytest.mark.parametrize(
+    ("members", "goes_on"),
+    [
+        ([], True),  # its own session has ended too
+        ([("member-1", "moodstream.7")], True),
+        ([("other", "moodstream.8")], True),
+        ([("other", "moodstream.7")], False),
+        (BrokerRefused("denied"), False),
+    ],
+)
+def test_a_transaction_that_has_timed_out_is_told_from_a_twin(
+    made: list[Scripted],
+    monkeypatch: pytest.MonkeyPatch,
+    members: list[tuple[str, str]] | Exception,
+    goes_on: bool,
+) -> None:
+    def ask(kafka: KafkaSettings, group: str) -> Any:
+        if isinstance(members, Exception):
+            raise members
+        return members
+
+    monkeypatch.setattr(worker.kafka.checkpoint, "group_members", ask)
+    checkpoint = _transactional()
+    checkpoint._timeout_s = 0.0  # whatever it takes is too long
+    made[0].fail["commit_transaction"] = ProducerFencedError()
+    if goes_on:
+        assert checkpoint.commit(_OUTPUTS, _OFFSETS, SNAPSHOT) is Outcome.ABORTED
+        assert len(made) == 2
+    else:
+        with pytest.raises(Fenced):
+            checkpoint.commit(_OUTPUTS, _OFFSETS, SNAPSHOT)
+        assert len(made) == 1
 
 
 def test_nothing_to_write_is_committed_at_once(made: list[Scripted]) -> None:

@@ -4,7 +4,7 @@ import struct
 from typing import Any
 
 import pytest
-from kafka.errors import InvalidTimestampError, KafkaError, MessageSizeTooLargeError
+from kafka.errors import InvalidTimestampError, KafkaError, MessageSizeTooLargeError, UnknownError
 
 from tests.support.scripted_producer import Answer, Scripted
 from worker.kafka.outcome import Unsendable
@@ -82,3 +82,11 @@ def test_what_the_client_cannot_write_is_a_refusal_and_no_crash(error: Exception
     producer.fail["send"] = error
     with pytest.raises(Unsendable, match="moods"):
         send_all(producer, [OutputRecord("moods", b"k", b"v")], 0)
+
+
+def test_a_batch_that_the_client_splits_is_a_refusal() -> None:
+    """Its flush does not wait for the parts, and the records would go out after the checkpoint."""
+    producer = Scripted()
+    producer.fail["flush"] = UnknownError("Future not done")
+    with pytest.raises(Unsendable):
+        await_all(producer, send_all(producer, [OutputRecord("moods", b"k", b"v")], 0), 1.0)
