@@ -25,11 +25,14 @@ test: $(VENV)/dev.stamp ## all tests that need no more than Python
 test-kafka: $(VENV)/dev.stamp ## the tests against a real Apache Kafka (Java 17, Maven)
 	MOODSTREAM_REQUIRE_KAFKA=1 $(VENV)/bin/python -m pytest -m kafka $(PYTEST_ARGS)
 
-test-train: $(TRAIN)/train.stamp ## the tests that need torch (a large download)
+test-train: $(TRAIN)/train.stamp ## the tests that need torch (a large download), and the types of the lab against torch's
+	$(TRAIN)/bin/mypy worker/lab tests/lab tests/support
 	$(TRAIN)/bin/python -m pytest -m train $(PYTEST_ARGS)
 
-fuzz: $(VENV)/dev.stamp ## a million random messages through the decoder, to their outputs and dead letters
+fuzz: $(VENV)/dev.stamp ## random messages, settings and files: none may end in anything but a clear answer
 	$(VENV)/bin/python tests/fuzz/decode.py --inputs 1000000
+	$(VENV)/bin/python tests/fuzz/settings.py 10000
+	$(VENV)/bin/python tests/fuzz/tables.py --inputs 100000
 
 lint: $(VENV)/dev.stamp ## ruff, mypy --strict and the layers between the packages
 	$(VENV)/bin/ruff check .

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from worker.lab.checkpoint import Checkpoint, head_shapes, trunk_shapes, write_folder
+from worker.lab.checkpoint import Checkpoint, encoder_shapes, head_shapes, write_folder
 from worker.lab.convert.architecture import Architecture, read_architecture
 from worker.lab.convert.writer import convert_checkpoint
 from worker.lab.evaluate.heads import read_heads
@@ -98,7 +98,7 @@ def untrained_pack(shape: Shape, tokenizer: Path, room: Path) -> Path:
     """Draw weights as BERT begins, and convert them to an int8 pack in `room`; return its folder."""
     config = config_of(shape)
     empty = Checkpoint(shape.name, config, {}, tokenizer.read_text(encoding="utf-8"))
-    shapes = trunk_shapes(empty.sizes)
+    shapes = encoder_shapes(empty.sizes)
     for head in empty.heads.values():
         shapes |= {f"heads.{head.name}.{name}": size for name, size in head_shapes(head, empty.sizes).items()}
     rng = np.random.default_rng(1)
@@ -131,7 +131,7 @@ def size_of(pack: Path, shape: Shape | None = None) -> Size:
     path = pack / CONFIG
     config = json.loads(path.read_bytes())
     sizes = read_architecture(config, path)
-    encoder = _count(trunk_shapes(sizes))
+    encoder = _count(encoder_shapes(sizes))
     if shape is not None and shape.bert:
         encoder += BERT_EXTRAS * sizes.dim + sizes.dim * (sizes.dim + 1)
     heads = sum(_count(head_shapes(head, sizes)) for head in read_heads(config, path).values())
@@ -154,6 +154,7 @@ def plain(sizes: Architecture, *, bert: bool) -> Callable[[Sequence[Sequence[int
     if sizes.attention_dim != sizes.dim:
         return None
     torch.manual_seed(0)
+    model: Any
     if bert:
         model = transformers.BertForSequenceClassification(
             transformers.BertConfig(
@@ -161,7 +162,7 @@ def plain(sizes: Architecture, *, bert: bool) -> Callable[[Sequence[Sequence[int
                 num_hidden_layers=sizes.n_layers,
                 num_attention_heads=sizes.n_heads,
                 intermediate_size=sizes.hidden_dim,
-                num_labels=3,
+                id2label=dict(enumerate("abc")),
             )
         )
     else:
@@ -173,7 +174,7 @@ def plain(sizes: Architecture, *, bert: bool) -> Callable[[Sequence[Sequence[int
                 n_layers=sizes.n_layers,
                 n_heads=sizes.n_heads,
                 hidden_dim=sizes.hidden_dim,
-                num_labels=3,
+                id2label=dict(enumerate("abc")),
             )
         )
     model.eval()

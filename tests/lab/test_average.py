@@ -1,58 +1,47 @@
-"""The mean of a network's weights with other checkpoints'."""
+"""The mean of a model's weights with other checkpoints'."""
 
 from pathlib import Path
 
+import numpy as np
 import pytest
-import torch
-from safetensors.torch import save_file
+from safetensors.numpy import save_file
 
 from worker.errors import TrainingError
-from worker.lab.average import average
+from worker.lab.checkpoint import Tensors, average
 from worker.lab.recipe import Mean
 
 pytestmark = pytest.mark.train
 
 
-def _checkpoint(folder: Path, weight: list[list[float]]) -> str:
+def _mean(folder: Path, weight: list[list[float]], share: float) -> Mean:
     folder.mkdir()
-    save_file({"weight": torch.tensor(weight)}, folder / "model.safetensors")
-    return str(folder)
+    save_file({"weight": np.array(weight, np.float32)}, folder / "model.safetensors")
+    return Mean(checkpoint=str(folder), share=share)
 
 
-def _network(weight: list[list[float]]) -> torch.nn.Linear:
-    network = torch.nn.Linear(2, 1, bias=False)
-    network.weight.data = torch.tensor(weight)
-    return network
+def _own() -> Tensors:
+    return {"weight": np.array([[0.0, 4.0]], np.float32)}
 
 
 def test_the_mean_lies_between_by_its_share(tmp_path: Path) -> None:
-    network = _network([[0.0, 4.0]])
-    means = [Mean(_checkpoint(tmp_path / "a", [[8.0, 0.0]]), 0.25)]
-    average(network, means)
-    assert network.weight.tolist() == [[2.0, 3.0]]
+    found = average(_own(), [_mean(tmp_path / "a", [[8.0, 0.0]], 0.25)])
+    assert found["weight"].tolist() == [[2.0, 3.0]]
 
 
 def test_means_follow_one_another(tmp_path: Path) -> None:
-    network = _network([[0.0, 4.0]])
-    means = [
-        Mean(_checkpoint(tmp_path / "a", [[8.0, 0.0]]), 0.5),
-        Mean(_checkpoint(tmp_path / "b", [[0.0, 0.0]]), 0.75),
-    ]
-    average(network, means)
-    assert network.weight.tolist() == [[1.0, 0.5]]
+    means = [_mean(tmp_path / "a", [[8.0, 0.0]], 0.5), _mean(tmp_path / "b", [[0.0, 0.0]], 0.75)]
+    assert average(_own(), means)["weight"].tolist() == [[1.0, 0.5]]
 
 
 def test_frozen_weights_stay(tmp_path: Path) -> None:
-    network = _network([[0.0, 4.0]])
-    network.weight.requires_grad_(False)
-    average(network, [Mean(_checkpoint(tmp_path / "a", [[8.0, 0.0]]), 0.25)])
-    assert network.weight.tolist() == [[0.0, 4.0]]
+    found = average(_own(), [_mean(tmp_path / "a", [[8.0, 0.0]], 0.25)], ["weight"])
+    assert found["weight"].tolist() == [[0.0, 4.0]]
 
 
 def test_other_shapes_are_refused_by_name(tmp_path: Path) -> None:
-    other = _checkpoint(tmp_path / "a", [[8.0, 0.0, 1.0]])
+    other = _mean(tmp_path / "a", [[8.0, 0.0, 1.0]], 0.5)
     with pytest.raises(TrainingError, match="is of another shape: weight differs"):
-        average(_network([[0.0, 4.0]]), [Mean(other, 0.5)])
+        average(_own(), [other])
 
 
 @pytest.mark.parametrize("content", [None, b"no tensors"])
@@ -60,4 +49,4 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path, content: bytes | None)
     if content is not None:
         (tmp_path / "model.safetensors").write_bytes(content)
     with pytest.raises(TrainingError, match="is no checkpoint folder"):
-        average(_network([[0.0, 4.0]]), [Mean(str(tmp_path), 0.5)])
+        average(_own(), [Mean(checkpoint=str(tmp_path), share=0.5)])

@@ -12,8 +12,8 @@ from tests.support.checkpoints import MARKING, SIZES, random_tensors, write_chec
 from worker.cli.main import cli
 from worker.lab.checkpoint import Checkpoint, read_checkpoint
 from worker.lab.importance import _own_loss, importance_of
+from worker.lab.network import network_of
 from worker.lab.prune import prune
-from worker.lab.teachers import network_of
 from worker.lab.texts import TextReader
 
 pytestmark = pytest.mark.train

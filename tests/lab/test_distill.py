@@ -19,13 +19,15 @@ from tests.support.random_checkpoints import (
     settings,
     some_texts,
 )
-from worker.errors import TrainingError
+from worker.errors import CutError, TeacherError
 from worker.lab.checkpoint import Checkpoint, read_checkpoint, write_folder
 from worker.lab.convert.writer import convert_checkpoint
-from worker.lab.distill_run import distil
-from worker.lab.student import keep_layers, spread, student_of, without_temperatures
-from worker.lab.targets import SHARD, answers_of, ask
-from worker.lab.teachers import CheckpointTeacher, PackTeacher, network_of
+from worker.lab.distill import distil
+from worker.lab.network import network_of
+from worker.lab.plots import read_history
+from worker.lab.prune import keep_layers, spread
+from worker.lab.student import student_of
+from worker.lab.teachers import SHARD, CheckpointTeacher, PackTeacher, answers_of, ask, shared
 from worker.lab.texts import Part, TextReader
 
 pytestmark = pytest.mark.train
@@ -35,7 +37,7 @@ def test_the_layers_that_distilbert_took() -> None:
     assert spread(12, 6) == [1, 3, 5, 8, 10, 12]
     assert spread(6, 3) == [1, 3, 6]
     assert spread(5, 5) == [1, 2, 3, 4, 5]
-    with pytest.raises(TrainingError, match="cannot keep 7 layers of 6"):
+    with pytest.raises(CutError, match="cannot keep 7 layers of 6"):
         spread(6, 7)
 
 
@@ -46,7 +48,7 @@ def test_kept_layers_are_the_teachers_own_in_order(teacher: Path) -> None:
         name = "distilbert.transformer.layer.{}.ffn.lin1.weight"
         assert np.array_equal(half.tensors[name.format(new)], whole.tensors[name.format(old)])
     assert half.sizes.n_layers == 2
-    # Depths 1, 2 and 3 are read from what is left below the new last layer: the old second.
+    # HeadLayers 1, 2 and 3 are read from what is left below the new last layer: the old second.
     weight = whole.tensors["heads.toxic_spans.pre_classifier.weight"]
     assert half.heads["toxic_spans"].layers == (1,)
     expected = weight[:, :32] + weight[:, 32:64] + weight[:, 64:]
@@ -63,18 +65,18 @@ def test_all_layers_kept_is_the_same_model(teacher: Path) -> None:
 
 @pytest.mark.parametrize("layers", [[], [2, 1], [1, 1], [0, 1], [1, 5]])
 def test_layers_that_make_no_sense_are_refused(teacher: Path, layers: list[int]) -> None:
-    with pytest.raises(TrainingError, match="layers to keep must rise and lie between 1 and 4"):
+    with pytest.raises(CutError, match="layers to keep must rise and lie between 1 and 4"):
         keep_layers(read_checkpoint(teacher), layers)
 
 
 def test_a_token_head_needs_a_layer_below_the_last(teacher: Path) -> None:
-    with pytest.raises(TrainingError, match="toxic_spans reads tokens below the last layer"):
+    with pytest.raises(CutError, match="toxic_spans reads tokens below the last layer"):
         keep_layers(read_checkpoint(teacher), [4])
 
 
 def test_a_temperature_goes_into_the_weights(teacher: Path) -> None:
     whole, texts = read_checkpoint(teacher), some_texts(5)
-    folded = without_temperatures(whole)
+    folded = whole.without_temperatures()
     assert folded.heads["sentiment"].temperature == 1.0
     assert np.allclose(
         logits_of(folded, texts, "sentiment"), logits_of(whole, texts, "sentiment") / 1.5, atol=1e-5
@@ -103,7 +105,7 @@ def test_shards_are_joined_in_order(teacher: Path, tmp_path: Path, monkeypatch: 
     texts, asked = some_texts(25), CheckpointTeacher(teacher)
     whole = answers_of(asked, texts, 16, tmp_path / "1", quiet)
     assert len(texts) < SHARD
-    monkeypatch.setattr("worker.lab.targets.SHARD", 7)
+    monkeypatch.setattr("worker.lab.teachers.SHARD", 7)
     parts = answers_of(asked, texts, 16, tmp_path / "2", quiet)
     assert len(list((tmp_path / "2").glob("taught-*.npz"))) == 4
     for head in whole.scores:
@@ -131,15 +133,24 @@ def test_a_pack_and_its_checkpoint_teach_alike(teacher: Path, tmp_path: Path) ->
         assert np.allclose(np.array(a.scores)[inner], np.array(b.scores)[inner], atol=0.05)
 
 
+def test_one_answer_for_a_group_is_the_mean_or_the_firsts() -> None:
+    answers = np.array([[0.2, 0.8], [0.4, 0.6], [1.0, 0.0], [0.0, 1.0]], np.float32)
+    assert shared(answers, 2).tolist() == pytest.approx(
+        np.array([[0.3, 0.7], [0.3, 0.7], [0.5, 0.5], [0.5, 0.5]])
+    )
+    assert np.array_equal(shared(answers, 1), answers)
+    assert np.array_equal(shared(answers, 2, first_leads=True), answers[[0, 0, 2, 2]])
+
+
 def test_several_teachers_are_averaged(teacher: Path, tmp_path: Path) -> None:
     write_folder(random_checkpoint(2), tmp_path / "other")
     teachers = [CheckpointTeacher(teacher), CheckpointTeacher(tmp_path / "other")]
     texts = some_texts(12)
     student = read_checkpoint(teacher)
     rows = TextReader(student)(texts, 16)
-    targets = ask(teachers, student.heads, texts, rows, max_tokens=16, keep=tmp_path, say=quiet)
+    targets = ask(teachers, student.heads, texts, rows, max_tokens=16, folder=tmp_path, say=quiet)
     each = [answers_of(asked, texts, 16, tmp_path, quiet) for asked in teachers]
-    (soft,) = targets.soft["sentiment"]
+    (soft,) = targets.scores["sentiment"]
     assert soft.teachers == 2
     assert np.allclose(
         soft.scores, (each[0].scores["sentiment"] + each[1].scores["sentiment"]) / 2, atol=1e-6
@@ -155,7 +166,7 @@ def test_a_teacher_with_a_strange_label_is_refused(teacher: Path, tmp_path: Path
     strange = {"emotion": {**HEADS["emotion"], "id2label": {"0": "joy", "1": "envy"}}}
     write_folder(random_checkpoint(2, heads=strange), tmp_path / "strange")
     part = Part("texts", some_texts(5), 16)
-    with pytest.raises(TrainingError, match="its head emotion has the label 'envy'"):
+    with pytest.raises(TeacherError, match="its head emotion has the label 'envy'"):
         distil(
             [CheckpointTeacher(tmp_path / "strange"), CheckpointTeacher(teacher)],
             read_checkpoint(teacher), [part], tmp_path, settings(), say=quiet,
@@ -166,7 +177,7 @@ def test_a_student_learns_every_head_of_its_teacher(teacher: Path, tmp_path: Pat
     student = student_of("every-other", teacher, None, seed=1)
     asked = CheckpointTeacher(teacher)
     part = Part("texts", some_texts(400), 16, epochs=12)
-    found = distil([asked], student, [part], tmp_path, settings(), say=quiet).student
+    found = distil([asked], student, [part], tmp_path, settings(), say=quiet).checkpoint
     held_back = some_texts(200, seed=99)
     truth = answers_of(asked, held_back, 16, tmp_path / "t", quiet)
     rows = TextReader(found)(held_back, 16)
@@ -206,6 +217,7 @@ def test_the_command_makes_a_pack(teacher: Path, tmp_path: Path, monkeypatch: py
     assert config["n_layers"] == 2
     assert set(config["heads"]) == set(HEADS)
     assert (tmp_path / "small-work/checkpoint/model.safetensors").is_file()
+    assert read_history(tmp_path / "small-work/history.jsonl")[-1].losses.keys() >= {"sentiment", "first"}
     card = (tmp_path / "small/MODEL_CARD.md").read_text(encoding="utf-8")
     assert "learnt from larger models" in card
     assert "Not measured" in card

@@ -18,13 +18,12 @@ from tests.support.random_checkpoints import (
     settings,
     some_texts,
 )
-from worker.errors import TrainingError
-from worker.lab.checkpoint import Checkpoint, read_checkpoint, specs, write_folder
-from worker.lab.distill_run import distil
+from worker.errors import TeacherError, TrainingError
+from worker.lab.checkpoint import Checkpoint, read_checkpoint, write_folder
+from worker.lab.distill import distil
+from worker.lab.network import network_of
 from worker.lab.recipe import Recipe, Task
-from worker.lab.student import without_temperatures
-from worker.lab.targets import Targets, add_own
-from worker.lab.teachers import CheckpointTeacher, network_of
+from worker.lab.teachers import CheckpointTeacher, head_token_scores
 from worker.lab.texts import Part, TextReader, read_recipe, thin
 from worker.model.pack import load_pack
 
@@ -34,11 +33,11 @@ pytestmark = pytest.mark.train
 def test_a_recipes_labels_are_learnt_too(teacher: Path, tmp_path: Path) -> None:
     """The teacher is random: only the labels can teach that «awful» is marked."""
     marked_texts(tmp_path / "data", 200)
-    task = Task("toxic_spans", epochs=12, max_tokens=16, hard=1.0, masked=0.05)
+    task = Task(data="toxic_spans", epochs=12, max_tokens=16, hard=1.0, masked=0.05)
     student = read_checkpoint(teacher)
-    parts = read_recipe(Recipe("r", "none", (task,)), tmp_path / "data", student.heads)
+    parts = read_recipe(Recipe(name="r", base="none", tasks=(task,)), tmp_path / "data", student.heads)
     assert parts[0].head == "toxic_spans"
-    found = distil([CheckpointTeacher(teacher)], student, parts, tmp_path, settings(), say=quiet).student
+    found = distil([CheckpointTeacher(teacher)], student, parts, tmp_path, settings(), say=quiet).checkpoint
     network, (row,) = network_of(found), TextReader(found)(["it was awful"], 16)
     with torch.inference_mode():
         logits = network.marks("toxic_spans", torch.from_numpy(row.ids)[None].long(), None)
@@ -62,7 +61,7 @@ def test_labels_are_renumbered_by_name_or_refused(teacher: Path, tmp_path: Path)
     (tmp_path / "sst2").mkdir()
     for split, text in (("train", "the film was great"), ("dev", "it is awful")):
         (tmp_path / f"sst2/{split}.tsv").write_text(f"label\tsentence\n1\t{text}\n", encoding="utf-8")
-    recipe = Recipe("r", "none", (Task("sst2", max_tokens=16),))
+    recipe = Recipe(name="r", base="none", tasks=(Task(data="sst2", max_tokens=16),))
     turned = {"0": "positive", "1": "neutral", "2": "negative"}
     heads = {"sentiment": {**HEADS["sentiment"], "id2label": turned}}
     (part,) = read_recipe(recipe, tmp_path, random_checkpoint(1, heads=heads).heads)
@@ -71,7 +70,7 @@ def test_labels_are_renumbered_by_name_or_refused(teacher: Path, tmp_path: Path)
     with pytest.raises(TrainingError, match="the student's head sentiment has no label 'neutral'"):
         read_recipe(recipe, tmp_path, random_checkpoint(1, heads=lacking).heads)
     with pytest.raises(TrainingError, match=r"mine\.csv: distill takes labels of the known data sets only"):
-        read_recipe(Recipe("r", "none", (Task(file="mine.csv"),)), tmp_path, {})
+        read_recipe(Recipe(name="r", base="none", tasks=(Task(file="mine.csv"),)), tmp_path, {})
 
 
 def _films(root: Path, texts: list[str]) -> None:
@@ -86,15 +85,18 @@ def _distance(one: Checkpoint, other: Checkpoint, head: str, texts: list[str]) -
 
 
 def test_a_tasks_own_teacher_speaks_of_its_head_and_no_other(teacher: Path, tmp_path: Path) -> None:
-    own, general = without_temperatures(random_checkpoint(2)), without_temperatures(read_checkpoint(teacher))
+    own = random_checkpoint(2).without_temperatures()
+    general = read_checkpoint(teacher).without_temperatures()
     write_folder(own, tmp_path / "own")
     texts = some_texts(300)
     _films(tmp_path / "data", texts)
-    task = Task("sst2", epochs=15, max_tokens=16, teacher=str(tmp_path / "own"), head="emotion", hard=0.0)
-    parts = read_recipe(Recipe("r", "none", (task,)), tmp_path / "data", general.heads)
+    task = Task(
+        data="sst2", epochs=15, max_tokens=16, teacher=str(tmp_path / "own"), head="emotion", hard=0.0
+    )
+    parts = read_recipe(Recipe(name="r", base="none", tasks=(task,)), tmp_path / "data", general.heads)
     assert (parts[0].own_head, parts[0].head) == ("emotion", "")
     asked = CheckpointTeacher(teacher)
-    found = distil([asked], general, parts, tmp_path / "work", settings(), say=quiet).student
+    found = distil([asked], general, parts, tmp_path / "work", settings(), say=quiet).checkpoint
     before = _distance(general, own, "emotion", texts)
     assert _distance(found, own, "emotion", texts) < 0.5 * before
     assert _distance(found, general, "sentiment", texts) < 0.5 * _distance(found, own, "sentiment", texts)
@@ -105,18 +107,16 @@ def test_a_tasks_own_teacher_of_tokens_is_asked_of_every_text(teacher: Path, tmp
     marked_texts(tmp_path / "data", 30)
     student = read_checkpoint(teacher)
     heads = {**HEADS, "toxic_spans": {**HEADS["toxic_spans"], "gate": {**GATE, "threshold": 1.0}}}
-    write_folder(student.with_config(heads=heads), tmp_path / "own")
-    task = Task("toxic_spans", max_tokens=16, teacher=str(tmp_path / "own"))
-    (part,) = read_recipe(Recipe("r", "none", (task,)), tmp_path / "data", student.heads)
+    write_folder(replace(student, config={**student.config, "heads": heads}), tmp_path / "own")
+    task = Task(data="toxic_spans", max_tokens=16, teacher=str(tmp_path / "own"))
+    (part,) = read_recipe(Recipe(name="r", base="none", tasks=(task,)), tmp_path / "data", student.heads)
     rows = TextReader(student)(part.texts, 16)
-    spec = next(spec for spec in specs(student.heads) if spec.name == "toxic_spans")
-    targets = Targets()
-    add_own(targets, part, spec, rows, keep=tmp_path / "kept", say=quiet)
-    told = targets.tokens["toxic_spans"]
-    assert sorted(told) == list(range(30))
-    assert all(len(told[number]) == len(row.ids) for number, row in enumerate(rows))
-    assert all(told[number][[0, -1]].tolist() == [0.0, 0.0] for number in told)
-    assert all(0 < told[number][1] < 1 for number in told)
+    ids = [row.ids for row in rows]
+    told = head_token_scores(
+        part.own_teachers, student.heads["toxic_spans"], part.texts, ids, tmp_path / "kept"
+    )
+    assert [len(scores) for scores in told] == [len(row) for row in ids]
+    assert all(0 < scores[1] < 1 for scores in told)
 
 
 def test_a_run_with_other_teachers_of_its_own_is_another_run(teacher: Path, tmp_path: Path) -> None:
@@ -126,11 +126,11 @@ def test_a_run_with_other_teachers_of_its_own_is_another_run(teacher: Path, tmp_
     student, asked = read_checkpoint(teacher), CheckpointTeacher(teacher)
 
     def parts(own: str) -> list[Part]:
-        task = Task("sst2", max_tokens=16, teacher=str(tmp_path / own), head="emotion", hard=0.0)
-        return read_recipe(Recipe("r", "none", (task,)), tmp_path / "data", student.heads)
+        task = Task(data="sst2", max_tokens=16, teacher=str(tmp_path / own), head="emotion", hard=0.0)
+        return read_recipe(Recipe(name="r", base="none", tasks=(task,)), tmp_path / "data", student.heads)
 
     distil([asked], student, parts("one"), tmp_path / "work", settings(), say=quiet)
-    with pytest.raises(TrainingError, match="made by another distillation or other texts"):
+    with pytest.raises(TrainingError, match="made by another recipe or other data"):
         distil([asked], student, parts("two"), tmp_path / "work", settings(), resume=True, say=quiet)
 
 
@@ -139,9 +139,9 @@ def test_a_tasks_own_teacher_without_the_head_is_named(teacher: Path, tmp_path: 
     write_folder(own, tmp_path / "own")
     _films(tmp_path / "data", some_texts(10))
     student = read_checkpoint(teacher)
-    task = Task("sst2", max_tokens=16, teacher=str(tmp_path / "own"), head="emotion", hard=0.0)
-    parts = read_recipe(Recipe("r", "none", (task,)), tmp_path / "data", student.heads)
-    with pytest.raises(TrainingError, match=r"teacher .*own has no head 'emotion'"):
+    task = Task(data="sst2", max_tokens=16, teacher=str(tmp_path / "own"), head="emotion", hard=0.0)
+    parts = read_recipe(Recipe(name="r", base="none", tasks=(task,)), tmp_path / "data", student.heads)
+    with pytest.raises(TeacherError, match=r"teacher .*own has no head 'emotion'"):
         distil([CheckpointTeacher(teacher)], student, parts, tmp_path / "work", settings(), say=quiet)
 
 

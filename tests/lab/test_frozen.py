@@ -6,16 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from tests.support.random_checkpoints import HEADS, WORDS, marked_texts, random_checkpoint
 from worker.errors import TrainingError
 from worker.lab.build import Places, make_pack
 from worker.lab.checkpoint import write_folder
 from worker.lab.convert.writer import convert_checkpoint
-from worker.lab.loop import Loop
-from worker.lab.recipe import Depths, Optimiser, OwnLayers, Recipe, Run, Task
+from worker.lab.recipe import HeadLayers, Optimiser, OwnLayers, Recipe, Run, Task
 from worker.lab.train import train
+from worker.lab.trainer import Trainer
 from worker.model.model import Model
 
 pytestmark = pytest.mark.train
@@ -56,7 +55,7 @@ def _recipe(base: Path, *tasks: Task, **values: object) -> Recipe:
     optimiser = Optimiser(trunk_rate=1e-3, head_rate=5e-3, max_padded_tokens=256)
     run = Run(seed=3, threads=1, precision="fp32")
     recipe = Recipe(name="more", base=str(base), tasks=tasks, text="social", frozen=True)
-    return replace(recipe, optimiser=optimiser, run=run, **values)  # type: ignore[arg-type]  # the caller's own
+    return recipe.changed(optimiser=optimiser, run=run, **values)
 
 
 def _answers(pack: Path, without: str) -> list[dict[str, object]]:
@@ -78,31 +77,31 @@ def test_a_new_head_leaves_the_others_as_they_were(base: Path, tmp_path: Path) -
     assert "- **sentiment**: one of negative, neutral, positive, as it came with the base" in card
 
 
-def test_a_frozen_trunk_reads_each_text_once_and_a_resumed_run_comes_to_the_same(
+def test_a_frozen_encoder_reads_each_text_once_and_a_resumed_run_comes_to_the_same(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = _recipe(base, Task(file=str(_table(tmp_path / "mine.csv")), epochs=4, max_tokens=32))
     said: list[str] = []
-    whole = train(recipe, None, tmp_path / "whole", say=said.append).network.state_dict()
-    assert "the trunk reads 96 texts, once: it is frozen" in said
+    whole = train(recipe, None, tmp_path / "whole", say=said.append).checkpoint.tensors
+    assert "the encoder reads 96 texts, once: it is frozen" in said
 
-    real = Loop._step
+    real = Trainer.step
 
-    def killed(loop: Loop, number: int, factor: float) -> int:
+    def killed(trainer: Trainer, number: int, factor: float) -> int:
         if number == 9:
-            loop._save(9, 1.0)
+            trainer.save(9, 1.0)
             raise KeyboardInterrupt
-        return real(loop, number, factor)
+        return real(trainer, number, factor)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Loop, "_step", killed)
+        patch.setattr(Trainer, "step", killed)
         with pytest.raises(KeyboardInterrupt):
             train(recipe, None, tmp_path / "broken", say=said.append)
-    resumed = train(recipe, None, tmp_path / "broken", resume=True, say=said.append).network.state_dict()
+    resumed = train(recipe, None, tmp_path / "broken", resume=True, say=said.append).checkpoint.tensors
     assert any(line.startswith("resumed at step 9 ") for line in said)
-    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    assert all(np.array_equal(whole[name], resumed[name]) for name in whole)
 
-    once = replace(recipe, tasks=(replace(recipe.tasks[0], epochs=1),))  # nothing to gain: as any other run
+    once = recipe.changed(tasks=(recipe.tasks[0].changed(epochs=1),))  # nothing to gain: as any other run
     said.clear()
     train(once, None, tmp_path / "once", say=said.append)
     assert not any("once" in line for line in said)
@@ -110,20 +109,20 @@ def test_a_frozen_trunk_reads_each_text_once_and_a_resumed_run_comes_to_the_same
 
 def test_states_that_are_kept_are_those_that_the_trunk_would_give(base: Path, tmp_path: Path) -> None:
     recipe = _recipe(base, Task(file=str(_table(tmp_path / "mine.csv")), epochs=3, max_tokens=32))
-    kept = train(recipe, None, tmp_path / "kept", say=lambda _line: None).network
+    kept = train(recipe, None, tmp_path / "kept", say=lambda _line: None).checkpoint
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("worker.lab.loop.pays", lambda *_: False)
-        read = train(recipe, None, tmp_path / "read", say=lambda _line: None).network
-    for name, weight in kept.heads["topic"].named_parameters():
-        assert torch.allclose(weight, read.heads["topic"].get_parameter(name), atol=1e-4)
+        patch.setattr("worker.lab.train.pays", lambda *_: False)
+        read = train(recipe, None, tmp_path / "read", say=lambda _line: None).checkpoint
+    for name, weight in kept.of_head("topic").items():
+        assert np.allclose(weight, read.of_head("topic")[name], atol=1e-4)
 
 
 def test_a_head_whose_gate_is_trained_gets_new_thresholds_and_the_gate_that_the_recipe_says(
     base: Path, tmp_path: Path
 ) -> None:
     marked_texts(tmp_path / "data", 60)
-    gate = Depths("toxic_spans", (1, 2, 3), gate=0.01)
-    recipe = _recipe(base, Task("toxic_posts", epochs=3, max_tokens=32), depths=(gate,))
+    gate = HeadLayers(head="toxic_spans", layers=(1, 2, 3), gate=0.01)
+    recipe = _recipe(base, Task(data="toxic_posts", epochs=3, max_tokens=32), depths=(gate,))
     make_pack(recipe, Places(tmp_path / "data", tmp_path / "work", tmp_path / "pack"), say=lambda _line: None)
     before, after = (json.loads((folder / "config.json").read_text()) for folder in (base, tmp_path / "pack"))
     assert after["heads"]["sentiment"] == before["heads"]["sentiment"]
@@ -135,16 +134,16 @@ def test_a_head_whose_gate_is_trained_gets_new_thresholds_and_the_gate_that_the_
 
 def test_depths_of_a_head_that_nobody_knows_are_refused(base: Path, tmp_path: Path) -> None:
     marked_texts(tmp_path / "data", 10)
-    task = Task("toxic_posts", epochs=1, max_tokens=32)
-    recipe = _recipe(base, task, depths=(Depths("toxic_span", (1, 2, 3), gate=0.1),))
+    task = Task(data="toxic_posts", epochs=1, max_tokens=32)
+    recipe = _recipe(base, task, depths=(HeadLayers(head="toxic_span", layers=(1, 2, 3), gate=0.1),))
     with pytest.raises(TrainingError, match="no token head 'toxic_span': there is toxic_spans"):
         train(recipe, tmp_path / "data", tmp_path / "work", say=lambda _line: None)
 
 
 def test_a_frozen_head_keeps_its_layers(base: Path, tmp_path: Path) -> None:
     marked_texts(tmp_path / "data", 10)
-    task = Task("toxic_posts", epochs=1, max_tokens=32)
-    recipe = _recipe(base, task, depths=(Depths("toxic_spans", (1, 2)),))
+    task = Task(data="toxic_posts", epochs=1, max_tokens=32)
+    recipe = _recipe(base, task, depths=(HeadLayers(head="toxic_spans", layers=(1, 2)),))
     with pytest.raises(TrainingError, match=r"toxic_spans stays frozen: it reads layers \[1, 2, 3\]"):
         train(recipe, tmp_path / "data", tmp_path / "work", say=lambda _line: None)
 
@@ -158,7 +157,7 @@ def test_texts_that_the_base_knows_otherwise_are_refused(base: Path, tmp_path: P
 def test_a_frozen_run_may_read_texts_by_a_newer_version_and_learn_from_its_base(
     base: Path, tmp_path: Path
 ) -> None:
-    task = Task("written_swaps", teacher=str(base), rows=60, epochs=1, max_tokens=32, hard=0.0)
+    task = Task(data="written_swaps", teacher=str(base), rows=60, epochs=1, max_tokens=32, hard=0.0)
     recipe = _recipe(base, task, text_version=2)
     said: list[str] = []
     make_pack(recipe, Places(tmp_path, tmp_path / "work", tmp_path / "pack"), say=said.append)
@@ -169,7 +168,7 @@ def test_a_frozen_run_may_read_texts_by_a_newer_version_and_learn_from_its_base(
 
 
 def test_one_answer_for_several_texts_is_not_for_a_token_head(base: Path, tmp_path: Path) -> None:
-    task = Task("written_swaps", head="toxic_spans", teacher=str(base), epochs=1, max_tokens=32)
+    task = Task(data="written_swaps", head="toxic_spans", teacher=str(base), epochs=1, max_tokens=32)
     with pytest.raises(
         TrainingError, match="data set written_swaps: one answer for several texts is not for"
     ):
@@ -180,24 +179,27 @@ def test_a_branch_begins_as_layers_of_its_start_and_the_other_heads_stay(base: P
     marked_texts(tmp_path / "data", 60)
     other = random_checkpoint(8)
     write_folder(other, tmp_path / "other")
-    spans = Task("toxic_spans", epochs=2, max_tokens=32)
-    branch = Depths("toxic_spans", (1, 3), OwnLayers(1, 2, str(tmp_path / "other")))
+    spans = Task(data="toxic_spans", epochs=2, max_tokens=32)
+    branch = HeadLayers(
+        head="toxic_spans",
+        layers=(1, 3),
+        branch=OwnLayers(after=1, layers=2, start=str(tmp_path / "other")),
+    )
     recipe = _recipe(base, spans, depths=(branch,))
     places = Places(tmp_path / "data", tmp_path / "work", tmp_path / "pack")
     make_pack(recipe, places, say=lambda _line: None)
     assert _answers(tmp_path / "pack", "toxic_spans") == _answers(base, "toxic_spans")
-    still = replace(recipe, optimiser=replace(recipe.optimiser, trunk_rate=1e-12))
+    still = recipe.changed(optimiser=recipe.optimiser.changed(trunk_rate=1e-12))
     trained = train(still, places.data, tmp_path / "still", say=lambda _line: None)
-    for name, tensor in trained.network.heads["toxic_spans"].transformer.state_dict().items():
-        source = (
-            name.replace("layer.0", "layer.1") if "layer.0" in name else name.replace("layer.1", "layer.2")
-        )
-        assert np.allclose(tensor, other.tensors[f"distilbert.transformer.{source}"], atol=1e-6), name
+    found = trained.checkpoint.of_head("toxic_spans")
+    for own, layer in ((0, 1), (1, 2)):
+        for name, array in other.of_layer(layer).items():
+            assert np.allclose(found[f"transformer.layer.{own}.{name}"], array, atol=1e-6), name
 
 
 def test_a_branch_longer_than_its_start_is_refused(base: Path, tmp_path: Path) -> None:
     marked_texts(tmp_path / "data", 10)
-    branch = Depths("toxic_spans", (1, 6), OwnLayers(2, 4))
-    recipe = _recipe(base, Task("toxic_spans", epochs=1, max_tokens=32), depths=(branch,))
+    branch = HeadLayers(head="toxic_spans", layers=(1, 6), branch=OwnLayers(after=2, layers=4))
+    recipe = _recipe(base, Task(data="toxic_spans", epochs=1, max_tokens=32), depths=(branch,))
     with pytest.raises(TrainingError, match="a branch wants layers 3 to 6; its start has 4"):
         train(recipe, tmp_path / "data", tmp_path / "work", say=lambda _line: None)

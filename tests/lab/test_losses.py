@@ -13,8 +13,8 @@ from worker.lab.losses import (
     asymmetric,
     class_weights,
     loss,
-    soft_loss,
     targets,
+    teacher_loss,
     token_loss,
 )
 
@@ -62,14 +62,14 @@ def test_only_real_tokens_count() -> None:
 
 def test_a_teacher_who_knows_two_classes_says_nothing_of_the_third() -> None:
     logits = torch.tensor([[1.0, 7.0, 0.0]], requires_grad=True)
-    value = soft_loss(logits, torch.tensor([[0.2, 0.8]]), (0, 2), multi_label=False, temperature=2.0)
+    value = teacher_loss(logits, torch.tensor([[0.2, 0.8]]), (0, 2), multi_label=False, temperature=2.0)
     value.backward()
     assert logits.grad is not None
     assert logits.grad[0, 1] == 0
     assert logits.grad[0, 0] > 0 > logits.grad[0, 2]
     # Where the student says what the teacher says, nothing is left to learn.
     same = torch.log(torch.tensor([[0.2, 1.0, 0.8]]))
-    agreed = soft_loss(same, torch.tensor([[0.2, 0.8]]), (0, 2), multi_label=False, temperature=3.0)
+    agreed = teacher_loss(same, torch.tensor([[0.2, 0.8]]), (0, 2), multi_label=False, temperature=3.0)
     assert agreed.item() == pytest.approx(0, abs=1e-6)
 
 

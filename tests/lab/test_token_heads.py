@@ -1,6 +1,5 @@
 """A head that reads every token at several depths, and learning from a teacher."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,15 +7,14 @@ import pytest
 import torch
 from tokenizers import Tokenizer
 
-from worker.errors import TrainingError
-from worker.lab import base as fold
-from worker.lab.build import write_trained
+from worker.errors import TeacherError, TrainingError
+from worker.lab.checkpoint import bert_to_distilbert, write_folder
 from worker.lab.convert.writer import convert_checkpoint
 from worker.lab.data import sets as data
 from worker.lab.data.labels import SENTIMENT
 from worker.lab.data.tasks import read_tasks
-from worker.lab.network import Network
-from worker.lab.recipe import Depths, Optimiser, Recipe, Run, Task
+from worker.lab.network import network_of
+from worker.lab.recipe import HeadLayers, Optimiser, Recipe, Run, Task
 from worker.lab.train import train
 
 pytestmark = pytest.mark.train
@@ -31,7 +29,7 @@ def _recipe(base: Path, *tasks: Task, epochs: float = 5) -> Recipe:
         name="tiny",
         base=str(base),
         tasks=tasks,
-        depths=(Depths("toxic_spans", (1,)),),
+        depths=(HeadLayers(head="toxic_spans", layers=(1,)),),
         optimiser=Optimiser(trunk_rate=2e-3, head_rate=5e-3, max_padded_tokens=256),
         run=Run(seed=3, threads=1, precision="fp32"),
     )
@@ -59,9 +57,7 @@ def marked_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_depths_are_the_hidden_states_of_transformers(tiny_bert: Path) -> None:
     from transformers import BertModel
 
-    config, weights = fold.fold(tiny_bert)
-    network = Network(config, [])
-    network.distilbert.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
+    network = network_of(bert_to_distilbert(tiny_bert))
     theirs = BertModel.from_pretrained(tiny_bert, attn_implementation="eager").eval()
     ids, mask = torch.tensor([[2, 4, 5, 6, 3], [2, 9, 3, 0, 0]]), torch.tensor([[1] * 5, [1, 1, 1, 0, 0]])
     with torch.inference_mode():
@@ -73,13 +69,15 @@ def test_depths_are_the_hidden_states_of_transformers(tiny_bert: Path) -> None:
 
 def test_a_token_head_learns_which_word_is_meant(tiny_bert: Path, marked_data: Path, tmp_path: Path) -> None:
     recipe = _recipe(
-        tiny_bert, Task("toxic_spans", epochs=20, max_tokens=32), Task("toxic_posts", max_tokens=32)
+        tiny_bert, Task(data="toxic_spans", epochs=20, max_tokens=32), Task(data="toxic_posts", max_tokens=32)
     )
     trained = train(recipe, marked_data, tmp_path, say=_quiet)
     reader = Tokenizer.from_file(str(tiny_bert / "tokenizer.json"))
     encoding = reader.encode("a train on monday was awful")
     with torch.inference_mode():
-        scores = torch.sigmoid(trained.network.marks("toxic_spans", torch.tensor([encoding.ids]), None)[0])
+        scores = torch.sigmoid(
+            network_of(trained.checkpoint).marks("toxic_spans", torch.tensor([encoding.ids]), None)[0]
+        )
     marked = [token for token, score in zip(encoding.tokens, scores, strict=True) if score > 0.5]
     assert marked == ["awful"]
 
@@ -87,56 +85,57 @@ def test_a_token_head_learns_which_word_is_meant(tiny_bert: Path, marked_data: P
 def test_a_student_learns_from_texts_without_labels(
     tiny_bert: Path, small_data: Path, tmp_path: Path
 ) -> None:
-    teaching = _recipe(tiny_bert, Task("sst2", epochs=5, max_tokens=32))
-    write_trained(train(teaching, small_data, tmp_path / "t", say=_quiet), tmp_path / "checkpoint", {})
+    teaching = _recipe(tiny_bert, Task(data="sst2", epochs=5, max_tokens=32))
+    write_folder(train(teaching, small_data, tmp_path / "t", say=_quiet).checkpoint, tmp_path / "checkpoint")
     convert_checkpoint(tmp_path / "checkpoint", tmp_path / "teacher", name="teacher")
-    task = Task("imdb_sentences", epochs=60, max_tokens=32, teacher=str(tmp_path / "teacher"), hard=0.0)
+    task = Task(data="imdb_sentences", epochs=60, max_tokens=32, teacher=str(tmp_path / "teacher"), hard=0.0)
     learning = _recipe(tiny_bert, task)
-    student = train(learning, small_data, tmp_path / "s", say=_quiet)
+    student = network_of(train(learning, small_data, tmp_path / "s", say=_quiet).checkpoint)
     rows = read_tasks(learning, small_data, tiny_bert / "tokenizer.json", tmp_path / "s", _quiet)[0]
     with torch.inference_mode():
         logits = torch.cat(
             [
-                student.network.heads["sentiment"](student.network(torch.from_numpy(row)[None].long(), None))
+                student.heads["sentiment"](student(torch.from_numpy(row)[None].long(), None))
                 for row in rows.ids
             ]
         )
-    said = rows.taught.argmax(axis=1)
+    said = rows.teacher_scores.argmax(axis=1)
     agreed = (logits.argmax(dim=1).numpy() == said).mean()
     commonest = max((said == label).mean() for label in range(3))
     assert agreed > max(0.8, commonest + 0.1)  # more than always saying the commonest label
     # The answers are kept, and asked for once.
     lines: list[str] = []
-    kept = sorted((tmp_path / "s").glob("taught-*.npy"))
+    kept = sorted((tmp_path / "s" / "taught").glob("taught-*.npz"))
     read_tasks(learning, small_data, tiny_bert / "tokenizer.json", tmp_path / "s", lines.append)
-    assert sorted((tmp_path / "s").glob("taught-*.npy")) == kept
+    assert sorted((tmp_path / "s" / "taught").glob("taught-*.npz")) == kept
     assert len(kept) == 1
 
 
 def test_texts_without_labels_need_a_teacher(tiny_bert: Path, small_data: Path, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="imdb_sentences has no labels: it needs a teacher"):
-        train(_recipe(tiny_bert, Task("imdb_sentences", max_tokens=32)), small_data, tmp_path, say=_quiet)
+        train(
+            _recipe(tiny_bert, Task(data="imdb_sentences", max_tokens=32)), small_data, tmp_path, say=_quiet
+        )
 
 
 def test_a_teacher_that_is_no_pack_is_named(tiny_bert: Path, small_data: Path, tmp_path: Path) -> None:
-    recipe = _recipe(tiny_bert, Task("sst2", max_tokens=32, teacher=str(tmp_path / "nowhere")))
-    with pytest.raises(TrainingError, match="teacher: there is no model at"):
+    recipe = _recipe(tiny_bert, Task(data="sst2", max_tokens=32, teacher=str(tmp_path / "nowhere")))
+    with pytest.raises(TeacherError, match="teacher: there is no model at"):
         train(recipe, small_data, tmp_path, say=_quiet)
 
 
 def test_hidden_tokens_and_dropout_come_back_on_resuming(
     tiny_bert: Path, small_data: Path, tmp_path: Path
 ) -> None:
-    recipe = _recipe(tiny_bert, Task("sst2", epochs=1, max_tokens=32, masked=0.3))
-    recipe = replace(recipe, optimiser=replace(recipe.optimiser, dropout=0.2))
-    one, two = (train(recipe, small_data, tmp_path / name, say=_quiet).network for name in ("1", "2"))
-    for name, tensor in one.state_dict().items():
-        assert torch.equal(tensor, two.state_dict()[name]), name
-    plain = replace(recipe, tasks=(replace(recipe.tasks[0], masked=0.0),))
-    other = train(plain, small_data, tmp_path / "3", say=_quiet).network
-    assert not torch.equal(
-        one.heads["sentiment"].classifier.weight, other.heads["sentiment"].classifier.weight
-    )
+    recipe = _recipe(tiny_bert, Task(data="sst2", epochs=1, max_tokens=32, masked=0.3))
+    recipe = recipe.changed(optimiser=recipe.optimiser.changed(dropout=0.2))
+    one, two = (train(recipe, small_data, tmp_path / name, say=_quiet).checkpoint for name in ("1", "2"))
+    for name, array in one.tensors.items():
+        assert np.array_equal(array, two.tensors[name]), name
+    plain = recipe.changed(tasks=(recipe.tasks[0].changed(masked=0.0),))
+    other = train(plain, small_data, tmp_path / "3", say=_quiet).checkpoint
+    name = "heads.sentiment.classifier.weight"
+    assert not np.array_equal(one.tensors[name], other.tensors[name])
     assert SENTIMENT.name in other.heads
 
 
@@ -144,25 +143,25 @@ def test_a_stage_goes_on_with_the_heads_of_the_one_before(
     tiny_bert: Path, small_data: Path, tmp_path: Path
 ) -> None:
     first = train(
-        _recipe(tiny_bert, Task("sst2", epochs=5, max_tokens=32)), small_data, tmp_path / "1", say=_quiet
+        _recipe(tiny_bert, Task(data="sst2", epochs=5, max_tokens=32)), small_data, tmp_path / "1", say=_quiet
     )
-    write_trained(first, tmp_path / "checkpoint", {})
+    write_folder(first.checkpoint, tmp_path / "checkpoint")
     # A run that ends at its first step shows what it started from.
-    tasks = (Task("sst2", max_tokens=32), Task("goemotions", max_tokens=32))
-    second = replace(
-        _recipe(tmp_path / "checkpoint", *tasks), optimiser=Optimiser(trunk_rate=1e-12, head_rate=1e-12)
+    tasks = (Task(data="sst2", max_tokens=32), Task(data="goemotions", max_tokens=32))
+    second = _recipe(tmp_path / "checkpoint", *tasks).changed(
+        optimiser=Optimiser(trunk_rate=1e-12, head_rate=1e-12)
     )
     lines: list[str] = []
-    gone_on = train(second, small_data, tmp_path / "2", say=lines.append).network.state_dict()
+    gone_on = train(second, small_data, tmp_path / "2", say=lines.append).checkpoint.tensors
     assert "heads that go on from the base: sentiment" in lines
-    for name, tensor in first.network.state_dict().items():
-        assert torch.allclose(gone_on[name], tensor, atol=1e-6), name
+    for name, tensor in first.checkpoint.tensors.items():
+        assert np.allclose(gone_on[name], tensor, atol=1e-6), name
 
 
 def _taught(tiny_bert: Path, root: Path, place: Path, task: Task) -> Path:
     """Train on one task, and on a little of another for the gate; return the folder of the pack."""
-    recipe = _recipe(tiny_bert, task, Task("toxic_posts", max_tokens=32))
-    write_trained(train(recipe, root, place / "work", say=_quiet), place / "checkpoint", {})
+    recipe = _recipe(tiny_bert, task, Task(data="toxic_posts", max_tokens=32))
+    write_folder(train(recipe, root, place / "work", say=_quiet).checkpoint, place / "checkpoint")
     convert_checkpoint(place / "checkpoint", place / "pack", name="teacher")
     return place / "pack"
 
@@ -170,21 +169,22 @@ def _taught(tiny_bert: Path, root: Path, place: Path, task: Task) -> Path:
 def test_a_token_head_learns_from_the_mean_of_its_teachers(
     tiny_bert: Path, marked_data: Path, tmp_path: Path
 ) -> None:
-    tasks = [Task("toxic_spans", epochs=epochs, max_tokens=32) for epochs in (1, 20)]
+    tasks = [Task(data="toxic_spans", epochs=epochs, max_tokens=32) for epochs in (1, 20)]
     packs = [_taught(tiny_bert, marked_data, tmp_path / str(at), task) for at, task in enumerate(tasks)]
     scores = []
     for teachers in (packs[:1], packs[1:], packs):
-        task = replace(tasks[0], teachers=tuple(map(str, teachers)), hard=0.0)
+        task = tasks[0].changed(teachers=tuple(map(str, teachers)), hard=0.0)
         rows = read_tasks(
             _recipe(tiny_bert, task), marked_data, tiny_bert / "tokenizer.json", tmp_path, _quiet
         )
-        scores.append(rows[0].taught)
+        scores.append(rows[0].teacher_scores)
     for first, second, mean in zip(*scores, strict=True):
         assert np.allclose((first + second) / 2, mean, atol=1e-6)
         assert not np.allclose(first, second, atol=0.01)
     # Taught only by the one that knows, with no mark of the data's own, the student points at the same word.
-    task = replace(tasks[1], teachers=(str(packs[1]),), hard=0.0)
-    student = train(_recipe(tiny_bert, task), marked_data, tmp_path / "s", say=_quiet).network
+    task = tasks[1].changed(teachers=(str(packs[1]),), hard=0.0)
+    recipe = _recipe(tiny_bert, task, Task(data="toxic_posts", max_tokens=32))
+    student = network_of(train(recipe, marked_data, tmp_path / "s", say=_quiet).checkpoint)
     encoding = Tokenizer.from_file(str(tiny_bert / "tokenizer.json")).encode("a train on monday was awful")
     with torch.inference_mode():
         scores_of_tokens = student.marks("toxic_spans", torch.tensor([encoding.ids]), None)[0]
@@ -194,8 +194,19 @@ def test_a_token_head_learns_from_the_mean_of_its_teachers(
 def test_texts_of_one_task_teach_another_head(
     tiny_bert: Path, marked_data: Path, small_data: Path, tmp_path: Path
 ) -> None:
-    pack = _taught(tiny_bert, marked_data, tmp_path, Task("toxic_spans", epochs=20, max_tokens=32))
-    task = Task("sst2", epochs=1, max_tokens=32, head="toxic_spans", teacher=str(pack))
-    trained = train(_recipe(tiny_bert, task), small_data, tmp_path / "s", say=_quiet)
-    assert [head.name for head in trained.heads] == ["toxic_spans"]
-    assert trained.rows == {"sst2 (toxic_spans)": len(data.load("sst2", "train", small_data))}
+    pack = _taught(tiny_bert, marked_data, tmp_path, Task(data="toxic_spans", epochs=20, max_tokens=32))
+    task = Task(data="sst2", epochs=1, max_tokens=32, head="toxic_spans", teacher=str(pack))
+    gate = Task(data="written_toxicity", rows=20, max_tokens=32)
+    trained = train(_recipe(tiny_bert, task, gate), small_data, tmp_path / "s", say=_quiet)
+    assert list(trained.checkpoint.heads) == ["toxicity", "toxic_spans"]
+    assert trained.rows["sst2 (toxic_spans)"] == len(data.load("sst2", "train", small_data))
+
+
+def test_a_token_head_without_its_gate_is_refused_before_training(
+    tiny_bert: Path, marked_data: Path, tmp_path: Path
+) -> None:
+    tasks = (Task(data="written_sentiment", rows=20, max_tokens=32), Task(data="toxic_spans", max_tokens=32))
+    recipe = _recipe(tiny_bert, *tasks)
+    with pytest.raises(TrainingError, match=r"heads of this recipe make no model: .*'toxicity'"):
+        train(recipe, marked_data, tmp_path / "s", say=_quiet)
+    assert not (tmp_path / "s" / "state.safetensors").exists()

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from worker.heads import SINGLE, TOKENS, Branch, Head
+from worker.heads import Branch
 from worker.lab.convert.writer import convert_checkpoint
 from worker.model.session import Session
 
@@ -16,7 +16,7 @@ torch = pytest.importorskip("torch")
 
 from safetensors.torch import save_file  # noqa: E402 - with the extra `train` alone
 
-from worker.lab.network import Network  # noqa: E402 - as above
+from worker.lab.network import Network, config_of  # noqa: E402 - as above
 
 pytestmark = pytest.mark.train
 
@@ -59,11 +59,7 @@ def _config(layers: tuple[int, ...], branch: Branch | None) -> dict[str, Any]:
 def _network(layers: tuple[int, ...], branch: Branch | None) -> Any:
     torch.manual_seed(5)
     torch.set_num_threads(1)
-    heads = [
-        Head("toxicity", SINGLE, ("fine", "toxic")),
-        Head("spans", TOKENS, ("toxic",), layers=layers, branch=branch),
-    ]
-    network = Network(_config(layers, branch), heads).eval()
+    network = Network(config_of(_config(layers, branch))).eval()
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(0.15 * torch.randn_like(parameter))
@@ -74,7 +70,7 @@ def _texts(network: Network) -> list[list[int]]:
     """Texts of which half are to pass the gate."""
     rng = np.random.default_rng(3)
     rows = [[2, *map(int, rng.integers(5, len(VOCABULARY), length)), 3] for length in rng.integers(0, 22, 40)]
-    gate = network.heads["toxicity"]
+    gate = network.text_head("toxicity")
     with torch.no_grad():
         logits = torch.cat([gate(network(torch.tensor([row]), None)) for row in rows])
         gate.classifier.bias[1] -= (logits[:, 1] - logits[:, 0]).median()

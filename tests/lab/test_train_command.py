@@ -7,20 +7,23 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from random import Random
 
 import pytest
 import torch
+from safetensors.numpy import load_file
 
 from worker.errors import TrainingError
-from worker.lab import state
-from worker.lab.build import Places, check_target, make_pack
+from worker.lab import build
+from worker.lab.build import Places, make_pack
+from worker.lab.checkpoint import read_base
 from worker.lab.device import best_precision, choose_device
-from worker.lab.history import read_history
+from worker.lab.network import network_of
+from worker.lab.plots import read_history
 from worker.lab.recipe import Optimiser, Recipe, Run, Task
 from worker.lab.train import train
+from worker.lab.trainer import Position, save_state
 from worker.model.classifier import Classifier
 from worker.types import Failure
 
@@ -133,7 +136,7 @@ def test_several_labels_a_row_and_a_head_with_the_name_of_a_method(tiny_bert: Pa
 
 def test_a_table_beside_a_known_set(tiny_bert: Path, small_data: Path, tmp_path: Path) -> None:
     recipe = _recipe(tiny_bert, _table(tmp_path / "mine.csv"), epochs=2)
-    recipe = replace(recipe, tasks=(*recipe.tasks, Task("sst2", epochs=2, max_tokens=32)))
+    recipe = recipe.changed(tasks=(*recipe.tasks, Task(data="sst2", epochs=2, max_tokens=32)))
     places = Places(small_data, tmp_path / "work", tmp_path / "pack")
     pack = make_pack(recipe, places, say=lambda _line: None)
     assert [head.name for head in pack.heads] == ["topic", "sentiment"]
@@ -144,24 +147,22 @@ def test_a_table_beside_a_known_set(tiny_bert: Path, small_data: Path, tmp_path:
 
 
 def test_our_own_checkpoint_is_a_base_and_its_trunk_is_kept(tiny_bert: Path, tmp_path: Path) -> None:
-    from safetensors.torch import load_file
-
-    from worker.lab.base import read_base
-
     recipe = _recipe(tiny_bert, _table(tmp_path / "mine.csv"))
     make_pack(recipe, Places(None, tmp_path / "work", tmp_path / "pack"), say=lambda _line: None)
-    base = read_base(str(tmp_path / "work" / "checkpoint"), tmp_path)
+    base = read_base(str(tmp_path / "work" / "checkpoint"))
     saved = load_file(tmp_path / "work" / "checkpoint" / "model.safetensors")
-    trunk = {name for name in saved if name.startswith("distilbert.")}
-    assert {f"distilbert.{name}" for name in base.weights} == trunk
-    assert all((saved[f"distilbert.{name}"].numpy() == array).all() for name, array in base.weights.items())
-    assert "heads" not in base.config
-    packed = read_base(str(tmp_path / "pack"), tmp_path)
-    assert packed.config == base.config
-    for name, array in base.weights.items():  # as the pack rounds them; it folds the biases into one another
+    assert saved.keys() == base.tensors.keys()
+    assert all((saved[name] == array).all() for name, array in base.tensors.items())
+    assert "heads" not in base.encoder_config
+    packed = read_base(str(tmp_path / "pack"))
+    assert packed.encoder_config == base.encoder_config
+    for (
+        name,
+        array,
+    ) in base.of_encoder().items():  # as the pack rounds them; it folds the biases into one another
         if not name.endswith("weight"):
             continue
-        assert abs(packed.weights[name] - array).mean() <= 0.02 * abs(array).mean(), name
+        assert abs(packed.of_encoder()[name] - array).mean() <= 0.02 * abs(array).mean(), name
 
 
 def test_a_full_disk_leaves_the_older_state_whole_for_real(tiny_bert: Path, tmp_path: Path) -> None:
@@ -169,12 +170,13 @@ def test_a_full_disk_leaves_the_older_state_whole_for_real(tiny_bert: Path, tmp_
     trained = train(recipe, None, tmp_path / "work", say=lambda _line: None)
     path = tmp_path / "work" / "state.safetensors"
     before = path.read_bytes()
-    optimiser = torch.optim.AdamW(trained.network.parameters())
+    network = network_of(trained.checkpoint)
+    optimiser = torch.optim.AdamW(network.parameters())
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 4, hard))  # no file may grow beyond
     try:
         with pytest.raises(TrainingError, match=r"cannot write .*state"):
-            state.save(path, trained.network, optimiser, state.Position(9, 1.0, "x", "fp32"))
+            save_state(path, network, optimiser, Position(9, 1.0, "x", "fp32"))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert path.read_bytes() == before
@@ -182,14 +184,15 @@ def test_a_full_disk_leaves_the_older_state_whole_for_real(tiny_bert: Path, tmp_
 
 
 def test_a_folder_that_is_no_pack_is_not_replaced(tmp_path: Path) -> None:
+    recipe = _recipe(tmp_path / "none", tmp_path / "mine.csv")
     (tmp_path / "letters").mkdir()
-    check_target(tmp_path / "letters")
-    check_target(tmp_path / "new")
     (tmp_path / "letters" / "a.txt").write_text("dear", encoding="utf-8")
-    with pytest.raises(TrainingError, match="holds something else than a pack"):
-        check_target(tmp_path / "letters")
-    with pytest.raises(TrainingError, match="is a file; the pack is a folder"):
-        check_target(tmp_path / "letters" / "a.txt")
+    for place in (tmp_path / "letters", tmp_path / "letters" / "a.txt"):
+        with pytest.raises(
+            TrainingError, match="is neither a pack nor an exported model: it is not replaced"
+        ):
+            make_pack(recipe, Places(None, tmp_path / "work", place))
+    assert not (tmp_path / "work").exists()
 
 
 def test_without_a_gpu_auto_is_the_processor_and_cuda_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,6 +200,8 @@ def test_without_a_gpu_auto_is_the_processor_and_cuda_is_refused(monkeypatch: py
     assert choose_device("auto").type == choose_device("cpu").type == "cpu"
     with pytest.raises(TrainingError, match="torch sees no GPU here"):
         choose_device("cuda")
+    with pytest.raises(TrainingError, match="several processes share a processor, not a GPU"):
+        choose_device("cuda", processes=2)
     assert best_precision(torch.device("cpu")) in ("fp32", "bf16")
 
 
@@ -211,12 +216,9 @@ def _recipe(base: Path, table: Path, epochs: float = 8, label_column: str = "top
 
 
 def test_without_matplotlib_a_line_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from worker.lab import build as whole
-    from worker.lab import plots
-
-    monkeypatch.setattr(plots, "find_spec", lambda _name: None)
+    monkeypatch.setattr(build, "has", lambda _extra: False)
     lines: list[str] = []
-    whole._draw(tmp_path, {}, lines.append)
+    build._draw(tmp_path, {}, lines.append)
     assert lines == ["no plot: that needs: pip install 'moodstream[plots]'"]
     assert list(tmp_path.iterdir()) == []
 

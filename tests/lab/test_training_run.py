@@ -1,22 +1,23 @@
 """A tiny run from end to end: it learns, it goes on after a kill, and a pack comes of it."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from worker.errors import TrainingError
-from worker.lab import state
 from worker.lab.build import Places, make_pack
+from worker.lab.checkpoint import write_folder
 from worker.lab.evaluate.calibration import to_logits
 from worker.lab.evaluate.metrics import Figure
 from worker.lab.evaluate.result import shown
 from worker.lab.evaluate.score import checkpoint_scorer, pack_scorer
-from worker.lab.loop import Loop
+from worker.lab.network import network_of
 from worker.lab.recipe import Optimiser, Recipe, Run, Task
 from worker.lab.train import train
+from worker.lab.trainer import Position, Trainer, save_state
 from worker.model.model import Model
 
 pytestmark = pytest.mark.train
@@ -29,9 +30,9 @@ def recipe(tiny_bert: Path) -> Recipe:
         name="tiny",
         base=str(tiny_bert),
         tasks=(
-            Task("sst2", epochs=5, max_tokens=32),
-            Task("tweeteval_sentiment", epochs=5, max_tokens=32),
-            Task("goemotions", epochs=5, max_tokens=32, weight=0.5),
+            Task(data="sst2", epochs=5, max_tokens=32),
+            Task(data="tweeteval_sentiment", epochs=5, max_tokens=32),
+            Task(data="goemotions", epochs=5, max_tokens=32, weight=0.5),
         ),
         optimiser=Optimiser(trunk_rate=2e-3, head_rate=5e-3, max_padded_tokens=256),
         run=Run(seed=3, threads=1, precision="fp32"),
@@ -50,15 +51,15 @@ def test_the_loss_falls(
     recipe: Recipe, small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: dict[str, list[float]] = {}
-    step = Loop._step
+    step = Trainer.step
 
-    def noted(self: Loop, number: object, factor: float) -> int:
+    def noted(self: Trainer, number: object, factor: float) -> int:
         tokens = step(self, number, factor)  # type: ignore[arg-type]  # handed through as it came
         for name, losses in self.recent.items():
             seen[name] = list(losses)
         return tokens
 
-    monkeypatch.setattr(Loop, "_step", noted)
+    monkeypatch.setattr(Trainer, "step", noted)
     train(recipe, small_data, tmp_path, say=_quiet)
     assert set(seen) == {"sst2", "tweeteval_sentiment", "goemotions"}
     for name, losses in seen.items():
@@ -70,9 +71,9 @@ def test_a_killed_run_goes_on_to_the_identical_result(
     recipe: Recipe, small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = train(recipe, small_data, tmp_path / "whole", say=_quiet)
-    step, made = Loop._step, 0
+    step, made = Trainer.step, 0
 
-    def killed_at_40(self: Loop, number: object, factor: float) -> int:
+    def killed_at_40(self: Trainer, number: object, factor: float) -> int:
         nonlocal made
         if made == 40:
             raise _Killed
@@ -80,32 +81,33 @@ def test_a_killed_run_goes_on_to_the_identical_result(
         return step(self, number, factor)  # type: ignore[arg-type]  # handed through as it came
 
     # A state after every step, so that the last one stands right before the kill.
-    often = replace(recipe, run=replace(recipe.run, checkpoint_minutes=1e-9))
+    often = recipe.changed(run=recipe.run.changed(checkpoint_minutes=1e-9))
     with monkeypatch.context() as patch:
-        patch.setattr(Loop, "_step", killed_at_40)
+        patch.setattr(Trainer, "step", killed_at_40)
         with pytest.raises(_Killed):
             train(often, small_data, tmp_path / "broken", say=_quiet)
     lines: list[str] = []
     resumed = train(recipe, small_data, tmp_path / "broken", resume=True, say=lines.append)
     assert lines[0] == f"resumed at step 40 of {whole.planned}"
     assert resumed.steps == whole.steps == whole.planned
-    for name, tensor in whole.network.state_dict().items():
-        assert torch.equal(tensor, resumed.network.state_dict()[name]), name
+    for name, array in whole.checkpoint.tensors.items():
+        assert np.array_equal(array, resumed.checkpoint.tensors[name]), name
 
 
 def test_two_processes_learn_together_and_go_on_together(
     recipe: Recipe, small_data: Path, tmp_path: Path
 ) -> None:
-    pair = replace(recipe, run=replace(recipe.run, processes=2))
+    pair = recipe.changed(run=recipe.run.changed(processes=2))
     write = [train(pair, small_data, tmp_path / "work", say=_quiet)]
     write.append(train(pair, small_data, tmp_path / "work", resume=True, say=_quiet))  # nothing is left to do
-    one, two = (trained.network.state_dict() for trained in write)
+    one, two = (trained.checkpoint.tensors for trained in write)
     assert write[0].steps == write[0].planned
-    for name, tensor in one.items():
-        assert torch.equal(tensor, two[name]), name
+    for name, array in one.items():
+        assert np.array_equal(array, two[name]), name
     ids = torch.tensor([[2, 14, 15, 4, 3], [2, 14, 15, 9, 3]])  # the same words with «lovely», with «awful»
     with torch.inference_mode():
-        logits = write[0].network.heads["sentiment"](write[0].network(ids, None))
+        network = network_of(write[0].checkpoint)
+        logits = network.heads["sentiment"](network(ids, None))
     assert logits[0, 2] > logits[0, 0]
     assert logits[1, 0] > logits[1, 2]
 
@@ -115,8 +117,8 @@ def test_the_end_of_a_helping_process_ends_the_run_with_a_line(
 ) -> None:
     import multiprocessing
 
-    long = tuple(replace(task, epochs=200) for task in recipe.tasks)
-    pair = replace(recipe, tasks=long, run=replace(recipe.run, processes=2))
+    long = tuple(task.changed(epochs=200) for task in recipe.tasks)
+    pair = recipe.changed(tasks=long, run=recipe.run.changed(processes=2))
 
     def end_the_other(line: str) -> None:
         if "steps, fp32" in line:
@@ -128,9 +130,9 @@ def test_the_end_of_a_helping_process_ends_the_run_with_a_line(
 
 
 def test_a_state_of_another_recipe_is_refused(recipe: Recipe, small_data: Path, tmp_path: Path) -> None:
-    short = replace(recipe, tasks=(replace(recipe.tasks[0], epochs=0.1),))
+    short = recipe.changed(tasks=(recipe.tasks[0].changed(epochs=0.1),))
     train(short, small_data, tmp_path, say=_quiet)
-    other = replace(short, optimiser=replace(short.optimiser, trunk_rate=1e-4))
+    other = short.changed(optimiser=short.optimiser.changed(trunk_rate=1e-4))
     with pytest.raises(TrainingError, match="was made by another recipe or other data"):
         train(other, small_data, tmp_path, resume=True, say=_quiet)
 
@@ -138,7 +140,7 @@ def test_a_state_of_another_recipe_is_refused(recipe: Recipe, small_data: Path, 
 def test_a_full_disk_leaves_the_older_state_whole(
     recipe: Recipe, small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    short = replace(recipe, tasks=(replace(recipe.tasks[0], epochs=0.1),))
+    short = recipe.changed(tasks=(recipe.tasks[0].changed(epochs=0.1),))
     trained = train(short, small_data, tmp_path, say=_quiet)
     before = (tmp_path / "state.safetensors").read_bytes()
 
@@ -146,24 +148,23 @@ def test_a_full_disk_leaves_the_older_state_whole(
         path.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("safetensors.torch.save_file", full)
-    optimiser = torch.optim.AdamW(trained.network.parameters())
+    monkeypatch.setattr("worker.lab.trainer.save_file", full)
+    network = network_of(trained.checkpoint)
+    optimiser = torch.optim.AdamW(network.parameters())
     with pytest.raises(TrainingError, match="No space left on device"):
-        state.save(
-            tmp_path / "state.safetensors", trained.network, optimiser, state.Position(9, 1.0, "x", "fp32")
-        )
+        save_state(tmp_path / "state.safetensors", network, optimiser, Position(9, 1.0, "x", "fp32"))
     assert (tmp_path / "state.safetensors").read_bytes() == before
     assert {path.name for path in tmp_path.iterdir()} == {"state.safetensors", "history.jsonl"}
 
 
 def test_a_loss_that_is_no_number_stops_the_run(recipe: Recipe, small_data: Path, tmp_path: Path) -> None:
-    wild = replace(recipe, optimiser=replace(recipe.optimiser, trunk_rate=1e38, head_rate=1e38, warm_up=0.0))
+    wild = recipe.changed(optimiser=recipe.optimiser.changed(trunk_rate=1e38, head_rate=1e38, warm_up=0.0))
     with pytest.raises(TrainingError, match="is no longer a number: lower the rates"):
         train(wild, small_data, tmp_path, say=_quiet)
 
 
 def test_time_shortens_a_run(recipe: Recipe, small_data: Path, tmp_path: Path) -> None:
-    hurried = replace(recipe, run=replace(recipe.run, minutes=1e-6))
+    hurried = recipe.changed(run=recipe.run.changed(minutes=1e-6))
     assert train(hurried, small_data, tmp_path, say=_quiet).steps < 3
 
 
@@ -202,17 +203,15 @@ def test_a_pack_comes_of_it(recipe: Recipe, small_data: Path, tmp_path: Path) ->
 def test_transformers_reads_the_checkpoint(recipe: Recipe, small_data: Path, tmp_path: Path) -> None:
     from transformers import AutoConfig, DistilBertModel
 
-    from worker.lab.build import write_trained
-
-    trained = train(replace(recipe, tasks=recipe.tasks[:1]), small_data, tmp_path / "work", say=_quiet)
-    write_trained(trained, tmp_path / "checkpoint", {})
+    trained = train(recipe.changed(tasks=recipe.tasks[:1]), small_data, tmp_path / "work", say=_quiet)
+    write_folder(trained.checkpoint, tmp_path / "checkpoint")
     config = AutoConfig.from_pretrained(tmp_path / "checkpoint")
     assert (config.model_type, config.dim) == ("distilbert", 32)
     theirs = DistilBertModel.from_pretrained(tmp_path / "checkpoint").eval()
     ids = torch.tensor([[2, 4, 5, 6, 3]])
     with torch.inference_mode():
         states = theirs(input_ids=ids).last_hidden_state
-        assert (states[:, 0] - trained.network(ids, None)).abs().max() < 1e-4
+        assert (states[:, 0] - network_of(trained.checkpoint)(ids, None)).abs().max() < 1e-4
 
 
 def test_the_real_sets_have_the_rows_that_their_notes_state(real_data: Path) -> None:

@@ -9,10 +9,9 @@ import numpy as np
 import torch
 
 from worker.lab.checkpoint import Checkpoint
-from worker.lab.distill_loop import Weights
-from worker.lab.distill_run import Settings
+from worker.lab.distill import Settings, Weights
+from worker.lab.network import network_of
 from worker.lab.recipe import Optimiser, Run
-from worker.lab.teachers import network_of
 from worker.lab.texts import TextReader
 
 WORDS = ("lovely", "great", "awful", "broken", "train", "film", "the", "is", "was", "it")
@@ -52,10 +51,9 @@ def random_checkpoint(seed: int, layers: int = 4, heads: dict[str, Any] | None =
     }  # fmt: skip
     empty = Checkpoint("random", config, {}, tokenizer.to_str())
     torch.manual_seed(seed)
-    from worker.lab.checkpoint import specs
-    from worker.lab.network import Network
+    from worker.lab.network import Network, config_of
 
-    network = Network(config, specs(empty.heads))
+    network = Network(config_of(config))
     with torch.no_grad():
         for name, weight in network.named_parameters():
             if weight.dim() == 2:

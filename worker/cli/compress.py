@@ -49,7 +49,7 @@ _COUNT = click.IntRange(min=1)
 )
 @learning.quantised
 @click.option(
-    "--texts", multiple=True, type=PATH, metavar="FILE", help="Texts to judge importance and to measure on."
+    "--texts", multiple=True, type=PATH, metavar="FILE", help="Texts to measure importance and the result on."
 )
 @learning.text_field
 @learning.data
@@ -74,12 +74,12 @@ def compress(layers: tuple[str, ...], **given: Any) -> None:
       moodstream compress ./checkpoint small --heads 8 --hidden 1024 --texts posts.txt --curve c.png
       moodstream compress ./pack small --vocabulary posts.txt
     """
-    from worker.lab.compress_order import (
-        Order,
-        carry_out,
-        read_layers,
-    )
+    from worker.lab import need
+    from worker.lab.options import CompressOptions, read_layers
 
-    order = Order(layers=tuple(read_layers(each) for each in layers), **given)
-    pack = carry_out(order, lambda line: click.echo(line, err=True))
-    click.echo(f"{pack.name}@{pack.revision} is in {order.out}")
+    options = CompressOptions(layers=tuple(map(read_layers, layers)), **given)
+    need(options.extra, "training" if options.extra == "train" else "compress")
+    from worker.lab.compress import run
+
+    pack = run(options, lambda line: click.echo(line, err=True))
+    click.echo(f"{pack.name}@{pack.revision} is in {options.out}")

@@ -20,7 +20,6 @@ def as_toml(loaded: Loaded) -> str:
 
     A setting without a value is a comment as a whole, and so is one that holds a secret.
     """
-    secrets = loaded.settings.secrets()
     parts: list[str] = []
     for group in groups():
         values = getattr(loaded.settings, group)
@@ -28,7 +27,7 @@ def as_toml(loaded: Loaded) -> str:
         for field in all_fields().values():
             if field.group == group:
                 value, origin = getattr(values, field.leaf), loaded.origins[field.name]
-                hidden = origin != DEFAULT_ORIGIN and hides(str(value), secrets)
+                hidden = origin != DEFAULT_ORIGIN and hides(str(value), loaded.secrets)
                 rows.append((_assignment(field.leaf, SecretStr("-") if hidden else value), one_line(origin)))
         width = min(60, max(len(row) for row, _ in rows))
         parts.append(f"[{group}]\n" + "".join(f"{row:<{width}}  # {origin}\n" for row, origin in rows))

@@ -74,7 +74,7 @@ from worker.cli.model import MODEL
     help="Weight of matching how the teacher's tokens relate (MiniLMv2); it runs in every step then.",
 )
 @click.option(
-    "--rate", type=click.FloatRange(min=0, min_open=True), help="Highest learning rate of the trunk."
+    "--rate", type=click.FloatRange(min=0, min_open=True), help="Highest learning rate of the encoder."
 )
 @click.option("--seed", type=int, help="Draws rows and their order.  [default: the recipe's, or 1]")
 @click.option("--threads", type=click.IntRange(min=0), help="Threads of torch; 0 leaves it to torch.")
@@ -101,10 +101,12 @@ def distill(**given: Any) -> None:
       moodstream distill --teacher ./big/checkpoint --student every-other --texts posts.txt --out small
       moodstream distill --teacher A --teacher B --student ./s --labels recipe.toml --out pack
     """
-    from worker.lab.distill_order import (
-        Order,
-        carry_out,
-    )
+    from worker.lab import need
+    from worker.lab.options import DistillOptions
 
-    pack = carry_out(Order(**given), lambda line: click.echo(line, err=True))
-    click.echo(f"{pack.name}@{pack.revision} is in {given['out']}")
+    options = DistillOptions(**given)
+    need("train", "training")
+    from worker.lab.distill import run
+
+    pack = run(options, lambda line: click.echo(line, err=True))
+    click.echo(f"{pack.name}@{pack.revision} is in {options.out}")

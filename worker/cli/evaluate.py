@@ -221,10 +221,10 @@ def _sets(
     from worker.errors import TrainingError
     from worker.lab.data.sets import data_root
     from worker.lab.evaluate.examples import fitting
-    from worker.lab.evaluate.table import own_examples
+    from worker.lab.evaluate.table import table_examples
 
     if file is not None:
-        return [own_examples(file, scorer.heads, *columns, head=head, rows=rows)]
+        return [table_examples(file, scorer.heads, *columns, head=head, rows=rows)]
     root = data_root(data)
     found = fitting(scorer.heads, root, names, rows, say)
     if not found:

@@ -1,14 +1,10 @@
 """`moodstream train`."""
 
-import os
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-
-from worker.errors import NEEDS_PACKAGES, TrainingError
 
 if TYPE_CHECKING:
     from worker.lab.recipe import Recipe
@@ -32,20 +28,20 @@ _WITH_A_TABLE = (
         help="Labels a row; several stand as a;b or a|b or a list.",
     ),
     click.option("--head", default="", help="Name of the head.  [default: that of the label column]"),
-    click.option("--dev", type=_PATH, metavar="FILE", help="Another table, to judge by."),
+    click.option("--dev", type=_PATH, metavar="FILE", help="Another table, to measure on."),
     click.option(
         "--held-out",
         type=click.FloatRange(0, 1, min_open=True, max_open=True),
         default=0.2,
         show_default=True,
-        help="Without --dev: share of the rows to judge by.",
+        help="Without --dev: share of the rows to measure on.",
     ),
     click.option(
         "--rows",
         type=click.IntRange(min=1),
         help="Keep at most so many rows, drawn at random.  [default: 500000]",
     ),
-    click.option("--skip-bad", is_flag=True, help="Pass over rows that cannot be read, instead of stopping."),
+    click.option("--skip-bad", is_flag=True, help="Skip rows that cannot be read, instead of stopping."),
     click.option(
         "--base",
         metavar="FOLDER",
@@ -55,7 +51,7 @@ _WITH_A_TABLE = (
     click.option(
         "--frozen",
         is_flag=True,
-        help="Train a head only: the trunk and the other heads of --base answer as before.",
+        help="Train a head only: the encoder and the other heads of --base answer as before.",
     ),
     click.option(
         "--epochs",
@@ -127,8 +123,8 @@ def train(
     """Train a model on labelled text, measure it, and make a pack of it.
 
     With --data FILE: on a table of your own (CSV, JSON lines or Parquet, also gzipped), one column of text
-    and one of labels. A part of the rows is held out to judge by. With a RECIPE: as the file says, on several
-    tasks at once; docs/reference/recipes.md describes it.
+    and one of labels. A part of the rows is held out to measure on. With a RECIPE: as the file says, on
+    several tasks at once; docs/reference/recipes.md describes it.
 
     \b
       moodstream train --data news.csv --label-column topic --out ./news-pack
@@ -161,18 +157,14 @@ def _refuse_table_options(ctx: click.Context) -> None:
 
 def _of_table(file: Path, *, name: str | None, **flags: Any) -> "Recipe":
     """Return the recipe of one table. A wrong file, column or option is told before torch is loaded."""
-    from worker.lab.data.tables.columns import choose_columns
-    from worker.lab.data.tables.opening import open_table
-    from worker.lab.recipe import (
-        Flags,
-        recipe_of,
-    )
+    from worker.lab.data.table_rows import TableOptions, open_table
 
-    wanted = (flags["text_column"], flags["label_column"])
-    text, label = choose_columns(open_table(file, [column for column in wanted if column]), *wanted)
-    flags |= {"text_column": text, "label_column": label}
+    opened = open_table(TableOptions(file, flags["text_column"], flags["label_column"]))
+    from worker.lab.recipe import recipe_of_table
+
+    flags |= {"text_column": opened.text, "label_column": opened.label, "dev": str(flags["dev"] or "")}
     given = {option: value for option, value in flags.items() if value is not None}
-    return recipe_of(Flags(file=file, name=name or file.name.partition(".")[0], **given))
+    return recipe_of_table(file, name or file.name.partition(".")[0], **given)
 
 
 def _root(data: Path | None, recipe: "Recipe") -> Path | None:
@@ -186,15 +178,10 @@ def _root(data: Path | None, recipe: "Recipe") -> Path | None:
 
 def _train(recipe: "Recipe", root: Path | None, out: Path | None, work: Path | None, *, resume: bool) -> None:
     """Load torch only now, so that a wrong recipe or folder is told without it."""
-    if any(find_spec(name) is None for name in ("torch", "safetensors", "onnx")):
-        raise TrainingError(NEEDS_PACKAGES)
-    # A thread that waits for the other sleeps instead of spinning: on a busy machine a run is many times as
-    # fast, and what runs beside it gains too. OpenMP reads this as torch is loaded, so it stands before that.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from worker.lab.build import (
-        Places,
-        make_pack,
-    )
+    from worker.lab import need
+
+    need("train", "training")
+    from worker.lab.build import Places, make_pack
 
     work = work or Path("build/train") / recipe.name
     make_pack(recipe, Places(data=root, work=work, pack=out or work / "pack"), resume=resume)

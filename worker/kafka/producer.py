@@ -151,8 +151,8 @@ def await_all(producer: KafkaProducer, sent: Sent, limit_s: float) -> None:
         if not future.is_done:
             errors.append(KafkaTimeoutError(f"a record for {output.topic} is still not acknowledged"))
         elif not future.succeeded():
-            error = future.exception
-            errors.append(_named(error if isinstance(error, KafkaError) else KafkaError(str(error)), output))
+            cause = future.exception
+            errors.append(_named(cause if isinstance(cause, KafkaError) else KafkaError(str(cause)), output))
     if errors:
         # The other records of a refused one's batch fail too, with an error that does not say why.
         raise next((error for error in errors if isinstance(error, REFUSALS)), errors[0])

@@ -21,12 +21,13 @@ from kafka.structs import TopicPartition as ClientTopicPartition
 
 from worker.errors import BrokerUnavailable, Fenced
 from worker.kafka import guards
-from worker.kafka.consumer import Rebalances, consumer_options, leave_group, subscribe, to_record, who_leaves
+from worker.kafka.consumer import Rebalances, consumer_options, leave_group, to_record, who_leaves
 from worker.kafka.diagnose import one_line, raise_if_final
 from worker.kafka.flow import Flow, fitting
 from worker.kafka.options import slot_name
 from worker.kafka.positions import CorruptBatches, CorruptListener, GapListener, Positions
 from worker.kafka.probe import probe
+from worker.kafka.retry import since_until
 from worker.kafka.withheld import Withheld
 from worker.settings.groups import KafkaSettings, SourceSettings
 from worker.types import Record, TopicPartition
@@ -250,7 +251,7 @@ class Source:
             self._trouble(problem, timeout_s)
             return None
         guards.refuse_topic_creation(consumer)
-        subscribe(consumer, self._settings, self._rebalances)
+        consumer.subscribe(self._settings.topics, listener=self._rebalances)
         guards.know_topics(consumer, self._settings.topics)
         self._consumer = consumer
         self._positions = Positions(consumer, self._settings.auto_offset_reset, self._on_gap)
@@ -277,7 +278,7 @@ class Source:
         return {}
 
     def _find_place(self, error: OffsetOutOfRangeError | LogTruncationError, timeout_s: float) -> None:
-        """Find where to go on when the broker does not have the offset due. A rewind does it too."""
+        """Find where to go on when the broker does not have the offset due. A due rewind does so too."""
         if self._rewind_due or self._positions is None:
             return
         try:
@@ -366,10 +367,9 @@ class Source:
         if now >= self._tell_trouble_at:
             self._tell_trouble_at = now + TELL_EVERY_S
             _log.warning(
-                "cannot read from Kafka; trying again",
+                "waiting for Kafka to be read from",
                 reason=one_line(error),
-                waited_s=round(now - since),
-                limit_s=self._kafka.connect_limit_s,
+                **since_until(now - since, self._kafka.connect_limit_s),
             )
         time.sleep(min(PAUSE_S, timeout_s))
 

@@ -1,29 +1,34 @@
-"""The whole way: base weights, training, thresholds, figures, the int8 graph, the card, the pack."""
+"""From trained weights to a pack: thresholds, figures, the int8 graph and the card."""
 
-from dataclasses import dataclass, replace
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
 
-from worker.errors import TrainingError
-from worker.heads import head_entry
-from worker.lab import card, history, plots
-from worker.lab import validation as judging
+from worker.errors import LabError, TrainingError
+from worker.heads import Head
+from worker.lab import Progress, has, plots
+from worker.lab.card import ENOUGH, Figures, recipe_card, table_card
+from worker.lab.checkpoint import Trained, write_folder
+from worker.lab.convert.folders import check_target
 from worker.lab.convert.writer import convert_checkpoint
-from worker.lab.evaluate.behaviour import measure
-from worker.lab.evaluate.result import Result, table
+from worker.lab.data.labels import HEADS
+from worker.lab.data.table import Held
+from worker.lab.evaluate.examples import Examples, fitting, gold_table
+from worker.lab.evaluate.result import table
 from worker.lab.evaluate.run import as_json, evaluate
-from worker.lab.evaluate.score import checkpoint_scorer, pack_scorer
-from worker.lab.files import with_heads, write_checkpoint, write_json, write_text
-from worker.lab.history import read_history
+from worker.lab.evaluate.score import Scorer, checkpoint_scorer, pack_scorer
+from worker.lab.evaluate.tuning import tune, tune_head
 from worker.lab.recipe import Recipe, recipe_text
-from worker.lab.table_card import write_own_card
-from worker.lab.train import Say, Trained, say_to_stderr, train
-from worker.model.classifier import Classifier
-from worker.model.pack import MANIFEST, Pack
+from worker.lab.train import say_to_stderr, train
+from worker.model.pack import Pack
 
-CASES = Path(__file__).resolve().parents[2] / "tests" / "behaviour" / "cases"
+Describe = Callable[[Figures, Path], str]
+"""Makes the card from the figures and the draft of the pack that they were measured on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +36,10 @@ class Places:
     """Where a run reads and writes. `work` holds state, checkpoint and report; `pack` is what comes of it."""
 
     data: Path | None
-    """The known data sets; None where the recipe names only tables, and nothing else is to be judged by."""
+    """The known data sets; None if the recipe names only tables, and nothing else is to be measured on."""
     work: Path
     pack: Path
+    measure: bool = True
 
     @property
     def checkpoint(self) -> Path:
@@ -41,110 +47,137 @@ class Places:
         return self.work / "checkpoint"
 
 
-def make_pack(recipe: Recipe, places: Places, *, resume: bool = False, say: Say = say_to_stderr) -> Pack:
+def make_pack(recipe: Recipe, places: Places, *, resume: bool = False, say: Progress = say_to_stderr) -> Pack:
     """Train, tune, measure, convert. The pack appears whole at the end, in place of an older one.
 
-    Raises TrainingError, CheckpointError or PackError, each with one readable line.
+    Raises LabError or PackError, each with one readable line.
     """
-    check_target(places.pack)
-    _keep_recipe(recipe, places.work)
-    return finish(train(recipe, places.data, places.work, resume=resume, say=say), recipe, places, say=say)
+    check_target(places.pack, places.work, replace=True, error=TrainingError)
+    places.work.mkdir(parents=True, exist_ok=True)
+    _write_text(places.work / "recipe.toml", recipe_text(_absolute(recipe)))
+    trained = train(recipe, places.data, places.work, resume=resume, say=say)
 
+    def describe(figures: Figures, draft: Path) -> str:
+        if all(task.file for task in recipe.tasks):
+            return table_card(recipe, trained, figures)
+        return recipe_card(recipe, trained, {}, figures, draft)
 
-def check_target(folder: Path) -> None:
-    """Raise TrainingError where something else than a pack would have to make way for the new one."""
-    if folder.is_dir() and not (folder / MANIFEST).is_file() and any(folder.iterdir()):
-        raise TrainingError(f"{folder} holds something else than a pack, which the new one would replace")
-    if folder.exists() and not folder.is_dir():
-        raise TrainingError(f"{folder} is a file; the pack is a folder")
-
-
-def _keep_recipe(recipe: Recipe, work: Path) -> None:
-    try:
-        work.mkdir(parents=True, exist_ok=True)
-        write_text(work / "recipe.toml", recipe_text(_absolute(recipe)))
-    except OSError as error:
-        raise TrainingError(f"cannot write into {work}: {error.strerror or error}") from error
+    return finish(trained, places, recipe.name, describe, say)
 
 
 def _absolute(recipe: Recipe) -> Recipe:
     """Return the recipe with tables and base weights that are found from any folder."""
     tasks = []
     for task in recipe.tasks:
-        file, dev = (str(Path(name).resolve()) if name else "" for name in (task.file, task.dev))
-        tasks.append(replace(task, file=file, dev=dev))
+        paths = {
+            name: str(Path(value).resolve()) for name in ("file", "dev") if (value := getattr(task, name))
+        }
+        tasks.append(task.changed(**paths))
     base = str(Path(recipe.base).resolve()) if Path(recipe.base).is_dir() else recipe.base
-    return replace(recipe, base=base, tasks=tuple(tasks))
+    return recipe.changed(base=base, tasks=tuple(tasks))
 
 
-def finish(trained: Trained, recipe: Recipe, places: Places, *, say: Say = say_to_stderr) -> Pack:
-    """Tune, measure and convert what a run has left. Raises what `make_pack` raises."""
-    write_trained(trained, places.checkpoint, {})
-    say("fitting temperatures and thresholds")
-    fitted = judging.fit(trained, checkpoint_scorer(places.checkpoint), places.data, say)
-    write_trained(trained, places.checkpoint, fitted)
-    scorer = checkpoint_scorer(places.checkpoint)
-    sets = judging.sets(trained, scorer, places.data, say)
-    fp32 = evaluate(scorer, sets, say=say)
+def finish(trained: Trained, places: Places, name: str, describe: Describe, say: Progress) -> Pack:
+    """Tune, measure, describe and convert what a run has left. Raises LabError or PackError."""
+    checkpoint, measured = trained.checkpoint, places.data is not None or bool(trained.tables)
+    write_folder(checkpoint, places.checkpoint)
+    if measured:
+        say("fitting temperatures and thresholds")
+        fitted = fit(trained, checkpoint_scorer(places.checkpoint), places.data, say)
+        checkpoint = checkpoint.with_fitted(fitted)
+        write_folder(checkpoint, places.checkpoint)
     draft = places.work / "draft"
-    base = trained.rounded_as
-    convert_checkpoint(places.checkpoint, draft, name=recipe.name, replace=True, rounded_as=base)
-    int8 = evaluate(pack_scorer(draft), sets, say=say)
-    say(table([("fp32", fp32), ("int8", int8)]))
-    write_json(places.work / "report.json", {"fp32": as_json(fp32), "int8": as_json(int8)})
-    text = _card(trained, recipe, draft, fp32, int8)
-    write_text(places.checkpoint / "MODEL_CARD.md", text)
-    pack = convert_checkpoint(places.checkpoint, places.pack, name=recipe.name, replace=True, rounded_as=base)
-    _draw(places.work, {"fp32": fp32, "int8": int8}, say)
+    convert = partial(convert_checkpoint, name=name, replace=True, rounded_as=trained.rounded_as)
+    figures: Figures = {}
+    if measured and places.measure:
+        convert(places.checkpoint, draft)
+        figures = _measure(trained, places, draft, say)
+    write_folder(checkpoint, places.checkpoint, describe(figures, draft))
+    pack = convert(places.checkpoint, places.pack)
+    _draw(places.work, figures, say)
     say(f"pack {pack.name} {pack.revision} in {places.pack}")
     return pack
 
 
-def _card(trained: Trained, recipe: Recipe, draft: Path, fp32: list[Result], int8: list[Result]) -> str:
-    if all(task.file for task in recipe.tasks):
-        return write_own_card(recipe, _facts(trained), trained.tables, fp32, int8)
-    hard = card.hard_table(Classifier.load(draft).classify)
-    return card.write_card(recipe, _facts(trained), fp32, int8, behaviour=behaviour(draft), hard=hard)
+def _measure(trained: Trained, places: Places, draft: Path, say: Progress) -> Figures:
+    """Measure the checkpoint and the draft of its pack, and write `report.json`."""
+    scorer = checkpoint_scorer(places.checkpoint)
+    sets = validation_sets(trained, scorer, places.data, say)
+    figures = {
+        "fp32": evaluate(scorer, sets, say=say),
+        "int8": evaluate(pack_scorer(draft), sets, say=say),
+    }
+    say(table(list(figures.items())))
+    report = {form: as_json(results) for form, results in figures.items()}
+    _write_text(places.work / "report.json", json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+    return figures
 
 
-def _draw(work: Path, figures: dict[str, list[Result]], say: Say) -> None:
-    """Draw the run, where that is possible: a pack is none the worse without."""
-    if not plots.can_draw():
-        say(plots.NEEDS)
+def _draw(work: Path, figures: Figures, say: Progress) -> None:
+    """Draw the run, if that is possible: a pack is as good without."""
+    if not has("plots"):
+        say("no plot: that needs: pip install 'moodstream[plots]'")
         return
-    plots.draw_run(read_history(work / history.FILE), figures, work / plots.FILE)
-    say(f"plot in {work / plots.FILE}")
+    plots.draw_run(plots.read_history(work / plots.HISTORY), figures, work / plots.PICTURE)
+    say(f"plot in {work / plots.PICTURE}")
 
 
-def behaviour(pack: Path) -> str:
-    """Return the behaviour tests' rates as a table; their cases lie beside the source, not in the package."""
-    if not CASES.is_dir():
-        return "Not measured: the cases lie in the source repository, under tests/behaviour."
-    return measure(CASES, pack).as_markdown()
+def _write_text(path: Path, text: str) -> None:
+    """Write UTF-8, whole or not at all. Raises TrainingError where the disk refuses."""
+    temporary = path.with_name(path.name + ".partial")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise TrainingError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def write_trained(trained: Trained, folder: Path, fitted: dict[str, dict[str, Any]]) -> None:
-    """Write a checkpoint folder; `fitted` holds what was fitted for a head: temperature, thresholds."""
-    heads = {head.name: {**head_entry(head), **fitted.get(head.name, {})} for head in trained.heads}
-    heads |= {name: {**entry, **fitted.get(name, {})} for name, entry in trained.kept.items()}
-    weights = {name: tensor.contiguous() for name, tensor in trained.network.state_dict().items()}
-    write_checkpoint(folder, with_heads(trained.config, heads), weights, trained.tokenizer)
+def fit(trained: Trained, scorer: Scorer, root: Path | None, say: Progress) -> dict[str, dict[str, Any]]:
+    """Fit temperatures and thresholds by head: on the known sets, for other heads on the held-out rows.
+
+    A head that was kept keeps its own, unless its gate reads a head that was not.
+    """
+    entries = trained.checkpoint.config["heads"]
+    gates = {name: (entries[name].get("gate") or {}).get("head") for name in trained.kept}
+    kept = [name for name, gate in gates.items() if gate is None or gate in trained.kept]
+    fitted = {} if root is None else tune(scorer, root, say, kept=kept)
+    heads = {table.head.name: table.head for table in trained.tables.values()}
+    for name, head in heads.items():
+        if name in fitted:
+            continue
+        parts = [table.held for table in trained.tables.values() if table.head.name == name]
+        held = Held([text for part in parts for text in part.texts], [row for p in parts for row in p.labels])
+        if len(held.texts) < ENOUGH:
+            say(
+                f"head {name}: {len(held.texts)} held-out rows are too few to fit a temperature or thresholds"
+            )
+            continue
+        try:
+            fitted[name] = tune_head(scorer, held_out(name, head, held), fitted)
+        except LabError as error:
+            say(f"head {name} is not tuned: {error}")
+    return fitted
 
 
-def _facts(trained: Trained) -> card.Facts:
-    """Return what the card tells of the run."""
-    return card.Facts(
-        heads=tuple(trained.heads),
-        kept=tuple(trained.kept),
-        rows=trained.rows,
-        steps=trained.steps,
-        planned=trained.planned,
-        minutes=trained.elapsed_s / 60,
-        precision=trained.precision,
-        threads=torch.get_num_threads(),
-        torch=str(torch.__version__).partition("+")[0],
-        parameters=sum(weight.numel() for weight in trained.network.parameters()),
-        layers=int(trained.config["n_layers"]),
-        dim=int(trained.config["dim"]),
-        reads=int(trained.config["max_position_embeddings"]),
-    )
+def validation_sets(trained: Trained, scorer: Scorer, root: Path | None, say: Progress) -> list[Examples]:
+    """Return all that the model is measured on: held-out rows of tables, dev splits of the known sets."""
+    own = [held_out(title, table.head, table.held) for title, table in trained.tables.items()]
+    return own if root is None else [*own, *fitting(scorer.heads, root, say=say)]
+
+
+def held_out(title: str, head: Head, held: Held) -> Examples:
+    """Return held-out rows as examples to measure on.
+
+    Rows of a known one-label head that know some of its labels are measured among those.
+    """
+    name, tuned = f"{title}, held out", len(held.texts) >= ENOUGH
+    if head.multi_label:
+        table = gold_table(held.labels, len(head.labels))
+        return Examples(title, name, head.name, held.texts, head.labels, table=table, tuned=tuned)
+    used = list(range(len(head.labels)))
+    if head.name in HEADS:
+        used = sorted({row[0] for row in held.labels})
+    classes = np.searchsorted(np.array(used), np.array([row[0] for row in held.labels])).astype(np.int64)
+    labels = tuple(head.labels[number] for number in used)
+    return Examples(title, name, head.name, held.texts, labels, classes=classes, tuned=tuned)

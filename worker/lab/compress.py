@@ -1,53 +1,25 @@
-"""A whole compression: cut, find out what can be spared, train a little, convert, measure, draw the curve.
-
-The card of a model that was made smaller: what was done to which model, and that model's own card.
-
-The short training after a cut: the smaller model learns from the one that it was.
-"""
+"""A whole compression: cut, measure what can be spared, train a little, convert, measure, draw the curve."""
 
 import random
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from worker.errors import TrainingError
-from worker.lab.checkpoint import CARD, Checkpoint, check_place, write_folder
-from worker.lab.compress_order import WHOLE, Cut, Order
+from worker.errors import CutError, LabError
+from worker.lab import Progress
+from worker.lab.card import smaller_card
+from worker.lab.checkpoint import Checkpoint, read_model, write_folder
+from worker.lab.convert.folders import check_target
 from worker.lab.convert.writer import convert_checkpoint
 from worker.lab.curve import Point, agreement, dev_figures, draw, load_average, rates, table
+from worker.lab.data.sets import data_root
 from worker.lab.evaluate.examples import Examples, fitting
-from worker.lab.prune import prune
-from worker.lab.read_pack import read_model
-from worker.lab.student import keep_layers, spread
+from worker.lab.evaluate.score import PackScorer
+from worker.lab.options import WHOLE, CompressOptions, Cut
+from worker.lab.prune import keep_layers, prune, spread, trim
 from worker.lab.texts import texts_of
-from worker.lab.vocabulary import trim
 from worker.model.pack import Pack
 
-
-def card(order: Order, original: Checkpoint, made: Checkpoint, *, recovered: bool) -> str:
-    """Return MODEL_CARD.md."""
-    sizes, old = made.sizes, order.model / CARD
-    after = "Nothing was trained afterwards."
-    if recovered:
-        rounding = ", with int8's rounding in the loop" if order.quantised else ""
-        after = f"Then it learnt from the original for at most {order.minutes:g} minutes{rounding}."
-    below = old.read_text(encoding="utf-8") if old.is_file() else "The original had no card.\n"
-    return f"""# {order.name or order.out.resolve().name}
-
-Made smaller by `moodstream compress` from {original.title}: {sizes.n_layers} layers, {sizes.n_heads} \
-attention heads, {sizes.hidden_dim} feed-forward columns and {sizes.vocab_size:,} tokens; \
-{made.parameters:,} parameters instead of {original.parameters:,}. {after}
-
-Figures in the card below are the original's, not this model's: measure it with `moodstream evaluate`.
-
----
-
-{below}"""
-
-
-Say = Callable[[str], None]
-
-HELD_BACK, TIMED, JUDGED = 1_000, 1_000, 2_000
+HELD_BACK, TIMED, WEIGHED = 1_000, 1_000, 2_000
 """Texts at most: kept out of the recovery to measure on, to time, and to find out what can be spared."""
 
 
@@ -57,39 +29,39 @@ class Texts:
 
     learnt: list[str]
     measured: list[str]
-    judged: list[str]
+    weighed: list[str]
 
 
-def compress(order: Order, say: Say) -> Pack:
-    """Make the smaller models that the order asks for and measure them; return the last one's pack.
+def run(options: CompressOptions, say: Progress) -> Pack:
+    """Make the smaller models that the options ask for and measure them; return the last one's pack.
 
-    Every pack is int8. Raises TrainingError, CheckpointError, PackError, ExportError or InputError.
+    Every pack is int8. Raises LabError, PackError or InputError.
     """
-    order.check()
-    check_place(order.out, [order.model])
-    original = read_model(order.model)
-    title = order.name or order.out.resolve().name
-    work = order.work or order.out.with_name(order.out.name + "-work")
-    texts = _read(order)
+    check_target(options.out, options.model, replace=True, error=CutError)
+    original = read_model(options.model)
+    title, work = options.title, options.work_folder
+    texts = _read(options)
     write_folder(original, work / "original")
     packs = {"original": work / "original-pack"}
     convert_checkpoint(work / "original", packs["original"], name="original", replace=True)
     parameters = {"original": original.parameters}
-    maker = _Maker(original, order, texts, work, say)
-    for cut in order.cuts():
+    maker = _Maker(original, options, texts, work, say)
+    for cut in options.cuts():
         for name, made in maker.variants(cut):
             folder = work / name
-            write_folder(made, folder, card(order, original, made, recovered=name.endswith("-recovered")))
+            write_folder(
+                made, folder, smaller_card(options, original, made, recovered=name.endswith("-recovered"))
+            )
             packs[name] = work / f"{name}-pack"
             convert_checkpoint(folder, packs[name], name=title, replace=True)
             parameters[name] = made.parameters
             last = folder
-    points = _measure(packs, parameters, order, texts, say)
+    points = _measure(packs, parameters, options, texts, say)
     say(table(points))
-    if order.curve is not None:
-        for path in draw(points, load_average(), order.curve):
+    if options.curve is not None:
+        for path in draw(points, load_average(), options.curve):
             say(f"drawn: {path}")
-    return convert_checkpoint(last, order.out, name=title, replace=True)
+    return convert_checkpoint(last, options.out, name=title, replace=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,20 +69,22 @@ class _Maker:
     """Makes smaller models of one original."""
 
     original: Checkpoint
-    order: Order
+    options: CompressOptions
     texts: Texts
     work: Path
-    say: Say
+    say: Progress
 
     def variants(self, cut: Cut) -> list[tuple[str, Checkpoint]]:
-        """Return the model as it is after the cut, and after the recovery where there is one, by name."""
+        """Return the model as it is after the cut, and after the recovery if there is one, by name."""
         made, name = self._trimmed(self._pruned(self._shortened(cut), cut), cut.name)
         found = [(name, made)]
-        if self.order.recover:
-            from worker.lab.recovery import recovered
+        if self.options.recover:
+            from worker.lab.distill import recovered  # noqa: PLC0415 - torch: layers go without
 
             after = f"{name}-recovered"
-            student = recovered(made, self.order, self.texts.learnt, name=name, work=self.work, say=self.say)
+            student = recovered(
+                made, self.options, self.texts.learnt, name=name, work=self.work, say=self.say
+            )
             found.append((after, student))
         return found
 
@@ -125,47 +99,49 @@ class _Maker:
     def _pruned(self, made: Checkpoint, cut: Cut) -> Checkpoint:
         if cut.heads is None and cut.hidden is None:
             return made
-        from worker.lab.importance import importance_of
+        from worker.lab.importance import importance_of  # noqa: PLC0415 - torch, as above
 
-        self.say(f"{cut.name}: asking {len(self.texts.judged):,} texts what can be spared")
-        return prune(made, importance_of(made, self.texts.judged), heads=cut.heads, hidden=cut.hidden)
+        self.say(f"{cut.name}: asking {len(self.texts.weighed):,} texts what can be spared")
+        return prune(made, importance_of(made, self.texts.weighed), heads=cut.heads, hidden=cut.hidden)
 
     def _trimmed(self, made: Checkpoint, name: str) -> tuple[Checkpoint, str]:
-        if not self.order.vocabulary:
+        if not self.options.vocabulary:
             return made, name
-        kept = [text for file in self.order.vocabulary for text in texts_of(file, self.order.text_field)]
+        kept = [text for file in self.options.vocabulary for text in texts_of(file, self.options.text_field)]
         trimmed = trim(made, kept)
         words = trimmed.sizes.vocab_size
         self.say(f"{words:,} of {made.sizes.vocab_size:,} tokens stay")
         return trimmed, f"{words}-words" if name == WHOLE else f"{name}-{words}-words"
 
 
-def _read(order: Order) -> Texts:
+def _read(options: CompressOptions) -> Texts:
     """Read all texts once, and hold some back from learning, drawn by the seed."""
-    learnt = [text for file in order.recover for text in texts_of(file, order.text_field)]
-    others = [text for file in order.texts or order.vocabulary for text in texts_of(file, order.text_field)]
-    rng = random.Random(order.seed)  # noqa: S311 - which texts are measured on is no secret
+    learnt = [text for file in options.recover for text in texts_of(file, options.text_field)]
+    others = [
+        text for file in options.texts or options.vocabulary for text in texts_of(file, options.text_field)
+    ]
+    rng = random.Random(options.seed)  # noqa: S311 - which texts are measured on is no secret
     measured = rng.sample(others, min(HELD_BACK, len(others)))
     if not others and learnt:
         rng.shuffle(learnt)
         count = min(HELD_BACK, len(learnt) // 10)
         measured, learnt = learnt[:count], learnt[count:]
-    if order.recover and not learnt:
-        raise TrainingError("no texts to recover on")
+    if options.recover and not learnt:
+        raise CutError("no texts to recover on")
     held = set(measured)
     learnt = [text for text in learnt if text not in held]
     pool = others or learnt
-    return Texts(learnt, measured, rng.sample(pool, min(JUDGED, len(pool))))
+    return Texts(learnt, measured, rng.sample(pool, min(WEIGHED, len(pool))))
 
 
 def _measure(
-    packs: dict[str, Path], parameters: dict[str, int], order: Order, texts: Texts, say: Say
+    packs: dict[str, Path], parameters: dict[str, int], options: CompressOptions, texts: Texts, say: Progress
 ) -> list[Point]:
-    """Time all packs side by side, and judge each on dev splits and beside the original."""
-    sets = _sets(packs["original"], order, say)
+    """Time all packs side by side; measure each on dev splits, and against the original."""
+    sets = _sets(packs["original"], options, say)
     timed = texts.measured[:TIMED] or [text for each in sets for text in each.texts[:250]][:TIMED]
     if not timed:
-        raise TrainingError("nothing to measure on: give texts (--texts FILE) or data sets (--data DIR)")
+        raise CutError("nothing to measure on: give texts (--texts FILE) or data sets (--data DIR)")
     say(f"timing {len(packs)} packs on {len(timed):,} texts, load {load_average():.1f}")
     speed = rates(packs, timed)
     points = []
@@ -176,15 +152,12 @@ def _measure(
     return points
 
 
-def _sets(pack: Path, order: Order, say: Say) -> list[Examples]:
-    """Return the dev splits that fit, none where the data sets are not at hand."""
-    from worker.lab.data.sets import data_root
-    from worker.lab.evaluate.score import PackScorer
-
+def _sets(pack: Path, options: CompressOptions, say: Progress) -> list[Examples]:
+    """Return the dev splits that fit; none if the data sets are not there."""
     try:
-        root = data_root(order.data)
-    except TrainingError:
-        if order.data:
+        root = data_root(options.data)
+    except LabError:
+        if options.data:
             raise
         return []
     return fitting(PackScorer(pack, lambda _rows: None).heads, root, say=say)

@@ -1,15 +1,14 @@
-"""The curve: what each cut costs in quality and gains in speed and size.
+"""The curve of a compression: what each cut costs in quality and gains in speed and size.
 
-How fast packs are beside one another, on the same texts, in rounds that take turns.
-
-How good a smaller model still is: its figures on dev splits, and how far it agrees with the original.
+Packs are timed side by side on the same texts, in rounds that take turns. Quality is figures on dev splits,
+and how far a model agrees with the original.
 """
 
 import json
 import os
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import fmean
@@ -17,13 +16,16 @@ from typing import Any
 
 import numpy as np
 
-from worker.errors import TrainingError
+from worker.errors import CutError
+from worker.heads import Head
+from worker.lab import Progress
 from worker.lab.evaluate.examples import Examples
-from worker.lab.evaluate.heads import HeadInfo
 from worker.lab.evaluate.metrics import Floats
 from worker.lab.evaluate.result import Result
 from worker.lab.evaluate.run import evaluate
 from worker.lab.evaluate.score import PackScorer
+from worker.lab.evaluate.spans import characters, post_f1
+from worker.lab.plots import empty_picture
 from worker.model.classifier import Classifier
 from worker.types import Prediction
 
@@ -45,10 +47,10 @@ class Rate:
 
 
 def rates(packs: Mapping[str, Path], texts: Sequence[str], rounds: int = ROUNDS) -> dict[str, Rate]:
-    """Label the texts with every pack in each round, the order turned about each time.
+    """Label the texts with every pack in each round, in the opposite order each time.
 
-    The first pack is what the others are compared with. A machine that does other work slows all of a round:
-    read the ratios. Raises PackError; ValueError where a text gets no labels.
+    The first pack is what the others are compared with. A machine that does other work slows down all of a
+    round: read the ratios. Raises PackError; ValueError where a text gets no labels.
     """
     models = {name: Classifier.load(path) for name, path in packs.items()}
     for model in models.values():
@@ -66,7 +68,7 @@ def rates(packs: Mapping[str, Path], texts: Sequence[str], rounds: int = ROUNDS)
 
 
 def load_average() -> float:
-    """Return how many processes wanted a core in the last minute: it says what a figure is worth."""
+    """Return how many processes wanted a core in the last minute, to judge the timings by."""
     return os.getloadavg()[0]
 
 
@@ -75,22 +77,19 @@ def _seconds(model: Classifier, texts: Sequence[str]) -> float:
     answers = model.classify(texts)
     seconds = time.perf_counter() - started
     if not all(isinstance(answer, Prediction) for answer in answers):
-        raise ValueError("a text got no labels: its time would mean nothing")
+        raise ValueError("a text got no labels, so its time means nothing")
     return seconds
 
 
-Say = Callable[[str], None]
-
-
 def main_figure(result: Result) -> str:
-    """Return the name of the figure that stands for a set: its own, as the field reports it."""
+    """Return the name of a set's main figure, the one that is usually reported for it."""
     for name in ("span_f1", "macro_f1") if len(result.labels) > 3 or not result.labels else ():
         if name in result.figures:
             return name
     return "macro_recall" if len(result.labels) == 3 else "accuracy"
 
 
-def dev_figures(pack: Path, sets: Sequence[Examples], say: Say) -> dict[str, float]:
+def dev_figures(pack: Path, sets: Sequence[Examples], say: Progress) -> dict[str, float]:
     """Return the main figure of each set, a share, by the set's name."""
     scorer = PackScorer(pack, lambda _rows: None)
     fitting = [
@@ -103,7 +102,7 @@ def dev_figures(pack: Path, sets: Sequence[Examples], say: Say) -> dict[str, flo
 
 
 def agreement(original: Path, smaller: Path, texts: Sequence[str], max_tokens: int = 512) -> dict[str, float]:
-    """Return for each head that both packs have the share of texts on which they decide alike.
+    """Return, for each head that both packs have, the share of texts with the same decision.
 
     One label: the same label wins. Many labels: the mean over labels of equal decisions. Marks of a token
     head: the mean F1 of the marked characters, texts that neither marks left out.
@@ -123,7 +122,7 @@ def agreement(original: Path, smaller: Path, texts: Sequence[str], max_tokens: i
     return found
 
 
-def _decisions(head: HeadInfo, scores: Sequence[dict[str, float]]) -> Floats:
+def _decisions(head: Head, scores: Sequence[dict[str, float]]) -> Floats:
     """Return the winning label's number (texts,), or what passes its threshold (texts, labels)."""
     table = np.array([[row[label] for label in head.labels] for row in scores])
     decided = table >= np.array(head.thresholds) if head.multi_label else table.argmax(axis=1)
@@ -133,11 +132,6 @@ def _decisions(head: HeadInfo, scores: Sequence[dict[str, float]]) -> Floats:
 def _marks_alike(
     ones: Sequence[Sequence[tuple[int, int]]], twos: Sequence[Sequence[tuple[int, int]]]
 ) -> float:
-    from worker.lab.evaluate.spans import (
-        characters,
-        post_f1,
-    )
-
     both = [
         (one, two)
         for one, two in zip(map(characters, ones), map(characters, twos), strict=True)
@@ -161,7 +155,7 @@ class Point:
 
     @property
     def quality(self) -> float:
-        """The mean over the sets, or where none was at hand over the heads' agreement."""
+        """The mean over the sets, or without any over the heads' agreement."""
         values = self.figures or self.agreement
         return fmean(values.values()) if values else 1.0
 
@@ -210,7 +204,7 @@ def as_json(points: Sequence[Point], load: float) -> dict[str, Any]:
 def draw(points: Sequence[Point], load: float, path: Path) -> list[Path]:
     """Write the curve to `path`: JSON by its name, else a picture, with the JSON beside it.
 
-    Raises TrainingError where matplotlib is missing or the disk refuses.
+    Raises LabError where matplotlib is missing or the disk refuses.
     """
     written = path if path.suffix == ".json" else path.with_suffix(".json")
     try:
@@ -221,19 +215,15 @@ def draw(points: Sequence[Point], load: float, path: Path) -> list[Path]:
             return [written]
         _picture(points).savefig(path, dpi=130, bbox_inches="tight")
     except OSError as error:
-        raise TrainingError(f"cannot write {path}: {error.strerror or error}") from error
-    except ValueError as error:  # matplotlib's word for an ending that it has no format for
-        raise TrainingError(f"cannot draw {path}: {' '.join(str(error).split())[:200]}") from error
+        raise CutError(f"cannot write {path}: {error.strerror or error}") from error
+    except ValueError as error:  # how matplotlib refuses an unknown file format
+        raise CutError(f"cannot draw {path}: {' '.join(str(error).split())[:200]}") from error
     return [path, written]
 
 
 def _picture(points: Sequence[Point]) -> Any:
-    """Draw quality over speed and over size, side by side."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise TrainingError("drawing the curve needs: pip install 'moodstream[plots]'") from None
-    picture = Figure(figsize=(10, 4.2), layout="constrained")
+    """Draw quality against speed and against size, side by side."""
+    picture = empty_picture(10, 4.2)
     left, right = picture.subplots(1, 2, sharey=True)
     measured = (
         "mean of the dev figures, per cent" if points[0].figures else "agreement with the original, per cent"

@@ -1,4 +1,11 @@
-"""What each attention head and feed-forward column is worth: how much the loss depends on it (torch)."""
+"""How much each attention head and feed-forward column matters: how much the loss depends on it.
+
+First-order Taylor importance: a factor of 1 is put on each head's output and each column; the gradient of a
+text's loss by such a factor is, to first order, what the loss would change by if it became 0. Its magnitude,
+summed over texts, is the importance (Michel et al. 2019, arXiv:1905.10650, equation 2; Molchanov et al. 2019,
+arXiv:1906.10771). Texts need no labels: the model's own decisions serve. Its own probabilities would not,
+since at them the loss is least and its gradient 0.
+"""
 
 from collections.abc import Callable, Sequence
 
@@ -7,14 +14,14 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from worker.heads import Head
 from worker.lab.checkpoint import Checkpoint
 from worker.lab.data.tokens import Ids, pad
 from worker.lab.evaluate.calibration import to_scores
-from worker.lab.evaluate.heads import HeadInfo
 from worker.lab.evaluate.score import by_length
-from worker.lab.network import Network
+from worker.lab.network import Network, network_of
 from worker.lab.prune import Floats, Importance
-from worker.lab.teachers import asked_of, network_of
+from worker.lab.teachers import asked_of
 from worker.lab.texts import TextReader
 
 _PADDED_TOKENS = 1_024
@@ -28,7 +35,7 @@ class Factors:
         self.heads: list[torch.Tensor] = []
         self.columns: list[torch.Tensor] = []
         self._removals = []
-        for layer in network.distilbert.transformer.layer:
+        for layer in network.distilbert.transformer.layers:
             for linear, kept, groups in (
                 (layer.attention.out_lin, self.heads, heads),
                 (layer.ffn.lin2, self.columns, None),
@@ -43,13 +50,16 @@ class Factors:
 
     def take(self) -> tuple[Floats, Floats]:
         """Return the summed magnitudes (layers, heads) and (layers, columns) of the last pass; begin anew."""
-        found = tuple(
-            np.stack([factor.grad.abs().sum(dim=0).double().numpy() for factor in kept])
-            for kept in (self.heads, self.columns)
-        )
+        found = _magnitudes(self.heads), _magnitudes(self.columns)
         self.heads.clear()
         self.columns.clear()
-        return found[0], found[1]
+        return found
+
+
+def _magnitudes(factors: Sequence[torch.Tensor]) -> Floats:
+    """Return the gradients' magnitudes summed over texts, (layers, factors)."""
+    gradients = [factor.grad for factor in factors if factor.grad is not None]
+    return np.stack([gradient.abs().sum(dim=0).double().numpy() for gradient in gradients])
 
 
 def _multiplied(
@@ -72,9 +82,8 @@ def importance_of(
     checkpoint: Checkpoint,
     texts: Sequence[str],
     max_tokens: int = 128,
-    tick: Callable[[int], None] = lambda _n: None,
 ) -> Importance:
-    """Return the importance of every head and column, summed over texts judged by the model itself.
+    """Return the importance of every head and column, summed over texts; labels are the model's own.
 
     All heads of the model count alike: the loss is the sum of theirs, a token head's where its gate opens.
     """
@@ -91,12 +100,11 @@ def importance_of(
         found = factors.take()
         heads_total += found[0]
         columns_total += found[1]
-        tick(len(batch))
     factors.remove()
     return Importance(heads_total, columns_total)
 
 
-def _own_loss(network: Network, heads: dict[str, HeadInfo], rows: Sequence[Ids]) -> torch.Tensor:
+def _own_loss(network: Network, heads: dict[str, Head], rows: Sequence[Ids]) -> torch.Tensor:
     """Return the loss of a batch against the model's own decisions, summed over texts and heads."""
     padded, mask = pad(rows)
     real = None if mask is None else torch.from_numpy(mask)
@@ -117,8 +125,8 @@ def _own_loss(network: Network, heads: dict[str, HeadInfo], rows: Sequence[Ids])
     return total
 
 
-def _decided(logits: torch.Tensor, head: HeadInfo) -> torch.Tensor:
-    """Return the loss against the decisions that these logits make."""
+def _decided(logits: torch.Tensor, head: Head) -> torch.Tensor:
+    """Return the loss of these logits against their own decisions."""
     if not head.multi_label:
         return functional.cross_entropy(logits, logits.detach().argmax(dim=1), reduction="sum")
     wanted = torch.sigmoid(logits.detach() / head.temperature) >= torch.tensor(head.thresholds)

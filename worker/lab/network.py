@@ -1,34 +1,40 @@
-"""The encoder of DistilBERT, written for training on a processor.
+"""DistilBERT with its heads, written for training on a processor: on a text's first token, or on each token.
 
 The function is transformers' DistilBertModel in evaluation mode (a test compares the two), with its names
-for the weights. What differs is the way there: attention as plain products, which are faster backwards in
-bfloat16 on a processor than the fused kernel, and a last layer that computes only the first token, the one
-that the heads read. There is no dropout: one to four passes over the data leave little to guard against, and
-the step costs a fifth less.
-
-DistilBERT with its heads: on a text's first token, or on each token at several depths.
+for the weights. What differs is how it is computed: attention as plain products, whose backward pass in
+bfloat16 is faster on a processor than the fused kernel's, and a last layer that computes only the first
+token, the one that most heads read. There is no dropout inside: one to four passes over the data leave
+little to guard against, and a step costs a fifth less.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from copy import copy
+from pathlib import Path
+from typing import Any, cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
+from transformers import DistilBertConfig, PreTrainedModel
 
-from worker.lab.data.labels import HeadSpec
+from worker.errors import TrainingError
+from worker.heads import Head, read_heads
+from worker.lab.checkpoint import Checkpoint
+from worker.lab.convert.products import BELOW_ZERO, LEVELS, TINY
 
 _EPS = 1e-12  # DistilBERT's, in every norm
 
 
-class Embeddings(nn.Module):  # type: ignore[misc]  # torch is skipped by mypy, so its classes are Any
+class Embeddings(nn.Module):
     """Token and position embeddings, summed and normalised."""
 
-    def __init__(self, config: dict[str, Any]) -> None:
+    def __init__(self, config: DistilBertConfig) -> None:
         super().__init__()
-        self.word_embeddings = nn.Embedding(config["vocab_size"], config["dim"])
-        self.position_embeddings = nn.Embedding(config["max_position_embeddings"], config["dim"])
-        self.LayerNorm = nn.LayerNorm(config["dim"], eps=_EPS)
+        self.word_embeddings = nn.Embedding(config.vocab_size, config.dim)
+        self.position_embeddings = nn.Embedding(config.max_position_embeddings, config.dim)
+        self.LayerNorm = nn.LayerNorm(config.dim, eps=_EPS)
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         """Token ids (batch, length) to embeddings (batch, length, dim)."""
@@ -36,13 +42,15 @@ class Embeddings(nn.Module):  # type: ignore[misc]  # torch is skipped by mypy, 
         return self.LayerNorm(self.word_embeddings(ids) + positions)
 
 
-class Attention(nn.Module):  # type: ignore[misc]  # as above
+class Attention(nn.Module):
     """Multi-head self-attention (Vaswani and others 2017)."""
 
-    def __init__(self, config: dict[str, Any]) -> None:
+    def __init__(self, config: DistilBertConfig) -> None:
         super().__init__()
-        dim, self.heads = config["dim"], config["n_heads"]
-        wide = self.heads * config.get("head_dim", dim // self.heads)  # less than dim where heads are pruned
+        dim, self.heads = config.dim, config.n_heads
+        wide = self.heads * getattr(
+            config, "head_dim", dim // self.heads
+        )  # less than dim if heads are pruned
         self.q_lin, self.k_lin = nn.Linear(dim, wide), nn.Linear(dim, wide)
         self.v_lin, self.out_lin = nn.Linear(dim, wide), nn.Linear(wide, dim)
 
@@ -60,28 +68,28 @@ class Attention(nn.Module):  # type: ignore[misc]  # as above
         return self.out_lin(torch.matmul(shares, value).transpose(1, 2).flatten(2))
 
 
-class FeedForward(nn.Module):  # type: ignore[misc]  # as above
+class FeedForward(nn.Module):
     """Two products with Gelu between them."""
 
-    def __init__(self, config: dict[str, Any]) -> None:
+    def __init__(self, config: DistilBertConfig) -> None:
         super().__init__()
-        self.lin1 = nn.Linear(config["dim"], config["hidden_dim"])
-        self.lin2 = nn.Linear(config["hidden_dim"], config["dim"])
+        self.lin1 = nn.Linear(config.dim, config.hidden_dim)
+        self.lin2 = nn.Linear(config.hidden_dim, config.dim)
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
         """(batch, length, dim) to the same shape."""
         return self.lin2(functional.gelu(self.lin1(rows)))
 
 
-class Layer(nn.Module):  # type: ignore[misc]  # as above
+class Layer(nn.Module):
     """One transformer layer, norms after the sums as in BERT."""
 
-    def __init__(self, config: dict[str, Any]) -> None:
+    def __init__(self, config: DistilBertConfig) -> None:
         super().__init__()
         self.attention = Attention(config)
-        self.sa_layer_norm = nn.LayerNorm(config["dim"], eps=_EPS)
+        self.sa_layer_norm = nn.LayerNorm(config.dim, eps=_EPS)
         self.ffn = FeedForward(config)
-        self.output_layer_norm = nn.LayerNorm(config["dim"], eps=_EPS)
+        self.output_layer_norm = nn.LayerNorm(config.dim, eps=_EPS)
 
     def forward(self, rows: torch.Tensor, mask: torch.Tensor | None, first_only: bool) -> torch.Tensor:
         """(batch, length, dim) to the same shape, or to (batch, 1, dim) for the first token only."""
@@ -90,18 +98,23 @@ class Layer(nn.Module):  # type: ignore[misc]  # as above
         return self.output_layer_norm(rows + self.ffn(rows))
 
 
-class Transformer(nn.Module):  # type: ignore[misc]  # as above
+class Transformer(nn.Module):
     """The stack of layers."""
 
-    def __init__(self, config: dict[str, Any]) -> None:
+    def __init__(self, config: DistilBertConfig) -> None:
         super().__init__()
-        self.layer = nn.ModuleList(Layer(config) for _ in range(config["n_layers"]))
+        self.layer = nn.ModuleList(Layer(config) for _ in range(config.n_layers))
+
+    @property
+    def layers(self) -> list[Layer]:
+        """The layers, the lowest first."""
+        return cast("list[Layer]", list(self.layer))
 
 
-class Trunk(nn.Module):  # type: ignore[misc]  # as above
+class Encoder(nn.Module):
     """The encoder."""
 
-    def __init__(self, config: dict[str, Any]) -> None:
+    def __init__(self, config: DistilBertConfig) -> None:
         super().__init__()
         self.embeddings = Embeddings(config)
         self.transformer = Transformer(config)
@@ -113,8 +126,8 @@ class Trunk(nn.Module):  # type: ignore[misc]  # as above
         """
         scores = added(mask)
         rows = self.embeddings(ids)
-        last = len(self.transformer.layer) - 1
-        for number, layer in enumerate(self.transformer.layer):
+        last = len(self.transformer.layers) - 1
+        for number, layer in enumerate(self.transformer.layers):
             rows = layer(rows, scores, first_only and number == last)
         return rows
 
@@ -122,7 +135,7 @@ class Trunk(nn.Module):  # type: ignore[misc]  # as above
         """Return the embeddings and what each of the first `layers` layers makes of them."""
         scores = added(mask)
         states = [self.embeddings(ids)]
-        for layer in self.transformer.layer[:layers]:
+        for layer in self.transformer.layers[:layers]:
             states.append(layer(states[-1], scores, False))
         return states
 
@@ -130,9 +143,9 @@ class Trunk(nn.Module):  # type: ignore[misc]  # as above
         self, ids: torch.Tensor, mask: torch.Tensor | None
     ) -> tuple[list[torch.Tensor], torch.Tensor]:
         """Return all hidden states below the last layer, and the first token's after it, (batch, dim)."""
-        last = len(self.transformer.layer) - 1
-        states = self.hidden_states(ids, mask, last)
-        return states, self.transformer.layer[last](states[-1], added(mask), True)[:, 0]
+        *_, last = self.transformer.layers
+        states = self.hidden_states(ids, mask, len(self.transformer.layers) - 1)
+        return states, last(states[-1], added(mask), True)[:, 0]
 
 
 def added(mask: torch.Tensor | None) -> torch.Tensor | None:
@@ -142,7 +155,7 @@ def added(mask: torch.Tensor | None) -> torch.Tensor | None:
     return (1.0 - mask[:, None, None, :].float()) * torch.finfo(torch.float32).min
 
 
-class Head(nn.Module):  # type: ignore[misc]  # torch is skipped by mypy, so its classes are Any
+class TextHead(nn.Module):
     """A classifier: one hidden layer with ReLU, then a logit a label. It reads a text's first token."""
 
     def __init__(self, inputs: int, dim: int, labels: int) -> None:
@@ -155,13 +168,13 @@ class Head(nn.Module):  # type: ignore[misc]  # torch is skipped by mypy, so its
         return self.classifier(functional.relu(self.pre_classifier(rows)))
 
 
-class TokenHead(nn.Module):  # type: ignore[misc]  # as above
+class TokenHead(nn.Module):
     """A classifier of each token at several depths (Multi-depth DistilBERT: Palomino et al. 2021, SemEval
-    task 5), of which the deeper ones may be layers of its own: see `worker.model.spans.Branch`."""
+    task 5), of which the deeper ones may be layers of its own: see `worker.heads.Branch`."""
 
-    def __init__(self, config: dict[str, Any], head: HeadSpec) -> None:
+    def __init__(self, config: DistilBertConfig, head: Head) -> None:
         super().__init__()
-        dim = config["dim"]
+        dim = config.dim
         self.pre_classifier = nn.Linear(dim * len(head.layers), dim)
         self.classifier = nn.Linear(dim, len(head.labels))
         self.layers, self.branch = head.layers, head.branch
@@ -170,7 +183,7 @@ class TokenHead(nn.Module):  # type: ignore[misc]  # as above
 
     @property
     def reads(self) -> int:
-        """Up to which of the trunk's layers it reads."""
+        """The last of the encoder's layers that it reads."""
         return self.branch.after if self.branch is not None else max(self.layers)
 
     def forward(self, states: Sequence[torch.Tensor], mask: torch.Tensor | None = None) -> torch.Tensor:
@@ -178,41 +191,59 @@ class TokenHead(nn.Module):  # type: ignore[misc]  # as above
         states = list(states[: self.reads + 1])
         if self.branch is not None:
             scores = added(mask)
-            for layer in self.transformer.layer:
+            for layer in self.transformer.layers:
                 states.append(layer(states[-1], scores, False))
         depths = torch.cat([states[layer] for layer in self.layers], dim=-1)
         return self.classifier(functional.relu(self.pre_classifier(depths)))[..., 0]
 
 
-def branch_config(config: dict[str, Any], head: HeadSpec) -> dict[str, Any]:
-    """Return the configuration of a branch's layers: the trunk's, with its own sizes where it has some."""
+def branch_config(config: DistilBertConfig, head: Head) -> DistilBertConfig:
+    """Return the configuration of a branch's layers: the encoder's, with its own sizes if it has some."""
     if head.branch is None:
         raise ValueError("this head has no branch")
-    given = {"n_heads": head.branch.n_heads, "hidden_dim": head.branch.hidden_dim}
-    own = {name: value for name, value in given.items() if value}
-    return {**config, **own, "n_layers": head.branch.layers}
+    own = copy(config)
+    own.n_layers = head.branch.layers
+    own.n_heads = head.branch.n_heads or config.n_heads
+    own.hidden_dim = head.branch.hidden_dim or config.hidden_dim
+    return own
 
 
-class Network(nn.Module):  # type: ignore[misc]  # as above
-    """One trunk and its heads; `state_dict()` has the names that a checkpoint folder has."""
+class Network(PreTrainedModel):
+    """One encoder and its heads; `state_dict()` has the names that a checkpoint folder has.
 
-    def __init__(self, config: dict[str, Any], heads: list[HeadSpec]) -> None:
-        super().__init__()
-        self.dim = dim = int(config["dim"])
-        self.distilbert = Trunk(config)
+    `Network.from_pretrained(folder)` reads a checkpoint folder, whose `config.json` describes the heads, and
+    `save_pretrained` writes weights and configuration, as for any model of transformers.
+    """
+
+    config_class = DistilBertConfig
+    base_model_prefix = "distilbert"
+
+    def __init__(self, config: DistilBertConfig) -> None:
+        super().__init__(config)
+        self.dim = dim = int(config.dim)
+        self.distilbert = Encoder(config)
         self.heads = nn.ModuleDict()
-        for head in heads:
-            made = TokenHead(config, head) if head.by_token else Head(dim, dim, len(head.labels))
-            # Not through the front door, which turns away the names of its own methods, such as `type`.
-            self.heads._modules[head.name] = made
+        for name, head in heads_of(config).items():
+            made = TokenHead(config, head) if head.by_token else TextHead(dim, dim, len(head.labels))
+            # `add_module` refuses the names of ModuleDict's own methods, such as `type`.
+            self.heads._modules[name] = made
+        self.post_init()
 
     def forward(self, ids: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         """Return the first token's last hidden state, (batch, dim): what most heads read."""
         return self.distilbert(ids, mask)[:, 0]
 
+    def text_head(self, name: str) -> TextHead:
+        """Return a head that judges whole texts."""
+        return cast("TextHead", self.heads[name])
+
+    def token_head(self, name: str) -> TokenHead:
+        """Return a head that marks tokens."""
+        return cast("TokenHead", self.heads[name])
+
     def marks(self, name: str, ids: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-        """Return a token head's logits, (batch, length). Layers of the trunk above its depths do not run."""
-        head = self.heads[name]
+        """Return a token head's logits, (batch, length). Layers above its depths do not run."""
+        head = self.token_head(name)
         return head(self.distilbert.hidden_states(ids, mask, head.reads), mask)
 
     def reset_heads(self, seed: int, spread: float = 0.02) -> None:
@@ -229,3 +260,111 @@ class Network(nn.Module):  # type: ignore[misc]  # as above
                     weight.zero_()
                 else:
                     weight.normal_(0.0, spread, generator=generator)
+
+
+def heads_of(config: DistilBertConfig) -> dict[str, Head]:
+    """Return the heads that a configuration describes, in the order of its table. Raises PackError."""
+    table: Mapping[str, Any] = getattr(config, "heads", None) or {}
+    known = {"heads": table, "n_layers": config.n_layers}
+    found = {head.name: head for head in read_heads(known, Path("config.json"))} if table else {}
+    return {name: found[name] for name in table}
+
+
+def config_of(config: Mapping[str, Any]) -> DistilBertConfig:
+    """Return a checkpoint's configuration in transformers' form, its heads included."""
+    return DistilBertConfig(**config)
+
+
+def network_of(checkpoint: Checkpoint) -> Network:
+    """Return the network with a checkpoint's weights, in evaluation mode. Raises TrainingError."""
+    if checkpoint.sizes.activation != "gelu":
+        raise TrainingError(
+            f"{checkpoint.title}: only gelu is trained and measured here, not {checkpoint.sizes.activation}"
+        )
+    heads = {name: checkpoint.config["heads"][name] for name in checkpoint.heads}
+    network = Network(config_of({**checkpoint.config, "heads": heads}))
+    weights = {name: torch.from_numpy(array.copy()) for name, array in checkpoint.tensors.items()}
+    network.load_state_dict(weights)
+    network.eval()
+    return network
+
+
+def weights_of(network: nn.Module) -> dict[str, NDArray[np.float32]]:
+    """Return a network's weights as arrays of their own, by name."""
+    return {
+        name: tensor.detach().float().cpu().numpy().copy() for name, tensor in network.state_dict().items()
+    }
+
+
+QUANTISED = "int8-rows"
+"""What `quantise` does, in a word, for a run's identity."""
+
+_GELU_LEAST = 0.17
+"""How far Gelu goes below zero."""
+
+
+class RoundedLinear(nn.Linear):
+    """A linear map with rounded weights and rounded rows."""
+
+    after_gelu = False
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        """(…, inputs) to (…, outputs)."""
+        read = rounded_positive(rows) if self.after_gelu else rounded(rows)
+        return functional.linear(read, rounded(self.weight), self.bias)
+
+
+class RoundedAfterGelu(RoundedLinear):
+    """The same after Gelu, whose values hardly lie below zero."""
+
+    after_gelu = True
+
+
+class RoundedEmbedding(nn.Embedding):
+    """A table with one scale a row."""
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        """Token ids to rounded rows."""
+        return rounded(super().forward(ids))
+
+
+def quantise(network: Network) -> None:
+    """Round in the encoder and in heads' own layers from now on, as the int8 graph does.
+
+    So weights grow where rounding hurts least. Jacob et al. 2018 (arXiv:1712.05877): the pass forward
+    computes with rounded values, the pass backward lets the gradient through as if nothing had been rounded
+    (the straight-through estimator, Bengio et al. 2013, arXiv:1308.3432). Weights are rounded with one
+    scale an output channel and activations with one a row, as the graph does except for its inputs after a
+    LayerNorm: there it has one constant scale after smoothing, which a training loop has not measured yet;
+    one a row stands in for it. Weights keep their names and values.
+    """
+    network.distilbert.embeddings.word_embeddings.__class__ = RoundedEmbedding
+    layers = network.distilbert.transformer.layers
+    for head in network.heads.values():
+        if isinstance(head, TokenHead) and head.branch is not None:
+            layers += head.transformer.layers
+    for layer in layers:
+        attention = layer.attention
+        for linear in (attention.q_lin, attention.k_lin, attention.v_lin, attention.out_lin, layer.ffn.lin1):
+            linear.__class__ = RoundedLinear
+        layer.ffn.lin2.__class__ = RoundedAfterGelu
+
+
+def rounded(values: torch.Tensor) -> torch.Tensor:
+    """Round each row to 127 levels either side of zero, by its own largest magnitude."""
+    step = values.detach().abs().amax(dim=-1, keepdim=True).float().clamp(min=TINY) / LEVELS
+    return _through(values, torch.round(values.detach() / step) * step)
+
+
+def rounded_positive(values: torch.Tensor) -> torch.Tensor:
+    """Round each row of Gelu's values to 255 levels, 32 of them below zero, as the int8 graph does."""
+    above = 255 - BELOW_ZERO
+    floor = _GELU_LEAST / BELOW_ZERO * above
+    step = values.detach().amax(dim=-1, keepdim=True).float().clamp(min=floor) / above
+    levels = torch.round(values.detach() / step).clamp(-BELOW_ZERO, above)
+    return _through(values, levels * step)
+
+
+def _through(values: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
+    """Return `new` with the gradient of `values`."""
+    return values + (new.to(values.dtype) - values).detach()

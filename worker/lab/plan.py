@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """A linear rise, then a linear fall to nothing.
+    """A linear rise, then a linear fall to 0.
 
     `seconds` above 0 bounds the time: the run is as far as the further of steps and time, so that the rate
-    reaches nothing at the end however slow the machine is.
+    reaches 0 at the end however slow the machine is.
     """
 
     steps: int
@@ -20,12 +20,12 @@ class Schedule:
     seconds: float = 0.0
 
     def progress(self, step: int, elapsed_s: float) -> float:
-        """Return how far the run is before step number `step` (from 0); 1 or more is its end."""
+        """Return which share of the run is done before step number `step` (from 0); 1 or more ends it."""
         by_time = elapsed_s / self.seconds if self.seconds else 0.0
         return max(step / self.steps, by_time)
 
     def factor(self, progress: float) -> float:
-        """Return what to multiply the highest rate with, 0 to 1."""
+        """Return the factor on the highest rate, 0 to 1."""
         if progress < self.warm_up:
             return max(progress, 0.5 / self.steps) / self.warm_up
         return max(0.0, (1.0 - progress) / (1.0 - self.warm_up))
@@ -44,7 +44,7 @@ def batches(lengths: Sequence[int], max_padded_tokens: int, rng: random.Random) 
     A batch padded to its longest text holds at most `max_padded_tokens` (a longer text stands alone).
     """
     order = list(range(len(lengths)))
-    rng.shuffle(order)  # the sort below is stable: who meets whom among equal lengths is drawn here
+    rng.shuffle(order)  # the sort is stable: this decides which texts of equal length come together
     order.sort(key=lengths.__getitem__)
     cut: list[tuple[int, ...]] = []
     batch: list[int] = []
@@ -62,7 +62,7 @@ def batches(lengths: Sequence[int], max_padded_tokens: int, rng: random.Random) 
 def task_batches(
     lengths: Sequence[int], epochs: float, max_padded_tokens: int, rng: random.Random
 ) -> list[tuple[int, ...]]:
-    """Return the batches of `epochs` passes; a pass in part takes so many rows by chance."""
+    """Return the batches of `epochs` passes; the rows of a partial pass are drawn at random."""
     cut: list[tuple[int, ...]] = []
     for number in range(math.ceil(epochs)):
         share = min(1.0, epochs - number)

@@ -1,18 +1,101 @@
-"""A picture of a run (extra `plots`): loss a task, learning rate, and what came of it on dev."""
+"""What a run saw on its way, kept as JSON lines; and a picture of it (extra `plots`)."""
 
+import json
+import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from worker.errors import TrainingError
+from worker.lab import need
 from worker.lab.evaluate.metrics import Figure
 from worker.lab.evaluate.result import Result
-from worker.lab.history import Point
 
-FILE = "training.png"
+HISTORY = "history.jsonl"
+"""Lies beside a run's state: a JSON line a point."""
 
-NEEDS = "no plot: that needs: pip install 'moodstream[plots]'"
+POINTS = 200
+"""Points of a whole run: enough for a curve, and means over enough steps."""
+
+
+class Point(NamedTuple):
+    """The run at one step. `losses` are means a task since the point before, `rate` is the encoder's."""
+
+    step: int
+    progress: float
+    seconds: float
+    rate: float
+    losses: dict[str, float]
+
+
+class History:
+    """Gathers losses and writes a point whenever another 1/POINTS of the run is done."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._losses: defaultdict[str, list[float]] = defaultdict(list)
+        self._next = 0.0
+
+    def begin(self, step: int) -> None:
+        """Start a new file, or go on at `step`: points after the last state of a killed run are dropped."""
+        kept = [point for point in read_history(self.path) if point.step <= step] if step else []
+        self._next = _after(kept[-1].progress) if kept else 0.0
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            partial = self.path.with_name(self.path.name + ".partial")
+            partial.write_text("".join(map(_line, kept)), encoding="utf-8")
+            partial.replace(self.path)
+        except OSError as error:
+            raise TrainingError(f"cannot write {self.path}: {error.strerror or error}") from error
+
+    def note(self, task: str, loss: float) -> None:
+        """Take the loss of one step."""
+        self._losses[task].append(loss)
+
+    def mark(self, step: int, progress: float, seconds: float, rate: float) -> None:
+        """Write a point where one is due. `step` counts the steps made."""
+        if not self._losses or progress < self._next:
+            return
+        losses = {name: sum(values) / len(values) for name, values in sorted(self._losses.items())}
+        self._losses.clear()
+        self._next = _after(progress)
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(_line(Point(step, progress, seconds, rate, losses)))
+        except OSError as error:
+            raise TrainingError(f"cannot write {self.path}: {error.strerror or error}") from error
+
+
+def _after(progress: float) -> float:
+    """Return the progress at which the next point is due: the next whole multiple of 1/POINTS."""
+    return (math.floor(progress * POINTS + 1e-6) + 1 - 1e-6) / POINTS
+
+
+def read_history(path: Path) -> list[Point]:
+    """Return the points of a run; a last line that a kill cut short is ignored."""
+    points: list[Point] = []
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return points
+    for line in lines:
+        try:
+            values: dict[str, Any] = json.loads(line)
+            points.append(Point(**values))
+        except (ValueError, TypeError):
+            break
+    return points
+
+
+def _line(point: Point) -> str:
+    values = point._asdict()
+    values |= {"progress": round(point.progress, 6), "seconds": round(point.seconds, 3)}
+    values["losses"] = {name: round(loss, 6) for name, loss in point.losses.items()}
+    return json.dumps(values) + "\n"
+
+
+PICTURE = "training.png"
 
 _DOTS = 130
 _COLOURS = ("#2f6db5", "#d9822b", "#3a8f5c", "#8b5aa8", "#b5483f", "#6b6b6b", "#b8a13a", "#3aa0b8")
@@ -20,21 +103,13 @@ _SHOWN = ("accuracy", "macro_recall", "macro_f1", "micro_f1", "span_f1")
 """Figures that are drawn, where a set has them."""
 
 
-def can_draw() -> bool:
-    """Whether matplotlib is installed."""
-    return find_spec("matplotlib") is not None
-
-
 def draw_run(points: Sequence[Point], figures: Mapping[str, Sequence[Result]], path: Path) -> None:
     """Draw a run as a PNG file. `figures` are results on dev by model, such as fp32 and int8.
 
-    Raises:
-        TrainingError: the file cannot be written.
+    Raises PackagesMissing without matplotlib, TrainingError where the file cannot be written.
     """
-    from matplotlib.figure import Figure as Picture
-
     bars = _bars(figures)
-    picture = Picture(figsize=(8, 5.6 + 0.3 * len(bars) + 0.6 * bool(bars)), layout="constrained")
+    picture = empty_picture(8, 5.6 + 0.3 * len(bars) + 0.6 * bool(bars))
     heights = [3.6, 1.6] + ([0.9 + 0.3 * len(bars)] if bars else [])
     loss, rate, *rest = picture.subplots(len(heights), 1, height_ratios=heights)
     _losses(loss, points)
@@ -63,9 +138,9 @@ def _losses(axes: Any, points: Sequence[Point]) -> None:
 
 
 def smooth(values: Sequence[float], weight: float = 0.85) -> list[float]:
-    """Return the running mean that forgets: each value counts `1 - weight`, what came before the rest.
+    """Return the exponential moving average: each value counts `1 - weight`, the past the rest.
 
-    The first values are not pulled towards nothing (the correction of Kingma and Ba 2015 for such means).
+    The first values are not pulled towards 0 (the bias correction of Kingma and Ba 2015 for such means).
     """
     total, found = 0.0, []
     for number, value in enumerate(values, start=1):
@@ -76,7 +151,7 @@ def smooth(values: Sequence[float], weight: float = 0.85) -> list[float]:
 
 def _rates(axes: Any, points: Sequence[Point]) -> None:
     axes.plot([point.step for point in points], [point.rate for point in points], color=_COLOURS[-3])
-    axes.set(xlabel="step", ylabel="trunk's rate", ylim=(0, None))
+    axes.set(xlabel="step", ylabel="encoder's rate", ylim=(0, None))
     axes.ticklabel_format(axis="y", scilimits=(0, 0))
 
 
@@ -117,3 +192,11 @@ def _figures(axes: Any, bars: Bars, models: Sequence[str]) -> None:
     axes.invert_yaxis()
     axes.set(xlim=(0, 100), xlabel="per cent, with 95 % intervals")
     axes.legend(fontsize=8)
+
+
+def empty_picture(width: float, height: float) -> Any:
+    """Return an empty picture, sizes in inches. Raises PackagesMissing without matplotlib."""
+    need("plots", "drawing")
+    from matplotlib.figure import Figure as Picture  # noqa: PLC0415 - an extra of its own
+
+    return Picture(figsize=(width, height), layout="constrained")

@@ -1,29 +1,112 @@
-"""What each attention head and feed-forward column is worth: how much the loss hangs on it.
+"""Smaller models: fewer layers, attention heads, feed-forward columns or words; nothing is trained.
 
-First-order Taylor importance: a factor of 1 is put on each head's output and each column; the gradient of a
-text's loss by such a factor is, to first order, what the loss would change by if it became 0. Its magnitude,
-summed over texts, is the importance (Michel et al. 2019, arXiv:1905.10650, equation 2; Molchanov et al. 2019,
-arXiv:1906.10771). Texts need no labels: the model's own decisions serve. Its own probabilities would not,
-for at them the loss is least and its gradient 0.
-
-Fewer attention heads and feed-forward columns, equally many in every layer: arrays cut, nothing trained.
-
-Michel et al. 2019 (arXiv:1905.10650) for heads, Molchanov et al. 2019 (arXiv:1906.10771) for the measure of
-importance, which `importance` works out.
+Layers: DistilBERT's way (Sanh et al. 2019, arXiv:1910.01108). Heads: Michel et al. 2019 (arXiv:1905.10650),
+and columns likewise, by the importance that `importance` measures; equally many in every layer. Words: the
+rows of the embedding table that given texts never use, half of a compact model. WordPiece takes the longest
+piece that it knows, so a text all of whose pieces are kept is cut as before and scores exactly as before. A
+word that is gone is spelt with shorter pieces: all single characters stay, and so does any piece with a
+character that has no piece of its own.
 """
 
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tokenizers import Tokenizer
 
-from worker.errors import TrainingError
+from worker.errors import CutError
 from worker.heads import Branch
 from worker.lab.checkpoint import Checkpoint, Tensors, layer_prefix
 from worker.lab.convert.architecture import branch_sizes
+from worker.lab.texts import TextReader
 
 Floats = NDArray[np.float64]
+
+
+def spread(layers: int, keep: int) -> list[int]:
+    """Return `keep` of the layers 1 … `layers`, evenly spread, the first and the last among them.
+
+    6 of 12 gives 1, 3, 5, 8, 10, 12: the layers that DistilBERT took from BERT. Raises CutError where
+    there are not as many.
+    """
+    if not 1 <= keep <= layers:
+        raise CutError(f"cannot keep {keep} layers of {layers}")
+    if keep == 1:
+        return [1]
+    return [int(place) + 1 for place in np.round(np.linspace(0, layers - 1, keep))]
+
+
+def keep_layers(checkpoint: Checkpoint, layers: Sequence[int]) -> Checkpoint:
+    """Return the model with these of its layers (from 1), in this order, as DistilBERT began.
+
+    A token head goes on reading the hidden states that are left: those after a kept layer, below the new
+    last one. The weights for a depth that is gone are added to those for the nearest depth that stays, whose
+    hidden state is most alike. A branch keeps its layers, and grows from the nearest depth. Raises
+    CutError for layers that are not there or out of order.
+    """
+    count = checkpoint.sizes.n_layers
+    if sorted(set(layers)) != list(layers) or not layers or not 1 <= layers[0] <= layers[-1] <= count:
+        raise CutError(f"layers to keep must rise and lie between 1 and {count}, not {list(layers)}")
+    tensors: Tensors = {
+        name: array for name, array in checkpoint.tensors.items() if ".transformer.layer." not in name
+    }
+    for new, old in enumerate(layers):
+        source, target = layer_prefix(old - 1), layer_prefix(new)
+        tensors |= {
+            target + name.removeprefix(source): array
+            for name, array in checkpoint.tensors.items()
+            if name.startswith(source)
+        }
+    heads: dict[str, Any] = {}
+    for name, entry in checkpoint.config["heads"].items():
+        heads[name] = entry
+        if entry.get("layers"):
+            heads[name], weight = _new_depths(checkpoint, name, layers)
+            tensors[f"heads.{name}.pre_classifier.weight"] = weight
+    return replace(
+        checkpoint,
+        tensors=tensors,
+        config={**checkpoint.config, "n_layers": len(layers), "heads": heads},
+    )
+
+
+def _new_depths(checkpoint: Checkpoint, name: str, layers: Sequence[int]) -> tuple[dict[str, Any], Any]:
+    """Return a token head's table and the first weights for the depths that are left."""
+    entry = dict(checkpoint.config["heads"][name])
+    below = layers[:-1]  # the new last layer computes the first token only
+    if entry.get("branch"):
+        return _branch_moved(entry, below), checkpoint.tensors[f"heads.{name}.pre_classifier.weight"]
+    if not below:
+        raise CutError(f"the head {name} reads tokens below the last layer: keep two layers or more")
+    weight = checkpoint.tensors[f"heads.{name}.pre_classifier.weight"]
+    nearest = {old: min(below, key=lambda kept: (abs(kept - old), kept)) for old in entry["layers"]}
+    chosen = sorted(set(nearest.values()))
+    dim = checkpoint.sizes.dim
+    new = np.zeros((weight.shape[0], dim * len(chosen)), np.float32)
+    for place, old in enumerate(entry["layers"]):
+        at = chosen.index(nearest[old]) * dim
+        new[:, at : at + dim] += weight[:, place * dim : (place + 1) * dim]
+    entry["layers"] = [below.index(kept) + 1 for kept in chosen]
+    return entry, new
+
+
+def _branch_moved(entry: dict[str, Any], below: Sequence[int]) -> dict[str, Any]:
+    """Return the table of a token head whose branch grows from what is left `below` the last layer."""
+    after = entry["branch"]["after"]
+    shared = [layer for layer in entry["layers"] if layer <= after]
+    new = min((0, *below), key=lambda kept: (abs(kept - after), kept)) if after else 0
+    new = [0, *below].index(new)
+    if shared not in ([], [after]) or (shared and not new):
+        raise CutError("a token head that has a branch and reads the encoder below it loses its layers")
+    return {
+        **entry,
+        "branch": {**entry["branch"], "after": new},
+        "layers": [layer - after + new for layer in entry["layers"]],
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +123,12 @@ def prune(
     """Return the model with its most important `heads` and `hidden` columns a layer; None keeps all.
 
     What stays keeps its order, its width and its weights; a token head's own layers are left alone. Raises
-    TrainingError where there are not as many.
+    CutError where there are not as many.
     """
     sizes = checkpoint.sizes
     for wanted, there, what in ((heads, sizes.n_heads, "heads"), (hidden, sizes.hidden_dim, "columns")):
         if wanted is not None and not 1 <= wanted <= there:
-            raise TrainingError(f"cannot keep {wanted} {what} of {there}")
+            raise CutError(f"cannot keep {wanted} {what} of {there}")
     tensors = dict(checkpoint.tensors)
     for layer in range(sizes.n_layers):
         prefix = layer_prefix(layer)
@@ -65,7 +148,7 @@ def prune(
 
 
 def _with_own_widths(checkpoint: Checkpoint) -> dict[str, Any]:
-    """Return the table of heads, in which a branch says how wide it is: no longer as the trunk."""
+    """Return the table of heads, in which a branch states its own widths: not the encoder's any longer."""
     sizes, heads = checkpoint.sizes, {}
     for name, entry in checkpoint.config["heads"].items():
         heads[name] = entry
@@ -97,3 +180,107 @@ def _cut_columns(tensors: Tensors, prefix: str, kept: list[int]) -> None:
         tensors[name] = tensors[name][kept]
     name = f"{prefix}ffn.lin2.weight"
     tensors[name] = np.ascontiguousarray(tensors[name][:, kept])
+
+
+_WORDS = "distilbert.embeddings.word_embeddings.weight"
+_LONGEST = 1 << 20
+"""Texts are read whole here, beyond what the model reads."""
+
+
+def trim(checkpoint: Checkpoint, texts: Iterable[str], least: int = 1) -> Checkpoint:
+    """Return the model with the tokens that occur in `texts` at least `least` times, and the short ones.
+
+    Raises CutError where the tokenizer is no WordPiece: other kinds build a word from its parts, and
+    leaving one out changes them all.
+    """
+    kind = json.loads(checkpoint.tokenizer)["model"].get("type")
+    if kind != "WordPiece":
+        raise CutError(f"{checkpoint.title}: only a WordPiece vocabulary can be trimmed, this is {kind}")
+    counts = count_tokens(checkpoint, texts)
+    kept = [
+        number
+        for number in kept_tokens(checkpoint, [token for token, times in counts.items() if times >= least])
+        if number < checkpoint.sizes.vocab_size
+    ]
+    tensors = {**checkpoint.tensors, _WORDS: checkpoint.tensors[_WORDS][kept]}
+    config = {**checkpoint.config, "vocab_size": len(kept)}
+    if isinstance(config.get("pad_token_id"), int) and config["pad_token_id"] in kept:
+        config["pad_token_id"] = kept.index(config["pad_token_id"])
+    return replace(checkpoint, tensors=tensors, config=config, tokenizer=renumber(checkpoint.tokenizer, kept))
+
+
+def count_tokens(checkpoint: Checkpoint, texts: Iterable[str]) -> Counter[int]:
+    """Return how often each token occurs in whole texts, prepared as the model prepares them."""
+    reader = TextReader(checkpoint, longest=_LONGEST)
+    counts: Counter[int] = Counter()
+    for row in reader(list(texts), _LONGEST):
+        counts.update(row.ids.tolist())
+    return counts
+
+
+def kept_tokens(checkpoint: Checkpoint, seen: Sequence[int]) -> list[int]:
+    """Return the numbers of the tokens to keep, rising: those seen, special ones, and the short ones."""
+    content = json.loads(checkpoint.tokenizer)
+    vocabulary: dict[str, int] = content["model"]["vocab"]
+    mark = content["model"].get("continuing_subword_prefix", "##")
+    special = {entry["content"] for entry in content.get("added_tokens", [])}
+    special |= {content["model"].get("unk_token", "[UNK]")}
+    words = {
+        token for token in vocabulary if token not in special and not (token[:1] == "[" and token[-1:] == "]")
+    }
+    kept = {*seen, *(vocabulary[token] for token in special if token in vocabulary)}
+    kept |= {entry["id"] for entry in content.get("added_tokens", [])}
+    for token in words:
+        spelling = token.removeprefix(mark)
+        inside = token != spelling
+        alone = len(spelling) <= 1
+        spelt = all(
+            (mark + sign if inside or place else sign) in vocabulary for place, sign in enumerate(spelling)
+        )
+        if alone or not spelt:
+            kept.add(vocabulary[token])
+    return sorted(kept)
+
+
+def renumber(tokenizer: str, kept: Sequence[int]) -> str:
+    """Return tokenizer.json with these tokens (old numbers, rising) and no others, counted from 0."""
+    content = json.loads(tokenizer)
+    new = {old: number for number, old in enumerate(kept)}
+    model = content["model"]
+    model["vocab"] = {token: new[number] for token, number in model["vocab"].items() if number in new}
+    for entry in content.get("added_tokens", []):
+        entry["id"] = new[entry["id"]]
+    padding = content.get("padding")
+    if padding:
+        padding["pad_id"] = new.get(padding["pad_id"], 0)
+    if content.get("post_processor"):
+        _renumber_processor(content["post_processor"], new)
+    text = json.dumps(content, ensure_ascii=False)
+    Tokenizer.from_str(text)  # raises where it is not sound
+    return text
+
+
+def _renumber_processor(processor: dict[str, Any], new: dict[int, int]) -> None:
+    """Give the tokens around a text their new numbers, in each form that the library writes them in."""
+    for part in processor.get("processors", []):
+        _renumber_processor(part, new)
+    for part in ("sep", "cls"):
+        if isinstance(processor.get(part), list):
+            processor[part][1] = new[processor[part][1]]
+    tokens = processor.get("special_tokens")
+    if isinstance(tokens, dict):
+        for entry in tokens.values():
+            entry["ids"] = [new[number] for number in entry["ids"]]
+
+
+def survives(checkpoint: Checkpoint, trimmed: Checkpoint, texts: Sequence[str]) -> float:
+    """Return the share of texts that the trimmed model cuts into the same tokens, so scores the same."""
+    before, after = (
+        _spellings(each, TextReader(each, longest=_LONGEST), texts) for each in (checkpoint, trimmed)
+    )
+    return float(np.mean([one == two for one, two in zip(before, after, strict=True)])) if texts else 1.0
+
+
+def _spellings(checkpoint: Checkpoint, reader: TextReader, texts: Sequence[str]) -> list[list[str | None]]:
+    tokenizer = Tokenizer.from_str(checkpoint.tokenizer)
+    return [[tokenizer.id_to_token(number) for number in row.ids.tolist()] for row in reader(texts, _LONGEST)]

@@ -1,97 +1,112 @@
 """Texts to learn from: lines of files, and the labelled rows of a recipe's data sets; texts as tokens."""
 
+import json
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
 
-from worker.errors import TextError, TrainingError
+from worker.errors import InferenceError, PackError, TrainingError
+from worker.heads import Head
 from worker.lab.checkpoint import Checkpoint
 from worker.lab.data import sets as data
-from worker.lab.data.labels import HeadSpec, head_named
+from worker.lab.data.labels import head_named
 from worker.lab.data.tokens import Ids
-from worker.lab.evaluate.heads import HeadInfo
 from worker.lab.recipe import Recipe, Task
-from worker.model.text.normaliser import RAW, Normaliser, normaliser
+from worker.model.pack import CONFIG, TOKENIZER, read_text
+from worker.model.spans import whole_words
+from worker.model.tokenizer import Tokenizer
+from worker.tables.open import open_input
+from worker.tables.rows import JSON
+from worker.tables.rows import Row as TableRow
 from worker.types import Range
 
 _CHUNK = 2_048
 
 
-class Row(NamedTuple):
-    """One text as a model reads it: token ids, and each token's characters in the text as it came."""
+class Row:
+    """One text as a model reads it: token ids, and where in the text, as it came, each token stands."""
 
-    ids: Ids
-    ranges: list[Range]
+    __slots__ = ("_text", "_tokenizer", "ids")
+
+    def __init__(self, ids: Ids, text: str, tokenizer: Tokenizer) -> None:
+        self.ids, self._text, self._tokenizer = ids, text, tokenizer
+
+    @property
+    def ranges(self) -> list[Range]:
+        """Each token's own range of characters, empty for [CLS] and [SEP]; found anew at each call."""
+        return self._tokenizer.places(self._text).ranges
+
+    @property
+    def word_ranges(self) -> list[Range]:
+        """The range of each token's word, as `worker.model.spans.whole_words` finds it."""
+        found = self._tokenizer.places(self._text)
+        return whole_words(self._text, found.ranges, found.words)
 
 
 class TextReader:
-    """A checkpoint's text handling and tokenizer."""
+    """A checkpoint's text handling and tokenizer: the tokenizer that the service uses."""
 
     def __init__(self, checkpoint: Checkpoint, longest: int = 0) -> None:
         """Read texts up to `longest` tokens, or (0) as far as the model does.
 
         Raises TrainingError where the configuration names an unknown text handling.
         """
-        self._tokenizer = Tokenizer.from_str(checkpoint.tokenizer)
-        self._tokenizer.no_padding()
-        self._tokenizer.encode_special_tokens = True
+        self._content = checkpoint.tokenizer.encode()
+        self._path = Path(checkpoint.title) / TOKENIZER
         self._longest = longest or checkpoint.sizes.max_position_embeddings
-        self.handling = _handling(checkpoint)
+        try:
+            self._handling = read_text(checkpoint.config, Path(checkpoint.title) / CONFIG)
+        except PackError as error:
+            raise TrainingError(str(error)) from error
 
     def __call__(self, texts: Sequence[str], max_tokens: int) -> list[Row]:
-        """Return every text's tokens, cut to `max_tokens` (marks included); a mark has an empty range."""
-        self._tokenizer.no_truncation()
-        self._tokenizer.enable_truncation(min(max_tokens, self._longest))
-        rows = []
-        for start in range(0, len(texts), _CHUNK):
-            prepared = [self.handling.with_offsets(text) for text in texts[start : start + _CHUNK]]
-            encodings = self._tokenizer.encode_batch([text for text, _ in prepared])
-            for (_, places), encoding in zip(prepared, encodings, strict=True):
-                ranges = [
-                    (places[first][0], places[last - 1][1]) if first < last else (0, 0)
-                    for first, last in encoding.offsets
-                ]
-                rows.append(Row(np.asarray(encoding.ids, dtype=np.int32), ranges))
+        """Return every text's tokens, cut to `max_tokens`, [CLS] and [SEP] included.
+
+        Raises TrainingError where the tokenizer cannot be used, or fails on a text.
+        """
+        rows: list[Row] = []
+        try:
+            longest = min(max_tokens, self._longest)
+            tokenizer = Tokenizer(self._path, longest, self._handling, self._content)
+            for start in range(0, len(texts), _CHUNK):
+                part = texts[start : start + _CHUNK]
+                rows.extend(
+                    Row(np.asarray(tokens.ids, dtype=np.int32), text, tokenizer)
+                    for text, tokens in zip(part, tokenizer(part), strict=True)
+                )
+        except (PackError, InferenceError) as error:
+            raise TrainingError(str(error)) from error
         return rows
 
-    def marked(self, row: Row, places: Iterable[int]) -> NDArray[np.float32]:
-        """Return 1 for each token that has one of these characters of the text, else 0: (tokens,)."""
-        wanted = frozenset(places)
-        return np.array(
-            [any(place in wanted for place in range(start, end)) for start, end in row.ranges], np.float32
-        )
 
-
-def _handling(checkpoint: Checkpoint) -> Normaliser:
-    named = checkpoint.config.get("text")
-    try:
-        return normaliser(named["name"], named["version"]) if named else RAW
-    except (TextError, KeyError, TypeError) as error:
-        raise TrainingError(f"{checkpoint.title}: {error}") from error
+def marks(row: Row, places: Iterable[int]) -> NDArray[np.float32]:
+    """Return 1 for each token that has one of these characters of the text, else 0: (tokens,)."""
+    wanted = frozenset(places)
+    return np.array(
+        [any(place in wanted for place in range(start, end)) for start, end in row.ranges], np.float32
+    )
 
 
 @dataclass(slots=True)
 class Part:
-    """Texts of one source, and how they are learnt from."""
+    """Texts of one source, and how to learn from them."""
 
     name: str
     texts: list[str]
     max_tokens: int = 128
     epochs: float = 1.0
     temperature: float = 2.0
-    """By which teachers' and student's scores are softened."""
+    """Softens teachers' and student's scores."""
     task: Task | None = None
     """The recipe's task, for labelled rows."""
     head: str = ""
     """The head that the labels belong to."""
     own_teachers: tuple[str, ...] = ()
-    """Folders of the task's own teachers: they alone speak of the head that the task trains."""
+    """Folders of the task's own teachers: they alone teach the head that the task trains."""
     own_head: str = ""
     """That head."""
     binary: bool = False
@@ -117,18 +132,10 @@ def read_texts(
 
 def texts_of(file: Path, text_field: str) -> Iterable[str]:
     """Yield the texts of a file. Raises InputError."""
-    import json
-
-    from worker.tables.open import open_input
-    from worker.tables.rows import (
-        JSON,
-        Row,
-    )
-
     opened = open_input(str(file), text_field)
     try:
         for item in opened.items:
-            if isinstance(item, Row):
+            if isinstance(item, TableRow):
                 value = (
                     json.loads(item.value)
                     if item.content_type == JSON
@@ -142,7 +149,7 @@ def texts_of(file: Path, text_field: str) -> Iterable[str]:
 
 
 def thin(part: Part, seed: int) -> Part:
-    """Draw the rows of a part that is passed over less than once: nobody is asked about the others."""
+    """Draw the rows of a part that is read less than once: no teacher is asked about the others."""
     if part.epochs >= 1:
         return part
     rng = random.Random(f"{seed}/{part.name}")  # noqa: S311 - which rows are learnt from is no secret
@@ -151,7 +158,7 @@ def thin(part: Part, seed: int) -> Part:
     return replace(part, texts=[part.texts[row] for row in rows], labels=labels, epochs=1.0)
 
 
-def read_recipe(recipe: Recipe, root: Path, heads: Mapping[str, HeadInfo]) -> list[Part]:
+def read_recipe(recipe: Recipe, root: Path, heads: Mapping[str, Head]) -> list[Part]:
     """Read the train splits of a recipe's tasks. Labels and own teachers of heads that the student lacks are
     left out.
 
@@ -166,8 +173,8 @@ def read_recipe(recipe: Recipe, root: Path, heads: Mapping[str, HeadInfo]) -> li
         split = data.load(task.data, "train", root, task.rows)
         part = Part(task.title, split.texts, task.max_tokens, task.epochs, task.softening, task)
         head = head_named(task.head or split.head)
-        if task.taught_by and head.name in heads:
-            part.own_teachers, part.own_head = task.taught_by, head.name
+        if task.all_teachers and head.name in heads:
+            part.own_teachers, part.own_head = task.all_teachers, head.name
         if head.name == split.head and head.name in heads and (head.by_token or all(split.labels)):
             part.head, part.binary, part.labels = head.name, split.binary, split.labels
             if not head.by_token:
@@ -176,10 +183,8 @@ def read_recipe(recipe: Recipe, root: Path, heads: Mapping[str, HeadInfo]) -> li
     return parts
 
 
-def _renumbered(
-    known: HeadSpec, own: HeadInfo, labels: list[tuple[int, ...]], title: str
-) -> list[tuple[int, ...]]:
-    """Return label numbers of a known head as the student's head counts its labels."""
+def _renumbered(known: Head, own: Head, labels: list[tuple[int, ...]], title: str) -> list[tuple[int, ...]]:
+    """Translate the label numbers of a known head into those of the student's head."""
     if known.labels == own.labels:
         return labels
     if missing := [label for label in known.labels if label not in own.labels]:

@@ -126,10 +126,6 @@ def plain_text(value: bytes, *, declared: bool) -> str:
     except InvalidUtf8:
         if (name := foreign_format(value)) is not None:
             raise UnsupportedEncoding(f"the value is not UTF-8 text: it is {name}") from None
-        if not declared and _CONTROL.search(value.decode("latin-1")):
-            raise UnsupportedEncoding(
-                "the value is binary: it has control characters and is not UTF-8"
-            ) from None
         raise
     text = as_text(text, "the value")
     # Programs in C leave zeros behind a text.

@@ -30,12 +30,16 @@ HEADER_BYTES = 16 * 1024
 LIFETIME_S = 10.0
 """From the first byte until the answer is sent."""
 
+PACE_S = 0.005
+"""Between two answers, so that a client that asks without a pause does not slow the worker down."""
+
 _log = structlog.get_logger(__name__)
 _JSON = "application/json; charset=utf-8"
 _REQUEST = re.compile(r"([A-Z]+) (\S+) HTTP/1\.[01]")
 _BACKLOG = 256
 """Connections that may wait to be accepted. What comes above that is asked to try again a second later."""
 
+_STOP_S = 1.0
 _QUIET_S = 60.0
 """Between two lines about trouble of the server itself."""
 
@@ -62,7 +66,7 @@ class ObserveServer:
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
-        self._quiet_until = 0.0
+        self._quiet_until = self._turn_at = 0.0
         self._open: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     def start(self) -> None:
@@ -106,11 +110,14 @@ class ObserveServer:
         finally:
             started.set()
         await self._stop.wait()
-        server.close()
-        for _ in range(3):  # those that were just accepted appear a turn later
+        # A connection that is accepted but not set up yet would be left open by a server that is closed.
+        self._loop.remove_reader(listener)
+        deadline = time.monotonic() + _STOP_S
+        while len(asyncio.all_tasks()) > 1 and time.monotonic() < deadline:
             for writer in self._open.values():
                 writer.transport.abort()
             await asyncio.sleep(0)
+        server.close()
 
     def _report(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         if time.monotonic() >= self._quiet_until:
@@ -141,6 +148,7 @@ class ObserveServer:
         """Read one request and answer it; the connection ends then."""
         try:
             method, path, headers = await _read_request(reader)
+            await self._wait_for_turn()
             status, kind, body = self._page(path, headers)
         except _Refused as refused:
             method, status, kind = "GET", refused.status, _JSON
@@ -162,6 +170,11 @@ class ObserveServer:
         with contextlib.suppress(ConnectionError):
             while await reader.read(HEADER_BYTES):
                 pass
+
+    async def _wait_for_turn(self) -> None:
+        now = time.monotonic()
+        self._turn_at = max(now, self._turn_at + PACE_S)
+        await asyncio.sleep(self._turn_at - now)
 
     def _page(self, path: str, headers: dict[str, str]) -> tuple[HTTPStatus, str, bytes]:
         path = path.partition("?")[0]

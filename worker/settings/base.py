@@ -6,20 +6,18 @@ from typing import NamedTuple, Self
 from pydantic import BaseModel, ConfigDict, model_validator
 from pydantic_core import PydanticCustomError
 
-WRONG = "setting_wrong"
-"""The type by which pydantic's error list shows what `wrong` made."""
 
-
-def wrong(message: str, value: str | None = None) -> PydanticCustomError:
-    """The error for a value, to be raised in a validator.
+class WrongValue(ValueError):
+    """A value that a validator refuses.
 
     Args:
         message: what is wrong, so that it can follow the quoted value: `is not a topic name`.
         value: the part that is wrong; all that the validator was given when None.
     """
-    return PydanticCustomError(
-        WRONG, "{message}", {"message": message} | ({} if value is None else {"value": value})
-    )
+
+    def __init__(self, message: str, value: str | None = None) -> None:
+        super().__init__(message)
+        self.value = value
 
 
 class Conflict(NamedTuple):

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from worker.settings.base import Conflict, Group, refuse
@@ -339,11 +339,6 @@ class Settings(BaseSettings):
         from worker.settings.load import load_settings  # noqa: PLC0415 - it is built on this class
 
         return load_settings(config=config).settings
-
-    def secrets(self) -> frozenset[str]:
-        """All passwords and the like that are set, in plain text, so that they can be kept out of sight."""
-        values = (value for group in self.__dict__.values() for value in group.__dict__.values())
-        return frozenset(value.get_secret_value() for value in values if isinstance(value, SecretStr))
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator
-from pydantic_core import PydanticCustomError
 
-from worker.settings.base import wrong
+from worker.settings.base import WrongValue
 from worker.settings.values import expand_path, split_list, split_table
 
 DEFAULT, UNSUPPORTED = "default", "unsupported"
@@ -51,12 +50,12 @@ def check_language(value: str) -> str:
     Three letters are taken as they are: ISO 639-3 has thousands.
 
     Raises:
-        PydanticCustomError: it is not one, or its two letters stand for no language.
+        WrongValue: it is not one, or its two letters stand for no language.
     """
     tag = canonical(value)
     code = tag.partition("-")[0]
     if _TAG.fullmatch(tag) is None or (len(code) == 2 and code not in _TWO_LETTERS):
-        raise wrong("is not a language code; write ISO 639 codes, as in en, it or pt-BR", value)
+        raise WrongValue("is not a language code; write ISO 639 codes, as in en, it or pt-BR", value)
     return tag
 
 
@@ -64,13 +63,13 @@ def check_route(table: dict[str, str]) -> dict[str, str]:
     """Return a route with canonical names and absolute folders.
 
     Raises:
-        PydanticCustomError: a name is not a language, a language appears twice, or a folder is not there.
+        WrongValue: a name is not a language, a language appears twice, or a folder is not there.
     """
     route: dict[str, str] = {}
     for name, target in table.items():
         tag = name if name == ANY else check_language(name)
         if tag in route:
-            raise wrong("appears twice", tag)
+            raise WrongValue("appears twice", tag)
         route[tag] = target if target in {DEFAULT, UNSUPPORTED} else _folder(name, target)
     return route
 
@@ -79,10 +78,10 @@ def _folder(name: str, target: str) -> str:
     try:
         path = Path(str(expand_path(target))).resolve()
         found = bool(target) and path.is_dir()
-    except (OSError, RuntimeError, PydanticCustomError):
+    except (OSError, RuntimeError, WrongValue):
         found = False
     if not found:
-        raise wrong(
+        raise WrongValue(
             f"does not name a folder; write `{DEFAULT}`, `{UNSUPPORTED}` or the folder of a pack",
             f"{name}={target}",
         )

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 from dotenv.parser import parse_stream
 from pydantic import ValidationError
-from pydantic_core import PydanticCustomError
 from pydantic_settings import (
     DotEnvSettingsSource,
     EnvSettingsSource,
@@ -24,7 +23,7 @@ from pydantic_settings import (
 )
 
 from worker.errors import SettingsError
-from worker.settings.base import CONFLICT, Conflict, wrong
+from worker.settings.base import CONFLICT, Conflict, WrongValue
 from worker.settings.fields import DELIMITER, PREFIX, SettingField, all_fields, all_names, groups
 from worker.settings.groups import Settings
 from worker.settings.mistakes import Given, Mistakes, one_line, unknown_name
@@ -49,10 +48,14 @@ _SERVICE_LINK = re.compile(
 
 
 class Loaded(NamedTuple):
-    """Settings, and for each dotted name where its value came from."""
+    """Settings, and for each dotted name where its value came from.
+
+    `secrets` are all that were given anywhere, in plain text, so that they can be kept out of sight.
+    """
 
     settings: Settings
     origins: dict[str, str]
+    secrets: frozenset[str] = frozenset()
 
 
 def load_settings(
@@ -81,11 +84,18 @@ def load_settings(
     for values, _ in reversed(places):
         lines += _merge(given, values)
     unread, mistakes = _read_secret_files(given)
-    settings, more = _check(given, unread)
+    everywhere = [*(values for values, _ in places), given]
+    secrets = frozenset(
+        str(values[name].value)
+        for values in everywhere
+        for name, field in all_fields().items()
+        if field.secret and name in values and values[name].value != ""
+    )
+    settings, more = _check(given, unread, secrets)
     if settings is None or lines or mistakes:
         raise SettingsError([*lines, *mistakes, *more])
     origins = {name: given[name].origin if name in given else DEFAULT_ORIGIN for name in all_fields()}
-    return Loaded(settings, origins)
+    return Loaded(settings, origins, secrets)
 
 
 Place = tuple[dict[str, Given], list[str]]
@@ -213,7 +223,9 @@ def _read_dotenv(path: Path | None) -> Place:
     except (OSError, ValueError) as error:
         return {}, [one_line(f"{path}: {_why_unreadable(error)}")]
     given, mistakes = _read_variables(source, str(path))
-    mistakes += [f"{path}: line {line} cannot be read; write NAME=value" for line in source.unreadable]
+    mistakes += [
+        one_line(f"{path}: line {line} cannot be read; write NAME=value") for line in source.unreadable
+    ]
     # One file, one origin: the name of the variable follows from that of the setting.
     return {name: Given(value, str(path)) for name, (value, _) in given.items()}, mistakes
 
@@ -274,36 +286,35 @@ def _read_secret_files(given: dict[str, Given]) -> tuple[set[str], list[str]]:
             continue
         try:
             given[field.file_of] = Given(_read_secret(given[name].value), given[name].origin)
-        except PydanticCustomError as error:
+        except WrongValue as error:
             unread.add(field.file_of)
-            lines.append(Mistakes(given, ()).wrong_file(field, str((error.context or {})["message"])))
+            lines.append(Mistakes(given, ()).wrong_file(field, str(error)))
     return unread, lines
 
 
 def _read_secret(path: object) -> str:
     if not isinstance(path, str):
-        raise wrong("is not a path")
+        raise WrongValue("is not a path")
     try:
         text = _read_text(check_file(Path(str(expand_path(path)))))
     except UnicodeDecodeError:
-        raise wrong("is not UTF-8") from None
+        raise WrongValue("is not UTF-8") from None
     except OSError as error:
-        raise wrong(f"cannot be read: {error.strerror}") from None
+        raise WrongValue(f"cannot be read: {error.strerror}") from None
     secret = text.removesuffix("\n").removesuffix("\r")
     if not secret:
-        raise wrong("is empty")
+        raise WrongValue("is empty")
     return secret
 
 
-def _check(given: Mapping[str, Given], unread: set[str]) -> tuple[Settings | None, list[str]]:
+def _check(
+    given: Mapping[str, Given], unread: set[str], secrets: frozenset[str]
+) -> tuple[Settings | None, list[str]]:
     """Validate, and again without what is wrong, so that no mistake hides another.
 
     `unread` are settings whose values could not be read: they cause no second mistake.
     """
-    secrets = {
-        str(item.value) for name, item in given.items() if name in all_fields() and all_fields()[name].secret
-    }
-    write = Mistakes(given, secrets - {""})
+    write = Mistakes(given, secrets)
     values = _nested(given)
     bad = set(unread)
     lines: list[tuple[str, str]] = []

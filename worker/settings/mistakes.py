@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from pydantic_core import ErrorDetails
 
-from worker.settings.base import WRONG, Conflict
+from worker.settings.base import Conflict
 from worker.settings.fields import SettingField, all_fields, groups, nearest, nearest_choice, render
 
 _SHOWN = 60
@@ -64,7 +64,8 @@ class Mistakes:
         kind, context = detail["type"], detail.get("ctx", {})
         if kind in {"too_short", "string_too_short"}:
             return self._line(name, "must not be empty")
-        value = context.get("value", detail["input"]) if kind == WRONG else detail["input"]
+        part = getattr(context.get("error"), "value", None)
+        value = detail["input"] if part is None else part
         return self._line(name, f"{self._quoted(field, value)} {_predicate(detail, field)}")
 
     def wrong_file(self, field: SettingField, message: str) -> str:
@@ -131,8 +132,8 @@ def one_line(text: str) -> str:
 
 def _predicate(detail: ErrorDetails, field: SettingField) -> str:
     kind, context = detail["type"], detail.get("ctx", {})
-    if kind == WRONG:
-        return str(context["message"])
+    if kind == "value_error":
+        return str(context["error"])
     if kind in _TYPES:
         return _TYPES[kind]
     if kind == "literal_error":

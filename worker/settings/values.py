@@ -5,12 +5,13 @@ import ipaddress
 import json
 import os
 import re
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator
 
-from worker.settings.base import wrong
+from worker.settings.base import WrongValue
 
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _HOST = r"[^\s:/@\[\]\x00-\x1f\x7f]{1,253}"
@@ -22,7 +23,7 @@ def _from_json(text: str, message: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):  # too deep, or a number of more than 4,300 digits
-        raise wrong(message) from None
+        raise WrongValue(message) from None
 
 
 def split_list(value: object) -> object:
@@ -31,7 +32,7 @@ def split_list(value: object) -> object:
     Spaces around a part and empty parts are dropped. Anything but text is returned as it is.
 
     Raises:
-        PydanticCustomError: the text looks like JSON and cannot be parsed.
+        WrongValue: the text looks like JSON and cannot be parsed.
     """
     if not isinstance(value, str):
         return value
@@ -48,7 +49,7 @@ def split_table(value: object) -> object:
     Spaces around a part and empty parts are dropped. Anything but text is returned as it is.
 
     Raises:
-        PydanticCustomError: the text looks like JSON and cannot be parsed, a part has no `=`, or a name
+        WrongValue: the text looks like JSON and cannot be parsed, a part has no `=`, or a name
             appears twice.
     """
     if not isinstance(value, str):
@@ -62,9 +63,9 @@ def split_table(value: object) -> object:
         if not part:
             continue
         if not sign or not name:
-            raise wrong("is not name=value", part)
+            raise WrongValue("is not name=value", part)
         if name in table:
-            raise wrong("appears twice", name)
+            raise WrongValue("appears twice", name)
         table[name] = item
     return table
 
@@ -73,18 +74,18 @@ def check_broker(value: str) -> str:
     """Return a `host:port`.
 
     Raises:
-        PydanticCustomError: it is not one, its port lies outside 1 to 65535, or it holds a login.
+        WrongValue: it is not one, its port lies outside 1 to 65535, or it holds a login.
     """
     if "@" in value:
-        raise wrong(
+        raise WrongValue(
             "holds a login; write host:port, and the login in kafka.sasl_plain_username and "
             "kafka.sasl_plain_password"
         )
     match = _BROKER.fullmatch(value)
     if match is None or not _is_host(match["host"]):
-        raise wrong("is not host:port, as in broker1:9092")
+        raise WrongValue("is not host:port, as in broker1:9092")
     if not 1 <= int(match["port"]) <= 65_535:
-        raise wrong("has a port outside 1 to 65535")
+        raise WrongValue("has a port outside 1 to 65535")
     return value
 
 
@@ -101,10 +102,10 @@ def check_topic(value: str) -> str:
     """Return a topic name that Kafka accepts.
 
     Raises:
-        PydanticCustomError: it holds other characters, is too long, or is `.` or `..`.
+        WrongValue: it holds other characters, is too long, or is `.` or `..`.
     """
     if value in {".", ".."} or _TOPIC.fullmatch(value) is None:
-        raise wrong("is not a topic name; Kafka takes 1 to 249 letters, digits, '.', '_' and '-'")
+        raise WrongValue("is not a topic name; Kafka takes 1 to 249 letters, digits, '.', '_' and '-'")
     return value
 
 
@@ -112,12 +113,13 @@ def check_pattern(value: str) -> str:
     """Return a regular expression.
 
     Raises:
-        PydanticCustomError: it cannot be compiled.
+        WrongValue: it cannot be compiled, or not as a part of another one: `(?i:a)` can, `(?i)a` cannot.
     """
     try:
-        re.compile(value)
+        with warnings.catch_warnings(action="ignore"):
+            re.compile(rf"(?:{value})\Z")
     except (re.error, RecursionError, OverflowError) as error:
-        raise wrong(f"is not a regular expression: {str(error).partition(' at position')[0]}") from None
+        raise WrongValue(f"is not a regular expression: {str(error).partition(' at position')[0]}") from None
     return value
 
 
@@ -125,13 +127,13 @@ def check_host(value: str) -> str:
     """Return a host name or an address.
 
     Raises:
-        PydanticCustomError: it cannot be one.
+        WrongValue: it cannot be one.
     """
     try:
         ipaddress.ip_address(value)
     except ValueError:
         if re.fullmatch(_HOST, value) is None or not _is_host(value):
-            raise wrong("is not a host name or an address") from None
+            raise WrongValue("is not a host name or an address") from None
     return value
 
 
@@ -139,10 +141,10 @@ def check_url(value: str) -> str:
     """Return the `http` or `https` address of a server.
 
     Raises:
-        PydanticCustomError: it is another kind of address, or it holds a login.
+        WrongValue: it is another kind of address, or it holds a login.
     """
     if re.fullmatch(r"https?://[^\s/@?#]+(/[^\s@?#]*)?(\?[^\s@#]*)?", value) is None:
-        raise wrong("is not an address as in https://login.example.com/token, without a login in it")
+        raise WrongValue("is not an address as in https://login.example.com/token, without a login in it")
     return value
 
 
@@ -150,25 +152,25 @@ def expand_path(value: object) -> object:
     """Return a path with `~` replaced by the home folder. Anything but text is returned as it is.
 
     Raises:
-        PydanticCustomError: there is no such home folder, or no file can have that name.
+        WrongValue: there is no such home folder, or no file can have that name.
     """
     if not isinstance(value, str):
         return value
     if _PEM in value:
-        raise wrong("is the content of a PEM file; write the path of the file")
+        raise WrongValue("is the content of a PEM file; write the path of the file")
     try:
         path = Path(value).expanduser()
         str(path).encode()
         path.lstat()
     except RuntimeError:
-        raise wrong("begins with the home folder of a user that does not exist") from None
+        raise WrongValue("begins with the home folder of a user that does not exist") from None
     except UnicodeEncodeError:
-        raise wrong("is not UTF-8") from None
+        raise WrongValue("is not UTF-8") from None
     except ValueError:
-        raise wrong("holds a NUL character, which no path can") from None
+        raise WrongValue("holds a NUL character, which no path can") from None
     except OSError as error:
         if "too long" in (error.strerror or "").lower():
-            raise wrong("is too long for a path") from None
+            raise WrongValue("is too long for a path") from None
     return str(path)
 
 
@@ -176,17 +178,17 @@ def check_file(value: Path) -> Path:
     """Return the path of a file that can be read.
 
     Raises:
-        PydanticCustomError: nothing is there, it is a folder, or it may not be read.
+        WrongValue: nothing is there, it is a folder, or it may not be read.
     """
     try:
         if value.is_dir():
-            raise wrong("is a folder, not a file")
+            raise WrongValue("is a folder, not a file")
         if not value.is_file():
-            raise wrong("is not a file" if value.exists() else "does not exist")
+            raise WrongValue("is not a file" if value.exists() else "does not exist")
     except OSError as error:
-        raise wrong(f"cannot be read: {error.strerror}") from None
+        raise WrongValue(f"cannot be read: {error.strerror}") from None
     if not os.access(value, os.R_OK):
-        raise wrong("cannot be read: Permission denied")
+        raise WrongValue("cannot be read: Permission denied")
     return value
 
 

@@ -40,10 +40,8 @@ class Labeller:
         Raises:
             InputError: the input breaks off. What was read before has been answered.
         """
-        # A file's name may hold bytes that are not UTF-8, which JSON cannot.
-        name = source.name.encode("utf-8", "backslashreplace").decode()
         for window in _windows(source):
-            yield self._results(name, window)
+            yield self._results(source.name, window)
 
     def _results(self, name: str, window: Sequence[Row | BadRow]) -> list[RowResult]:
         rows = [item for item in window if isinstance(item, Row)]

@@ -9,9 +9,10 @@ from typing import Literal
 
 import structlog
 
-from worker.errors import ExitCode, Fatal, MoodstreamError
+from worker.errors import BrokerUnavailable, MoodstreamError
 from worker.kafka.checkpoint import Checkpoint
 from worker.kafka.outcome import Outcome
+from worker.kafka.retry import since_until
 from worker.kafka.source import Source
 from worker.observe.health import Health
 from worker.observe.metrics import Metrics
@@ -242,8 +243,7 @@ class Loop:
         """The worker is not in its group: say so from time to time, and end at the limit."""
         waited_s = now - self._joined_at
         if waited_s > self._connect_limit_s:
-            raise Fatal(
-                ExitCode.BROKER_UNAVAILABLE,
+            raise BrokerUnavailable(
                 f"outside the consumer group for {self._connect_limit_s:g} s (kafka.connect_limit_s): "
                 "no broker answers, or the group never settles",
             )
@@ -251,8 +251,7 @@ class Loop:
             self._tell_outside_at = now + _TELL_EVERY_S
             log.warning(
                 "waiting to be in the consumer group: brokers are away, or other workers have yet to join",
-                waited_s=round(waited_s),
-                limit_s=self._connect_limit_s,
+                **since_until(waited_s, self._connect_limit_s),
             )
 
     def _tell(self, window: LabelledWindow, committed: int) -> None:

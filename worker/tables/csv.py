@@ -1,76 +1,280 @@
-"""Comma-separated inputs: `.csv` and `.tsv`."""
+"""Comma-separated tables, whatever separates them: the dialect, the columns, the rows."""
 
+import contextlib
 import csv
-from collections.abc import Iterable, Iterator
-
-import orjson
+import itertools
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 from worker.errors import InputError
-from worker.tables.lines import MAX_LINE_BYTES, Line
-from worker.tables.rows import JSON, BadRow, Item, Row
+from worker.tables.lines import MAX_LINE_BYTES, Line, bad_bytes, too_long
+from worker.tables.rows import BadRow, Cells, Pause, listed, shown
 
-_DELIMITERS = (",", ";", "\t")
+MAX_RECORD_LINES = 1_000
+"""Lines that one row may span. A quote that is open for longer was never meant to be one."""
+
+_DELIMITERS = (",", "\t", ";", "|")
+_SNIFFED_LINES = 200
+_SNIFFED_CHARACTERS = 1_000_000
+_SNIFFED_RECORDS = 64
 
 
-def table_rows(name: str, lines: Iterable[Line | None], text_field: str) -> Iterator[Item]:
-    """Make each record a row, with the columns of the header as fields.
+class Dialect(NamedTuple):
+    """What the csv module has to know."""
 
-    The delimiter is the comma, or the semicolon or tab when only that makes `text_field` a column. Quotes
-    are taken strictly: a quote that never closes is a bad row, and does not swallow the rows behind it
-    unseen.
+    delimiter: str = ","
+    backslash: bool = False
+    r"""A quote within a field is written `\"` (Spark, MySQL), not doubled."""
+    quotes: bool = True
+    """Fields may be quoted; in tab-separated files a quote is often just a quote."""
+
+    def reader(self, lines: Iterator[str]) -> Iterator[list[str]]:
+        """Return a reader. It raises csv.Error for a quote that never closes or is closed too early."""
+        return csv.reader(
+            lines,
+            delimiter=self.delimiter,
+            quoting=csv.QUOTE_MINIMAL if self.quotes else csv.QUOTE_NONE,
+            doublequote=not self.backslash,
+            escapechar="\\" if self.backslash else None,
+            strict=self.quotes,
+        )
+
+
+_DOUBLED = tuple(Dialect(delimiter) for delimiter in _DELIMITERS)
+_BACKSLASH = tuple(Dialect(delimiter, backslash=True) for delimiter in _DELIMITERS)
+_BARE = (Dialect("\t", quotes=False),)
+
+
+def sniff(lines: Sequence[str], wanted: Sequence[str] = ()) -> Dialect:
+    """Return the dialect of these first lines of a file, the header in front.
+
+    The best one makes the `wanted` names columns; then it reads most records as wide as the header, then it
+    finds more columns. Of equals the first counts: doubled quotes, then backslashes, then none.
+    """
+    # The csv module reads backslashed quotes leniently, so that way is tried only where there are any.
+    backslash = _BACKSLASH if any('\\"' in line for line in lines) else ()
+    return max((*_DOUBLED, *backslash, *_BARE), key=lambda dialect: _fit(dialect, lines, wanted))
+
+
+def _fit(dialect: Dialect, lines: Sequence[str], wanted: Sequence[str]) -> tuple[int, float, int]:
+    header, even, records, named = 0, 0, 0, 0
+    try:
+        for record in itertools.islice(dialect.reader(iter(lines)), _SNIFFED_RECORDS + 1):
+            if not header:
+                header = len(record) if any(name.strip() for name in record) else 0
+                named = len({name.strip() for name in record} & set(wanted))
+            elif record:
+                records += 1
+                even += len(record) == header
+    except csv.Error:
+        records += 1
+    if header < 2:
+        return named, 0.0, header if dialect.quotes else 0
+    return named, even / max(1, records), header
+
+
+class CsvReader:
+    """A table in text: a line of column names, then a row a line, or over several where a field is quoted.
+
+    Blank lines are not rows. Quotes are taken strictly. Where the lines of a row make no sense together, the
+    row is bad and reading goes on in the line behind its first one: a quote that never closes costs one row.
+    """
+
+    def __init__(self, name: str, lines: Iterable[Line | None], wanted: Sequence[str] = ()) -> None:
+        """Tell the dialect and read the column names.
+
+        `wanted` are columns that the table should have: they help to tell how it is separated.
+
+        Raises:
+            InputError: there is no header, it cannot be read, or it has one name twice.
+        """
+        csv.field_size_limit(MAX_LINE_BYTES)  # the csv module has one limit for everybody
+        self._name = shown(name)
+        self._lines = _RecordLines(lines)
+        first = self._lines.look_ahead()
+        if not first:
+            raise InputError(f"{self._name}: is empty; a table begins with a line of column names")
+        self.dialect = sniff(first, wanted)
+        self._records = self.dialect.reader(self._lines)
+        self.columns = self._header()
+
+    def cells(self, names: Sequence[str]) -> Iterator[Cells | BadRow | Pause]:
+        """Yield these columns of every row, as text.
+
+        Raises:
+            InputError: one of them is not there.
+        """
+        places = [place_of(self._name, self.columns, name) for name in names]
+        number, width, lines, records = 0, len(self.columns), self._lines, self._records
+        while True:
+            lines.taken.clear()
+            try:
+                record = next(records, None)
+            except _Silence:
+                yield Pause()
+                continue
+            except (csv.Error, _Unreadable) as error:
+                yield BadRow(number, lines.taken[0].number, self._reason(error))
+                number += 1
+                lines.resume()
+                continue
+            if record is None:
+                return
+            if not record or (width > 1 and len(record) == 1 and not record[0].strip()):
+                continue
+            place = lines.taken[0].number
+            if lines.bad_bytes:
+                yield BadRow(number, place, lines.bad_bytes)
+                lines.bad_bytes = ""
+            elif len(record) != width and self._are_rows(lines.taken[1:-1]):
+                yield BadRow(number, place, self._reason(csv.Error("rows in quotes")))
+                lines.resume()
+            elif len(record) != width:
+                # An unquoted separator inside a text looks like this, and would cut the text.
+                yield BadRow(
+                    number, place, f"the row has {_fields(len(record))}, the header {_fields(width)}"
+                )
+            else:
+                yield Cells(number, place, tuple([record[place] for place in places]))
+            number += 1
+
+    def _header(self) -> tuple[str, ...]:
+        record: list[str] | None = []
+        try:
+            while record is not None and not any(name.strip() for name in record):
+                self._lines.taken.clear()
+                record = next(self._records, None)
+        except (csv.Error, _Unreadable) as error:
+            line = self._lines.taken[0].number
+            raise InputError(
+                f"{self._name}: the line of column names (line {line}) cannot be read: {self._reason(error)}"
+            ) from None
+        if self._lines.bad_bytes:
+            raise InputError(f"{self._name}: the line of column names is {self._lines.bad_bytes}")
+        columns = tuple(name.strip() for name in record or ())
+        twice = [name for name, count in Counter(columns).items() if name and count > 1]
+        if twice:
+            raise InputError(f"{self._name}: the column '{shown(twice[0])}' is there twice")
+        return columns
+
+    def _are_rows(self, lines: Sequence[Line]) -> bool:
+        """Whether most of these lines are rows by themselves, swallowed by a quote that opens before them."""
+        count = 0
+        for line in lines:
+            with contextlib.suppress(csv.Error):
+                text = (line.value or b"").decode("utf-8", "replace")
+                count += len(next(self.dialect.reader(iter([text])))) == len(self.columns)
+        return 2 * count > len(lines)
+
+    def _reason(self, error: Exception) -> str:
+        """Return why the lines taken are not a row; for an open quote also in which line it opens."""
+        taken, backslash = self._lines.taken, self.dialect.backslash
+        if taken[0].value is None:
+            return too_long()
+        if isinstance(error, _Unreadable):
+            opened = _open_since(taken, backslash)
+            return f"the quote that opens in line {opened} is not closed in {len(taken)} lines"
+        if "unexpected end" in str(error):
+            return f"the quote that opens in line {_open_since(taken, backslash)} is never closed"
+        if len(taken) > 1:
+            opened = _open_since(taken[:-1], backslash)
+            return f"the quote that opens in line {opened} closes in line {taken[-1].number} within a field"
+        if "new-line character" in str(error):
+            return "not CSV: a carriage return in a field without quotes"
+        return f"not CSV: {shown(str(error))}"
+
+
+class _Silence(Exception):
+    """The input is silent between two rows."""
+
+
+class _Unreadable(Exception):
+    """A row is longer than one may be."""
+
+
+class _RecordLines:
+    """The lines that the csv module reads, as text; remembers those of the row that it is in."""
+
+    def __init__(self, lines: Iterable[Line | None]) -> None:
+        self._lines = iter(lines)
+        self._again: deque[Line | None] = deque()
+        self.taken: list[Line] = []
+        """Lines of the row so far."""
+        self.bad_bytes = ""
+        """Why one of them is not UTF-8."""
+        self._size = 0
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        taken = self.taken
+        while (line := self._again.popleft() if self._again else next(self._lines)) is None:
+            if not taken:
+                raise _Silence  # within a row there is nothing to do but wait
+        if not taken:
+            self._size = 0
+        taken.append(line)
+        if line.value is None:
+            raise _Unreadable(too_long())
+        self._size += len(line.value)
+        if len(taken) > MAX_RECORD_LINES or (len(taken) > 1 and self._size > MAX_LINE_BYTES):
+            raise _Unreadable
+        try:
+            return line.value.decode()
+        except UnicodeDecodeError:
+            self.bad_bytes = bad_bytes(line.value) or ""
+            return line.value.decode("utf-8", "replace")
+
+    def look_ahead(self) -> list[str]:
+        """Return the first lines, as far as they have arrived. They are read again, but for blank ones."""
+        found, size = list[str](), 0
+        for line in self._lines:
+            if line is None:
+                if found:
+                    self._again.append(None)
+                    break
+                continue
+            if line.value is not None and not found and not line.value.strip():
+                continue
+            self._again.append(line)
+            found.append("" if line.value is None else line.value.decode("utf-8", "replace"))
+            size += len(found[-1])
+            if len(found) == _SNIFFED_LINES or size > _SNIFFED_CHARACTERS:
+                break
+        return found
+
+    def resume(self) -> None:
+        """Read all lines of the row again but its first one."""
+        self._again.extendleft(reversed(self.taken[1:]))
+        self.bad_bytes = ""
+
+
+def place_of(name: str, columns: Sequence[str], wanted: str) -> int:
+    """Return where a column stands.
 
     Raises:
-        InputError: there is no header, or no column of that name in it.
+        InputError: it is not there; the line names those that are.
     """
-    csv.field_size_limit(MAX_LINE_BYTES)
-    texts = _texts(lines)
-    first = next(texts, None)
-    if first is None:
-        raise InputError(f"{name}: is empty; a table begins with a line of column names")
-    columns, delimiter = _header(name, first, text_field)
-    reader = csv.reader(texts, delimiter=delimiter, strict=True)
-    index, place = 0, 2
-    while True:
-        try:
-            record = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            yield BadRow(index, place, f"the row is no CSV: {error}")
-        else:
-            if not record:
-                place = reader.line_num + 2
-                continue
-            yield _row(index, place, columns, record)
-        index, place = index + 1, reader.line_num + 2
+    if wanted not in columns:
+        raise InputError(f"{name}: no column '{shown(wanted)}'; there are: {listed(columns)}")
+    return columns.index(wanted)
 
 
-def _texts(lines: Iterable[Line | None]) -> Iterator[str]:
-    """Text with line ends, as the csv module wants it. Bytes that are no UTF-8 survive for `_row` to see."""
+def _open_since(lines: Sequence[Line], backslash: bool) -> int:
+    """Return the number of the line in which the quote opens that is open behind these lines."""
+    opened, inside = lines[0].number, False
     for line in lines:
-        if line is not None:
-            # A line that was too long to keep is a field that the csv module refuses for its length.
-            value = line.value if line.value is not None else b"x" * (MAX_LINE_BYTES + 1)
-            encoding = "utf-8-sig" if line.number == 1 else "utf-8"
-            yield value.decode(encoding, "surrogateescape") + "\n"
+        value = line.value or b""
+        if backslash:
+            value = value.replace(b"\\\\", b"").replace(b'\\"', b"")
+        for _ in range(value.replace(b'""', b"").count(b'"')):
+            inside = not inside
+            if inside:
+                opened = line.number
+    return opened
 
 
-def _header(name: str, line: str, text_field: str) -> tuple[list[str], str]:
-    seen: list[str] = []
-    for delimiter in _DELIMITERS:
-        columns = [column.strip() for column in next(csv.reader([line], delimiter=delimiter), [])]
-        if text_field in columns:
-            return columns, delimiter
-        seen = max(seen, columns, key=len)
-    shown = ", ".join(seen[:12]) + (", …" if len(seen) > 12 else "")
-    raise InputError(f"{name}: no column `{text_field}`; there are: {shown} (choose with --text-field)")
-
-
-def _row(index: int, place: int, columns: list[str], record: list[str]) -> Row | BadRow:
-    if len(record) != len(columns):
-        # An unquoted comma inside a text looks like this, and would cut the text.
-        return BadRow(index, place, f"the row has {len(record)} fields, the header {len(columns)}")
-    try:
-        return Row(index, place, orjson.dumps(dict(zip(columns, record, strict=True))), JSON)
-    except TypeError:
-        return BadRow(index, place, "the row is not UTF-8")
+def _fields(count: int) -> str:
+    return f"{count} field{'' if count == 1 else 's'}"

@@ -1,83 +1,150 @@
-"""Lines of bytes from a file or a pipe, with a bound on what one line may cost.
+"""Lines of UTF-8 from a file or a pipe, plain or gzipped, with a bound on what one line may cost."""
 
-Inputs of one row a line: `.jsonl`, `.ndjson`, `.json`, `.txt`, and standard input.
-"""
+import io
+import itertools
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
-import os
-import select
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+import orjson
 
 from worker.errors import InputError
-from worker.tables.rows import JSON, BadRow, Item, Pause, Row
+from worker.tables.rows import JSON, BadRow, Cells, Item, Pause, Row, shown
+from worker.tables.source import ByteSource
 
 MAX_LINE_BYTES = 16 * 1024 * 1024
-"""Longer lines are read over. Kafka's own limit for a message is 1 MiB unless somebody raised it."""
+"""Longer lines are passed over. Kafka's own limit for a message is 1 MiB unless somebody raised it."""
 
-_CHUNK = 1 << 16
 _PATIENCE_S = 0.05
 
 
 class Line(NamedTuple):
-    """One line with its number from 1, without its end. `value` is None when it was too long to keep."""
+    """One line with its number from 1 and its end. `value` is None when it was too long to keep."""
 
     number: int
     value: bytes | None
 
 
 class LineReader:
-    """Cuts a file descriptor into lines, and counts the bytes of those it has handed on.
+    r"""Cuts what a file descriptor gives into lines, and counts the bytes of those it has handed on.
 
     Iterating gives a `Line` each, and None whenever a pipe or terminal has been silent for 50 ms, so that
-    `tail -f posts.jsonl | moodstream label -` answers at once. The end of a line is LF or CRLF.
+    `tail -f posts.jsonl | moodstream label -` answers at once.
+
+    A line ends with LF or CRLF; where the first one ends with a lone CR, that is an end too, as old Macs and
+    some spreadsheets write it. Gzip is told by the content, whatever the name. A byte order mark is dropped.
     """
 
-    def __init__(self, descriptor: int, max_bytes: int = MAX_LINE_BYTES) -> None:
-        self._descriptor = descriptor
+    def __init__(
+        self,
+        descriptor: int,
+        max_bytes: int = MAX_LINE_BYTES,
+        *,
+        name: str = "input",
+        encoding: str = "utf-8",
+    ) -> None:
         self._max_bytes = max_bytes
-        self.position = 0
-        """Bytes of the lines handed on so far."""
+        self._source = ByteSource(descriptor, shown(name), encoding)
+        self._handed = 0
+
+    @property
+    def position(self) -> int:
+        """Bytes of the lines handed on so far; of what is packed or recoded, the bytes read so far."""
+        return self._source.skipped + self._handed if self._source.plain else self._source.read_bytes
 
     def __iter__(self) -> Iterator[Line | None]:
-        number, rest, dropped, told = 0, b"", False, True
+        """Yield the lines.
+
+        Raises:
+            InputError: reading fails, or the content is packed or encoded in another way.
+        """
+        number, kept, size, silent = 0, list[bytes](), 0, True
+        cutter, chunks = _Cutter(), self._source.chunks()
         while True:
-            if not told and not self._more_within(_PATIENCE_S):
-                told = True
+            if not silent and not self._source.ready(_PATIENCE_S):
+                silent = True
                 yield None
-            chunk = os.read(self._descriptor, _CHUNK)
+            chunk = next(chunks, b"")
+            silent = False
+            for piece in cutter.cut(chunk):
+                size += len(piece)
+                if not piece.endswith(b"\n") and not (cutter.lone_returns and piece.endswith(b"\r")):
+                    if size <= self._max_bytes + 1:  # its end may be in two pieces
+                        kept.append(piece)
+                    else:
+                        kept.clear()
+                    continue
+                number += 1
+                self._handed += size
+                if size <= self._max_bytes and not kept:
+                    yield Line(number, piece)
+                else:
+                    yield self._line(number, kept, piece, size)
+                    kept = []
+                size = 0
             if not chunk:
                 break
-            told = False
-            *lines, tail = chunk.split(b"\n")
-            for line in lines:
-                number += 1
-                whole = rest + line
-                self.position += len(line) + 1
-                yield Line(
-                    number, None if dropped or len(whole) > self._max_bytes else _without_return(whole)
-                )
-                rest, dropped = b"", False
-            rest += tail
-            self.position += len(tail)
-            if len(rest) > self._max_bytes:
-                rest, dropped = b"", True
-        if rest or dropped:
-            yield Line(number + 1, None if dropped else _without_return(rest))
+        if size:
+            self._handed += size
+            yield self._line(number + 1, kept, b"", size)
 
-    def _more_within(self, seconds: float) -> bool:
-        """Whether something can be read, be it the end. Always true for a file on disk."""
-        return bool(select.select([self._descriptor], [], [], seconds)[0])
+    def _line(self, number: int, kept: list[bytes], last: bytes, size: int) -> Line:
+        value = b"".join((*kept, last)) if kept else last
+        # Of what grew too long nothing was kept.
+        whole = len(value) == size and (size <= self._max_bytes or len(without_end(value)) <= self._max_bytes)
+        return Line(number, value if whole else None)
 
 
-def _without_return(line: bytes) -> bytes:
+def without_end(line: bytes) -> bytes:
+    """Return a line without its LF, CRLF or CR."""
+    if line.endswith(b"\n"):
+        line = line[:-1]
     return line.removesuffix(b"\r")
 
 
-_BOM = b"\xef\xbb\xbf"
+class _Cutter:
+    """Cuts chunks behind each line end. The last piece of a chunk may be the beginning of a line."""
+
+    _FIRST_END = re.compile(rb"[\r\n]")
+
+    def __init__(self) -> None:
+        self.lone_returns: bool | None = None
+        """Whether a lone CR ends a line, as the first end in the input does; None before that."""
+        self._held = b""
+
+    def cut(self, chunk: bytes) -> list[bytes]:
+        """Cut a chunk; an empty one is the end of the input."""
+        last = not chunk
+        chunk, self._held = self._held + chunk, b""
+        if self.lone_returns is None and (found := self._FIRST_END.search(chunk)):
+            if chunk[found.start() :] == b"\r" and not last:  # an LF may follow
+                chunk, self._held = chunk[: found.start()], b"\r"
+                return [chunk] if chunk else []
+            self.lone_returns = found[0] == b"\r" and chunk[found.end() : found.end() + 1] != b"\n"
+        if not self.lone_returns:
+            return io.BytesIO(chunk).readlines()
+        if chunk.endswith(b"\r") and not last:
+            chunk, self._held = chunk[:-1], b"\r"
+        return chunk.splitlines(keepends=True)
+
+
+def bad_bytes(line: bytes) -> str | None:
+    """Return why a line is not UTF-8, or None where it is."""
+    try:
+        line.decode()
+    except UnicodeDecodeError as error:
+        byte = line[error.start : error.start + 1]
+        letter = shown(byte.decode("windows-1252", "replace"))
+        return (
+            f"not UTF-8: byte 0x{byte.hex()} at position {error.start}; in Latin-1 (Windows-1252) that is "
+            f"{letter!r}: recode the file with iconv, or label it with --encoding windows-1252"
+        )
+    return None
 
 
 def line_rows(name: str, lines: Iterable[Line | None], content_type: str | None) -> Iterator[Item]:
-    """Make each line a row. Blank lines are passed over; a byte order mark in front is dropped.
+    """Make each line a row. Blank lines are passed over.
 
     Raises:
         InputError: JSON lines are expected and the input begins with `[`: it is one JSON document.
@@ -88,15 +155,115 @@ def line_rows(name: str, lines: Iterable[Line | None], content_type: str | None)
             yield Pause()
             continue
         if line.value is None:
-            yield BadRow(index, line.number, f"the line is longer than {MAX_LINE_BYTES} bytes")
+            yield BadRow(index, line.number, too_long())
             index += 1
             continue
-        value = line.value.removeprefix(_BOM) if line.number == 1 else line.value
-        if not value.strip():
+        value = without_end(line.value)
+        if not value or value.isspace():
             continue
-        if index == 0 and content_type == JSON and value.lstrip().startswith(b"["):
-            raise InputError(
-                f"{name}: is one JSON document, not one object a line; `jq -c '.[]' {name}` makes lines of it"
-            )
-        yield Row(index, line.number, value, content_type)
+        if index == 0 and content_type == JSON:
+            refuse_document(name, value)
+        reason = bad_bytes(value)
+        yield BadRow(index, line.number, reason) if reason else Row(index, line.number, value, content_type)
         index += 1
+
+
+def too_long() -> str:
+    """Return the reason for a line that was not kept."""
+    return f"the line is longer than {MAX_LINE_BYTES} bytes"
+
+
+def refuse_document(name: str, first: bytes) -> None:
+    """Raise InputError where the first line of JSON lines begins a list: the whole is one document."""
+    if first.lstrip().startswith(b"["):
+        raise InputError(
+            f"{name}: is one JSON document, not one object a line; `jq -c '.[]' {name}` makes lines of it"
+        )
+
+
+_LOOKED_AT = 100
+"""Rows whose fields are the columns of JSON lines."""
+
+
+class JsonReader:
+    """A table in JSON lines, an object a line. A dot in a column's name goes deeper: `body.text`."""
+
+    def __init__(self, name: str, lines: Iterable[Line | None]) -> None:
+        """Look at the first rows.
+
+        Raises:
+            InputError: there is none, or the whole is one JSON document.
+        """
+        self._lines = (line for line in lines if line is not None and not _is_blank(line))
+        self._first = list(itertools.islice(self._lines, _LOOKED_AT))
+        if not self._first:
+            raise InputError(f"{shown(name)}: is empty")
+        refuse_document(name, self._first[0].value or b"")
+        found: dict[str, None] = {}
+        for line in self._first:
+            record = _parsed(line)
+            if isinstance(record, dict):
+                found.update(dict.fromkeys(_names(record)))
+        self.columns = tuple(found)
+
+    def cells(self, names: Sequence[str]) -> Iterator[Cells | BadRow]:
+        """Yield these fields of every row, None for one that a row does not have."""
+        paths = [(name, name.split(".")) for name in names]
+        for number, line in enumerate(itertools.chain(self._first, self._lines)):
+            record = _parsed(line)
+            if isinstance(record, dict):
+                values = tuple([field_at(record, name, steps) for name, steps in paths])
+                yield Cells(number, line.number, values)
+            else:
+                yield BadRow(number, line.number, record)
+
+
+def _is_blank(line: Line) -> bool:
+    return line.value is not None and not line.value.strip()
+
+
+def _parsed(line: Line) -> dict[str, Any] | str:
+    """Return the object of a line, or why there is none."""
+    if line.value is None:
+        return too_long()
+    try:
+        record = orjson.loads(line.value)
+    except orjson.JSONDecodeError:
+        # The standard library also takes halves of surrogate pairs, NaN and large numbers, and says where.
+        reason = bad_bytes(line.value)
+        if reason:
+            return reason
+        try:
+            record = json.loads(line.value)
+        except json.JSONDecodeError as error:
+            return f"not JSON: {error.msg} at character {error.pos + 1}"
+        except (ValueError, RecursionError) as error:
+            return f"not JSON: {error}"
+    if isinstance(record, dict):
+        return record
+    kinds = {list: "a list", str: "a text", bool: "true or false", type(None): "null"}
+    return f"not a JSON object but {kinds.get(type(record), 'a number')}"
+
+
+def _names(record: dict[str, Any], before: str = "") -> Iterator[str]:
+    """Yield the names of all fields, those of objects within with a dot between."""
+    for name, value in record.items():
+        if isinstance(value, dict) and value:
+            yield from _names(value, f"{before}{name}.")
+        else:
+            yield before + name
+
+
+def field_at(record: Any, name: str, steps: Sequence[str]) -> Any:
+    """Return a field by its name, or by the steps to it through objects and, by number, lists; else None."""
+    if name in record:
+        return record[name]
+    here = record
+    for step in steps:
+        if isinstance(here, dict):
+            here = here.get(step)
+        elif isinstance(here, list) and step.isascii() and step.isdigit():
+            here = here[int(step[:9])] if int(step[:9]) < len(here) else None
+        else:
+            return None
+    return here

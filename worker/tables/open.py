@@ -1,21 +1,30 @@
-"""From a name on the command line to rows."""
+"""From a name to rows: the formats by their names, folders of parts, pipes and standard input."""
 
+import contextlib
 import os
+import queue
 import stat
 import sys
-from collections.abc import Iterable, Iterator
+import threading
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import orjson
+
 from worker.errors import InputError
-from worker.tables.csv import table_rows
-from worker.tables.lines import LineReader, line_rows
+from worker.tables.csv import CsvReader, place_of
+from worker.tables.lines import JsonReader, LineReader, line_rows
 from worker.tables.parquet import ParquetReader
-from worker.tables.rows import JSON, TEXT, Item
+from worker.tables.rows import JSON, TEXT, BadRow, Cells, Item, Pause, Row, listed, shown
+from worker.tables.source import check_encoding
 
 Format = Literal["auto", "jsonl", "txt", "csv", "parquet"]
 STDIN = "-"
+
+WRITER_WAIT_S = 5.0
+"""How long a named pipe may have nobody who writes to it."""
 
 _BY_SUFFIX: dict[str, Format] = {
     ".jsonl": "jsonl",
@@ -24,6 +33,7 @@ _BY_SUFFIX: dict[str, Format] = {
     ".txt": "txt",
     ".csv": "csv",
     ".tsv": "csv",
+    ".tab": "csv",
     ".parquet": "parquet",
     ".pq": "parquet",
 }
@@ -33,7 +43,7 @@ _BY_SUFFIX: dict[str, Format] = {
 class Input:
     """One opened input. Iterating reads it, once and in bounded memory; closing it is the end of that.
 
-    `size` is its bytes, None where nobody knows (a pipe); `position` how many are read.
+    `name` is what its rows are called by; `size` its bytes, None where nobody knows (a pipe).
     """
 
     name: str
@@ -52,81 +62,321 @@ class Input:
 
     def close(self) -> None:
         """Give back the file. Standard input stays open."""
+        if isinstance(self.reader, ParquetReader):
+            self.reader.close()
         if self.descriptor is not None:
             os.close(self.descriptor)
             self.descriptor = None
 
 
 def format_of(name: str) -> Format:
-    """Tell an input's format by the end of its name; `auto` for standard input.
+    """Tell an input's format by the end of its name, before `.gz`; `auto` for standard input.
 
     Raises:
-        InputError: the name says nothing.
+        InputError: the name says nothing, or it is a packed Parquet file.
     """
     if name == STDIN:
         return "auto"
-    found = _BY_SUFFIX.get(Path(name).suffix.lower())
+    packed = name.lower().endswith(".gz")
+    found = _BY_SUFFIX.get(_suffix(name))
     if found is None:
         known = " ".join(_BY_SUFFIX)
-        raise InputError(f"{name}: the name does not tell the format (known: {known}); say it with --format")
+        raise InputError(
+            f"{shown(name)}: the name does not tell the format "
+            f"(known: {known}, all but Parquet also with .gz behind); say it with --format"
+        )
+    if packed and found == "parquet":
+        raise InputError(f"{shown(name)}: Parquet is read from its end: unpack it first")
     return found
 
 
-def check_inputs(names: Iterable[str], format: Format = "auto") -> None:  # noqa: A002 - see open_input
+def _suffix(name: str) -> str:
+    """Return the end of a name that tells the format."""
+    lower = name.lower().removesuffix(".gz")
+    return Path(lower).suffix
+
+
+def check_inputs(
+    names: Iterable[str],
+    format: Format = "auto",  # noqa: A002 - see open_input
+    encoding: str = "utf-8",
+) -> list[str]:
     """See that every input is there and of a known format, before the work on the first begins.
 
+    Returns:
+        The names to open: a folder is replaced by its parts.
+
     Raises:
-        InputError: naming the first that is not.
+        InputError: naming the first that cannot be read.
     """
+    check_encoding(encoding)
+    found = []
     for name in names:
-        if name != STDIN:
-            os.close(_descriptor(name)[0])
-        if format == "auto":
-            format_of(name)
+        for part in parts_of(name, format):
+            _check(part)
+            if format == "auto":
+                format_of(part)
+            found.append(part)
+    return found
 
 
-def open_input(name: str, text_field: str, format: Format = "auto") -> Input:  # noqa: A002 - the flag is --format
+def parts_of(name: str, format: Format = "auto") -> list[str]:  # noqa: A002 - see open_input
+    """Return the files of a folder as Spark writes one, or the name itself where it is not a folder.
+
+    The parts lie side by side or in folders called `column=value`. What begins with `_` or `.` (markers,
+    checksums) is not data.
+
+    Raises:
+        InputError: a folder with something other than parts of one format in it.
+    """
+    if name == STDIN or not Path(name).is_dir():
+        return [name]
+    if (Path(name) / "_delta_log").is_dir():
+        raise InputError(
+            f"{shown(name)}: is a Delta table, whose log says which files count: write it as Parquet"
+        )
+    found = list(_parts(Path(name)))
+    if not found:
+        raise InputError(f"{shown(name)}: is a folder without files of rows")
+    if format == "auto" and len({_suffix(part) for part in found}) > 1:
+        raise InputError(
+            f"{shown(name)}: is a folder with more in it than parts of one format; name the files"
+        )
+    return found
+
+
+def _parts(folder: Path) -> Iterator[str]:
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        raise InputError(f"{shown(str(folder))}: {error.strerror}") from None
+    for entry in entries:
+        if entry.name.startswith(("_", ".")):
+            continue
+        if not entry.is_dir():
+            yield str(entry)
+        elif "=" in entry.name:
+            yield from _parts(entry)
+        else:
+            raise InputError(f"{shown(str(folder))}: is a folder with other folders in it; name the files")
+
+
+def open_input(
+    name: str,
+    text_field: str,
+    format: Format = "auto",  # noqa: A002 - the flag is --format
+    encoding: str = "utf-8",
+) -> Input:
     """Open an input: a path, or `-` for standard input.
 
     `format` `auto` goes by the end of the name; on standard input a line that begins with `{` is JSON, and
     any other is the text itself.
 
     Raises:
-        InputError: it is not there, is a folder, cannot be read, or its format is unknown.
+        InputError: it is not there, is a folder, cannot be read, its format is unknown or its text field
+            not there.
     """
     chosen = format_of(name) if format == "auto" else format
     if chosen == "parquet":
         return _open_parquet(name, text_field)
-    descriptor, shown = _descriptor(name)
-    reader = LineReader(descriptor)
-    if chosen == "csv":
-        items = table_rows(shown, reader, text_field)
-    else:
-        items = line_rows(shown, reader, {"jsonl": JSON, "txt": TEXT}.get(chosen))
-    return Input(shown, _size(descriptor), items, reader, None if name == STDIN else descriptor)
+    descriptor = open_descriptor(name)
+    called = "stdin" if name == STDIN else _readable(name)
+    try:
+        lines = LineReader(descriptor, name=called, encoding=encoding)
+        if chosen == "csv":
+            items = _table_rows(called, CsvReader(called, lines, [text_field]), text_field)
+        else:
+            items = line_rows(shown(called), lines, {"jsonl": JSON, "txt": TEXT}.get(chosen))
+    except BaseException:
+        if name != STDIN:
+            os.close(descriptor)
+        raise
+    return Input(called, _size(descriptor), items, lines, None if name == STDIN else descriptor)
 
 
 def _open_parquet(name: str, text_field: str) -> Input:
     if name == STDIN:
         raise InputError("stdin: Parquet is read from its end, so it cannot come from a pipe; give a file")
-    descriptor, _ = _descriptor(name)
-    os.close(descriptor)  # it can be read; pyarrow opens it its own way
-    reader = ParquetReader(Path(name), text_field)
-    return Input(name, Path(name).stat().st_size, reader, reader)
+    _check(name, regular=True)
+    called = _readable(name)
+    reader = ParquetReader(Path(name), called)
+    items = _table_rows(called, reader, text_field)
+    kind = reader.kind_of(text_field)
+    if kind != "text":
+        raise InputError(f"{shown(called)}: the column '{shown(text_field)}' holds {kind}, not text")
+    return Input(called, Path(name).stat().st_size, items, reader)
 
 
-def _descriptor(name: str) -> tuple[int, str]:
-    """Open for reading; the descriptor, and the name to show."""
+def _table_rows(name: str, reader: CsvReader | ParquetReader, text_field: str) -> Iterator[Item]:
+    """Make each row of a table a JSON object with its text and, where there is such a column, `lang`."""
+    known = reader.has(text_field) if isinstance(reader, ParquetReader) else text_field in reader.columns
+    if not known:
+        raise InputError(
+            f"{shown(name)}: no column `{shown(text_field)}`; there are: {listed(reader.columns)} "
+            "(choose with --text-field)"
+        )
+    names = list(dict.fromkeys([text_field, *(["lang"] if "lang" in reader.columns else [])]))
+    return _as_json(names, reader.cells(names))
+
+
+def _as_json(names: Sequence[str], cells: Iterable[Cells | BadRow | Pause]) -> Iterator[Item]:
+    text, *others = names
+    for row in cells:
+        if isinstance(row, Cells):
+            number, place, values = row
+            fields = {text: values[0]}
+            if others:
+                fields.update(zip(others, values[1:], strict=True))
+            yield Row(number, place, orjson.dumps(fields, default=str), JSON)
+        else:
+            yield row
+
+
+class Table:
+    """A CSV, JSON-lines or Parquet file, or a folder of such parts, to be read as often as needed.
+
+    `columns` are those of the first part; of JSON lines the fields of its first rows.
+    """
+
+    def __init__(self, path: Path, wanted: Sequence[str] = ()) -> None:
+        """Look at the columns. `wanted` are some that it should have: they help to tell how CSV is separated.
+
+        Raises:
+            InputError: not there, unreadable, empty, or a name that tells no format of tables.
+        """
+        self.path = path
+        self._parts = parts_of(str(path))
+        self._wanted = tuple(wanted)
+        for part in self._parts:
+            if format_of(part) == "txt":
+                raise InputError(
+                    f"{shown(part)}: lines of text are not a table; name a CSV, JSON-lines or Parquet file"
+                )
+        self._part = self._parts[0]
+        with self._opened(self._part) as reader:
+            self.columns: tuple[str, ...] = reader.columns
+
+    def rows(self, names: Sequence[str]) -> Iterator[Cells | BadRow]:
+        """Yield these columns of every row, in bounded memory.
+
+        Raises:
+            InputError: a column is not there, or the file cannot be read to its end.
+        """
+        if format_of(self._parts[0]) == "jsonl":  # where a row may lack what others have
+            for name in names:
+                place_of(shown(str(self.path)), self.columns, name)
+        for part in self._parts:
+            self._part = part
+            with self._opened(part) as reader:
+                for row in reader.cells(names):
+                    if not isinstance(row, Pause):
+                        yield row
+
+    def place(self, row: Cells | BadRow) -> str:
+        """Return where the row that came last stands: file and line, in Parquet the row."""
+        unit = "row" if format_of(self._part) == "parquet" else "line"
+        return f"{shown(self._part)}, {unit} {row.place}"
+
+    @contextlib.contextmanager
+    def _opened(self, part: str) -> Iterator[CsvReader | JsonReader | ParquetReader]:
+        _check(part, regular=True)
+        if format_of(part) == "parquet":
+            with contextlib.closing(ParquetReader(Path(part))) as reader:
+                yield reader
+            return
+        descriptor = open_descriptor(part)
+        try:
+            lines = LineReader(descriptor, name=part)
+            yield (
+                JsonReader(part, lines)
+                if format_of(part) == "jsonl"
+                else CsvReader(part, lines, self._wanted)
+            )
+        finally:
+            os.close(descriptor)
+
+
+def open_descriptor(name: str) -> int:
+    """Open a file or a pipe for reading; `-` is standard input.
+
+    Raises:
+        InputError: it is not there, cannot be read, is a folder or a device, or a pipe that nobody writes to.
+    """
     if name == STDIN:
-        return sys.stdin.fileno(), "stdin"
+        if sys.stdin is None:
+            raise InputError("stdin: is closed")
+        return sys.stdin.fileno()
+    if stat.S_ISFIFO(_check(name)):
+        return _open_pipe(name)
     try:
-        descriptor = os.open(name, os.O_RDONLY)
+        return os.open(name, os.O_RDONLY)
     except OSError as error:
-        raise InputError(f"{name}: {error.strerror}") from None
-    if stat.S_ISDIR(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise InputError(f"{name}: is a folder")
-    return descriptor, name
+        raise InputError(f"{shown(name)}: {error.strerror}") from None
+
+
+def _check(name: str, *, regular: bool = False) -> int:
+    """Return the kind of a file, unopened: opening a pipe would wait for its writer.
+
+    Raises:
+        InputError: it is not there, may not be read, or is not a file or (if `regular`) not one on disk.
+    """
+    if name == STDIN:
+        return stat.S_IFIFO
+    try:
+        mode = Path(name).stat().st_mode
+    except (OSError, ValueError) as error:
+        raise InputError(f"{shown(name)}: {getattr(error, 'strerror', None) or error}") from None
+    why = None
+    if stat.S_ISDIR(mode):
+        why = "is a folder"
+    elif regular and not stat.S_ISREG(mode):
+        why = "is not a file on disk, and this one is read more than once or from its end"
+    elif not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode) or _is_terminal_or_null(name, mode)):
+        why = "is a device or a socket, not a file"
+    elif not os.access(name, os.R_OK):
+        why = "Permission denied"
+    if why is not None:
+        raise InputError(f"{shown(name)}: {why}")
+    return mode
+
+
+def _is_terminal_or_null(name: str, mode: int) -> bool:
+    if not stat.S_ISCHR(mode):
+        return False
+    return (
+        Path(name).samefile(os.devnull)
+        or Path(name).resolve().is_relative_to("/dev/pts")
+        or name == "/dev/tty"
+    )
+
+
+def _open_pipe(name: str) -> int:
+    """Open a named pipe, which waits for somebody who writes to it, but not for ever."""
+    opened: queue.SimpleQueue[int | OSError] = queue.SimpleQueue()
+
+    def wait() -> None:
+        try:
+            opened.put(os.open(name, os.O_RDONLY))
+        except OSError as error:
+            opened.put(error)
+
+    threading.Thread(target=wait, daemon=True).start()
+    try:
+        found = opened.get(timeout=WRITER_WAIT_S)
+    except queue.Empty:
+        os.close(os.open(name, os.O_RDWR))  # a writer for a moment, which lets the thread go
+        found = opened.get()
+        if isinstance(found, int):
+            os.close(found)
+            found = OSError(0, f"is a named pipe that nobody has opened for writing in {WRITER_WAIT_S:g} s")
+    if isinstance(found, OSError):
+        raise InputError(f"{shown(name)}: {found.strerror}")
+    return found
+
+
+def _readable(name: str) -> str:
+    """Return a name as Unicode: bytes that are not UTF-8 as `\\xff`."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _size(descriptor: int) -> int | None:

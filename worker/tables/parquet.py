@@ -1,88 +1,273 @@
-"""Parquet inputs, read a batch of rows at a time (extra `parquet`)."""
+"""Parquet, a few rows at a time (extra `parquet`)."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
-
-import orjson
+from typing import Any, NamedTuple
 
 from worker.errors import InputError
-from worker.tables.rows import JSON, BadRow, Item, Row
+from worker.tables.lines import MAX_LINE_BYTES, field_at
+from worker.tables.rows import BadRow, Cells, listed, shown
 
-_ROWS = 512
+_MOST_ROWS = 512
+_BATCH_BYTES = 8 * 1024 * 1024
+_FEW_ROWS = 16
+_SMALL_CHUNK = 32 * 1024 * 1024
+"""Bytes of the columns in a row group up to which dictionaries are kept; they take some six times as much."""
+
+_UNFOLDED_BYTES = 32 * 1024 * 1024
+"""Bytes of repeated values up to which the rows of a batch become Python objects together."""
+
+_LARGE_CHUNK = 256 * 1024 * 1024
+_LIKELY_RATIO = 100
+"""Text packs to a tenth at best: what is large and packed to a hundredth was made to fill the memory."""
+
+
+class _Leaf(NamedTuple):
+    """What is read for a column: a field of structs, and within it items of lists."""
+
+    top: str
+    read: str
+    """Its path in the file, as far as it goes through structs."""
+    fields: tuple[str, ...]
+    items: tuple[str, ...]
+    kind: Any
 
 
 class ParquetReader:
-    """Rows of one Parquet file; `position` counts bytes, in proportion to the rows read."""
+    """A Parquet file as a table. A dot in a column's name goes into a struct, a number into a list.
 
-    def __init__(self, path: Path, text_field: str) -> None:
-        """Open the file.
+    Memory is bounded: rows are read a few at a time, so that they are about 8 MiB by what the file says of
+    its sizes; and what a small row group repeats is kept once, as the dictionary that the file has of it.
+    """
+
+    def __init__(self, path: Path, name: str = "") -> None:
+        """Open the file and read what is in it.
 
         Raises:
-            InputError: pyarrow is not installed, the file is no Parquet, or it has no such column.
+            InputError: pyarrow is not installed, or the file is not Parquet.
         """
         try:
             import pyarrow as arrow  # noqa: PLC0415 - an extra, and 50 MB of memory: only for those who read Parquet
+            import pyarrow.compute as compute  # noqa: PLC0415, PLR0402 - see above
             import pyarrow.parquet as parquet  # noqa: PLC0415, PLR0402 - see above
         except ImportError:
-            raise InputError(f"{path}: reading Parquet needs: pip install 'moodstream[parquet]'") from None
-        self.position = 0
-        self._path = path
-        self._error: type[Exception] = arrow.ArrowException
-        try:
-            self._file: Any = parquet.ParquetFile(path)
-        except (arrow.ArrowException, OSError) as error:
-            raise InputError(f"{path}: is no Parquet file: {_first_line(error)}") from None
-        names = self._file.schema_arrow.names
-        column = text_field if text_field in names else text_field.partition(".")[0]
-        if column not in names:
-            shown = ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
             raise InputError(
-                f"{path}: no column `{text_field}`; there are: {shown} (choose with --text-field)"
-            )
-        self._columns = [column, *(["lang"] if "lang" in names and column != "lang" else [])]
+                f"{shown(str(path))}: reading Parquet needs: pip install 'moodstream[parquet]'"
+            ) from None
+        self._arrow, self._compute, self._parquet = arrow, compute, parquet
+        self._errors: tuple[type[Exception], ...] = (arrow.ArrowException, OSError)
+        self._path, self._name = path, shown(name or str(path))
+        self._size = path.stat().st_size
+        self.position = 0
+        """Bytes, in proportion to the rows read."""
+        self._file = self._opened()
+        self._repeated: Any = None
+        self._schema: Any = self._file.schema_arrow
+        twice = [name for name, count in Counter(self._schema.names).items() if count > 1]
+        if twice:
+            raise InputError(f"{self._name}: the column '{shown(twice[0])}' is there twice")
+        self.columns: tuple[str, ...] = tuple(
+            name for field in self._schema for name in _leaves(arrow.types, field.type, field.name)
+        )
 
-    def __iter__(self) -> Iterator[Item]:
-        index, total, size = 0, max(1, self._file.metadata.num_rows), self._path.stat().st_size
+    def has(self, column: str) -> bool:
+        """Whether there is such a column, at the top or within others."""
+        return self._leaf(column) is not None
+
+    def kind_of(self, column: str) -> str:
+        """Return what a column holds as far as text is concerned: `text`, `list`, or the name of its type."""
+        types, leaf = self._arrow.types, self._leaf(column)
+        if leaf is None:
+            return "nothing"
+        kind = leaf.kind.value_type if types.is_dictionary(leaf.kind) else leaf.kind
+        if _is_text(types, kind) or types.is_null(kind):
+            return "text"
+        return str(kind)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+        if self._repeated is not None:
+            self._repeated.close()
+
+    def cells(self, names: Sequence[str]) -> Iterator[Cells | BadRow]:
+        """Yield these columns of every row.
+
+        Raises:
+            InputError: one of them is not there, the file is damaged, or a row group is too large to unpack.
+        """
+        leaves = []
+        for name in names:
+            leaf = self._leaf(name)
+            if leaf is None:
+                raise InputError(
+                    f"{self._name}: no column '{shown(name)}'; there are: {listed(self.columns)}"
+                )
+            leaves.append(leaf)
+        read = [leaf.read for leaf in leaves]
+        number, total = 0, max(1, self._file.metadata.num_rows)
         try:
-            for batch in self._file.iter_batches(batch_size=_ROWS, columns=self._columns):
-                for record in _records(batch):
-                    yield _row(index, record)
-                    index += 1
-                self.position = size * index // total
-        except (self._error, OSError) as error:
-            raise InputError(f"{self._path}: damaged after row {index}: {_first_line(error)}") from None
-        finally:
-            self._file.close()
+            for group in range(self._file.metadata.num_row_groups):
+                file, rows = self._how_to_read(group, read)
+                for batch in file.iter_batches(rows, row_groups=[group], columns=read, use_threads=False):
+                    may_be_long = batch.nbytes > MAX_LINE_BYTES
+                    for values in self._records(batch, leaves):
+                        if isinstance(values, str):
+                            yield BadRow(number, number + 1, f"the row is {values}")
+                        elif may_be_long and _too_long(values):
+                            reason = f"the row has a text of more than {MAX_LINE_BYTES} bytes"
+                            yield BadRow(number, number + 1, reason)
+                        else:
+                            yield Cells(number, number + 1, values)
+                        number += 1
+                    self.position = self._size * number // total
+        except self._errors as error:
+            raise InputError(f"{self._name}: damaged after row {number}: {_first_line(error)}") from None
 
+    def _opened(self) -> Any:
+        try:
+            return self._parquet.ParquetFile(self._path)
+        except self._errors as error:
+            raise InputError(f"{self._name}: is not a Parquet file: {_first_line(error)}") from None
 
-def _records(batch: Any) -> Iterator[dict[str, Any] | None]:
-    """The rows of a batch; None for one whose text is not UTF-8, which pyarrow finds only now."""
-    try:
-        yield from batch.to_pylist()
-    except UnicodeDecodeError:
+    def _leaf(self, column: str) -> _Leaf | None:
+        """Return what to read for a column. Of structs that is the field alone."""
+        types = self._arrow.types
+        if column in self._schema.names:
+            return _Leaf(column, column, (), (), self._schema.field(column).type)
+        first, *steps = column.split(".")
+        if first not in self._schema.names:
+            return None
+        kind = self._schema.field(first).type
+        fields: list[str] = []
+        while steps and types.is_struct(kind) and kind.get_field_index(steps[0]) >= 0:
+            kind = kind.field(steps[0]).type
+            fields.append(steps.pop(0))
+        read, items = ".".join([first, *fields]), tuple(steps)
+        for step in items:
+            if types.is_struct(kind) and kind.get_field_index(step) >= 0:
+                kind = kind.field(step).type
+            elif (types.is_list(kind) or types.is_large_list(kind)) and step.isdigit():
+                kind = kind.value_type
+            else:
+                return None
+        return _Leaf(first, read, tuple(fields), items, kind)
+
+    def _how_to_read(self, group: int, leaves: Sequence[str]) -> tuple[Any, int]:
+        """Return the file as these columns of a row group are to be read, and how many rows to read together.
+
+        Raises:
+            InputError: by what the file says of itself, its content is many times what one would keep in it.
+        """
+        metadata = self._file.metadata.row_group(group)
+        total = most_repeated = 0
+        for place in range(metadata.num_columns):
+            chunk = metadata.column(place)
+            path = chunk.path_in_schema
+            if not any(path == leaf or path.startswith(f"{leaf}.") for leaf in leaves):
+                continue
+            size, packed = chunk.total_uncompressed_size, max(1, chunk.total_compressed_size)
+            if size > _LARGE_CHUNK and size > _LIKELY_RATIO * packed:
+                raise InputError(
+                    f"{self._name}: row group {group + 1} of the column '{shown(path)}' unpacks from "
+                    f"{packed:,} to {size:,} bytes: too much at once; write the file in smaller row groups"
+                )
+            total += size
+            if chunk.has_dictionary_page:
+                dictionary = chunk.data_page_offset - (chunk.dictionary_page_offset or 0)
+                most_repeated = max(most_repeated, dictionary)
+        rows = min(_MOST_ROWS, _BATCH_BYTES * metadata.num_rows // max(1, total))
+        if total <= _SMALL_CHUNK:
+            return self._with_dictionaries(leaves), max(1, rows)
+        # Each row may have the longest of the repeated values, of which only the packed size is known.
+        return self._file, max(1, min(rows, max(_FEW_ROWS, _BATCH_BYTES // max(1, most_repeated))))
+
+    def _records(self, batch: Any, leaves: Sequence[_Leaf]) -> Iterator[tuple[Any, ...] | str]:
+        """Yield the wanted values of each row of a batch, or why there are none."""
+        arrays = []
+        for leaf in leaves:
+            array = batch.column(batch.schema.get_field_index(leaf.top))
+            arrays.append(self._compute.struct_field(array, list(leaf.fields)) if leaf.fields else array)
+        try:
+            if sum(map(self._unfolded, arrays)) <= _UNFOLDED_BYTES:
+                columns = [
+                    [_plain(value, leaf.items) for value in self._values(array)]
+                    for leaf, array in zip(leaves, arrays, strict=True)
+                ]
+                yield from zip(*columns, strict=True)
+                return
+        except (UnicodeDecodeError, ValueError, OverflowError):
+            pass  # in some row, which is found below
         for place in range(batch.num_rows):
             try:
-                yield batch.slice(place, 1).to_pylist()[0]
+                yield tuple(
+                    [
+                        _plain(array[place].as_py(), leaf.items)
+                        for leaf, array in zip(leaves, arrays, strict=True)
+                    ]
+                )
             except UnicodeDecodeError:
-                yield None
+                yield "not UTF-8"
+            except (ValueError, OverflowError) as error:  # a time that Python cannot hold
+                yield f"a value that cannot be read: {_first_line(error)}"
+
+    def _unfolded(self, array: Any) -> int:
+        """Return how many bytes the repeated values of a batch are when each is written out."""
+        if not self._arrow.types.is_dictionary(array.type) or not _is_text(
+            self._arrow.types, array.type.value_type
+        ):
+            return 0
+        lengths = self._compute.binary_length(array.dictionary)
+        total: int | None = self._compute.sum(self._compute.take(lengths, array.indices)).as_py()
+        return total or 0
+
+    def _values(self, array: Any) -> list[Any]:
+        if self._arrow.types.is_dictionary(array.type):
+            array = array.dictionary_decode()
+        values: list[Any] = array.to_pylist()
+        return values
+
+    def _with_dictionaries(self, leaves: Sequence[str]) -> Any:
+        """Return the file, opened so that texts come as dictionaries, in which each is there once."""
+        if self._repeated is None:
+            schema = self._file.schema
+            found = [schema.column(place) for place in range(len(schema))]
+            texts = [
+                column.path
+                for column in found
+                if column.physical_type == "BYTE_ARRAY"
+                and column.path in leaves
+                and column.max_repetition_level == 0
+            ]
+            self._repeated = self._parquet.ParquetFile(self._path, read_dictionary=texts)
+        return self._repeated
 
 
-def _row(index: int, record: dict[str, Any] | None) -> Row | BadRow:
-    if record is None:
-        return BadRow(index, index + 1, "the row is not UTF-8")
-    try:
-        return Row(index, index + 1, orjson.dumps(record, default=_readable), JSON)
-    except TypeError:
-        return BadRow(index, index + 1, "the row cannot be read as JSON")
+def _leaves(types: Any, kind: Any, name: str) -> Iterator[str]:
+    """Yield the name of a column, or of a struct's those of its fields."""
+    if types.is_struct(kind) and kind.num_fields:
+        for place in range(kind.num_fields):
+            yield from _leaves(types, kind.field(place).type, f"{name}.{kind.field(place).name}")
+    else:
+        yield name
 
 
-def _readable(value: Any) -> Any:
-    """Binary columns are text in many files that Spark wrote. What else is no text, decode will say."""
-    if isinstance(value, bytes):
-        return value.decode()
-    raise TypeError
+def _is_text(types: Any, kind: Any) -> bool:
+    names = ("string", "large_string", "string_view", "binary", "large_binary", "binary_view")
+    return any(getattr(types, f"is_{name}")(kind) for name in names if hasattr(types, f"is_{name}"))
+
+
+def _plain(value: Any, items: Sequence[str]) -> Any:
+    """Return a value, or what is at these steps in it; bytes as text, which they are in files of Spark's."""
+    if items:
+        value = field_at({"": value}, "".join(items), ["", *items])
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def _too_long(values: tuple[Any, ...]) -> bool:
+    return any(isinstance(value, str) and len(value) > MAX_LINE_BYTES for value in values)
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]
+    return shown(str(error).partition("\n")[0])

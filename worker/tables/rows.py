@@ -1,15 +1,19 @@
-"""What a reader hands on: rows, and rows that are none."""
+"""What the readers hand on, and how names from outside are shown in messages."""
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 JSON = "application/json"
 TEXT = "text/plain"
 
+_NAMES_SHOWN = 12
+_NAME_LENGTH = 60
+
 
 class Row(NamedTuple):
-    """One row of an input, as bytes that the decode room reads like a Kafka message.
+    """One row of an input, as bytes that are decoded like the value of a Kafka record.
 
-    `number` counts rows from 0 (blank lines are no rows), `place` is the line (in Parquet the row) counted
+    `number` counts rows from 0 (blank lines are not rows), `place` is the line (in Parquet the row) counted
     from 1. `content_type` None means: JSON when it begins with `{`, else text.
     """
 
@@ -19,8 +23,16 @@ class Row(NamedTuple):
     content_type: str | None
 
 
+class Cells(NamedTuple):
+    """The wanted fields of one row of a table, in the order in which they were asked for."""
+
+    number: int
+    place: int
+    values: tuple[Any, ...]
+
+
 class BadRow(NamedTuple):
-    """A row that is none. `reason` never holds its text."""
+    """A row that cannot be read. `reason` never holds its text."""
 
     number: int
     place: int
@@ -28,7 +40,25 @@ class BadRow(NamedTuple):
 
 
 class Pause(NamedTuple):
-    """Nothing more has arrived for now: whoever waits for rows should go on with those that are there."""
+    """Nothing more has arrived for now: whoever gathers rows should go on with those that are there."""
 
 
 Item = Row | BadRow | Pause
+
+
+def shown(name: str) -> str:
+    """Return a name as a terminal may show it: control characters, line ends and half pairs are escaped."""
+    if name.isprintable():
+        return name
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in name
+    )
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return names for an error message; of many or long ones only the beginning."""
+    parts = [
+        shown(name if len(name) <= _NAME_LENGTH else name[:_NAME_LENGTH] + "…")
+        for name in names[:_NAMES_SHOWN]
+    ]
+    return ", ".join(parts) + (", …" if len(names) > _NAMES_SHOWN else "")

@@ -124,7 +124,7 @@ def test_pictures_without_matplotlib(moodstream: Any, monkeypatch: pytest.Monkey
         (("--set", "imdb"), "moodstream: data set imdb: no file "),
         (("--set", "six_emotions"), "moodstream: data set six_emotions judges no head of sentiment, emotion"),
         (("--data", "nowhere"), "moodstream: no data folder nowhere"),
-        (("--file", "none.csv"), "moodstream: none.csv: no such file"),
+        (("--file", "none.csv"), "moodstream: none.csv: No such file"),
         (("none",), "moodstream: there is no model at none: no such folder"),
         ((".",), "moodstream: . holds neither a pack (manifest.json) nor a checkpoint (config.json)"),
     ],

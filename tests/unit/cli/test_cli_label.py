@@ -84,7 +84,19 @@ def test_skip_bad_ends_well(moodstream: Any) -> None:
     ("args", "code", "line"),
     [
         (["no.txt"], 2, "moodstream: no.txt: No such file or directory"),
-        (["good.txt", "."], 2, "moodstream: .: is a folder"),
+        (["good.txt", "."], 2, "moodstream: .: is a folder with more in it than parts of one format"),
+        (["/dev/zero", "--format", "txt"], 2, "moodstream: /dev/zero: is a device or a socket, not a file"),
+        (
+            ["wide.csv"],
+            2,
+            "moodstream: wide.csv: the line of column names (line 1) cannot be read: the line is",
+        ),
+        (["twice.csv"], 2, "moodstream: twice.csv: the column 'text' is there twice"),
+        (["utf16.csv"], 2, "moodstream: utf16.csv: is UTF-16, not UTF-8"),
+        (["good.txt", "--encoding", "utf-17"], 2, "moodstream: no encoding 'utf-17' is known"),
+        (["bad\x1b[31m.csv"], 2, r"moodstream: bad\x1b[31m.csv: is empty"),
+        (["esc.csv"], 2, r"moodstream: esc.csv: no column `text`; there are: a\x1b]0;b, n (choose with"),
+        (["good.txt", "-o", "\x1b/x"], 2, r"Error: --output \x1b/x: No such file"),
         (["good.xml"], 2, "moodstream: good.xml: the name does not tell the format"),
         (["empty.csv"], 2, "moodstream: empty.csv: is empty; a table begins with a line of column names"),
         (["good.txt", "--model", "no-pack"], 7, "moodstream: there is no model pack at no-pack"),
@@ -96,10 +108,16 @@ def test_what_cannot_be_done_is_one_line(moodstream: Any, args: list[str], code:
     for name in ("good.txt", "good.xml"):
         Path(name).write_text("so good\n")
     Path("empty.csv").write_text("")
+    Path("bad\x1b[31m.csv").write_text("")
+    Path("wide.csv").write_text("x" * 17_000_000 + "\na\n")
+    Path("twice.csv").write_text("text,text\na,b\n")
+    Path("utf16.csv").write_text("text\na\n", encoding="utf-16")
+    Path("esc.csv").write_text("a\x1b]0;b,n\nx,1\n")
     ended = moodstream("label", *args)
     assert ended.code == code
     assert ended.lines[-1].startswith(line)
     assert ended.out == ""
+    assert "\x1b" not in ended.err
     assert Path("good.txt").read_text() == "so good\n"
 
 

@@ -48,10 +48,12 @@ def mistakes(
         ("observe.port", "1" * 5_000, "is too large a number"),
         ("batch.max_padding_share", "1" * 5_000, "is not a finite number"),
         ("kafka.client_id", "\udcff", "is not valid Unicode text"),
+        ("language.candidates", "\ud800", "'\\ud800' is not a language code"),
         ("observe.host", "a..b", "'a..b' is not a host name or an address"),
         ("observe.host", "a" * 64, "is not a host name or an address"),
         ("kafka.bootstrap_servers", "a..b:1", "is not host:port"),
         ("kafka.bootstrap_servers", "a:\N{ARABIC-INDIC DIGIT THREE}", "is not host:port"),
+        ("source.topic_pattern", "(?i)posts", "is not a regular expression: global flags not at the start"),
         ("source.topic_pattern", "((", "'((' is not a regular expression: missing )"),
     ],
 )
@@ -165,6 +167,14 @@ def test_show_hides_a_password_in_another_field(value: str) -> None:
     assert "hunter2" not in shown
     assert "client_id" not in tomllib.loads(shown)["kafka"]
     assert tomllib.loads(shown)["source"]["group_id"] == "moodstream"
+
+
+def test_a_password_that_is_overridden_is_not_shown_either() -> None:
+    env = {"MOODSTREAM_KAFKA__SASL_PLAIN_PASSWORD": "hunter2"}
+    flags = {"observe.port": "hunter2", "kafka.sasl_plain_password": ""}
+    assert mistakes(flags, env=env) == (
+        "observe.port (flag --observe.port): the value is not a whole number",
+    )
 
 
 def test_what_python_raises_shows_no_value() -> None:

@@ -75,7 +75,7 @@ def fetch(name: str, revision: str | None = None, endpoint: str | None = None) -
 
 def _library() -> Any:
     try:
-        import huggingface_hub
+        import huggingface_hub  # noqa: PLC0415 - an extra of its own
     except ModuleNotFoundError as error:
         if error.name != "huggingface_hub":
             raise

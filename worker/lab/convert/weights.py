@@ -86,7 +86,7 @@ def open_weights(checkpoint: Path, only_head: str = "") -> Iterator[Weights]:
     Raises:
         CheckpointError: a file is missing or damaged. Pickles are never read: they can run any code.
     """
-    from safetensors import SafetensorError, safe_open
+    from safetensors import SafetensorError, safe_open  # noqa: PLC0415 - of an extra
 
     path = checkpoint / FILE
     files = [FILE] if path.is_file() else _shards(checkpoint)

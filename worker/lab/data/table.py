@@ -1,60 +1,40 @@
-"""A task whose rows are a user's own table: token ids to learn from, and a held-out part to judge by."""
+"""A task whose rows are a table of the user's: token ids for training, and held-out texts for validation."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from worker.errors import TrainingError
 from worker.heads import MULTI, SINGLE
+from worker.lab.data.field_labels import LabelReader, respelt
 from worker.lab.data.labels import HEADS, NEGATIVE, POSITIVE, SENTIMENT, HeadSpec
-from worker.lab.data.tables.keeper import Counts, Keeper
-from worker.lab.data.tables.labels import LabelReader, Many
-from worker.lab.data.tables.reading import Opened, Say, Wish, fill, open_wish, texts
-from worker.lab.data.tables.rows import listed
-from worker.lab.data.tables.split import FEWEST, MOST_HELD, check_labels, held_out
+from worker.lab.data.sampling import FEWEST, MOST_HELD, BottomK, Counts, check_labels, held_out
+from worker.lab.data.table_rows import OpenedTable, Say, TableOptions, fill, open_table, texts
 from worker.lab.data.tokens import Ids, encode
 from worker.model.text.normaliser import Normaliser
+from worker.tables.rows import listed, shown
 
 MOST_ROWS = 500_000
 """Rows that are kept where nobody says how many: some 250 MB as token ids."""
 
 
-@dataclass(frozen=True, slots=True)
-class Own:
-    """What to read, and how: the part of a recipe's task that names a file."""
-
-    path: Path
-    text_column: str = ""
-    label_column: str = ""
-    head: str = ""
-    """The head that is trained; "" takes the label column's name."""
-    labels: Many = "auto"
-    rows: int = 0
-    """Keep so many, drawn at random; 0: MOST_ROWS."""
-    held_out: float = 0.2
-    """Share of the rows to judge by."""
-    dev: Path | None = None
-    """A file of its own to judge by, instead of a share."""
-    skip_bad: bool = False
-
-
 class Held(NamedTuple):
-    """The rows to judge by: texts, and the numbers of their labels in the head."""
+    """The rows for validation: texts, and the numbers of their labels in the head."""
 
     texts: list[str]
     labels: list[tuple[int, ...]]
 
 
 @dataclass(frozen=True, slots=True)
-class OwnRows:
+class TableRows:
     """A table, read, tokenised and split."""
 
     title: str
     head: HeadSpec
     binary: bool
-    """Of the sentiment head it knows no neutral."""
+    """It has positive and negative of the sentiment head, and nothing neutral."""
     ids: list[Ids]
     labels: list[tuple[int, ...]]
     held: Held
@@ -69,11 +49,11 @@ def passes(rows: int) -> float:
 
 
 @dataclass(slots=True)
-class _Read:
+class _Draft:
     """A table before its labels have numbers."""
 
-    own: Own
-    opened: Opened
+    options: TableOptions
+    opened: OpenedTable
     seed: int
     head: str
     several: bool
@@ -89,14 +69,23 @@ class _Read:
         """The labels of all rows."""
         return [*self.labels, *self.held_labels]
 
-    def leave(self, rows: Sequence[int]) -> None:
-        """Learn from these rows only."""
+    @property
+    def path(self) -> str:
+        """The file, as messages show it."""
+        return shown(str(self.options.path))
+
+    def respell(self, names: Mapping[str, str]) -> None:
+        """Write labels as others of the table or of its head write them."""
+        self.labels, self.held_labels = _respelt(self.labels, names), _respelt(self.held_labels, names)
+
+    def train_on(self, rows: Sequence[int]) -> None:
+        """Keep only these rows for training."""
         self.ids, self.labels = [self.ids[row] for row in rows], [self.labels[row] for row in rows]
         self.keys = [self.keys[row] for row in rows]
 
 
 @dataclass(frozen=True, slots=True)
-class OwnReader:
+class TableReader:
     """Reads tables for one run. `seed` draws the rows that are kept and those that are held out."""
 
     tokenizer: Path
@@ -104,72 +93,91 @@ class OwnReader:
     seed: int
     say: Say
 
-    def read(self, tables: Sequence[Own], max_tokens: Sequence[int]) -> list[OwnRows]:
+    def read(self, tables: Sequence[TableOptions], max_tokens: Sequence[int]) -> list[TableRows]:
         """Read tables, each cut to so many `max_tokens` a text. Tables of one head share their labels.
 
         Raises:
-            TrainingError: a file, a column, a row or a label that does not do: one line.
+            InputError: a file that cannot be read.
+            TrainingError: a column, a row or a label that cannot be used: one line.
         """
-        read = [self._read(own, longest) for own, longest in zip(tables, max_tokens, strict=True)]
+        read = [self._read(options, longest) for options, longest in zip(tables, max_tokens, strict=True)]
         heads: dict[str, HeadSpec] = {}
         for name in dict.fromkeys(each.head for each in read):
-            heads[name] = _head(name, [each for each in read if each.head == name])
+            drafts = [each for each in read if each.head == name]
+            names = respelt(row for each in drafts for row in each.every)
+            for each in drafts:
+                each.respell(names)
+            heads[name] = _head(name, drafts)
         return [_numbered(each, heads[each.head]) for each in read]
 
-    def _read(self, own: Own, longest: int) -> _Read:
-        opened = open_wish(Wish(own.path, own.text_column, own.label_column, own.skip_bad))
-        reader = LabelReader(own.labels)
-        keeper: Keeper[Ids] = Keeper(
+    def _read(self, options: TableOptions, longest: int) -> _Draft:
+        opened = open_table(options)
+        reader = LabelReader(options.labels)
+        sample: BottomK[Ids] = BottomK(
             self.seed,
-            own.rows or MOST_ROWS,
+            options.rows or MOST_ROWS,
             lambda part: encode(self.tokenizer, part, longest, self.handling),
         )
-        fill(opened, reader, keeper, self.say)
-        rows = list(keeper.rows())
-        keys, labels = [key for key, _, _ in rows], [names for _, names, _ in rows]
-        head = own.head or head_name(opened.label)
-        ids = [ids for _, _, ids in rows]
-        found = _Read(own, opened, self.seed, head, reader.several, keys, ids, labels, keeper.counts)
+        fill(opened, reader, sample, self.say)
+        rows = list(sample.rows())
+        keys, ids = [key for key, _, _ in rows], [ids for _, _, ids in rows]
+        head = options.head or head_name(opened.label)
+        labels = self._one_spelling(options.path, [names for _, names, _ in rows], head)
+        found = _Draft(options, opened, self.seed, head, reader.several, keys, ids, labels, sample.counts)
         numbers = _numbers(labels)
-        check_labels(own.path, list(numbers), _as_numbers(labels, numbers), FEWEST if own.dev is None else 2)
-        if own.dev is None:
-            held = held_out(_as_numbers(labels, numbers), own.held_out)
+        rows_as_numbers = _as_numbers(labels, numbers)
+        check_labels(found.path, list(numbers), rows_as_numbers, FEWEST if options.dev is None else 2)
+        if options.dev is None:
+            held = held_out(rows_as_numbers, options.held_out)
             _hold(found, held, texts(opened, [keys[row] for row in held], self.seed))
         else:
-            self._add_dev(found, own.dev)
+            self._add_dev(found, options.dev)
         return found
 
-    def _add_dev(self, read: _Read, path: Path) -> None:
-        """Read the file to judge by; what it holds too is not learnt from."""
-        opened = open_wish(Wish(path, read.opened.text, read.opened.label, read.own.skip_bad))
-        keeper: Keeper[str] = Keeper(self.seed, MOST_HELD, list)
-        reader = LabelReader(read.own.labels)
-        fill(opened, reader, keeper, self.say)
-        rows = list(keeper.rows())
+    def _one_spelling(self, path: Path, rows: list[tuple[str, ...]], head: str) -> list[tuple[str, ...]]:
+        """Take labels that differ only in case or spaces as one, and say so."""
+        names = respelt(rows, HEADS[head].labels if head in HEADS else ())
+        for name, chosen in names.items():
+            count = sum(name in row for row in rows)
+            self.say(f"{shown(str(path))}: the label {name!r} ({count:,} rows) is taken as {chosen!r}")
+        return _respelt(rows, names)
+
+    def _add_dev(self, read: _Draft, path: Path) -> None:
+        """Read the file for validation; rows that it shares with the table are not trained on."""
+        options = replace(
+            read.options, path=path, text_column=read.opened.text, label_column=read.opened.label
+        )
+        opened, reader = open_table(options), LabelReader(options.labels)
+        sample: BottomK[str] = BottomK(self.seed, MOST_HELD, list)
+        fill(opened, reader, sample, self.say)
+        rows = list(sample.rows())
+        where = shown(str(path))
         if not rows:
-            raise TrainingError(f"{path}: no row has both a text and a label")
-        read.held_labels, read.held_texts = [names for _, names, _ in rows], [text for _, _, text in rows]
+            raise TrainingError(f"{where}: no row has both a text and a label")
+        known = sorted({name for names in read.labels for name in names})
+        names = respelt((names for _, names, _ in rows), known)
+        read.held_labels = _respelt([names for _, names, _ in rows], names)
+        read.held_texts = [text for _, _, text in rows]
         read.several = read.several or reader.several
         shared = {key for key, _, _ in rows} & set(read.keys)
         if shared:
-            self.say(f"{read.own.path}: {len(shared):,} rows stand in {path} too and are not learnt from")
-            read.leave([row for row, key in enumerate(read.keys) if key not in shared])
-        known = sorted({name for names in read.labels for name in names})
-        for name in (name for names in read.held_labels for name in names):
-            if name not in known:
-                raise TrainingError(
-                    f"{path}: the label {name!r} is in no row that {read.own.path} teaches, "
-                    f"which has {listed(known)}"
-                )
+            self.say(f"{read.path}: {len(shared):,} rows stand in {where} too and are not learnt from")
+            read.train_on([row for row, key in enumerate(read.keys) if key not in shared])
+        unknown = sorted({name for row in read.held_labels for name in row} - set(known))
+        if unknown:
+            raise TrainingError(
+                f"{where}: the label {unknown[0]!r} is in no row that {read.path} teaches, "
+                f"which has {listed(known)}"
+            )
         if len(set(read.held_labels)) == 1:
-            raise TrainingError(f"{path}: all rows have the same label: there is nothing to judge")
+            raise TrainingError(f"{where}: all rows have the same label: there is nothing to judge")
 
 
-def _hold(read: _Read, held: Sequence[int], found: list[str]) -> None:
-    """Move these rows from the ones to learn from to the ones to judge by."""
+def _hold(read: _Draft, held: Sequence[int], found: list[str]) -> None:
+    """Move these rows from training to validation."""
     chosen = set(held)
     read.held_texts, read.held_labels = found, [read.labels[row] for row in held]
-    read.leave([row for row in range(len(read.ids)) if row not in chosen])
+    read.train_on([row for row in range(len(read.ids)) if row not in chosen])
 
 
 def head_name(column: str) -> str:
@@ -178,7 +186,7 @@ def head_name(column: str) -> str:
     return "".join(kept).strip("_") or "label"
 
 
-def _head(name: str, tables: Sequence[_Read]) -> HeadSpec:
+def _head(name: str, tables: Sequence[_Draft]) -> HeadSpec:
     """Return the head that these tables train: a known one, or one with all their labels.
 
     Raises:
@@ -197,29 +205,27 @@ def _by_number(label: str) -> tuple[bool, float, str]:
     return (False, float(label), label) if label.isascii() and label.isdigit() else (True, 0.0, label)
 
 
-def _check_known(head: HeadSpec, tables: Sequence[_Read]) -> None:
+def _check_known(head: HeadSpec, tables: Sequence[_Draft]) -> None:
     for table in tables:
         if head.by_token:
-            raise TrainingError(
-                f"{table.own.path}: the head {head.name!r} marks characters; a table has labels"
-            )
+            raise TrainingError(f"{table.path}: the head {head.name!r} marks characters; a table has labels")
         if table.several and not head.multi_label:
             raise TrainingError(
-                f"{table.own.path}: some rows have several labels, the head {head.name!r} takes one"
+                f"{table.path}: some rows have several labels, the head {head.name!r} takes one"
             )
         unknown = {label for row in table.every for label in row if label not in head.labels}
         if unknown:
             raise TrainingError(
-                f"{table.own.path}: {min(unknown)!r} is no label of the head {head.name!r}, "
+                f"{table.path}: {min(unknown)!r} is no label of the head {head.name!r}, "
                 f"which has {listed(head.labels)}"
             )
 
 
-def _numbered(read: _Read, head: HeadSpec) -> OwnRows:
+def _numbered(read: _Draft, head: HeadSpec) -> TableRows:
     numbers = {label: number for number, label in enumerate(head.labels)}
     used = {label for row in read.labels for label in row}
-    return OwnRows(
-        title=read.own.path.name,
+    return TableRows(
+        title=read.options.path.name,
         head=head,
         binary=head.name == SENTIMENT.name and used == {head.labels[NEGATIVE], head.labels[POSITIVE]},
         ids=read.ids,
@@ -237,3 +243,9 @@ def _numbers(labels: Sequence[tuple[str, ...]]) -> dict[str, int]:
 
 def _as_numbers(labels: Sequence[tuple[str, ...]], numbers: dict[str, int]) -> list[tuple[int, ...]]:
     return [tuple(sorted(numbers[label] for label in row)) for row in labels]
+
+
+def _respelt(rows: Sequence[tuple[str, ...]], names: Mapping[str, str]) -> list[tuple[str, ...]]:
+    if not names:
+        return list(rows)
+    return [tuple(dict.fromkeys(names.get(name, name) for name in row)) for row in rows]

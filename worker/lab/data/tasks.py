@@ -3,17 +3,17 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from worker.errors import TrainingError
-from worker.lab import soft
 from worker.lab.data import sets as data
 from worker.lab.data.labels import Branch, HeadSpec, head_named
-from worker.lab.data.table import Own, OwnReader, OwnRows, passes
-from worker.lab.data.tables.labels import Many
+from worker.lab.data.table import TableReader, TableRows, passes
+from worker.lab.data.table_rows import TableOptions
 from worker.lab.data.tokens import Ids, encode, encode_marked
 from worker.lab.losses import Form, class_weights
 from worker.lab.recipe import Recipe, Task
+from worker.lab.teachers import head_scores, head_token_scores, shared
 from worker.model.text.normaliser import Normaliser, normaliser
 
 Say = Callable[[str], None]
@@ -32,12 +32,12 @@ class TaskData:
     """A token head's targets, (tokens,) a text."""
     labelled: bool
     """The rows have labels (of many, a row may have none); else only a teacher speaks of them."""
-    taught: Any = None
+    teacher_scores: Any = None
     """Teachers' probabilities, (rows, their labels), or of a token head's (tokens,) a row; or None."""
     columns: tuple[int, ...] = ()
     """Which of the head's labels each of the teacher's is."""
     form: Form = field(default_factory=Form)
-    table: OwnRows | None = None
+    table: TableRows | None = None
     """The table that the rows come from, with those to judge by; None for a known data set."""
 
     @property
@@ -52,7 +52,7 @@ def read_tasks(recipe: Recipe, root: Path | None, tokenizer: Path, work: Path, s
     `root` holds the known data sets; it may be None where the recipe names only tables. Raises TrainingError.
     """
     handling = normaliser(recipe.text, recipe.text_version)
-    tables = iter(_read_tables(recipe, OwnReader(tokenizer, handling, recipe.run.seed, say)))
+    tables = iter(_read_tables(recipe, TableReader(tokenizer, handling, recipe.run.seed, say)))
     tasks = []
     for task in recipe.tasks:
         if task.file:
@@ -60,13 +60,13 @@ def read_tasks(recipe: Recipe, root: Path | None, tokenizer: Path, work: Path, s
             entry = TaskData(
                 task, table.head, table.binary, table.ids, table.labels, [], labelled=True, table=table
             )
-            texts, group = table.texts() if task.taught_by else [], (1, False)
+            texts, group = table.texts() if task.all_teachers else [], (1, False)
         else:
             split = _load(task, root)
             entry = _tokenised(task, _head(recipe, task.head or split.head), split, tokenizer, handling)
             texts, group = split.texts, (split.group_size, split.first_leads)
-        if task.taught_by:
-            say(f"{task.title}: asking {', '.join(task.taught_by)}")
+        if task.all_teachers:
+            say(f"{task.title}: asking {', '.join(task.all_teachers)}")
             _ask(entry, texts, work, *group)
         elif not entry.labelled and not entry.head.by_token:
             raise TrainingError(f"data set {task.data} has no labels: it needs a teacher")
@@ -81,10 +81,12 @@ def _ask(entry: TaskData, texts: list[str], work: Path, alike: int, leads: bool)
     if entry.head.by_token:
         if alike > 1:
             raise TrainingError(f"data set {task.data}: one answer for several texts is not for a token head")
-        entry.taught = soft.taught_tokens(task.taught_by, entry.head, texts, entry.ids, work)
+        entry.teacher_scores = head_token_scores(
+            task.all_teachers, entry.head, texts, entry.ids, work / "taught"
+        )
     else:
-        given, columns = soft.taught(task.taught_by, entry.head, texts, task.max_tokens, work)
-        entry.taught, entry.columns = soft.shared(given, alike, leads), tuple(columns)
+        given = head_scores(task.all_teachers, entry.head, texts, task.max_tokens, work / "taught")
+        entry.teacher_scores, entry.columns = shared(given.scores, alike, leads), given.columns
 
 
 def _load(task: Task, root: Path | None) -> data.Labelled:
@@ -93,19 +95,19 @@ def _load(task: Task, root: Path | None) -> data.Labelled:
     return data.load(task.data, "train", root, task.rows)
 
 
-def _read_tables(recipe: Recipe, reader: OwnReader) -> list[OwnRows]:
+def _read_tables(recipe: Recipe, reader: TableReader) -> list[TableRows]:
     """Read the recipe's tables, all at once: those of one head share their labels."""
     tasks = [task for task in recipe.tasks if task.file]
-    return reader.read([_own(task) for task in tasks], [task.max_tokens for task in tasks])
+    return reader.read([_options(task) for task in tasks], [task.max_tokens for task in tasks])
 
 
-def _own(task: Task) -> Own:
-    return Own(
+def _options(task: Task) -> TableOptions:
+    return TableOptions(
         Path(task.file),
         task.text_column,
         task.label_column,
         task.head,
-        cast("Many", task.labels),
+        task.labels,
         task.rows,
         task.held_out,
         Path(task.dev) if task.dev else None,

@@ -4,13 +4,12 @@ Both give probabilities after the head's temperature, and marked characters afte
 checkpoints is in `score_checkpoint`, since it needs torch.
 """
 
-import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -82,19 +81,6 @@ def is_pack(folder: Path) -> bool:
     return (folder / "manifest.json").is_file() or (folder / "model.onnx").is_file()
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object. Raises TrainingError: one line."""
-    try:
-        value = json.loads(path.read_bytes())
-    except OSError as error:
-        raise TrainingError(f"{path} cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise TrainingError(f"{path} is not valid JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise TrainingError(f"{path} must hold a JSON object")
-    return value
-
-
 def pack_scorer(folder: Path, tick: Tick = lambda _rows: None) -> Scorer:
     """Score with the pack in `folder`, through the classifier that the service runs. Raises PackError."""
     return PackScorer(folder, tick)
@@ -103,7 +89,7 @@ def pack_scorer(folder: Path, tick: Tick = lambda _rows: None) -> Scorer:
 def checkpoint_scorer(folder: Path, tick: Tick = lambda _rows: None) -> Scorer:
     """Score with the checkpoint in `folder`, float32 throughout. Raises TrainingError where it holds none."""
     try:
-        from worker.lab.evaluate.score_checkpoint import CheckpointScorer
+        from worker.lab.evaluate.score_checkpoint import CheckpointScorer  # noqa: PLC0415 - torch
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in {"torch", "safetensors"}:
             raise
@@ -216,8 +202,8 @@ class PackScorer:
 def _without_gates(graph: Path, gates: int) -> bytes:
     """Return the graph with the threshold of each of its `gates` below any score. Raises TrainingError."""
     try:
-        import onnx
-        from onnx import numpy_helper
+        import onnx  # noqa: PLC0415 - of an extra
+        from onnx import numpy_helper  # noqa: PLC0415 - of an extra
     except ModuleNotFoundError:
         raise TrainingError(
             "measuring a pack that marks tokens needs: pip install 'moodstream[import]'"

@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 
 from worker.errors import LabelError, TrainingError
-from worker.lab.data.tables.columns import choose_columns
-from worker.lab.data.tables.labels import LabelReader
-from worker.lab.data.tables.opening import open_table
-from worker.lab.data.tables.rows import BadRow
+from worker.lab.data.field_labels import LabelReader, spelling_key
+from worker.lab.data.table_rows import TableOptions, open_table
 from worker.lab.evaluate.examples import Examples, gold_table
 from worker.lab.evaluate.heads import MULTI, SINGLE, TOKEN, HeadInfo
 from worker.lab.evaluate.spans import characters
+from worker.tables.rows import BadRow, shown
 
 
 @dataclass(slots=True)
@@ -28,7 +27,7 @@ class _Rows:
     values: list[Any] = field(default_factory=list)
 
 
-def own_examples(
+def table_examples(
     path: Path,
     heads: Mapping[str, HeadInfo],
     text_column: str = "",
@@ -45,28 +44,31 @@ def own_examples(
     head is judged between those, as the binary sets are.
 
     Raises:
-        TrainingError: the file, a column, a label or the head is not there or makes no sense: one line.
+        InputError: the file cannot be read.
+        TrainingError: a column, a label or the head is not there or makes no sense: one line.
     """
-    table = open_table(path, [name for name in (text_column, label_column) if name])
-    columns = choose_columns(table, text_column, label_column)
-    own = _Rows(path)
-    for cells in table.rows(columns):
-        if isinstance(cells, BadRow):
-            raise TrainingError(f"{path}, {cells.place}: {cells.reason}")
-        text, label = cells.values
+    opened = open_table(TableOptions(path, text_column, label_column))
+    found = _Rows(path)
+    for row in opened.table.rows([opened.text, opened.label]):
+        place = opened.table.place(row)
+        if isinstance(row, BadRow):
+            raise TrainingError(f"{place}: {row.reason}")
+        text, label = row.values
         if not isinstance(text, str) or not text.strip():
-            raise TrainingError(f"{path}, {cells.place}: no text in the column {columns[0]}")
-        own.places.append(cells.place)
-        own.texts.append(text)
-        own.values.append(label)
-        if rows and len(own.texts) == rows:
+            raise TrainingError(f"{place}: no text in the column {shown(opened.text)}")
+        found.places.append(place)
+        found.texts.append(text)
+        found.values.append(label)
+        if rows and len(found.texts) == rows:
             break
-    if not own.texts:
-        raise TrainingError(f"{path} has no rows")
-    chosen = [_named(heads, head)] if head is not None else _candidates(own, heads)
+    if not found.texts:
+        raise TrainingError(f"{shown(str(path))} has no rows")
+    chosen = [_named(heads, head)] if head is not None else _candidates(found, heads)
     if not chosen:
-        raise TrainingError(f"{path}: its labels ({_some(own.values)}) are those of no head: {_known(heads)}")
-    return _examples(own, chosen[0])
+        raise TrainingError(
+            f"{shown(str(path))}: its labels ({_some(found.values)}) are those of no head: {_known(heads)}"
+        )
+    return _examples(found, chosen[0])
 
 
 def _named(heads: Mapping[str, HeadInfo], head: str) -> HeadInfo:
@@ -75,74 +77,83 @@ def _named(heads: Mapping[str, HeadInfo], head: str) -> HeadInfo:
     return heads[head]
 
 
-def _candidates(own: _Rows, heads: Mapping[str, HeadInfo]) -> list[HeadInfo]:
+def _candidates(found: _Rows, heads: Mapping[str, HeadInfo]) -> list[HeadInfo]:
     """Return the one head that knows every label, or nothing. Raises TrainingError where several do."""
-    found = []
+    fitting = []
     for head in heads.values():
         try:
             if not head.by_token:
-                _label_rows(own, head)
-                found.append(head)
+                _label_rows(found, head)
+                fitting.append(head)
         except TrainingError:
             continue
     # A head of one label is meant where each row has one: another that takes many could judge them too.
-    single = [head for head in found if head.problem_type == SINGLE] or found
+    single = [head for head in fitting if head.problem_type == SINGLE] or fitting
     if len(single) > 1:
         names = ", ".join(head.name for head in single)
-        raise TrainingError(f"{own.path}: its labels fit several heads ({names}): choose with --head")
+        raise TrainingError(f"{found.path}: its labels fit several heads ({names}): choose with --head")
     return single
 
 
-def _examples(own: _Rows, head: HeadInfo) -> Examples:
-    name = own.path.name
+def _examples(found: _Rows, head: HeadInfo) -> Examples:
+    name = found.path.name
     if head.problem_type == TOKEN:
-        return Examples(name, name, head.name, own.texts, head.labels, marked=_marked(own))
-    rows = _label_rows(own, head)
+        return Examples(name, name, head.name, found.texts, head.labels, marked=_marked(found))
+    rows = _label_rows(found, head)
     if head.problem_type == MULTI:
         table = gold_table(rows, len(head.labels))
-        return Examples(name, name, head.name, own.texts, head.labels, table=table)
+        return Examples(name, name, head.name, found.texts, head.labels, table=table)
     used = sorted({row[0] for row in rows})
     labels = tuple(head.labels[number] for number in used)
     if len(used) == 1:
-        raise TrainingError(f"{own.path}: all its rows are labelled {labels[0]}: nothing to tell apart")
+        raise TrainingError(f"{found.path}: all its rows are labelled {labels[0]}: nothing to tell apart")
     title = name if len(used) == len(head.labels) else f"{name}, between {' and '.join(labels)}"
     classes = np.searchsorted(np.array(used), np.array([row[0] for row in rows])).astype(np.int64)
-    return Examples(name, title, head.name, own.texts, labels, classes=classes)
+    return Examples(name, title, head.name, found.texts, labels, classes=classes)
 
 
-def _label_rows(own: _Rows, head: HeadInfo) -> list[tuple[int, ...]]:
+def _label_rows(found: _Rows, head: HeadInfo) -> list[tuple[int, ...]]:
     """Return each row's label numbers. Raises TrainingError for a label that the head does not know."""
-    numbers = {label.casefold(): number for number, label in enumerate(head.labels)}
+    numbers = {spelling_key(label): number for number, label in enumerate(head.labels)}
+    numbers |= {label: number for number, label in enumerate(head.labels)}  # as it stands comes first
     rows = []
-    for place, value in zip(own.places, own.values, strict=True):
-        where = f"{own.path}, {place}"
+    for place, value in zip(found.places, found.values, strict=True):
         try:
             names = _names(value, numbers)
         except LabelError as error:
-            raise TrainingError(f"{where}: {error}") from error
-        unknown = next((name for name in names if name.casefold() not in numbers), None)
-        if unknown is not None:
+            raise TrainingError(f"{place}: {error}") from error
+        known = [numbers.get(name, numbers.get(spelling_key(name))) for name in names]
+        row = sorted({number for number in known if number is not None})
+        if None in known:
+            unknown = names[known.index(None)][:40]
             raise TrainingError(
-                f"{where}: {unknown[:40]!r} is no label of the head {head.name}, "
-                f"which has {_shorten(head.labels)}"
+                f"{place}: {unknown!r} is no label of the head {head.name}, which has {_shorten(head.labels)}"
             )
-        if head.problem_type == SINGLE and len(names) != 1:
-            raise TrainingError(f"{where}: {len(names) or 'no'} labels, the head {head.name} takes one")
-        rows.append(tuple(sorted({numbers[name.casefold()] for name in names})))
+        if head.problem_type == SINGLE and len(row) != 1:
+            raise TrainingError(f"{place}: {len(row) or 'no'} labels, the head {head.name} takes one")
+        rows.append(tuple(row))
     return rows
 
 
 def _names(value: Any, known: Container[str]) -> tuple[str, ...]:
-    """Return the labels in one field. A separator that belongs to a known label separates nothing."""
-    whole = isinstance(value, str) and value.strip().casefold() in known
-    return LabelReader("one" if whole else "auto").names(value) or ()
+    """Return the labels in one field. A separator that belongs to a known label separates nothing.
+
+    Raises:
+        LabelError: the field holds no label, or a word that stands for a missing one.
+    """
+    if isinstance(value, str) and (value.strip() in known or spelling_key(value) in known):
+        return (value.strip(),)
+    reader = LabelReader()
+    names = reader.names(value)
+    if reader.missing:
+        raise LabelError(f"{value.strip()!r} is no label")
+    return names or ()
 
 
-def _marked(own: _Rows) -> list[frozenset[int]]:
+def _marked(found: _Rows) -> list[frozenset[int]]:
     """Return the marked characters of every row: offsets, or pairs of start and end."""
-    found = []
-    for place, text, value in zip(own.places, own.texts, own.values, strict=True):
-        where = f"{own.path}, {place}"
+    rows = []
+    for place, text, value in zip(found.places, found.texts, found.values, strict=True):
         try:
             items = list((json.loads(value or "[]") if isinstance(value, str) else value) or [])
             if all(isinstance(item, int) for item in items):
@@ -150,11 +161,11 @@ def _marked(own: _Rows) -> list[frozenset[int]]:
             else:
                 marked = characters((int(start), int(end)) for start, end in items)
         except (ValueError, TypeError):
-            raise TrainingError(f"{where}: neither a list of offsets nor of [start, end] pairs") from None
+            raise TrainingError(f"{place}: neither a list of offsets nor of [start, end] pairs") from None
         if any(number < 0 or number >= len(text) for number in marked):
-            raise TrainingError(f"{where}: an offset lies outside of its text of {len(text)} characters")
-        found.append(marked)
-    return found
+            raise TrainingError(f"{place}: an offset lies outside of its text of {len(text)} characters")
+        rows.append(marked)
+    return rows
 
 
 def _known(heads: Mapping[str, HeadInfo]) -> str:
@@ -162,7 +173,7 @@ def _known(heads: Mapping[str, HeadInfo]) -> str:
 
 
 def _some(values: Sequence[Any]) -> str:
-    return _shorten(tuple(dict.fromkeys(str(value)[:40] for value in values)))
+    return _shorten(tuple(dict.fromkeys(shown(str(value)[:40]) for value in values)))
 
 
 def _shorten(names: Sequence[str]) -> str:

@@ -8,9 +8,9 @@ from click.testing import CliRunner
 
 from tests.support.checkpoints import MARKING, SIZES, random_tensors, write_checkpoint
 from worker.cli.main import cli, main
-from worker.lab.compress_order import Cut, Order
 from worker.lab.convert.writer import convert_checkpoint
 from worker.lab.curve import Point, Rate, as_json, draw, rates, table
+from worker.lab.options import CompressOptions, Cut
 from worker.model.pack import load_pack
 
 CONFIG = {**SIZES, "heads": MARKING}
@@ -101,11 +101,11 @@ def test_nothing_but_an_older_pack_is_replaced(
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/letter.txt").write_text("dear", encoding="utf-8")
     options = ["--layers", "2", "--texts", str(texts)]
-    assert main(["compress", str(folder), str(tmp_path / "mine"), *options]) == 7
-    assert "is there already and is no pack" in capsys.readouterr().err
+    assert main(["compress", str(folder), str(tmp_path / "mine"), *options]) == 2
+    assert "is neither a pack nor an exported model: it is not replaced" in capsys.readouterr().err
     assert (tmp_path / "mine/letter.txt").read_text(encoding="utf-8") == "dear"
-    assert main(["compress", str(folder), str(folder), *options]) == 7
-    assert "is what the new pack is made from" in capsys.readouterr().err
+    assert main(["compress", str(folder), str(folder), *options]) == 2
+    assert "holds what the new folder is made from" in capsys.readouterr().err
     convert_checkpoint(folder, tmp_path / "older", name="older")
     assert main(["compress", str(folder), str(tmp_path / "older"), *options]) == 0
     config = json.loads((tmp_path / "older/config.json").read_text(encoding="utf-8"))
@@ -118,11 +118,13 @@ def test_no_model_is_told(tmp_path: Path, texts: Path, capsys: pytest.CaptureFix
 
 
 def test_every_combination_once() -> None:
-    order = Order(Path("a"), Path("b"), layers=(6, (1, 3, 6)), hidden=(1024, 768))
-    assert list(order.cuts()) == [
+    options = CompressOptions(
+        model=Path("a"), out=Path("b"), texts=(Path("c"),), layers=(6, (1, 3, 6)), hidden=(1024, 768)
+    )
+    assert list(options.cuts()) == [
         Cut(6, None, 1024), Cut(6, None, 768), Cut((1, 3, 6), None, 1024), Cut((1, 3, 6), None, 768),
     ]  # fmt: skip
-    assert [cut.name for cut in order.cuts()][-1] == "1+3+6-layers-768-columns"
+    assert [cut.name for cut in options.cuts()][-1] == "1+3+6-layers-768-columns"
 
 
 def test_rates_are_relative_to_the_first(folder: Path, tmp_path: Path) -> None:

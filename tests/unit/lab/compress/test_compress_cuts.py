@@ -12,14 +12,11 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from tests.support.checkpoints import MARKING, SIZES, WORDS, random_tensors, write_checkpoint
-from worker.errors import CheckpointError, TrainingError
-from worker.lab.checkpoint import Checkpoint, read_checkpoint, write_folder
+from worker.errors import CheckpointError, CutError
+from worker.lab.checkpoint import Checkpoint, read_checkpoint, read_model, write_folder
 from worker.lab.convert.writer import convert_checkpoint
-from worker.lab.prune import Importance, prune
-from worker.lab.read_pack import read_model
-from worker.lab.student import keep_layers
+from worker.lab.prune import Importance, keep_layers, prune, renumber, survives, trim
 from worker.lab.texts import TextReader
-from worker.lab.vocabulary import renumber, survives, trim
 from worker.model.model import Model
 
 CONFIG = {**SIZES, "heads": MARKING}
@@ -126,7 +123,7 @@ def test_keeping_everything_is_the_same_model(folder: Path) -> None:
 
 @pytest.mark.parametrize(("heads", "hidden"), [(5, None), (0, None), (None, 65), (None, 0)])
 def test_more_than_there_is_cannot_be_kept(folder: Path, heads: int | None, hidden: int | None) -> None:
-    with pytest.raises(TrainingError, match="cannot keep"):
+    with pytest.raises(CutError, match="cannot keep"):
         prune(
             read_checkpoint(folder), Importance(np.ones((3, 4)), np.ones((3, 64))), heads=heads, hidden=hidden
         )
@@ -208,7 +205,7 @@ def test_the_padding_of_a_packaged_tokenizer_is_no_trouble(folder: Path, tmp_pat
 def test_other_vocabularies_are_refused(folder: Path) -> None:
     whole = read_checkpoint(folder)
     other = Tokenizer(models.WordLevel({"a": 0, "[UNK]": 1}, unk_token="[UNK]"))
-    with pytest.raises(TrainingError, match="only a WordPiece vocabulary can be trimmed, this is WordLevel"):
+    with pytest.raises(CutError, match="only a WordPiece vocabulary can be trimmed, this is WordLevel"):
         trim(replace(whole, tokenizer=other.to_str()), ["a"])
 
 

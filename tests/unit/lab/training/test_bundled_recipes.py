@@ -24,7 +24,7 @@ def _steps() -> list[str]:
 def _reads(recipe: Recipe) -> list[str]:
     """The stages whose packs and checkpoints a recipe names."""
     named = [recipe.base, *(mean.checkpoint for mean in recipe.means)]
-    named += [teacher for task in recipe.tasks for teacher in task.taught_by]
+    named += [teacher for task in recipe.tasks for teacher in task.all_teachers]
     return [found[1] for name in named if (found := LEAVES.fullmatch(name))]
 
 

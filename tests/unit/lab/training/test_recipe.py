@@ -2,15 +2,19 @@
 
 import subprocess
 import sys
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from worker.errors import TrainingError
+from worker.errors import RecipeError
 from worker.lab.card import all_stages
 from worker.lab.data.labels import EMOTION, SENTIMENT, TOXICITY, in_order
-from worker.lab.recipe import load_recipe
+from worker.lab.recipe import Recipe, Run, Task, load_recipe, mistakes, recipe_text
 
 BUNDLED = Path(__file__).parents[4] / "worker" / "lab" / "recipes" / "compact.toml"
 SHORT = 'name = "x"\nbase = "b"\n[[tasks]]\ndata = "sst2"\n'
@@ -48,7 +52,7 @@ def test_what_is_not_written_takes_its_default(tmp_path: Path) -> None:
         (SHORT + '[run]\nseed = "one"\n', "run.seed must be a whole number, not 'one'"),
         (SHORT + "[run]\nseed = true\n", "run.seed must be a whole number, not True"),
         (SHORT + '[run]\nprecision = "fp8"\n', "run.precision must be auto, fp32 or bf16"),
-        (SHORT + "epochs = 0\n", "tasks[0]: epochs and weight must be above 0"),
+        (SHORT + "epochs = 0\n", "tasks[0].epochs must be above 0; only for a table of your own"),
         (SHORT + "max_tokens = 5000\n", "tasks[0].max_tokens must lie between"),
         ('name = "x"\nbase = "b"\n', "no [[tasks]]"),
         ('name = "x"\n[[tasks]]\ndata = "sst2"\n', "base is missing"),
@@ -61,7 +65,7 @@ def test_what_is_not_written_takes_its_default(tmp_path: Path) -> None:
     ],
 )
 def test_a_mistake_is_one_readable_line(tmp_path: Path, text: str, expected: str) -> None:
-    with pytest.raises(TrainingError) as caught:
+    with pytest.raises(RecipeError) as caught:
         _load(tmp_path, text)
     line = str(caught.value)
     assert expected in line
@@ -69,8 +73,43 @@ def test_a_mistake_is_one_readable_line(tmp_path: Path, text: str, expected: str
     assert "\n" not in line
 
 
+def test_each_mistake_has_a_line(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError) as caught:
+        _load(tmp_path, SHORT + 'epoch = 2\nrows = -1\n[run]\nseed = "one"\n')
+    lines = [line.partition("recipe.toml: ")[2] for line in str(caught.value).splitlines()]
+    assert sorted(lines) == [
+        "run.seed must be a whole number, not 'one'",
+        "tasks[0].rows must be at least 0, not -1",
+        "unknown name tasks[0].epoch; did you mean 'epochs'?",
+    ]
+
+
+_VALUES = st.one_of(
+    st.booleans(), st.integers(-3, 600), st.floats(-2, 600), st.sampled_from(["", "a", "sst2", "auto", "one"])
+)
+_TABLES = st.dictionaries(st.sampled_from([*Task.model_fields, "layers", "x"]), _VALUES, max_size=5)
+
+
+@given(
+    tasks=st.lists(_TABLES, max_size=3), run=st.dictionaries(st.sampled_from([*Run.model_fields]), _VALUES)
+)
+@settings(max_examples=200, deadline=None)
+def test_any_tables_are_a_recipe_that_comes_back_or_mistakes_of_one_line_each(
+    tasks: list[dict[str, object]], run: dict[str, object]
+) -> None:
+    try:
+        recipe = Recipe(name="n", base="b", tasks=tasks, run=run)  # type: ignore[arg-type]  # what TOML may hold
+    except ValidationError as error:
+        lines = mistakes(error)
+        assert lines
+        assert not [line for line in lines if not line or "\n" in line]
+        return
+    again = tomllib.loads(recipe_text(recipe))
+    assert Recipe(**again) == recipe
+
+
 def test_a_missing_recipe_is_named(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"absent\.toml: No such file"):
+    with pytest.raises(RecipeError, match=r"absent\.toml: No such file"):
         load_recipe(tmp_path / "absent.toml")
 
 
@@ -87,7 +126,7 @@ def test_the_command_tells_a_mistake_without_a_traceback(tmp_path: Path) -> None
 
 
 def test_recipes_and_data_need_no_torch() -> None:
-    modules = "worker.lab.data.sets, worker.lab.data.labels, worker.lab.plan, worker.lab.recipe"
+    modules = "worker.lab.compress, worker.lab.options, worker.lab.plan, worker.lab.plots, worker.lab.student"
     code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
@@ -116,7 +155,7 @@ def test_means_are_read_and_their_shares_checked(tmp_path: Path) -> None:
     path.write_text(task + '[[means]]\ncheckpoint = "a"\nshare = 0.25\n')
     assert [(mean.checkpoint, mean.share) for mean in load_recipe(path).means] == [("a", 0.25)]
     path.write_text(task + '[[means]]\ncheckpoint = "a"\nshare = 1\n')
-    with pytest.raises(TrainingError, match=r"means\[0\]\.share must lie between 0 and 1"):
+    with pytest.raises(RecipeError, match=r"means\[0\]\.share must be below 1, not 1"):
         load_recipe(path)
 
 

@@ -1,23 +1,21 @@
 """Recipes that name tables, recipes from flags, and recipes back as text."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from worker.errors import TrainingError
+from worker.errors import RecipeError
 from worker.lab.data.table import passes
 from worker.lab.recipe import (
     BASE,
-    Depths,
-    Flags,
+    HeadLayers,
     Optimiser,
     OwnLayers,
     Recipe,
     Run,
     Task,
     load_recipe,
-    recipe_of,
+    recipe_of_table,
     recipe_text,
 )
 
@@ -61,18 +59,18 @@ def test_a_table_is_looked_for_beside_the_recipe(tmp_path: Path) -> None:
         ),
         ('[[tasks]]\ndata = "sst2"\nteachers = "b"\n', "tasks[0].teachers must list folders"),
         ('[[tasks]]\ndata = "sst2"\nteachers = []\n', "tasks[0].teachers must list folders"),
-        ('[[tasks]]\ndata = "sst2"\nepochs = 0\n', "tasks[0]: epochs and weight must be above 0"),
+        ('[[tasks]]\ndata = "sst2"\nepochs = 0\n', "tasks[0].epochs must be above 0; only for a table"),
         (TABLE + 'labels = "many"\n', "tasks[0].labels must be auto, one or several, not 'many'"),
-        (TABLE + "held_out = 1\n", "tasks[0].held_out must be a share between 0 and 1"),
+        (TABLE + "held_out = 1\n", "tasks[0].held_out must be below 1, not 1"),
         (TABLE + 'skip_bad = "yes"\n', "tasks[0].skip_bad must be true or false, not 'yes'"),
         (TABLE + 'label_colum = "x"\n', "unknown name tasks[0].label_colum; did you mean 'label_column'?"),
         (TABLE + "frozen = 1\n", "unknown name tasks[0].frozen; it may be one of data, "),
-        (BRANCH + "gate = 2.0\n" + TABLE, "depths[0].gate must be a score between 0 and 1"),
+        (BRANCH + "gate = 2.0\n" + TABLE, "depths[0].gate must be at most 1, not 2.0"),
         (BRANCH + "branch = 3\n" + TABLE, "depths[0].branch must be a table"),
         (BRANCH + "branch = { after = 0 }\n" + TABLE, "depths[0].branch.layers is missing"),
         (
             BRANCH + "branch = { after = 0, layers = 0 }\n" + TABLE,
-            "depths[0].branch: after must not be below 0, layers at least",
+            "depths[0].branch.layers must be at least 1, not 0",
         ),
         (
             BRANCH + "branch = { after = 1, layers = 3 }\n" + TABLE,
@@ -82,7 +80,7 @@ def test_a_table_is_looked_for_beside_the_recipe(tmp_path: Path) -> None:
     ],
 )
 def test_a_mistake_about_a_table_is_one_line(tmp_path: Path, text: str, told: str) -> None:
-    with pytest.raises(TrainingError) as caught:
+    with pytest.raises(RecipeError) as caught:
         _load(tmp_path, text)
     assert str(caught.value).startswith(f"recipe {tmp_path / 'recipe.toml'}: {told}")
     assert len(str(caught.value).splitlines()) == 1
@@ -91,12 +89,12 @@ def test_a_mistake_about_a_table_is_one_line(tmp_path: Path, text: str, told: st
 def test_texts_of_a_known_set_may_train_another_head_by_its_teachers(tmp_path: Path) -> None:
     text = '[[tasks]]\ndata = "sst2"\nhead = "emotion"\nteachers = ["a/pack", "b/pack"]\n'
     (task,) = _load(tmp_path, text).tasks
-    assert task.taught_by == ("a/pack", "b/pack")
+    assert task.all_teachers == ("a/pack", "b/pack")
     assert task.title == "sst2 (emotion)"
 
 
 def test_fields_of_tables_leave_the_digest_of_known_tasks_alone() -> None:
-    assert repr(Task("sst2", epochs=2.0)) == (
+    assert repr(Task(data="sst2", epochs=2.0)) == (
         "Task(data='sst2', epochs=2.0, weight=1.0, max_tokens=128, rows=0, loss='plain', balance=0.0, "
         "smoothing=0.0, teacher='', hard=0.5, softening=2.0, masked=0.0)"
     )
@@ -108,11 +106,18 @@ def test_a_recipe_comes_back_from_its_text(tmp_path: Path) -> None:
         name='quotes " and \\ and \x7f and 日本',
         base="b",
         tasks=(
-            Task("sst2", epochs=2, max_tokens=32),
+            Task(data="sst2", epochs=2, max_tokens=32),
             Task(file=str(tmp_path / 'a "b" é.csv'), epochs=0.5, skip_bad=True, held_out=0.25),
         ),
         text="social",
-        depths=(Depths("toxic_spans", (1, 2), OwnLayers(0, 2, 'the "start"'), 0.25),),
+        depths=(
+            HeadLayers(
+                head="toxic_spans",
+                layers=(1, 2),
+                branch=OwnLayers(after=0, layers=2, start='the "start"'),
+                gate=0.25,
+            ),
+        ),
         frozen=True,
         optimiser=Optimiser(trunk_rate=3e-5),
         run=Run(seed=7, minutes=1.5),
@@ -126,20 +131,20 @@ def test_a_recipe_comes_back_from_its_text(tmp_path: Path) -> None:
 
 def test_flags_become_a_recipe_that_comes_back_too(tmp_path: Path) -> None:
     (tmp_path / "mine.csv").write_text("text,label\n", encoding="utf-8")
-    recipe = recipe_of(Flags(tmp_path / "mine.csv", "mine", label_column="label", minutes=2, seed=9))
+    recipe = recipe_of_table(tmp_path / "mine.csv", "mine", label_column="label", minutes=2, seed=9)
     assert (recipe.base, recipe.text, recipe.run.minutes, recipe.run.seed) == (BASE, "raw", 2, 9)
     (tmp_path / "recipe.toml").write_text(recipe_text(recipe), encoding="utf-8")
     assert load_recipe(tmp_path / "recipe.toml") == recipe
-    with pytest.raises(TrainingError, match=r"max_tokens must lie between 3 and"):
-        recipe_of(replace(Flags(tmp_path / "mine.csv", "mine"), max_tokens=1_000))
+    with pytest.raises(RecipeError, match=r"max_tokens must lie between 3 and"):
+        recipe_of_table(tmp_path / "mine.csv", "mine", max_tokens=1_000)
 
 
 def test_flags_take_over_how_a_checkpoint_knows_its_texts(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"text": {"name": "social", "version": 1}}', encoding="utf-8")
-    assert recipe_of(Flags(tmp_path / "mine.csv", "mine", base=str(tmp_path))).text == "social"
-    assert recipe_of(Flags(tmp_path / "mine.csv", "mine", base="compact", frozen=True)).text == "social"
+    assert recipe_of_table(tmp_path / "mine.csv", "mine", base=str(tmp_path)).text == "social"
+    assert recipe_of_table(tmp_path / "mine.csv", "mine", base="compact", frozen=True).text == "social"
     (tmp_path / "config.json").write_text("[]", encoding="utf-8")
-    assert recipe_of(Flags(tmp_path / "mine.csv", "mine", base=str(tmp_path))).text == "raw"
+    assert recipe_of_table(tmp_path / "mine.csv", "mine", base=str(tmp_path)).text == "raw"
 
 
 def test_few_rows_are_passed_over_more_often() -> None:

@@ -1,39 +1,57 @@
 """The card of a trained or distilled pack names its data, its teachers and how to make it again."""
 
-from worker.lab.card import Facts, write_card
+from pathlib import Path
+
+import pytest
+
+from tests.support.checkpoints import SIZES
+from worker.heads import heads_table
+from worker.lab import card
+from worker.lab.checkpoint import Checkpoint, Trained
 from worker.lab.data.labels import head_named
 from worker.lab.data.sets import SOURCES, licences
 from worker.lab.recipe import Recipe, Task
 
 TASKS = (
-    Task("sst2", epochs=3, teacher="runs/films/pack", hard=0.25),
-    Task("tweeteval_sentiment", epochs=2),
-    Task("tweeteval_sentiment", epochs=1, head="emotion", teachers=("runs/a/pack", "runs/b/pack"), hard=0.0),
+    Task(data="sst2", epochs=3, teacher="runs/films/pack", hard=0.25),
+    Task(data="tweeteval_sentiment", epochs=2),
+    Task(
+        data="tweeteval_sentiment",
+        epochs=1,
+        head="emotion",
+        teachers=("runs/a/pack", "runs/b/pack"),
+        hard=0.0,
+    ),
 )
 
 
-def _card(general: tuple[str, ...], tasks: tuple[Task, ...] = TASKS) -> str:
-    facts = Facts(
-        heads=(head_named("sentiment"), head_named("emotion")),
-        rows={"sst2": 60_000},
+CONFIG = {**SIZES, "heads": heads_table([head_named("sentiment"), head_named("emotion")])}
+
+
+@pytest.fixture(autouse=True)
+def _no_pack(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pack is asked for nothing."""
+    monkeypatch.setattr(card, "behaviour", lambda _pack: "(rates)")
+    monkeypatch.setattr(card, "hard_table", lambda _pack: "(texts)")
+
+
+def _card(teachers: dict[str, str], tasks: tuple[Task, ...] = TASKS) -> str:
+    trained = Trained(
+        checkpoint=Checkpoint("x", CONFIG, {}, ""),
         steps=90,
         planned=100,
-        minutes=12.4,
+        elapsed_s=12.4 * 60,
         precision="bf16",
         threads=1,
         torch="2.0",
-        parameters=22_000_000,
-        layers=6,
-        dim=384,
-        reads=512,
-        general=general,
+        rows={"sst2": 60_000},
     )
-    recipe = Recipe("pack", "runs/before/checkpoint", tasks)
-    return write_card(recipe, facts, [], [], behaviour="(rates)", hard="(texts)")
+    recipe = Recipe(name="pack", base="runs/before/checkpoint", tasks=tasks)
+    return card.recipe_card(recipe, trained, teachers, {"fp32": [], "int8": []}, Path("pack"))
 
 
 def test_a_task_is_listed_with_what_its_texts_are_for() -> None:
-    rows = [line for line in _card(()).splitlines() if line.startswith("| ") and "tweets" in line]
+    rows = [line for line in _card({}).splitlines() if line.startswith("| ") and "tweets" in line]
     assert len(rows) == 2
     assert "| 2 |" in rows[0]
     assert "head" not in rows[0]
@@ -42,7 +60,7 @@ def test_a_task_is_listed_with_what_its_texts_are_for() -> None:
 
 
 def test_own_and_general_teachers_are_named() -> None:
-    text = _card(("`big/checkpoint` (0123)",))
+    text = _card({"big/checkpoint": "0123"})
     assert "- `sst2` in `pack`: `films`, whose scores are 75% of the loss" in text
     assert "the mean of `a`, `b`, whose scores are 100% of the loss" in text
     assert "- every other head, on every text of `pack`: `big/checkpoint` (0123)" in text
@@ -50,7 +68,7 @@ def test_own_and_general_teachers_are_named() -> None:
 
 
 def test_without_teachers_the_card_says_so() -> None:
-    text = _card((), (Task("sst2"),))
+    text = _card({}, (Task(data="sst2"),))
     assert "No teacher model took part." in text
     assert "`moodstream train RECIPE` with recipe `pack`" in text
     assert "90\nof 100 planned steps in 12 minutes" in text

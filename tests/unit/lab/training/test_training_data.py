@@ -5,11 +5,9 @@ import json
 import tomllib
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from worker.errors import TrainingError
-from worker.lab import soft
 from worker.lab.data import sets as data
 
 NEGATIVE, NEUTRAL, POSITIVE = 0, 1, 2
@@ -195,15 +193,6 @@ def test_groups_that_ought_to_get_one_answer_come_whole(tmp_path: Path) -> None:
     assert len(data.load("written_swaps", "train", tmp_path, rows=2)) == swaps.group_size
     first = [set(text.split()) for text in swaps.texts[: swaps.group_size]]
     assert len(set.intersection(*first)) == min(map(len, first)) - 1  # one word is swapped, the rest stays
-
-
-def test_one_answer_for_a_group_is_the_mean_or_the_firsts() -> None:
-    answers = np.array([[0.2, 0.8], [0.4, 0.6], [1.0, 0.0], [0.0, 1.0]], np.float32)
-    assert soft.shared(answers, 2).tolist() == pytest.approx(
-        np.array([[0.3, 0.7], [0.3, 0.7], [0.5, 0.5], [0.5, 0.5]])
-    )
-    assert np.array_equal(soft.shared(answers, 1), answers)
-    assert np.array_equal(soft.shared(answers, 2, leads=True), answers[[0, 0, 2, 2]])
 
 
 def test_a_sentence_leads_its_own_misspellings(tmp_path: Path) -> None:

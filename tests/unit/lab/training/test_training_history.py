@@ -8,8 +8,7 @@ import pytest
 from worker.errors import TrainingError
 from worker.lab.evaluate.metrics import Figure
 from worker.lab.evaluate.result import Result
-from worker.lab.history import POINTS, History, Point, read_history
-from worker.lab.plots import draw_run, smooth
+from worker.lab.plots import POINTS, History, Point, draw_run, read_history, smooth
 
 
 def _run(history: History, first: int, last: int, steps: int) -> None:

@@ -7,16 +7,17 @@ from typing import Any
 
 import pytest
 
-from worker.errors import TrainingError
-from worker.lab.data.table import Own, OwnReader, OwnRows, head_name
+from worker.errors import InputError, TrainingError
+from worker.lab.data.table import TableReader, TableRows, head_name
+from worker.lab.data.table_rows import TableOptions
 from worker.model.text.normaliser import RAW
 
 TOKENIZER = Path(__file__).parents[4] / "worker" / "packs" / "compact" / "tokenizer.json"
 
 
-def _read(tables: Sequence[Own], seed: int = 1, lines: list[str] | None = None) -> list[OwnRows]:
+def _read(tables: Sequence[TableOptions], seed: int = 1, lines: list[str] | None = None) -> list[TableRows]:
     say = (lines if lines is not None else []).append
-    return OwnReader(TOKENIZER, RAW, seed, say).read(tables, [16] * len(tables))
+    return TableReader(TOKENIZER, RAW, seed, say).read(tables, [16] * len(tables))
 
 
 def _write(path: Path, rows: Sequence[tuple[str, Any]], label: str = "topic") -> Path:
@@ -31,7 +32,7 @@ def _rows(labels: Sequence[Any], each: int, word: str = "row") -> list[tuple[str
 
 def test_a_table_becomes_ids_and_held_out_texts(tmp_path: Path) -> None:
     path = _write(tmp_path / "mine.jsonl", _rows(["strike", "protest", "10", "9"], 20))
-    (own,) = _read([Own(path)])
+    (own,) = _read([TableOptions(path)])
     assert (own.title, own.head.name, own.head.multi_label, own.binary) == (
         "mine.jsonl",
         "topic",
@@ -48,9 +49,9 @@ def test_a_table_becomes_ids_and_held_out_texts(tmp_path: Path) -> None:
 
 def test_the_split_follows_from_the_seed_and_not_from_the_order_of_the_file(tmp_path: Path) -> None:
     rows = _rows(["a", "b"], 30)
-    first = _read([Own(_write(tmp_path / "a.jsonl", rows))])[0]
-    other_way = _read([Own(_write(tmp_path / "b.jsonl", rows[::-1] + rows[:5]))])[0]
-    other_seed = _read([Own(tmp_path / "a.jsonl")], seed=2)[0]
+    first = _read([TableOptions(_write(tmp_path / "a.jsonl", rows))])[0]
+    other_way = _read([TableOptions(_write(tmp_path / "b.jsonl", rows[::-1] + rows[:5]))])[0]
+    other_seed = _read([TableOptions(tmp_path / "a.jsonl")], seed=2)[0]
     assert first.held == other_way.held
     assert first.labels == other_way.labels
     assert set(first.held.texts) != set(other_seed.held.texts)
@@ -58,7 +59,7 @@ def test_the_split_follows_from_the_seed_and_not_from_the_order_of_the_file(tmp_
 
 def test_several_labels_a_row_make_a_head_of_many(tmp_path: Path) -> None:
     rows = [*_rows(["a;b", "b"], 10), *_rows(["c"], 8), ("none of them", [])]
-    (own,) = _read([Own(_write(tmp_path / "a.jsonl", rows))])
+    (own,) = _read([TableOptions(_write(tmp_path / "a.jsonl", rows))])
     assert own.head.multi_label
     assert own.head.labels == ("a", "b", "c")
     assert {(0, 1), (1,), (2,)} <= set(own.labels) | set(own.held.labels)
@@ -68,7 +69,7 @@ def test_tables_of_one_head_share_their_labels_and_others_do_not(tmp_path: Path)
     one = _write(tmp_path / "one.jsonl", _rows(["a", "c"], 5))
     two = _write(tmp_path / "two.jsonl", _rows(["b", "c"], 5, "line"))
     three = _write(tmp_path / "three.jsonl", _rows(["x", "y"], 5), label="tone")
-    read = _read([Own(one), Own(two), Own(three, label_column="tone")])
+    read = _read([TableOptions(one), TableOptions(two), TableOptions(three, label_column="tone")])
     assert [own.head.name for own in read] == ["topic", "topic", "tone"]
     assert read[0].head == read[1].head
     assert read[0].head.labels == ("a", "b", "c")
@@ -78,7 +79,7 @@ def test_tables_of_one_head_share_their_labels_and_others_do_not(tmp_path: Path)
 
 def test_a_known_head_keeps_its_labels(tmp_path: Path) -> None:
     path = _write(tmp_path / "a.jsonl", _rows(["positive", "negative"], 6))
-    (own,) = _read([Own(path, head="sentiment")])
+    (own,) = _read([TableOptions(path, head="sentiment")])
     assert own.head.labels == ("negative", "neutral", "positive")
     assert own.binary
     assert {label for row in own.labels for label in row} == {0, 2}
@@ -88,7 +89,7 @@ def test_a_file_to_judge_by_is_not_learnt_from(tmp_path: Path) -> None:
     rows = _rows(["a", "b"], 10)
     lines: list[str] = []
     train, dev = _write(tmp_path / "train.jsonl", rows), _write(tmp_path / "dev.jsonl", rows[8:11])
-    (own,) = _read([Own(train, dev=dev)], lines=lines)
+    (own,) = _read([TableOptions(train, dev=dev)], lines=lines)
     assert (len(own.ids), len(own.labels), len(own.held.texts)) == (17, 17, 3)
     assert set(own.held.texts) == {text for text, _ in rows[8:11]}
     assert lines[-1] == f"{train}: 3 rows stand in {dev} too and are not learnt from"
@@ -97,7 +98,7 @@ def test_a_file_to_judge_by_is_not_learnt_from(tmp_path: Path) -> None:
 def test_a_bound_on_rows_draws_them(tmp_path: Path) -> None:
     path = _write(tmp_path / "a.jsonl", _rows(["a", "b"], 200))
     lines: list[str] = []
-    (own,) = _read([Own(path, rows=100)], lines=lines)
+    (own,) = _read([TableOptions(path, rows=100)], lines=lines)
     assert len(own.ids) + len(own.held.texts) == 100
     assert lines[0].endswith(
         "400 rows read, 100 kept; 300 left out by the bound on rows: what is kept was drawn at random"
@@ -141,7 +142,7 @@ def test_tables_that_teach_nothing(
     tmp_path: Path, rows: list[tuple[str, Any]], wish: dict[str, Any], told: str
 ) -> None:
     with pytest.raises(TrainingError) as caught:
-        _read([Own(_write(tmp_path / "a.jsonl", rows), **wish)])
+        _read([TableOptions(_write(tmp_path / "a.jsonl", rows), **wish)])
     assert told in str(caught.value)
     assert str(caught.value).startswith(str(tmp_path / "a.jsonl"))
     assert len(str(caught.value).splitlines()) == 1
@@ -151,13 +152,13 @@ def test_labels_to_judge_by_that_nothing_teaches(tmp_path: Path) -> None:
     train = _write(tmp_path / "train.jsonl", _rows(["a", "b"], 6))
     dev = _write(tmp_path / "dev.jsonl", [("new", "c")])
     with pytest.raises(TrainingError, match=r"dev\.jsonl: the label 'c' is in no row that .*which has a, b"):
-        _read([Own(train, dev=dev)])
+        _read([TableOptions(train, dev=dev)])
     with pytest.raises(TrainingError, match=r"one\.jsonl: all rows have the same label: there is nothing"):
-        _read([Own(train, dev=_write(tmp_path / "one.jsonl", _rows(["a"], 3, "new")))])
-    with pytest.raises(TrainingError, match=r"gone\.csv: no such file"):
-        _read([Own(train, dev=tmp_path / "gone.csv")])
+        _read([TableOptions(train, dev=_write(tmp_path / "one.jsonl", _rows(["a"], 3, "new")))])
+    with pytest.raises(InputError, match=r"gone\.csv: No such file"):
+        _read([TableOptions(train, dev=tmp_path / "gone.csv")])
     with pytest.raises(TrainingError, match="no row has both a text and a label"):
-        _read([Own(train, dev=_write(tmp_path / "empty.jsonl", [("", "a")]))])
+        _read([TableOptions(train, dev=_write(tmp_path / "empty.jsonl", [("", "a")]))])
 
 
 @pytest.mark.parametrize(
@@ -165,3 +166,67 @@ def test_labels_to_judge_by_that_nothing_teaches(tmp_path: Path) -> None:
 )
 def test_heads_are_named_by_their_column(column: str, name: str) -> None:
     assert head_name(column) == name
+
+
+def test_labels_that_differ_in_case_or_as_numbers_are_one(tmp_path: Path) -> None:
+    rows = [
+        *_rows(["love", "hate"], 8),
+        ("more love", "Love"),
+        ("loud love", " LOVE "),
+        ("loud hate", "Hate"),
+    ]
+    lines: list[str] = []
+    (own,) = _read([TableOptions(_write(tmp_path / "a.jsonl", rows))], lines=lines)
+    assert own.head.labels == ("hate", "love")
+    said = [line.partition(": ")[2] for line in lines[1:]]
+    assert sorted(said) == [
+        "the label 'Hate' (1 rows) is taken as 'hate'",
+        "the label 'LOVE' (1 rows) is taken as 'love'",
+        "the label 'Love' (1 rows) is taken as 'love'",
+    ]
+    stars = [*_rows(["1", "2"], 5), *_rows([1, 2.0], 5, "number"), *_rows(["1.0", "2.0"], 5, "text")]
+    (own,) = _read([TableOptions(_write(tmp_path / "b.jsonl", stars, "stars"), "text", "stars")])
+    assert own.head.labels == ("1", "2")
+
+
+def test_tables_of_one_head_and_a_known_head_agree_on_the_spelling(tmp_path: Path) -> None:
+    one = _write(tmp_path / "one.jsonl", _rows(["Love", "hate"], 5))
+    two = _write(tmp_path / "two.jsonl", _rows(["love", "hate"], 6, "line"))
+    read = _read([TableOptions(one), TableOptions(two)])
+    assert read[0].head.labels == read[1].head.labels == ("hate", "love")
+    dev = _write(tmp_path / "dev.jsonl", _rows(["LOVE", "Hate"], 2, "new"))
+    (own,) = _read([TableOptions(one, dev=dev)])
+    assert own.head.labels == ("Love", "hate")
+    known = _write(tmp_path / "known.jsonl", _rows(["Positive", "NEGATIVE"], 6))
+    (own,) = _read([TableOptions(known, head="sentiment")])
+    assert own.head.labels == ("negative", "neutral", "positive")
+
+
+def test_words_for_a_missing_label_are_no_class_and_are_told(tmp_path: Path) -> None:
+    rows = [
+        *_rows(["love", "hate"], 8),
+        *[(f"x {n}", word) for n, word in enumerate(["N/A", "nan", "NULL", "nan"])],
+    ]
+    lines: list[str] = []
+    (own,) = _read([TableOptions(_write(tmp_path / "a.jsonl", rows))], lines=lines)
+    assert own.head.labels == ("hate", "love")
+    assert lines[0].endswith("16 kept; 4 without a label (also written 'nan' 2, 'N/A' 1, 'NULL' 1)")
+
+
+def test_a_word_that_may_be_a_class_or_a_missing_label_is_asked_about(tmp_path: Path) -> None:
+    path = _write(tmp_path / "a.jsonl", [*_rows(["+"], 8), *_rows(["-"], 8, "line")])
+    with pytest.raises(
+        TrainingError, match=r"a\.jsonl, line 9: the column 'topic' holds '-', a class or a missing"
+    ):
+        _read([TableOptions(path)])
+    (own,) = _read([TableOptions(path, labels="one")])
+    assert own.head.labels == ("+", "-")
+
+
+def test_lists_as_pandas_writes_them_are_several_labels(tmp_path: Path) -> None:
+    lines = [f"text {n},\"['joy', 'love']\"\nword {n},\"['anger']\"\n" for n in range(6)]
+    path = tmp_path / "a.csv"
+    path.write_text("text,label\n" + "".join(lines), encoding="utf-8")
+    (own,) = _read([TableOptions(path)])
+    assert own.head.multi_label
+    assert own.head.labels == ("anger", "joy", "love")

@@ -1,20 +1,30 @@
-"""A bounded, drawn set of rows without copies, from a table of any length.
+"""Which rows of a table are kept, and which of them are held out.
 
-A row's key is a hash of the seed and its text's letters and digits. The rows with the smallest keys are kept:
-a uniform draw without replacement over the distinct texts (bottom-k, Cohen and Kaplan 2007), which copies
-cannot sway, and which does not depend on the order of the file.
+Kept is a bounded sample without copies, from a table of any length. A row's key is a hash of the seed and of
+the letters and digits of its text, and the rows with the smallest keys are kept: a uniform draw without
+replacement over the distinct texts (bottom-k, Cohen and Kaplan 2007). Neither copies nor the order of the
+file change it.
 """
 
 import hashlib
 import heapq
+import math
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+from worker.errors import TrainingError
 from worker.lab.data.sets import text_key
 
 Kept = TypeVar("Kept")
 """What is kept of a text: its token ids, or the text itself."""
+
+FEWEST = 4
+"""Rows that a label needs: three to learn from and one to judge by."""
+
+MOST_HELD = 10_000
+"""Held-out rows at most: intervals are narrow by then, and they are kept as text."""
 
 _CHUNK = 2_048
 
@@ -53,7 +63,7 @@ class _Entry(Generic[Kept]):
 
 
 @dataclass(slots=True)
-class Keeper(Generic[Kept]):
+class BottomK(Generic[Kept]):
     """Takes rows one by one; holds at most `bound` of them (0: all).
 
     `keep` turns texts into what is kept of them, some thousands at a time.
@@ -126,3 +136,45 @@ def clean(text: Any) -> str | None:
     if not text.isascii():
         text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text or None
+
+
+def held_out(labels: Sequence[tuple[int, ...]], share: float) -> list[int]:
+    """Return which rows are held out, in ascending order.
+
+    `labels` are those of rows in random order. A row counts under the rarest of its labels (so that rare
+    labels are served first, as in Sechidis and others 2011); of each such group about `share` is held out,
+    and one row at least where the group has FEWEST or more.
+    """
+    counts = Counter(label for row in labels for label in row)
+    groups: defaultdict[int, list[int]] = defaultdict(list)
+    for number, row in enumerate(labels):
+        groups[min(row, key=lambda label: (counts[label], label), default=-1)].append(number)
+    share = min(share, MOST_HELD / max(1, len(labels)))
+    held: list[int] = []
+    for group in groups.values():
+        count = math.floor(share * len(group) + 0.5)
+        if count == 0 and len(group) >= FEWEST:
+            count = 1
+        held.extend(group[: min(count, len(group) - 1)])
+    return sorted(held)
+
+
+def check_labels(where: object, names: Sequence[str], labels: Sequence[tuple[int, ...]], fewest: int) -> None:
+    """Refuse labels from which nothing can be learnt.
+
+    Raises:
+        TrainingError: one class only, or fewer than `fewest` rows with a label.
+    """
+    counts = Counter(label for row in labels for label in row)
+    if not labels:
+        raise TrainingError(f"{where}: no row has both a text and a label")
+    if len(names) < 2 and all(labels):
+        raise TrainingError(f"{where}: all rows are labelled {names[0]!r}: there is nothing to tell apart")
+    rare = [(counts[number], name) for number, name in enumerate(names) if counts[number] < fewest]
+    if rare:
+        shown = ", ".join(f"{name!r} {count}" for count, name in sorted(rare)[:6])
+        more = f" and {len(rare) - 6} more" if len(rare) > 6 else ""
+        raise TrainingError(
+            f"{where}: too few rows for some labels, {fewest} each are needed ({shown}{more}): "
+            f"add rows, or join or leave out these labels"
+        )

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from worker.errors import TrainingError
+from worker.errors import InputError, MoodstreamError, TrainingError
 from worker.heads import MULTI, SINGLE
 from worker.heads import TOKENS as TOKEN
 from worker.heads import Head as HeadInfo
-from worker.lab.evaluate.table import own_examples
+from worker.lab.evaluate.table import table_examples
 
 HEADS = {
     "mood": HeadInfo("mood", SINGLE, ("bad", "so-so", "good")),
@@ -29,7 +29,7 @@ def _csv(tmp_path: Path, *rows: str) -> Path:
 
 def test_a_csv_for_a_head_of_one_label(tmp_path: Path) -> None:
     path = _csv(tmp_path, '"so, so good",Good', "meh,so-so", "", "no,bad")
-    found = own_examples(path, HEADS, "text", "label")
+    found = table_examples(path, HEADS, "text", "label")
     assert (found.head, found.texts, found.labels) == (
         "mood",
         ["so, so good", "meh", "no"],
@@ -41,7 +41,7 @@ def test_a_csv_for_a_head_of_one_label(tmp_path: Path) -> None:
 
 
 def test_a_file_that_knows_two_of_three_labels(tmp_path: Path) -> None:
-    found = own_examples(_csv(tmp_path, "a,good", "b,bad"), HEADS, "text", "label")
+    found = table_examples(_csv(tmp_path, "a,good", "b,bad"), HEADS, "text", "label")
     assert found.labels == ("bad", "good")
     assert found.classes is not None
     assert found.classes.tolist() == [1, 0]
@@ -53,7 +53,7 @@ def test_a_file_that_knows_two_of_three_labels(tmp_path: Path) -> None:
     [('"war|peace"', [0, 1]), ("war; peace", [0, 1]), ('"food, drink"', [2]), ('"[""war""]"', [0]), ("", [])],
 )
 def test_several_labels_in_a_field(tmp_path: Path, value: str, labels: list[int]) -> None:
-    found = own_examples(_csv(tmp_path, f"a,{value}"), HEADS, "text", "label", head="topics")
+    found = table_examples(_csv(tmp_path, f"a,{value}"), HEADS, "text", "label", head="topics")
     assert found.table is not None
     assert found.table[0].nonzero()[0].tolist() == labels
 
@@ -61,7 +61,7 @@ def test_several_labels_in_a_field(tmp_path: Path, value: str, labels: list[int]
 def test_json_lines_with_lists_and_other_columns(tmp_path: Path) -> None:
     rows = [{"body": "a", "topic": ["war", "peace"]}, {"body": "b", "topic": "peace"}]
     path = _write(tmp_path / "mine.jsonl", "\n\n".join(map(json.dumps, rows)))
-    found = own_examples(path, HEADS, "body", "topic")
+    found = table_examples(path, HEADS, "body", "topic")
     assert found.head == "topics"
     assert found.table is not None
     assert found.table.tolist() == [[True, True, False], [False, True, False]]
@@ -73,20 +73,20 @@ def test_parquet(tmp_path: Path) -> None:
 
     path = tmp_path / "mine.parquet"
     parquet.write_table(pyarrow.table({"text": ["a", "b"], "label": ["good", "bad"], "x": [1, 2]}), path)
-    assert own_examples(path, HEADS, "text", "label").texts == ["a", "b"]
+    assert table_examples(path, HEADS, "text", "label").texts == ["a", "b"]
     with pytest.raises(TrainingError, match="no column 'topic'; there are: text, label, x"):
-        own_examples(path, HEADS, "text", "topic")
+        table_examples(path, HEADS, "text", "topic")
 
 
 def test_marked_characters_as_offsets_or_pairs(tmp_path: Path) -> None:
     path = _csv(tmp_path, '👍 fool,"[2, 3, 4, 5]"', 'you fool,"[[4, 8]]"', "fine,[]")
-    found = own_examples(path, HEADS, "text", "label", head="words")
+    found = table_examples(path, HEADS, "text", "label", head="words")
     assert found.marked == [frozenset({2, 3, 4, 5}), frozenset({4, 5, 6, 7}), frozenset()]
 
 
 def test_only_so_many_rows(tmp_path: Path) -> None:
     path = _csv(tmp_path, "a,good", "b,bad", "c,nonsense")
-    assert len(own_examples(path, HEADS, "text", "label", rows=2)) == 2
+    assert len(table_examples(path, HEADS, "text", "label", rows=2)) == 2
 
 
 @pytest.mark.parametrize(
@@ -107,8 +107,8 @@ def test_only_so_many_rows(tmp_path: Path) -> None:
 )
 def test_a_bad_table_gives_one_line(tmp_path: Path, content: str, line: str) -> None:
     path = _write(tmp_path / "mine.csv", content)
-    with pytest.raises(TrainingError) as caught:
-        own_examples(path, HEADS, "text", "label")
+    with pytest.raises(MoodstreamError) as caught:
+        table_examples(path, HEADS, "text", "label")
     assert str(caught.value).startswith(str(path))
     assert line in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -117,28 +117,39 @@ def test_a_bad_table_gives_one_line(tmp_path: Path, content: str, line: str) -> 
 @pytest.mark.parametrize(
     ("name", "content", "line"),
     [
-        ("a.jsonl", b"[1]\n", "is one JSON document, not an object a line"),
+        ("a.jsonl", b"[1]\n", "is one JSON document, not one object a line"),
         ("a.jsonl", b'{"text": "a", "label": "good"}\n{\n', "line 2: "),
         ("a.jsonl", b'{"text": "a"}\n', "no column 'label'.*; there are: text"),
-        ("a.csv", b"text,label\n\xff,good\n", "is not UTF-8"),
+        ("a.csv", b"text,label\n\xff,good\n", "not UTF-8"),
         ("a.xlsx", b"x", "the name does not tell the format"),
-        ("a.parquet", b"PAR1nonsense", "is no Parquet file"),
+        ("a.parquet", b"PAR1nonsense", "is not a Parquet file"),
     ],
 )
 def test_other_formats_that_are_none(tmp_path: Path, name: str, content: bytes, line: str) -> None:
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(TrainingError, match=line):
-        own_examples(tmp_path / name, HEADS, "text", "label")
+    with pytest.raises(MoodstreamError, match=line):
+        table_examples(tmp_path / name, HEADS, "text", "label")
 
 
 def test_places_outside_of_the_text_and_unknown_heads(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="line 2: an offset lies outside of its text of 4 characters"):
-        own_examples(_csv(tmp_path, 'fool,"[4]"'), HEADS, "text", "label", head="words")
+        table_examples(_csv(tmp_path, 'fool,"[4]"'), HEADS, "text", "label", head="words")
     with pytest.raises(TrainingError, match="line 2: neither a list"):
-        own_examples(_csv(tmp_path, "fool,rude"), HEADS, "text", "label", head="words")
+        table_examples(_csv(tmp_path, "fool,rude"), HEADS, "text", "label", head="words")
     with pytest.raises(TrainingError, match="no head 'moods': the model has mood, topics, words"):
-        own_examples(_csv(tmp_path, "a,good"), HEADS, "text", "label", head="moods")
-    with pytest.raises(TrainingError, match="no such file"):
-        own_examples(tmp_path / "none.csv", HEADS, "text", "label")
+        table_examples(_csv(tmp_path, "a,good"), HEADS, "text", "label", head="moods")
+    with pytest.raises(InputError, match="No such file"):
+        table_examples(tmp_path / "none.csv", HEADS, "text", "label")
     with pytest.raises(TrainingError, match="line 2: 'great' is no label of the head mood, which has bad"):
-        own_examples(_csv(tmp_path, "a,great"), HEADS, "text", "label", head="mood")
+        table_examples(_csv(tmp_path, "a,great"), HEADS, "text", "label", head="mood")
+
+
+def test_labels_are_known_however_they_are_spelt_and_words_for_none_are_not(tmp_path: Path) -> None:
+    found = table_examples(_csv(tmp_path, "a,GOOD", "b, Bad ", 'c,"SO-SO"'), HEADS, "text", "label")
+    assert found.classes is not None
+    assert found.classes.tolist() == [2, 0, 1]
+    for word in ("N/A", "nan", "None", "-"):
+        for head, label in (("mood", "good"), ("topics", "war")):
+            path = _csv(tmp_path, f"a,{label}", f"b,{word}")
+            with pytest.raises(TrainingError, match="line 3: "):
+                table_examples(path, HEADS, "text", "label", head=head)

@@ -1,0 +1,248 @@
+"""Parquet: any column within any other, damaged files, and files made to fill the memory."""
+
+import datetime
+import os
+import subprocess
+import sys
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow as arrow
+import pyarrow.parquet as parquet
+import pytest
+
+from worker.errors import InputError
+from worker.tables.lines import MAX_LINE_BYTES
+from worker.tables.open import Table, check_inputs, open_input
+from worker.tables.rows import BadRow, Cells, Row
+
+
+def write(path: Path, columns: "dict[str, Any] | arrow.Table", **options: Any) -> str:
+    table = columns if isinstance(columns, arrow.Table) else arrow.table(columns)
+    parquet.write_table(table, path, **options)
+    return str(path)
+
+
+def texts(name: str, field: str = "text") -> list[Any]:
+    source = open_input(name, field)
+    try:
+        return [
+            orjson.loads(row.value)[field] if isinstance(row, Row) else row.reason
+            for row in source
+            if isinstance(row, Row | BadRow)
+        ]
+    finally:
+        source.close()
+
+
+def test_text_and_language(tmp_path: Path) -> None:
+    name = write(tmp_path / "a.parquet", {"id": [1, 2], "text": ["a", None], "lang": ["en", None]})
+    found = list(open_input(name, "text"))
+    assert found == [
+        Row(0, 1, b'{"text":"a","lang":"en"}', "application/json"),
+        Row(1, 2, b'{"text":null,"lang":null}', "application/json"),
+    ]
+
+
+BESIDE = arrow.struct(
+    [
+        ("price", arrow.decimal128(10, 2)),
+        ("raw", arrow.binary()),
+        ("took", arrow.duration("ns")),
+        ("tags", arrow.map_(arrow.string(), arrow.binary())),
+        ("when", arrow.timestamp("ns")),
+        ("deep", arrow.struct([("body", arrow.string()), ("raw", arrow.list_(arrow.binary()))])),
+    ]
+)
+
+
+def test_of_a_struct_only_the_text_is_read(tmp_path: Path) -> None:
+    values = [
+        {
+            "price": Decimal("1.50"),
+            "raw": b"\xff\x00",
+            "took": 5,
+            "tags": [("a", b"\xfe")],
+            "when": 10**18 + 1,
+            "deep": {"body": "so good", "raw": [b"\xff"]},
+        },
+        None,
+        {"deep": None},
+        {"deep": {"body": None}},
+    ]
+    name = write(tmp_path / "a.parquet", {"post": arrow.array(values, BESIDE), "n": [1, 2, 3, 4]})
+    assert texts(name, "post.deep.body") == ["so good", None, None, None]
+    table = Table(tmp_path / "a.parquet")
+    assert {"post.deep.body", "post.price", "n"} <= set(table.columns)
+    found = [row.values for row in table.rows(["post.deep.body", "n"]) if isinstance(row, Cells)]
+    assert found == [("so good", 1), (None, 2), (None, 3), (None, 4)]
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        arrow.array(["a", "b"]),
+        arrow.array(["a", "b"], arrow.large_string()),
+        arrow.array([b"a", b"b"]),
+        arrow.array([b"a", b"b"], arrow.large_binary()),
+        arrow.array(["a", "b"]).dictionary_encode(),
+    ],
+)
+def test_every_type_of_text(tmp_path: Path, column: Any) -> None:
+    assert texts(write(tmp_path / "a.parquet", {"text": column})) == ["a", "b"]
+
+
+def test_texts_in_lists_and_columns_with_dots(tmp_path: Path) -> None:
+    lists = arrow.array([["a", "b"], [], None, ["c"]])
+    structs = arrow.array([[{"body": "x", "n": Decimal(1)}], [], None, [{"body": "y", "n": Decimal(2)}]])
+    columns = {"posts": lists, "replies": structs, "raw.text": ["p", "q", "r", "s"], "raw": [1, 2, 3, 4]}
+    name = write(tmp_path / "a.parquet", columns)
+    assert texts(name, "posts.0") == ["a", None, None, "c"]
+    assert texts(name, "replies.0.body") == ["x", None, None, "y"]
+    assert texts(name, "raw.text") == ["p", "q", "r", "s"]
+
+
+@pytest.mark.parametrize(
+    ("column", "kind"),
+    [
+        ([1], "int64"),
+        ([Decimal("1.5")], "decimal128(2, 1)"),
+        ([["a"]], "list<"),
+        ([{"a": "b"}], "struct<"),
+        ([datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC)], "timestamp"),
+        ([True], "bool"),
+    ],
+)
+def test_a_column_of_something_else_is_one_line(tmp_path: Path, column: list[Any], kind: str) -> None:
+    name = write(tmp_path / "a.parquet", {"text": column})
+    with pytest.raises(InputError) as caught:
+        open_input(name, "text")
+    assert str(caught.value).startswith(f"{name}: the column 'text' holds {kind}")
+
+
+def test_labels_of_any_type_are_handed_on(tmp_path: Path) -> None:
+    columns = {
+        "text": ["a", "b"],
+        "topics": [["x"], ["y", "z"]],
+        "n": arrow.array(["p", "q"]).dictionary_encode(),
+        "share": [1.0, None],
+    }
+    write(tmp_path / "a.parquet", columns)
+    rows = list(Table(tmp_path / "a.parquet").rows(["text", "topics", "n", "share"]))
+    assert rows == [Cells(0, 1, ("a", ["x"], "p", 1.0)), Cells(1, 2, ("b", ["y", "z"], "q", None))]
+
+
+@pytest.mark.parametrize("kind", [arrow.string(), arrow.binary()])
+def test_text_that_is_not_utf8_costs_no_other_row(tmp_path: Path, kind: Any) -> None:
+    broken = arrow.array([b"a", b"\xff", b"c"]).cast(kind, safe=False)
+    assert texts(write(tmp_path / "a.parquet", {"text": broken})) == ["a", "the row is not UTF-8", "c"]
+
+
+def test_position_reaches_the_end_in_several_batches(tmp_path: Path) -> None:
+    name = write(tmp_path / "a.parquet", {"text": [str(number) for number in range(1_500)]})
+    source = open_input(name, "text")
+    seen = []
+    for count, _ in enumerate(source, 1):
+        if count in {1, 600, 1_500}:
+            seen.append(source.position)
+    assert seen == sorted(set(seen)), "it grows"
+    assert source.position == source.size
+    source.close()
+
+
+def test_many_row_groups_are_one_table(tmp_path: Path) -> None:
+    name = write(tmp_path / "a.parquet", {"text": [f"t{n}" for n in range(2_000)]}, row_group_size=300)
+    assert texts(name) == [f"t{n}" for n in range(2_000)]
+    write(tmp_path / "empty.parquet", {"text": arrow.array([], arrow.string())})
+    assert texts(str(tmp_path / "empty.parquet")) == []
+
+
+def test_a_folder_as_spark_writes_it(tmp_path: Path) -> None:
+    folder = tmp_path / "posts.parquet"
+    folder.mkdir()
+    for number in range(3):
+        write(folder / f"part-0000{number}.snappy.parquet", {"text": [f"a{number}", f"b{number}"]})
+        (folder / f".part-0000{number}.snappy.parquet.crc").write_bytes(b"crc")
+    (folder / "_SUCCESS").write_bytes(b"")
+    (folder / "_metadata").write_bytes(b"PAR1")
+    found = [text for part in check_inputs([str(folder)]) for text in texts(part)]
+    assert found == ["a0", "b0", "a1", "b1", "a2", "b2"]
+    table = Table(folder)
+    assert [row.values[0] for row in table.rows(["text"]) if isinstance(row, Cells)] == found
+
+
+def test_a_missing_column_a_column_twice_and_no_parquet(tmp_path: Path) -> None:
+    name = write(tmp_path / "a.parquet", {"body": ["a"], "s": [{"x": "y"}]})
+    for field in ("text", "s.text", "body.text", "s.x.y"):
+        with pytest.raises(InputError, match=rf"no column `{field}`; there are: body, s\.x \(choose"):
+            open_input(name, field)
+    twice = arrow.table([["a"], ["b"]], names=["text", "text"])
+    with pytest.raises(InputError, match="the column 'text' is there twice"):
+        open_input(write(tmp_path / "b.parquet", twice), "text")
+    for content in (b"text\n", b"", b"PAR1", b"PAR1" + b"\xff" * 100 + b"PAR1"):
+        (tmp_path / "c.parquet").write_bytes(content)
+        with pytest.raises(InputError, match=r"c\.parquet: is not a Parquet file: "):
+            open_input(str(tmp_path / "c.parquet"), "text")
+
+
+def test_a_damaged_file_says_after_which_row(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    columns = {"text": [f"{number:0100d}" for number in range(2_000)]}
+    write(path, columns, compression="zstd", use_dictionary=False, row_group_size=1_000)
+    group = parquet.ParquetFile(path).metadata.row_group(1).column(0)
+    data = bytearray(path.read_bytes())
+    middle = group.data_page_offset + group.total_compressed_size // 2
+    data[middle : middle + 200] = bytes(200)
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=r"damaged after row 1000: "):
+        texts(str(path))
+
+
+def test_a_text_beyond_all_measure_is_a_bad_row(tmp_path: Path) -> None:
+    name = write(tmp_path / "a.parquet", {"text": ["a", "x" * (MAX_LINE_BYTES + 1), "b"]}, compression="none")
+    assert texts(name) == ["a", f"the row has a text of more than {MAX_LINE_BYTES} bytes", "b"]
+
+
+READ = r"""
+import re, sys
+from pathlib import Path
+from worker.errors import MoodstreamError
+from worker.tables.open import open_input
+try:
+    count = sum(1 for _ in open_input(sys.argv[1], "text"))
+except MoodstreamError as error:
+    count = str(error)
+print(int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) // 1024, count)
+"""
+
+
+def memory(name: str) -> tuple[int, str]:
+    """Read a file in a process of its own: the most memory it took in MiB, and how many rows it has."""
+    done = subprocess.run([sys.executable, "-c", READ, name], capture_output=True, text=True, check=True)
+    most, _, count = done.stdout.strip().partition(" ")
+    return int(most), count
+
+
+def test_a_small_file_takes_little_memory_however_often_it_repeats_a_text(tmp_path: Path) -> None:
+    long = os.urandom(1_000_000).hex()
+    most, count = memory(write(tmp_path / "a.parquet", {"text": [long] * 512}))
+    assert count == "512"
+    assert most < 200  # 3,400 before
+
+
+def test_long_texts_are_read_a_few_at_a_time(tmp_path: Path) -> None:
+    long = [os.urandom(500_000).hex() for _ in range(200)]
+    most, count = memory(write(tmp_path / "a.parquet", {"text": long}, row_group_size=20))
+    assert count == "200"
+    assert most < 300
+
+
+def test_a_file_that_unpacks_to_a_thousand_times_its_size_is_refused(tmp_path: Path) -> None:
+    columns = {"text": ["y" * 5_000_000] * 60}
+    name = write(tmp_path / "a.parquet", columns, use_dictionary=False, compression="zstd")
+    assert Path(name).stat().st_size < 1_000_000
+    most, told = memory(name)
+    assert told.startswith(f"{name}: row group 1 of the column 'text' unpacks from ")
+    assert most < 200

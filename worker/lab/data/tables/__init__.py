@@ -1,1 +1,0 @@
-"""A labelled table of your own, read row by row."""
