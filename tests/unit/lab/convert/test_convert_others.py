@@ -1,4 +1,4 @@
-"""Checkpoints as others publish them: of other classes, in shards, with older names and added tokens."""
+"""Checkpoints as other people publish them: other classes, shards, older names, added tokens."""
 
 import json
 import struct
