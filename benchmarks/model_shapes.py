@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from worker.heads import read_heads
 from worker.lab.checkpoint import Checkpoint, encoder_shapes, head_shapes, write_folder
 from worker.lab.convert.architecture import Architecture, read_architecture
 from worker.lab.convert.writer import convert_checkpoint
-from worker.lab.evaluate.heads import read_heads
 from worker.model.pack import CONFIG, GRAPH
 
 BERT_EXTRAS = 2
@@ -134,7 +134,7 @@ def size_of(pack: Path, shape: Shape | None = None) -> Size:
     encoder = _count(encoder_shapes(sizes))
     if shape is not None and shape.bert:
         encoder += BERT_EXTRAS * sizes.dim + sizes.dim * (sizes.dim + 1)
-    heads = sum(_count(head_shapes(head, sizes)) for head in read_heads(config, path).values())
+    heads = sum(_count(head_shapes(head, sizes)) for head in read_heads(config, path))
     total = encoder + heads
     return Size(encoder, total, (pack / GRAPH).stat().st_size, 4 * total)
 

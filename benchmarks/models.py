@@ -34,7 +34,6 @@ from worker.lab.convert.architecture import (
     read_config,
 )
 from worker.model.classifier import Classifier
-from worker.model.model import Model
 from worker.model.pack import (
     CONFIG,
     TOKENIZER,
@@ -96,7 +95,7 @@ def measure(packs: dict[str, Path], args: argparse.Namespace, room: Path) -> dic
     shapes = {shape.name: shape for shape in SHAPES}
     folders = {name: untrained_pack(shape, tokenizer, room) for name, shape in shapes.items()} | packs
     texts = made_up_texts(args.texts)
-    tokens = Model.load(bundled_pack(), threads=1).tokenize(texts)
+    tokens = Classifier.load(bundled_pack(), threads=1).tokenize(texts)
     few = set(every_nth_by_length(texts, tokens, args.plain_texts))
     rows = [row.ids for text, row in zip(texts, tokens, strict=True) if text in few]
     int8 = take_turns({name: _int8(pack, texts) for name, pack in folders.items()}, args.rounds, "int8")

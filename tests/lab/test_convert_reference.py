@@ -7,7 +7,7 @@ import pytest
 
 from worker.errors import CheckpointError
 from worker.lab.convert.writer import convert_checkpoint
-from worker.model.model import Model
+from worker.model.classifier import Classifier
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -81,7 +81,7 @@ def expected_scores(folder: Path, text: str, *, multi: bool) -> list[float]:
 def test_scores_equal_transformers(tmp_path: Path, changes: dict[str, object]) -> None:
     folder = saved(tmp_path / "checkpoint", **changes)
     convert_checkpoint(folder, tmp_path / "pack", name="tiny", quantise=False)
-    model = Model.load(tmp_path / "pack")
+    model = Classifier.load(tmp_path / "pack")
     multi = "problem_type" in changes
     for text, prediction in zip(TEXTS, model.predict(model.tokenize(TEXTS)), strict=True):
         found = list(prediction.heads["label"].scores.values())
@@ -91,7 +91,7 @@ def test_scores_equal_transformers(tmp_path: Path, changes: dict[str, object]) -
 def test_int8_scores_are_close_to_transformers(tmp_path: Path) -> None:
     folder = saved(tmp_path / "checkpoint")
     convert_checkpoint(folder, tmp_path / "pack", name="tiny")
-    model = Model.load(tmp_path / "pack")
+    model = Classifier.load(tmp_path / "pack")
     for text, prediction in zip(TEXTS, model.predict(model.tokenize(TEXTS)), strict=True):
         found = list(prediction.heads["label"].scores.values())
         np.testing.assert_allclose(found, expected_scores(folder, text, multi=False), atol=0.03)
@@ -102,7 +102,7 @@ def test_bfloat16_weights_are_read(tmp_path: Path) -> None:
     model = transformers.DistilBertForSequenceClassification.from_pretrained(folder)
     model.to(torch.bfloat16).save_pretrained(folder, safe_serialization=True)
     convert_checkpoint(folder, tmp_path / "pack", name="tiny", quantise=False)
-    converted = Model.load(tmp_path / "pack")
+    converted = Classifier.load(tmp_path / "pack")
     (prediction,) = converted.predict(converted.tokenize(["great!"]))
     reference = transformers.DistilBertForSequenceClassification.from_pretrained(folder).float()
     reference.save_pretrained(tmp_path / "wide", safe_serialization=True)

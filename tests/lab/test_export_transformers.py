@@ -8,7 +8,7 @@ import pytest
 from tests.support.checkpoints import MARKING, SIZES, write_checkpoint
 from worker.lab.convert.export import export_model
 from worker.lab.convert.writer import convert_checkpoint
-from worker.model.model import Model
+from worker.model.classifier import Classifier
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -33,7 +33,7 @@ def test_transformers_gives_the_scores_of_the_pack(tmp_path: Path, head: str, qu
     with torch.inference_mode():
         logits = theirs(**inputs).logits
     given = (logits.softmax(-1) if head == "sentiment" else logits.sigmoid()).numpy()
-    model = Model.load(pack)
+    model = Classifier.load(pack)
     rows = model.tokenize(TEXTS)
     lengths = inputs["attention_mask"].sum(dim=1).tolist()
     assert [row.ids for row in rows] == [
@@ -69,7 +69,7 @@ def test_what_transformers_saves_again_becomes_the_same_pack(tmp_path: Path) -> 
     (head,) = again.heads
     assert head == next(entry for entry in pack.heads if entry.name == "emotion")
     assert again.text == pack.text
-    both = [Model.load(path) for path in (pack.path, again.path)]
+    both = [Classifier.load(path) for path in (pack.path, again.path)]
     first, second = (model.predict(model.tokenize(TEXTS)) for model in both)
     for one, other in zip(first, second, strict=True):
         assert one.heads["emotion"].scores == pytest.approx(other.heads["emotion"].scores, abs=1e-5)

@@ -15,7 +15,7 @@ from worker.lab.convert.writer import convert_checkpoint
 from worker.lab.recipe import HeadLayers, Optimiser, OwnLayers, Recipe, Run, Task
 from worker.lab.train import train
 from worker.lab.trainer import Trainer
-from worker.model.model import Model
+from worker.model.classifier import Classifier
 
 pytestmark = pytest.mark.train
 
@@ -60,7 +60,7 @@ def _recipe(base: Path, *tasks: Task, **values: object) -> Recipe:
 
 def _answers(pack: Path, without: str) -> list[dict[str, object]]:
     """What a pack says of TEXTS, by head, scores and spans to the last bit."""
-    model = Model.load(pack)
+    model = Classifier.load(pack)
     answers = model.predict(model.tokenize(TEXTS))
     return [{name: said for name, said in answer.heads.items() if name != without} for answer in answers]
 

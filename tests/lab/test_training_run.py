@@ -18,7 +18,7 @@ from worker.lab.network import network_of
 from worker.lab.recipe import Optimiser, Recipe, Run, Task
 from worker.lab.train import train
 from worker.lab.trainer import Position, Trainer, save_state
-from worker.model.model import Model
+from worker.model.classifier import Classifier
 
 pytestmark = pytest.mark.train
 
@@ -186,7 +186,7 @@ def test_a_pack_comes_of_it(recipe: Recipe, small_data: Path, tmp_path: Path) ->
                 assert shown(name, Figure(**row["figures"][name])) in card
             if row["data"] == "sst2":
                 assert row["figures"]["accuracy"]["value"] > 0.9  # single words decide
-    model = Model.load(places.pack)
+    model = Classifier.load(places.pack)
     answer = model.predict(model.tokenize(["the phone was lovely"]))[0]
     assert answer.heads["sentiment"].label == "positive"
     assert "joy" in (answer.heads["emotion"].labels or ())

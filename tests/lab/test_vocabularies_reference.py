@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.vocabularies import ALL, Vocabulary
 from worker.lab.convert.writer import convert_checkpoint
-from worker.model.model import Model
+from worker.model.classifier import Classifier
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -46,7 +46,7 @@ def test_tokens_and_scores_are_those_of_transformers(name: str, fast: bool, tmp_
     convert_checkpoint(folder, tmp_path / "pack", name="tiny", quantise=False)
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     network = transformers.DistilBertForSequenceClassification.from_pretrained(folder).eval()
-    model = Model.load(tmp_path / "pack", threads=1)
+    model = Classifier.load(tmp_path / "pack", threads=1)
     texts = [*vocabulary.texts, "Ω ✓ 😀 e\u0301 \u200d ß"]
     rows = model.tokenize(texts)
     for text, row, answer in zip(texts, rows, model.predict(rows), strict=True):

@@ -1,17 +1,20 @@
-"""What the machine grants: cores, within the cgroup's CPU quota, and instructions that results depend on."""
+"""What the machine grants: cores and memory, within the cgroup's limits, and what its processor can do."""
 
+import contextlib
 import math
 import os
 import platform
 from collections.abc import Sequence
 from pathlib import Path
 
+_CGROUPS, _MEMBERSHIP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+
 
 def available_threads() -> int:
     """Count the cores that this process may use, hyper-threads not counted, within its cgroup's CPU quota."""
     affinity = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
     cores = _whole_cores(affinity) if affinity else (os.cpu_count() or 1)
-    quota = cgroup_quota(Path("/sys/fs/cgroup"), Path("/proc/self/cgroup"))
+    quota = cgroup_quota(_CGROUPS, _MEMBERSHIP)
     return max(1, cores if quota is None else min(cores, math.ceil(quota)))
 
 
@@ -44,6 +47,21 @@ def cgroup_quota(root: Path, membership: Path) -> float | None:
     except (OSError, ValueError):
         pass  # no cgroup v1 here
     return min(quotas, default=None)
+
+
+def available_memory(root: Path = _CGROUPS, membership: Path = _MEMBERSHIP) -> int:
+    """Return how many bytes of memory this process may use: the machine's, or fewer that its cgroup allows.
+
+    Reads cgroup v2 (`memory.max`) as `cgroup_quota` does, and v1 (`memory/memory.limit_in_bytes`).
+    """
+    found = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    for file in (
+        *(folder / "memory.max" for folder in _groups(root, membership)),
+        root / "memory" / "memory.limit_in_bytes",
+    ):
+        with contextlib.suppress(OSError, ValueError):  # not there, or "max"
+            found.append(int(file.read_text()))
+    return min(found)
 
 
 def _groups(root: Path, membership: Path) -> list[Path]:

@@ -172,7 +172,8 @@ def _verified(folder: Path, file: object, expected: object, keep: Sequence[str])
     if not isinstance(expected, dict) or not is_whole(expected.get("bytes")):
         raise PackError(f"{folder / MANIFEST}: the entry of {file} needs `sha256` and `bytes`")
     size, path = expected["bytes"], folder / file
-    if not 0 <= size <= (limit := _LARGEST.get(file, graph.LARGEST_BYTES)):
+    limit = _LARGEST.get(file, graph.LARGEST_BYTES)
+    if not 0 <= size <= limit:
         raise PackError(f"{folder / MANIFEST}: {file} may have at most {limit} bytes, not {shown(size)}")
     found = _regular(path)
     if found != size:

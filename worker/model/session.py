@@ -1,7 +1,9 @@
 """The onnxruntime session of a pack."""
 
+import contextlib
 import os
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,27 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from worker.errors import InferenceError, PackError
-from worker.model.cpu import saturates
+from worker.model.cpu import available_memory, saturates
 from worker.model.graph import check_graph
 
 IDS, LENGTHS = "ids", "lengths"
 """Inputs of the graph: token numbers (batch, longest) and how many of each row count (batch), both int32."""
+
+
+_LEAST_MEMORY = 1 << 30
+
+
+@cache
+def _limit_memory() -> None:
+    """Let all sessions of this process share one pool of memory, of half of what the process may use.
+
+    A graph can make a tensor of any size out of small ones, by joining them over and over; it gets an error
+    then, instead of taking the machine along.
+    """
+    kind = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
+    limit = max(_LEAST_MEMORY, available_memory() // 2)
+    with contextlib.suppress(Exception):  # another part of the process has made such a pool: then that one
+        ort.create_and_register_allocator(kind, ort.OrtArenaCfg({"max_mem": limit}))
 
 
 class Session:
@@ -51,10 +69,19 @@ class Session:
         options.log_severity_level = 4  # what goes wrong is raised; a line beside it would tell it twice
         # Never onnxruntime's own format, whatever the bytes look like: it was not checked.
         options.add_session_config_entry("session.load_model_format", "ONNX")
+        options.add_session_config_entry("session.use_env_allocators", "1")
+        _limit_memory()
         if saturates():
             options.add_session_config_entry("session.x64quantprecision", "1")
         try:
-            self._session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+            # What follows from constants alone would be worked out here, outside of the limited memory. The
+            # graphs of this project have nothing of the kind.
+            self._session = ort.InferenceSession(
+                content,
+                options,
+                providers=["CPUExecutionProvider"],
+                disabled_optimizers=["ConstantFolding"],
+            )
         except Exception as error:
             # onnxruntime's errors share no base class but Exception.
             raise PackError(f"{path} cannot be loaded: {_one_line(error)}") from error

@@ -3,22 +3,7 @@
 from collections.abc import Iterable
 
 from worker.errors import TrainingError
-from worker.heads import MULTI, SINGLE, TOKENS, Branch, Gate, Head
-
-__all__ = [
-    "EMOTION",
-    "HEADS",
-    "SENTIMENT",
-    "SIX_EMOTIONS",
-    "TOXICITY",
-    "TOXIC_SPANS",
-    "Branch",
-    "Gate",
-    "HeadSpec",
-]
-
-HeadSpec = Head
-"""The older name."""
+from worker.heads import MULTI, SINGLE, TOKENS, Gate, Head
 
 NEGATIVE, NEUTRAL, POSITIVE = 0, 1, 2
 

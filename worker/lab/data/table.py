@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from worker.errors import TrainingError
-from worker.heads import MULTI, SINGLE
+from worker.heads import MULTI, SINGLE, Head
 from worker.lab.data.field_labels import LabelReader, respelt
-from worker.lab.data.labels import HEADS, NEGATIVE, POSITIVE, SENTIMENT, HeadSpec
+from worker.lab.data.labels import HEADS, NEGATIVE, POSITIVE, SENTIMENT
 from worker.lab.data.sampling import FEWEST, MOST_HELD, BottomK, Counts, check_labels, held_out
 from worker.lab.data.table_rows import OpenedTable, Say, TableOptions, fill, open_table, texts
 from worker.lab.data.tokens import Ids, encode
@@ -32,7 +32,7 @@ class TableRows:
     """A table, read, tokenised and split."""
 
     title: str
-    head: HeadSpec
+    head: Head
     binary: bool
     """It has positive and negative of the sentiment head, and nothing neutral."""
     ids: list[Ids]
@@ -101,7 +101,7 @@ class TableReader:
             TrainingError: a column, a row or a label that cannot be used: one line.
         """
         read = [self._read(options, longest) for options, longest in zip(tables, max_tokens, strict=True)]
-        heads: dict[str, HeadSpec] = {}
+        heads: dict[str, Head] = {}
         for name in dict.fromkeys(each.head for each in read):
             drafts = [each for each in read if each.head == name]
             names = respelt(row for each in drafts for row in each.every)
@@ -186,7 +186,7 @@ def head_name(column: str) -> str:
     return "".join(kept).strip("_") or "label"
 
 
-def _head(name: str, tables: Sequence[_Draft]) -> HeadSpec:
+def _head(name: str, tables: Sequence[_Draft]) -> Head:
     """Return the head that these tables train: a known one, or one with all their labels.
 
     Raises:
@@ -197,7 +197,7 @@ def _head(name: str, tables: Sequence[_Draft]) -> HeadSpec:
         _check_known(HEADS[name], tables)
         return HEADS[name]
     names = {label for table in tables for row in table.every for label in row}
-    return HeadSpec(name, MULTI if several else SINGLE, tuple(sorted(names, key=_by_number)))
+    return Head(name, MULTI if several else SINGLE, tuple(sorted(names, key=_by_number)))
 
 
 def _by_number(label: str) -> tuple[bool, float, str]:
@@ -205,7 +205,7 @@ def _by_number(label: str) -> tuple[bool, float, str]:
     return (False, float(label), label) if label.isascii() and label.isdigit() else (True, 0.0, label)
 
 
-def _check_known(head: HeadSpec, tables: Sequence[_Draft]) -> None:
+def _check_known(head: Head, tables: Sequence[_Draft]) -> None:
     for table in tables:
         if head.by_token:
             raise TrainingError(f"{table.path}: the head {head.name!r} marks characters; a table has labels")
@@ -221,7 +221,7 @@ def _check_known(head: HeadSpec, tables: Sequence[_Draft]) -> None:
             )
 
 
-def _numbered(read: _Draft, head: HeadSpec) -> TableRows:
+def _numbered(read: _Draft, head: Head) -> TableRows:
     numbers = {label: number for number, label in enumerate(head.labels)}
     used = {label for row in read.labels for label in row}
     return TableRows(

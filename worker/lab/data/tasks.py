@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from worker.errors import TrainingError
+from worker.heads import Branch, Head
 from worker.lab.data import sets as data
-from worker.lab.data.labels import Branch, HeadSpec, head_named
+from worker.lab.data.labels import head_named
 from worker.lab.data.table import TableReader, TableRows, passes
 from worker.lab.data.table_rows import TableOptions
 from worker.lab.data.tokens import Ids, encode, encode_marked
@@ -24,7 +25,7 @@ class TaskData:
     """A task of the recipe with its rows read and tokenised."""
 
     task: Task
-    head: HeadSpec
+    head: Head
     binary: bool
     ids: list[Ids]
     labels: list[tuple[int, ...]]
@@ -125,7 +126,7 @@ def _form(entry: TaskData) -> Form:
     return Form(entry.binary, task.loss == "asymmetric", weights, task.smoothing)
 
 
-def _head(recipe: Recipe, name: str) -> HeadSpec:
+def _head(recipe: Recipe, name: str) -> Head:
     """Return a head as the recipe wants it."""
     head = head_named(name)
     for depths in recipe.depths:
@@ -139,7 +140,7 @@ def _head(recipe: Recipe, name: str) -> HeadSpec:
 
 
 def _tokenised(
-    task: Task, head: HeadSpec, split: data.Labelled, tokenizer: Path, handling: Normaliser
+    task: Task, head: Head, split: data.Labelled, tokenizer: Path, handling: Normaliser
 ) -> TaskData:
     """Return a task's rows as the network reads them."""
     if head.name != split.head:  # the texts alone, for teachers to speak of

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from worker.errors import TrainingError
+from worker.heads import MULTI, SINGLE, TOKENS, Head
 from worker.lab.data import sets as data
 from worker.lab.data.labels import NEGATIVE, POSITIVE, head_named
-from worker.lab.evaluate.heads import MULTI, SINGLE, TOKEN, HeadInfo
 from worker.lab.evaluate.metrics import Bools, Ints
 
 LONGEST = 512
@@ -42,9 +42,9 @@ class Examples:
     @property
     def problem_type(self) -> str:
         """The kind of head that these can judge."""
-        return SINGLE if self.classes is not None else MULTI if self.table is not None else TOKEN
+        return SINGLE if self.classes is not None else MULTI if self.table is not None else TOKENS
 
-    def misfit(self, head: HeadInfo) -> str:
+    def misfit(self, head: Head) -> str:
         """Return why this head cannot be judged by these labels, or nothing."""
         if head.problem_type != self.problem_type:
             return f"{self.problem_type} cannot judge its head {head.name}, which is {head.problem_type}"
@@ -106,7 +106,7 @@ def load(benchmark: Benchmark, root: Path, rows: int = 0) -> Examples:
     )
 
 
-def load_fitting(benchmark: Benchmark, heads: Mapping[str, HeadInfo], root: Path, rows: int = 0) -> Examples:
+def load_fitting(benchmark: Benchmark, heads: Mapping[str, Head], root: Path, rows: int = 0) -> Examples:
     """Read a benchmark that judges one of these heads. Raises TrainingError, also where it fits none."""
     head = heads.get(data.SOURCES[benchmark.data].head)
     if head is None:
@@ -126,7 +126,7 @@ def gold_table(rows: Sequence[Iterable[int]], labels: int) -> Bools:
 
 
 def fitting(
-    heads: Mapping[str, HeadInfo],
+    heads: Mapping[str, Head],
     root: Path,
     names: Sequence[str] = (),
     rows: int = 0,

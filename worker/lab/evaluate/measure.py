@@ -5,10 +5,10 @@ from typing import Literal
 
 import numpy as np
 
+from worker.heads import Head
 from worker.lab.evaluate import calibration, metrics
 from worker.lab.evaluate import spans as span_thresholds
 from worker.lab.evaluate.examples import Examples
-from worker.lab.evaluate.heads import HeadInfo
 from worker.lab.evaluate.metrics import Bools, Figure, Floats, Ints, with_intervals
 from worker.lab.evaluate.result import CROSS_FITTED, LARGEST, OWN, LabelResult, Result
 from worker.lab.evaluate.score import Scorer, gate_scores
@@ -57,7 +57,7 @@ def measure(scorer: Scorer, examples: Examples, thresholds: Thresholds = "auto")
     return _result(head, examples, answers)
 
 
-def _single(head: HeadInfo, examples: Examples, scores: Floats) -> _Answers:
+def _single(head: Head, examples: Examples, scores: Floats) -> _Answers:
     """The largest score wins, among the labels that the gold knows; their scores then add up to 1."""
     if examples.classes is None:
         raise ValueError("these examples have no classes")
@@ -74,7 +74,7 @@ def _single(head: HeadInfo, examples: Examples, scores: Floats) -> _Answers:
     )
 
 
-def _many(head: HeadInfo, examples: Examples, scores: Floats, thresholds: Thresholds) -> _Answers:
+def _many(head: Head, examples: Examples, scores: Floats, thresholds: Thresholds) -> _Answers:
     """Every label whose score reaches its threshold."""
     if examples.table is None:
         raise ValueError("these examples have no table of labels")
@@ -93,7 +93,7 @@ def _many(head: HeadInfo, examples: Examples, scores: Floats, thresholds: Thresh
     )
 
 
-def _result(head: HeadInfo, examples: Examples, answers: _Answers) -> Result:
+def _result(head: Head, examples: Examples, answers: _Answers) -> Result:
     single = answers.gold.ndim == 1
     confidence, right = calibration.stated(answers.scores, answers.gold)
     groups = {} if single else _group_tables(head, answers)
@@ -178,7 +178,7 @@ def _by_bin(place: Ints, confidence: Floats, right: Bools) -> tuple[Floats, Floa
     return summed(np.ones(len(flat))), summed(confidence), summed(right.astype(np.float64))
 
 
-def _group_tables(head: HeadInfo, answers: _Answers) -> dict[str, tuple[Bools, Bools]]:
+def _group_tables(head: Head, answers: _Answers) -> dict[str, tuple[Bools, Bools]]:
     """Return gold and answers of each derived group, (rows,) both: it is there if one of its labels is."""
     tables = {}
     for group, members in head.groups.items():

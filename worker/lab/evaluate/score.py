@@ -14,10 +14,10 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from worker.errors import TrainingError
+from worker.heads import Head
 from worker.lab.evaluate.calibration import to_scores
-from worker.lab.evaluate.heads import HeadInfo, head_info
 from worker.lab.evaluate.metrics import Floats
-from worker.model.model import Model
+from worker.model.classifier import Classifier
 from worker.model.pack import GRAPH, TOKENIZER
 from worker.model.session import Session
 from worker.model.tokenizer import Tokenizer, Tokens
@@ -49,7 +49,7 @@ class Scorer(Protocol):
         ...
 
     @property
-    def heads(self) -> Mapping[str, HeadInfo]:
+    def heads(self) -> Mapping[str, Head]:
         """Its heads by name."""
         ...
 
@@ -132,9 +132,9 @@ class PackScorer:
 
     def __init__(self, folder: Path, tick: Tick) -> None:
         """Verify and load the pack. Raises PackError."""
-        self._model = Model.load(folder)
+        self._model = Classifier.load(folder)
         self._tick = tick
-        self._heads = {head.name: head_info(head) for head in self._model.pack.outputs}
+        self._heads = {head.name: head for head in self._model.pack.outputs}
 
     @property
     def title(self) -> str:
@@ -142,7 +142,7 @@ class PackScorer:
         return f"{self._model.pack.name}@{self._model.pack.revision}"
 
     @property
-    def heads(self) -> Mapping[str, HeadInfo]:
+    def heads(self) -> Mapping[str, Head]:
         """The pack's heads by name."""
         return self._heads
 

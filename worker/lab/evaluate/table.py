@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from worker.errors import LabelError, TrainingError
+from worker.heads import MULTI, SINGLE, TOKENS, Head
 from worker.lab.data.field_labels import LabelReader, spelling_key
 from worker.lab.data.table_rows import TableOptions, open_table
 from worker.lab.evaluate.examples import Examples, gold_table
-from worker.lab.evaluate.heads import MULTI, SINGLE, TOKEN, HeadInfo
 from worker.lab.evaluate.spans import characters
 from worker.tables.rows import BadRow, shown
 
@@ -29,7 +29,7 @@ class _Rows:
 
 def table_examples(
     path: Path,
-    heads: Mapping[str, HeadInfo],
+    heads: Mapping[str, Head],
     text_column: str = "",
     label_column: str = "",
     *,
@@ -71,13 +71,13 @@ def table_examples(
     return _examples(found, chosen[0])
 
 
-def _named(heads: Mapping[str, HeadInfo], head: str) -> HeadInfo:
+def _named(heads: Mapping[str, Head], head: str) -> Head:
     if head not in heads:
         raise TrainingError(f"no head {head!r}: the model has {', '.join(heads)}")
     return heads[head]
 
 
-def _candidates(found: _Rows, heads: Mapping[str, HeadInfo]) -> list[HeadInfo]:
+def _candidates(found: _Rows, heads: Mapping[str, Head]) -> list[Head]:
     """Return the one head that knows every label, or nothing. Raises TrainingError where several do."""
     fitting = []
     for head in heads.values():
@@ -95,9 +95,9 @@ def _candidates(found: _Rows, heads: Mapping[str, HeadInfo]) -> list[HeadInfo]:
     return single
 
 
-def _examples(found: _Rows, head: HeadInfo) -> Examples:
+def _examples(found: _Rows, head: Head) -> Examples:
     name = found.path.name
-    if head.problem_type == TOKEN:
+    if head.problem_type == TOKENS:
         return Examples(name, name, head.name, found.texts, head.labels, marked=_marked(found))
     rows = _label_rows(found, head)
     if head.problem_type == MULTI:
@@ -112,7 +112,7 @@ def _examples(found: _Rows, head: HeadInfo) -> Examples:
     return Examples(name, title, head.name, found.texts, labels, classes=classes)
 
 
-def _label_rows(found: _Rows, head: HeadInfo) -> list[tuple[int, ...]]:
+def _label_rows(found: _Rows, head: Head) -> list[tuple[int, ...]]:
     """Return each row's label numbers. Raises TrainingError for a label that the head does not know."""
     numbers = {spelling_key(label): number for number, label in enumerate(head.labels)}
     numbers |= {label: number for number, label in enumerate(head.labels)}  # as it stands comes first
@@ -168,7 +168,7 @@ def _marked(found: _Rows) -> list[frozenset[int]]:
     return rows
 
 
-def _known(heads: Mapping[str, HeadInfo]) -> str:
+def _known(heads: Mapping[str, Head]) -> str:
     return "; ".join(f"{head.name} has {_shorten(head.labels)}" for head in heads.values())
 
 

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from worker.errors import TrainingError
+from worker.heads import Head
 from worker.lab.data.sets import SOURCES
 from worker.lab.evaluate import calibration, thresholds
 from worker.lab.evaluate import spans as span_thresholds
 from worker.lab.evaluate.examples import BENCHMARKS, Examples, load_fitting
-from worker.lab.evaluate.heads import HeadInfo
 from worker.lab.evaluate.metrics import Bools
 from worker.lab.evaluate.score import Scorer
 
@@ -80,7 +80,7 @@ def tune_head(
 
 
 def _gate_open(
-    scorer: Scorer, examples: Examples, head: HeadInfo, fitted: Mapping[str, Mapping[str, Any]]
+    scorer: Scorer, examples: Examples, head: Head, fitted: Mapping[str, Mapping[str, Any]]
 ) -> Bools:
     """Return for which texts a token head is asked, (texts,), once its gate's new temperature stands."""
     if head.gate is None:

@@ -17,7 +17,7 @@ from worker.lab.checkpoint import Checkpoint, read_checkpoint, read_model, write
 from worker.lab.convert.writer import convert_checkpoint
 from worker.lab.prune import Importance, keep_layers, prune, renumber, survives, trim
 from worker.lab.texts import TextReader
-from worker.model.model import Model
+from worker.model.classifier import Classifier
 
 CONFIG = {**SIZES, "heads": MARKING}
 TEXTS = ["the film was great", "it is late, the train is broken!", "lovely films on time", "xyz zzz"]
@@ -51,7 +51,7 @@ def _scores(checkpoint: Checkpoint, room: Path, texts: list[str], *, quantise: b
     """Every head's scores of each text, through a pack as the service runs it."""
     write_folder(checkpoint, room / "checkpoint")
     pack = convert_checkpoint(room / "checkpoint", room / "pack", name="x", quantise=quantise, replace=True)
-    model = Model.load(pack.path, threads=1)
+    model = Classifier.load(pack.path, threads=1)
     return [prediction.heads for prediction in model.predict(model.tokenize(texts))]
 
 
@@ -231,4 +231,6 @@ def test_layers_go_without_torch(folder: Path, tmp_path: Path) -> None:
     small = keep_layers(read_checkpoint(folder), [1, 3])
     write_folder(small, tmp_path / "small")
     pack = convert_checkpoint(tmp_path / "small", tmp_path / "pack", name="small")
-    assert len(Model.load(pack.path, threads=1).predict(Model.load(pack.path).tokenize(TEXTS))) == len(TEXTS)
+    assert len(
+        Classifier.load(pack.path, threads=1).predict(Classifier.load(pack.path).tokenize(TEXTS))
+    ) == len(TEXTS)

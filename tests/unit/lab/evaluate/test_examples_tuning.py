@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 
 from worker.errors import TrainingError
+from worker.heads import MULTI, SINGLE, Head
 from worker.lab.data import sets as data
 from worker.lab.data.labels import EMOTION
 from worker.lab.evaluate.examples import BENCHMARKS, fitting
-from worker.lab.evaluate.heads import MULTI, SINGLE, HeadInfo
 from worker.lab.evaluate.score import TokenScores
 from worker.lab.evaluate.tuning import tune
 
-SENTIMENT = HeadInfo("sentiment", SINGLE, ("negative", "neutral", "positive"))
-EMOTIONS = HeadInfo("emotion", MULTI, EMOTION.labels, (0.5,) * len(EMOTION.labels))
+SENTIMENT = Head("sentiment", SINGLE, ("negative", "neutral", "positive"))
+EMOTIONS = Head("emotion", MULTI, EMOTION.labels, (0.5,) * len(EMOTION.labels))
 
 
 class Sure:
@@ -23,8 +23,8 @@ class Sure:
 
     title = "sure"
 
-    def __init__(self, *heads: HeadInfo) -> None:
-        self.heads: Mapping[str, HeadInfo] = {head.name: head for head in heads}
+    def __init__(self, *heads: Head) -> None:
+        self.heads: Mapping[str, Head] = {head.name: head for head in heads}
 
     def __call__(self, texts: Sequence[str], max_tokens: int, head: str) -> np.ndarray:
         logits = np.zeros((len(texts), len(self.heads[head].labels)))
@@ -80,15 +80,15 @@ def test_what_is_missing_is_passed_over_unless_it_is_named(root: Path) -> None:
 @pytest.mark.parametrize(
     ("head", "line"),
     [
-        (HeadInfo("mood", SINGLE, ("a", "b")), "judges no head of mood"),
+        (Head("mood", SINGLE, ("a", "b")), "judges no head of mood"),
         (
-            HeadInfo("sentiment", SINGLE, ("negative", "positive")),
+            Head("sentiment", SINGLE, ("negative", "positive")),
             "its head sentiment has no label 'neutral'",
         ),
-        (HeadInfo("sentiment", MULTI, SENTIMENT.labels, (0.5,) * 3), "cannot judge its head sentiment"),
+        (Head("sentiment", MULTI, SENTIMENT.labels, (0.5,) * 3), "cannot judge its head sentiment"),
     ],
 )
-def test_a_set_that_does_not_fit_is_named(root: Path, head: HeadInfo, line: str) -> None:
+def test_a_set_that_does_not_fit_is_named(root: Path, head: Head, line: str) -> None:
     with pytest.raises(TrainingError, match=line):
         fitting({head.name: head}, root, ["tweeteval_sentiment"])
     assert "tweeteval_sentiment" not in [found.name for found in fitting({head.name: head}, root)]
@@ -115,6 +115,6 @@ def test_a_second_tuning_gives_the_same_temperature(root: Path) -> None:
             powers = super().__call__(texts, max_tokens, head) ** (1 / 2.5)
             return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
-    head = HeadInfo("sentiment", SINGLE, SENTIMENT.labels, temperature=2.5)
+    head = Head("sentiment", SINGLE, SENTIMENT.labels, temperature=2.5)
     first, second = tune(Sure(SENTIMENT), root), tune(Cooled(head), root)
     assert second["sentiment"]["temperature"] == pytest.approx(first["sentiment"]["temperature"], rel=1e-3)

@@ -7,9 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from worker.heads import MULTI, SINGLE, Gate
-from worker.heads import TOKENS as TOKEN
-from worker.heads import Head as HeadInfo
+from worker.heads import MULTI, SINGLE, TOKENS, Gate, Head
 from worker.lab.evaluate.examples import Examples
 from worker.lab.evaluate.measure import measure
 from worker.lab.evaluate.result import shown, table
@@ -17,12 +15,10 @@ from worker.lab.evaluate.score import TokenScores, gate_scores
 from worker.lab.evaluate.spans import marked_ranges
 from worker.lab.evaluate.tuning import tune_head
 
-MOOD = HeadInfo("mood", SINGLE, ("bad", "so-so", "good"))
-TOPICS = HeadInfo(
-    "topics", MULTI, ("war", "peace", "food"), (0.5, 0.5, 0.5), groups={"world": ("war", "peace")}
-)
-RUDE = HeadInfo("rude", SINGLE, ("no", "yes"))
-WORDS = HeadInfo("words", TOKEN, ("rude",), (0.5,), layers=(1,), gate=Gate("rude", "yes", 0.3))
+MOOD = Head("mood", SINGLE, ("bad", "so-so", "good"))
+TOPICS = Head("topics", MULTI, ("war", "peace", "food"), (0.5, 0.5, 0.5), groups={"world": ("war", "peace")})
+RUDE = Head("rude", SINGLE, ("no", "yes"))
+WORDS = Head("words", TOKENS, ("rude",), (0.5,), layers=(1,), gate=Gate("rude", "yes", 0.3))
 
 
 @dataclass
@@ -34,7 +30,7 @@ class Fixed:
     title: str = "fixed"
 
     @property
-    def heads(self) -> Mapping[str, HeadInfo]:
+    def heads(self) -> Mapping[str, Head]:
         return {head.name: head for head in (MOOD, TOPICS, RUDE, WORDS)}
 
     def __call__(self, texts: Sequence[str], max_tokens: int, head: str) -> np.ndarray:

@@ -6,15 +6,13 @@ from pathlib import Path
 import pytest
 
 from worker.errors import InputError, MoodstreamError, TrainingError
-from worker.heads import MULTI, SINGLE
-from worker.heads import TOKENS as TOKEN
-from worker.heads import Head as HeadInfo
+from worker.heads import MULTI, SINGLE, TOKENS, Head
 from worker.lab.evaluate.table import table_examples
 
 HEADS = {
-    "mood": HeadInfo("mood", SINGLE, ("bad", "so-so", "good")),
-    "topics": HeadInfo("topics", MULTI, ("war", "peace", "food, drink"), (0.5, 0.5, 0.5)),
-    "words": HeadInfo("words", TOKEN, ("rude",), (0.5,)),
+    "mood": Head("mood", SINGLE, ("bad", "so-so", "good")),
+    "topics": Head("topics", MULTI, ("war", "peace", "food, drink"), (0.5, 0.5, 0.5)),
+    "words": Head("words", TOKENS, ("rude",), (0.5,)),
 }
 
 
