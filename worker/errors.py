@@ -38,6 +38,9 @@ class ExitCode(IntEnum):
     TOPIC_MISSING = 8
     """An input or output topic does not exist; `moodstream topics create` makes them."""
 
+    COMMIT_UNFINISHED = 9
+    """Kafka never finished a commit of this group, and has withheld the group's offsets since."""
+
     UNREADABLE = 10
     """A partition cannot be read past some offset; the reason names topic, partition and offset."""
 
@@ -108,10 +111,28 @@ class BrokerRefused(MoodstreamError):
     exit_code = ExitCode.BROKER_REFUSED
 
 
-class SourceFenced(MoodstreamError):
-    """Another worker has joined the group in the same slot."""
+class Fenced(MoodstreamError):
+    """Another, newer worker runs in the same slot of the group."""
 
     exit_code = ExitCode.FENCED
+
+
+class TopicMissing(MoodstreamError):
+    """A topic that the worker needs does not exist."""
+
+    exit_code = ExitCode.TOPIC_MISSING
+
+
+class CommitUnfinished(MoodstreamError):
+    """The group's offsets cannot be read: they lie behind a transaction that Kafka never finished."""
+
+    exit_code = ExitCode.COMMIT_UNFINISHED
+
+
+class OutputRefused(MoodstreamError):
+    """Kafka refuses a record that is to be written, and would refuse it again."""
+
+    exit_code = ExitCode.BROKER_REFUSED
 
 
 class SourceUnreadable(MoodstreamError):
@@ -175,6 +196,30 @@ class InvalidCloudEvent(DecodeError):
     """The record says that it is a CloudEvent and lacks what the specification requires."""
 
     reason = "invalid_cloudevent"
+
+
+class KeyMissing(MessageError):
+    """The record has no key, and the output topic is compacted, which takes none without."""
+
+    reason = "key_missing"
+
+
+class OutputTooLarge(MessageError):
+    """The output is larger than its topic takes, even without the text."""
+
+    reason = "output_too_large"
+
+
+class RefusedByKafka(MessageError):
+    """Kafka refuses the output, whatever the reason."""
+
+    reason = "refused"
+
+
+class InternalError(MessageError):
+    """Labelling this one record fails with an error of the program."""
+
+    reason = "internal_error"
 
 
 class UnreadableRow(DecodeError):

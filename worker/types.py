@@ -9,7 +9,7 @@ Headers = tuple[tuple[str, bytes | None], ...]
 Range = tuple[int, int]
 """Start and end of a range of characters (Unicode code points) of a text, half-open."""
 
-Stage = Literal["decode", "classify", "encode"]
+Stage = Literal["decode", "classify", "encode", "write"]
 """Where a message failed."""
 
 
@@ -109,6 +109,11 @@ def safe_text(text: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Skipped:
+    """A message that was given up: Kafka takes neither an output nor a dead letter for it."""
+
+
+@dataclass(frozen=True, slots=True)
 class HeadResult:
     """What one classification head says of one text.
 
@@ -149,7 +154,7 @@ class Prediction:
     spans: dict[str, SpanResult] = field(default_factory=dict)
 
 
-Answer = Prediction | Tombstone | Failure
+Answer = Prediction | Tombstone | Failure | Skipped
 """What became of one record."""
 
 

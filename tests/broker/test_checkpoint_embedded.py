@@ -4,7 +4,7 @@ import pytest
 from kafka.structs import TopicPartition as ClientTopicPartition
 
 from tests.support.stream import Stream, Topics, assert_each_once, numbered
-from worker.errors import ExitCode, Fatal
+from worker.errors import ExitCode, MoodstreamError
 from worker.kafka.outcome import Outcome
 from worker.settings.groups import KafkaSettings
 from worker.types import OutputRecord, TopicPartition
@@ -104,7 +104,7 @@ def test_a_missing_output_topic_ends_the_worker_with_its_name(topics: Topics, st
     topics.feed(numbered(1))
     records = stream.read(5.0)
     offsets = {record.topic_partition: record.offset for record in records}
-    with pytest.raises(Fatal, match="nowhere") as end:
+    with pytest.raises(MoodstreamError, match="nowhere") as end:
         stream.checkpoint.commit([OutputRecord("nowhere", b"k", b"v")], offsets, stream.source.snapshot())
     assert end.value.exit_code == ExitCode.TOPIC_MISSING
     stream.close()
@@ -114,7 +114,7 @@ def test_a_twin_in_the_slot_is_fenced(topics: Topics, stream: Stream) -> None:
     topics.feed(numbered(1))
     records = stream.read(5.0)
     twin = Stream(topics).open()
-    with pytest.raises(Fatal, match=r"delivery\.slot") as end:
+    with pytest.raises(MoodstreamError, match=r"delivery\.slot") as end:
         stream.write(records)
     assert end.value.exit_code == ExitCode.FENCED
     for one in (stream, twin):

@@ -114,7 +114,7 @@ def ends_with(worker: WorkerProcess, code: int) -> str:
 
 def test_an_unknown_language_code_is_one_line(tmp_path: Path) -> None:
     worker = Topics("127.0.0.1:1", "nobody").worker("0", tmp_path, MOODSTREAM_LANGUAGE__ROUTE="xx=default")
-    assert "'xx' is no language code" in ends_with(worker, ExitCode.USAGE)
+    assert "'xx' is not a language code" in ends_with(worker, ExitCode.USAGE)
 
 
 def test_a_missing_pack_folder_is_one_line(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from tests.support.stream import PARTITIONS, Stream, Topics, assert_each_once, numbered
 from worker.demo.broker import EmbeddedBroker
 from worker.errors import BrokerUnavailable
-from worker.kafka.diagnose import probe
+from worker.kafka.probe import probe
 from worker.kafka.retry import first_connection
 from worker.kafka.source import Source
 from worker.kafka.topics import TopicSpec, create_topics, missing_topics, partition_counts
@@ -150,7 +150,7 @@ def test_a_dead_address_does_not_hold_up_a_living_one(settings: KafkaSettings) -
 
 def test_the_first_connection_finds_the_broker(settings: KafkaSettings) -> None:
     told: list[str] = []
-    first_connection(settings, limit_s=5, on_retry=lambda reason, _: told.append(reason))
+    first_connection(settings, limit_s=5, say=lambda reason, _: told.append(reason))
     assert told == []
 
 

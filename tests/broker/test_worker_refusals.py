@@ -46,7 +46,7 @@ def test_broker_not_there_retries_with_lines_then_gives_up(tmp_path: Path) -> No
         time.sleep(0.2)
     assert worker.wait() == ExitCode.BROKER_UNAVAILABLE
     assert red, "readyz was never seen red"
-    retries = [event for event in worker.events() if event["event"] == "no broker yet"]
+    retries = [event for event in worker.events() if event["event"] == "waiting for a broker to answer"]
     assert len(retries) >= 2
     assert str(port) in str(retries[0]["reason"])
     assert "kafka.connect_limit_s" in reason(worker)
@@ -111,7 +111,9 @@ def test_stop_while_still_connecting_is_a_clean_end(tmp_path: Path) -> None:
     worker = Topics(f"127.0.0.1:{free_port()}", "nobody").worker("0", tmp_path)
     worker.start()
     deadline = time.monotonic() + 30
-    while time.monotonic() < deadline and not any(e["event"] == "no broker yet" for e in worker.events()):
+    while time.monotonic() < deadline and not any(
+        e["event"] == "waiting for a broker to answer" for e in worker.events()
+    ):
         time.sleep(0.1)
     assert worker.terminate() == ExitCode.OK
 

@@ -12,7 +12,7 @@ from kafka.errors import KafkaError
 
 from tests.support.brokers import KafkaCluster
 from tests.support.stream import Running, Stream, Topics, assert_each_once, numbered
-from worker.errors import ExitCode, Fatal
+from worker.errors import ExitCode, MoodstreamError
 from worker.kafka.checkpoint import TransactionalCheckpoint
 from worker.kafka.outcome import Outcome
 from worker.settings.groups import DeliverySettings, KafkaSettings
@@ -58,7 +58,7 @@ def test_a_twin_in_the_slot_fences_the_older_worker(topics: Topics) -> None:
     first = Stream(topics).open().join()
     records = first.read(5.0)
     twin = Stream(topics).open()
-    with pytest.raises(Fatal, match=r"delivery\.slot") as end:
+    with pytest.raises(MoodstreamError, match=r"delivery\.slot") as end:
         first.write(records)
     assert end.value.exit_code == ExitCode.FENCED
     first.close()
@@ -92,7 +92,7 @@ def test_a_record_larger_than_its_topic_takes_ends_the_worker_with_one_line(topi
     records = stream.read(5.0)
     offsets = {record.topic_partition: record.offset for record in records}
     output = OutputRecord(topics.sink.topic, b"k", os.urandom(1_200_000))  # random, so no codec helps
-    with pytest.raises(Fatal, match=r"max\.message\.bytes") as end:
+    with pytest.raises(MoodstreamError, match=r"max\.message\.bytes") as end:
         stream.checkpoint.commit([output], offsets, stream.source.snapshot())
     assert end.value.exit_code == ExitCode.BROKER_REFUSED
     assert "\n" not in str(end.value)
@@ -122,7 +122,7 @@ def test_topics_made_with_room_take_a_dead_letter_of_a_full_size_input(
 def test_a_transaction_time_limit_above_the_brokers_is_told(topics: Topics) -> None:
     delivery = DeliverySettings(transaction_timeout_ms=100_000_000)
     checkpoint = TransactionalCheckpoint(topics.kafka, topics.sink, topics.source, delivery)
-    with pytest.raises(Fatal, match=r"delivery\.transaction_timeout_ms") as end:
+    with pytest.raises(MoodstreamError, match=r"delivery\.transaction_timeout_ms") as end:
         checkpoint.open()
     assert end.value.exit_code == ExitCode.USAGE
 

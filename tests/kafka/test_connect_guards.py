@@ -19,7 +19,7 @@ from tests.support.stream import Topics
 from worker.kafka import guards
 from worker.kafka.consumer import consumer_options
 from worker.kafka.outcome import unwrap
-from worker.kafka.producers import producer_options
+from worker.kafka.producer import producer_options
 from worker.settings.groups import DeliverySettings, KafkaSettings
 
 Protect = Callable[[KafkaProducer], None]

@@ -12,7 +12,7 @@ from tests.support import certificates
 from tests.support.brokers import KafkaCluster, Listener
 from tests.support.certificates import Certificates
 from tests.support.stream import Stream, Topics, assert_each_once, numbered
-from worker.errors import BrokerRefused, BrokerUnavailable, ExitCode, Fatal
+from worker.errors import BrokerRefused, BrokerUnavailable, ExitCode, MoodstreamError
 from worker.kafka.checkpoint import TransactionalCheckpoint
 from worker.kafka.retry import first_connection
 from worker.kafka.source import Source
@@ -58,6 +58,7 @@ def secured(
         Listener("TLS", "SSL", tls),
         Listener("MUTUAL", "SSL", {**tls, **trust, "ssl.client.auth": "required"}),
         Listener("ELSEWHERE", "SSL", {**tls, "ssl.keystore.location": str(made.elsewhere_all)}),
+        Listener("EXPIRED", "SSL", {**tls, "ssl.keystore.location": str(made.expired_all)}),
         Listener("BOTH", "SASL_SSL", {**login, **tls}),
     ]
     rights = {
@@ -140,7 +141,7 @@ def test_a_wrong_password_over_tls(secured: KafkaCluster, made: Certificates) ->
 def test_a_wrong_password_ends_checkpoint_source_and_topics_alike(secured: KafkaCluster, unique: str) -> None:
     settings = _settings(secured, "LOGIN", "SASL_PLAINTEXT", **_login("alice", "wrong"))
     source = SourceSettings(topics=[unique], group_id=unique)
-    with pytest.raises(Fatal, match=r"kafka\.sasl_plain_password") as end:
+    with pytest.raises(MoodstreamError, match=r"kafka\.sasl_plain_password") as end:
         TransactionalCheckpoint(settings, SinkSettings(), source, DeliverySettings()).open()
     assert end.value.exit_code == ExitCode.BROKER_REFUSED
     with pytest.raises(BrokerRefused, match=r"kafka\.sasl_plain_password"):
@@ -167,7 +168,20 @@ def test_a_certificate_for_another_host(secured: KafkaCluster, made: Certificate
 
 
 def test_a_client_certificate_that_is_missing(secured: KafkaCluster, made: Certificates) -> None:
-    assert "kafka.ssl_certfile" in _refusal(_settings(secured, "MUTUAL", "SSL", ssl_cafile=made.authority))
+    text = _refusal(_settings(secured, "MUTUAL", "SSL", ssl_cafile=made.authority))
+    assert "wants a client certificate (kafka.ssl_certfile" in text
+
+
+def test_a_client_certificate_that_is_not_accepted(secured: KafkaCluster, made: Certificates) -> None:
+    strange = {"ssl_certfile": made.stranger, "ssl_keyfile": made.stranger.with_suffix(".key")}
+    text = _refusal(_settings(secured, "MUTUAL", "SSL", ssl_cafile=made.authority, **strange))
+    assert "client certificate (kafka.ssl_certfile" in text
+    assert "wants a client certificate" not in text
+
+
+def test_a_certificate_that_has_expired(secured: KafkaCluster, made: Certificates) -> None:
+    text = _refusal(_settings(secured, "EXPIRED", "SSL", ssl_cafile=made.authority))
+    assert "its certificate has expired" in text
 
 
 def test_a_file_that_is_no_certificate(secured: KafkaCluster, made: Certificates, tmp_path: Path) -> None:
@@ -176,7 +190,8 @@ def test_a_file_that_is_no_certificate(secured: KafkaCluster, made: Certificates
 
 
 def test_tls_to_a_port_without(secured: KafkaCluster, made: Certificates) -> None:
-    text = _refusal(_settings(secured, "", "SSL", ssl_cafile=made.authority), BrokerUnavailable)
+    text = _refusal(_settings(secured, "", "SSL", ssl_cafile=made.authority))
+    assert "does not speak TLS" in text
     assert "kafka.security_protocol" in text
 
 
@@ -186,7 +201,8 @@ def test_no_tls_to_a_port_with(secured: KafkaCluster) -> None:
 
 
 def test_no_login_to_a_port_that_wants_one(secured: KafkaCluster) -> None:
-    text = _refusal(_settings(secured, "LOGIN", "PLAINTEXT"), BrokerUnavailable)
+    text = _refusal(_settings(secured, "LOGIN", "PLAINTEXT"))
+    assert "wants a login" in text
     assert "kafka.security_protocol" in text
 
 
@@ -196,11 +212,11 @@ def test_a_user_without_rights(secured: KafkaCluster, unique: str) -> None:
     allowed.feed(numbered(1))
     denied = _settings(secured, "LOGIN", "SASL_PLAINTEXT", **_login("bob"))
     first_connection(denied, limit_s=10)
-    with pytest.raises(Fatal, match=r"kafka\.sasl_plain_username") as end:
+    with pytest.raises(MoodstreamError, match=r"kafka\.sasl_plain_username") as end:
         TransactionalCheckpoint(denied, allowed.sink, allowed.source, DeliverySettings()).open()
     assert end.value.exit_code == ExitCode.BROKER_REFUSED
     source = Source(denied, allowed.source, "0")
-    with pytest.raises(BrokerRefused, match=r"source\.topics"):
+    with pytest.raises(BrokerRefused, match=r"source\.(topics|group_id)"):
         source.poll(1, 5.0)
     source.close()
 

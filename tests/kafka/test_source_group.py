@@ -8,7 +8,7 @@ from kafka import KafkaProducer
 
 from tests.support.brokers import KafkaCluster
 from tests.support.stream import PARTITIONS, SESSION_MS, Running, Stream, Topics, assert_each_once, numbered
-from worker.errors import SourceFenced
+from worker.errors import Fenced
 from worker.kafka.options import client_options
 from worker.kafka.outcome import Outcome
 from worker.kafka.source import Source
@@ -146,7 +146,7 @@ def test_an_idle_source_notices_a_twin_in_its_slot(topics: Topics) -> None:
     twin = Source(topics.kafka, topics.source, "0")
     _until(lambda: not twin.poll(10, 0.1) and bool(twin.assignment()), 20)
     started = time.monotonic()
-    with pytest.raises(SourceFenced, match=r"delivery\.slot"):
+    with pytest.raises(Fenced, match=r"delivery\.slot"):
         _until(lambda: bool(first.poll(10, 0.2)), 15)
     assert time.monotonic() - started < 10
     assert twin.poll(10, 0.1) == []  # the newer one stays

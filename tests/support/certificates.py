@@ -17,6 +17,8 @@ class Certificates:
     """For 127.0.0.1."""
     elsewhere_all: Path
     """For another host name."""
+    expired_all: Path
+    """For 127.0.0.1, and no longer valid."""
     client: Path
     client_key: Path
 
@@ -34,8 +36,9 @@ def make_certificates(folder: Path) -> Certificates:
         _openssl(folder, "req", *self_signed, *_new_key(name), "-out", f"{name}.pem", "-subj", f"/CN={name}")
     _sign(folder, "broker", "IP:127.0.0.1")
     _sign(folder, "elsewhere", "DNS:kafka.example.org")
+    _sign(folder, "expired", "IP:127.0.0.1", days=-1)
     _sign(folder, "client", "DNS:client")
-    for name in ("broker", "elsewhere"):
+    for name in ("broker", "elsewhere", "expired"):
         parts = [(folder / part).read_text() for part in (f"{name}.key", f"{name}.pem", "authority.pem")]
         (folder / f"{name}-all.pem").write_text("".join(parts))
     return Certificates(
@@ -43,15 +46,16 @@ def make_certificates(folder: Path) -> Certificates:
         stranger=folder / "stranger.pem",
         broker_all=folder / "broker-all.pem",
         elsewhere_all=folder / "elsewhere-all.pem",
+        expired_all=folder / "expired-all.pem",
         client=folder / "client.pem",
         client_key=folder / "client.key",
     )
 
 
-def _sign(folder: Path, name: str, host: str) -> None:
+def _sign(folder: Path, name: str, host: str, days: int = 2) -> None:
     _openssl(folder, "req", *_new_key(name), "-out", f"{name}.csr", "-subj", f"/CN={name}")
     (folder / f"{name}.ext").write_text(f"subjectAltName={host}\n")
-    signer = ("-CA", "authority.pem", "-CAkey", "authority.key", "-CAcreateserial", "-days", "2")
+    signer = ("-CA", "authority.pem", "-CAkey", "authority.key", "-CAcreateserial", "-days", str(days))
     request = ("-in", f"{name}.csr", "-extfile", f"{name}.ext", "-out", f"{name}.pem")
     _openssl(folder, "x509", "-req", *request, *signer)
 

@@ -76,9 +76,16 @@ class Topics:
 class Stream:
     """One worker's source and checkpoint, without what lies between. Use on one thread."""
 
-    def __init__(self, topics: Topics, slot: str = "0", *, exactly_once: bool = True) -> None:
+    def __init__(
+        self,
+        topics: Topics,
+        slot: str = "0",
+        *,
+        exactly_once: bool = True,
+        delivery: DeliverySettings | None = None,
+    ) -> None:
         self.topics = topics
-        delivery = DeliverySettings(slot=slot)
+        delivery = delivery or DeliverySettings(slot=slot)
         self.source = Source(topics.kafka, topics.source, slot)
         self.checkpoint: Checkpoint = (
             TransactionalCheckpoint(topics.kafka, topics.sink, topics.source, delivery)

@@ -5,7 +5,8 @@ import click
 from worker.cli.config import columns
 from worker.cli.flags import SettingsCommand, settings_flags
 from worker.cli.group import CommandGroup
-from worker.kafka.topics import ROOM_FOR_LARGE_RECORDS, TopicSpec, create_topics, partition_counts
+from worker.kafka.limits import read_limits, room_for
+from worker.kafka.topics import TopicSpec, create_topics, partition_counts
 from worker.settings.load import Loaded
 
 _DAY_MS = 24 * 60 * 60 * 1000
@@ -38,7 +39,8 @@ def create(loaded: Loaded, partitions: int, replication: int | None) -> None:
 
     Names come from source.topics, sink.topic and sink.dead-letter-topic; topics that exist are left as they
     are. With source.topic-pattern no input topic is created. Messages of the input and output topics are kept
-    for 7 days, dead letters for 30. Takes --config and every flag of
+    for 7 days, dead letters for 30. Output and dead-letter topics take records of 8 MiB, or of what an input
+    topic takes if that is more. Takes --config and every flag of
     `moodstream run`.
 
     \b
@@ -49,13 +51,14 @@ def create(loaded: Loaded, partitions: int, replication: int | None) -> None:
     roles |= {settings.sink.topic: "output", settings.sink.dead_letter_topic: "dead letters"}
     there = partition_counts(settings.kafka, list(roles))
     widest = max([partitions, *(there.get(topic, 0) for topic in settings.source.topics)])
+    inputs = [topic for topic in settings.source.topics if topic in there]
+    room = room_for(read_limits(settings.kafka, inputs).values() if inputs else ())
     specs = [
         TopicSpec(
             name,
             widest if role == "output" else partitions,
             replication if replication is not None else -1,
-            {"retention.ms": str(_KEEP_DAYS[role] * _DAY_MS)}
-            | ({} if role == "input" else dict(ROOM_FOR_LARGE_RECORDS)),
+            {"retention.ms": str(_KEEP_DAYS[role] * _DAY_MS)} | ({} if role == "input" else room),
         )
         for name, role in roles.items()
     ]

@@ -177,7 +177,7 @@ def _feed(
         topic = next(iter(settings.source.topics), None)
         if topic is None:
             raise SettingsError(["source.topic_pattern does not name a topic to feed; give --topic"])
-        first_connection(kafka, limit_s=kafka.connect_limit_s, on_retry=_waiting, stop=stop)
+        first_connection(kafka, limit_s=kafka.connect_limit_s, say=_waiting, stop=stop)
         if stop.is_set():
             return ExitCode.OK
         rng = random.Random(seed)  # noqa: S311 - jitter

@@ -1,139 +1,115 @@
-"""The half that both checkpoints share: a producer that is replaced after every failure.
+"""Outputs and offsets as one step: exactly once in a Kafka transaction, or at least once without one."""
 
-What the worker's loop asks of a checkpoint.
-
-Output records to the producer, and the wait for every one of them.
-
-Exactly once: outputs and offsets in one Kafka transaction.
-
-At least once: outputs first, offsets after them.
-"""
-
+import os
 import threading
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import structlog
 from kafka import KafkaProducer
 from kafka.errors import (
+    CommitFailedError,
     KafkaError,
     KafkaTimeoutError,
-    MessageSizeTooLargeError,
-    RecordListTooLargeError,
+    OutOfOrderSequenceNumberError,
+    RetriableError,
+    TransactionAbortedError,
+    UnknownProducerIdError,
     UnknownTopicOrPartitionError,
 )
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
 from kafka.structs import TopicPartition as ClientTopicPartition
 
-from worker.errors import BrokerRefused, BrokerUnavailable, ExitCode, Fatal
+from worker.errors import BrokerRefused, BrokerUnavailable, ExitCode, OutputRefused, TopicMissing
 from worker.kafka import guards
+from worker.kafka.diagnose import FENCED, one_line
 from worker.kafka.options import slot_name
-from worker.kafka.outcome import Outcome, Phase, judge, one_line
-from worker.kafka.producers import NULL, delivery_timeout_ms, open_patiently, producer_options
-from worker.kafka.records import header_name
-from worker.kafka.retry import Backoff
-from worker.kafka.topics import missing_topics
-from worker.kafka.watchdog import Watchdog
+from worker.kafka.outcome import REFUSALS, Outcome, Phase, find_rule, judge
+from worker.kafka.probe import probe
+from worker.kafka.producer import BATCH_BYTES, await_all, delivery_timeout_ms, producer_options, send_all
+from worker.kafka.retry import Waiting, patiently
+from worker.kafka.topics import group_members, missing_topics
 from worker.settings.groups import DeliverySettings, KafkaSettings, SinkSettings, SourceSettings
 from worker.types import OutputRecord, TopicPartition
+
+SAME_FAILURES = 3
+"""After so many failures of one kind in a row, without a commit in between, a record is to blame."""
+
+_PASSING = (
+    RetriableError,
+    CommitFailedError,
+    TransactionAbortedError,
+    OutOfOrderSequenceNumberError,
+    UnknownProducerIdError,
+)
+"""Failures that no record causes, however often they come."""
+
+_log = structlog.get_logger(__name__)
 
 
 class Checkpoint(Protocol):
     """Outputs and offsets as one step."""
 
     def open(self, stop: threading.Event | None = None) -> None:
-        """Connect, within `kafka.connect_limit_s`, or until `stop` is set. Raises Fatal."""
+        """Connect, within `kafka.connect_limit_s`, or until `stop` is set. Raises MoodstreamError."""
 
     def commit(
         self, outputs: Sequence[OutputRecord], offsets: Mapping[TopicPartition, int], snapshot: Any | None
     ) -> Outcome:
-        """Write outputs and the last processed offsets. Raises Fatal."""
+        """Write outputs and the last processed offsets. Raises MoodstreamError."""
 
     def close(self) -> None:
         """Let go of the connection. Never raises."""
 
 
-Sent = list[tuple[OutputRecord, Any]]
-"""Each output with the client's future for it."""
+class Watchdog:
+    """Ends the process when something watched takes longer than `limit_s` seconds.
 
-
-def send_all(producer: KafkaProducer, outputs: Sequence[OutputRecord], turn: int) -> Sent:
-    """Hand all outputs to the producer, whose value serialiser must be `NullAware`.
-
-    Records with a key go to the key's partition. All others of one checkpoint go to one partition a topic,
-    and `turn`, which counts up, moves on to the next: the client's own choice would add partitions to the
-    transaction that nothing is written to.
-
-    A header whose value is null is written with an empty value, because kafka-python cannot write null.
-
-    Raises:
-        Fatal: a record is larger than the client sends.
-        KafkaError: as the client raises it.
+    The client has calls without a time limit of their own (offsets, commit). A thread that hangs in one
+    cannot be interrupted, and a worker that hangs looks alive; so the process ends at once, without clean-up,
+    and its supervisor starts it again. `exit` is for tests.
     """
-    partitions: dict[str, int] = {}
-    sent: Sent = []
-    for output in outputs:
-        partition = None
-        if output.key is None:
-            if output.topic not in partitions:
-                known = sorted(producer.partitions_for(output.topic))
-                partitions[output.topic] = known[turn % len(known)]
-            partition = partitions[output.topic]
+
+    def __init__(self, limit_s: float, exit: Callable[[int], object] = os._exit) -> None:  # noqa: A002 - it is exit
+        self._limit_s = limit_s
+        self._exit = exit
+
+    @contextmanager
+    def watch(self, what: str) -> Iterator[None]:
+        """Watch the block; `what` names it in the log."""
+        timer = threading.Timer(self._limit_s, self._fire, args=(what,))
+        timer.daemon = True
+        timer.name = "moodstream-watchdog"
+        timer.start()
         try:
-            future = producer.send(
-                output.topic,
-                value=NULL if output.value is None else output.value,
-                key=output.key,
-                headers=[(header_name(name), value or b"") for name, value in output.headers],
-                partition=partition,
-                timestamp_ms=output.timestamp_ms,
-            )
-        except MessageSizeTooLargeError as error:
-            raise _too_large(output) from error
-        sent.append((output, future))
-    return sent
+            yield
+        finally:
+            timer.cancel()
 
-
-def await_all(producer: KafkaProducer, sent: Sent, limit_s: float) -> None:
-    """Wait until every output is acknowledged, and look at each one's future.
-
-    A batch that expired leaves the transaction open, and its commit then succeeds without the batch. Only
-    the futures tell.
-
-    Raises:
-        Fatal: the broker takes no record of that size.
-        KafkaError: the first error of a future; KafkaTimeoutError after `limit_s` seconds.
-    """
-    producer.flush(timeout=limit_s)
-    for output, future in sent:
-        if not future.is_done:
-            raise KafkaTimeoutError(f"a record for {output.topic} is still not acknowledged")
-        if future.succeeded():
-            continue
-        error = future.exception
-        if isinstance(error, (MessageSizeTooLargeError, RecordListTooLargeError)):
-            raise _too_large(output) from error
-        raise error if isinstance(error, KafkaError) else KafkaError(str(error))
-
-
-def _too_large(output: OutputRecord) -> Fatal:
-    size = len(output.key or b"") + len(output.value or b"")
-    size += sum(len(header_name(name).encode()) + len(value or b"") for name, value in output.headers)
-    return Fatal(
-        ExitCode.BROKER_REFUSED,
-        f"a record of {size:,} bytes does not fit into topic {output.topic}: raise that topic's "
-        "max.message.bytes (moodstream topics create gives room for 8 MiB)",
-    )
-
-
-_log = structlog.get_logger(__name__)
+    def _fire(self, what: str) -> None:
+        _log.critical(
+            "hangs; the worker ends so that its supervisor starts it again",
+            what=what,
+            limit_s=self._limit_s,
+            exit_code=ExitCode.WATCHDOG,
+        )
+        self._exit(ExitCode.WATCHDOG)
 
 
 class BaseCheckpoint(ABC):
-    """Runs a checkpoint and deals with what may come of it.
+    """Runs a checkpoint with a producer that is replaced after every failure.
 
     `commit` may run in a thread other than the source's, but never while the source polls.
+
+    Args:
+        kafka: how to reach the brokers.
+        delivery: limits.
+        options: the producer's keyword arguments.
+        watchdog: what ends the process when a call into the client hangs.
+        on_wait: called again and again while a producer cannot be opened.
     """
 
     def __init__(
@@ -142,25 +118,31 @@ class BaseCheckpoint(ABC):
         delivery: DeliverySettings,
         options: Mapping[str, Any],
         watchdog: Watchdog | None,
+        on_wait: Callable[[], None] | None,
     ) -> None:
         self._kafka = kafka
         self._options = dict(options)
         self._flush_limit_s = delivery_timeout_ms(delivery) / 1_000 + 5
         self._watchdog = watchdog or Watchdog(delivery.watchdog_s)
+        self._on_wait = on_wait
         self._producer: KafkaProducer | None = None
+        self._answers: guards.ProduceAnswers = {}
         self._phase = Phase.OPENING
         self._stop = threading.Event()
-        self._backoff = Backoff()
+        self._waiting = Waiting("a commit to succeed")
+        self._last_failure: tuple[type[Exception] | None, int] = (None, 0)
         self._turn = 0
 
     def open(self, stop: threading.Event | None = None) -> None:
         """Connect. Waits for the brokers within `kafka.connect_limit_s`, or until `stop` is set.
 
         Raises:
-            Fatal: a broker refuses, another worker takes over the slot, or the limit is reached.
+            MoodstreamError: a broker refuses, another worker takes over the slot, or the limit is reached.
         """
         guards.announce()
-        self._stop = stop or self._stop
+        if stop is not None:
+            self._stop = stop
+            self._waiting = Waiting("a commit to succeed", stop=stop)
         self._renew()
 
     def commit(
@@ -176,7 +158,9 @@ class BaseCheckpoint(ABC):
         the source must be rewound; the wait for brokers that are away happens in here.
 
         Raises:
-            Fatal: the worker must end.
+            OutputRefused: Kafka refuses at least one of the outputs. Nothing counts, the producer is a new
+                one, and the same snapshot may be used for other outputs.
+            MoodstreamError: the worker must end.
         """
         if snapshot is None or snapshot.generation_id < 0 or not snapshot.member_id:
             # Kafka takes offsets of «no member» without any fencing, so they must never reach it.
@@ -192,8 +176,9 @@ class BaseCheckpoint(ABC):
             with self._watchdog.watch("checkpoint"):
                 self._run(producer, outputs, offsets, snapshot)
         except KafkaError as error:
-            return self._fail(producer, error, outputs)
-        self._backoff.reset()
+            return self._fail(producer, error, outputs, snapshot)
+        self._waiting.succeeded()
+        self._last_failure = (None, 0)
         return Outcome.COMMITTED
 
     def close(self) -> None:
@@ -213,25 +198,67 @@ class BaseCheckpoint(ABC):
         """Do it, and set `_phase` to ENDING just before the step that makes it count."""
 
     @abstractmethod
-    def _open_once(self) -> KafkaProducer:
-        """A producer ready for `_run`."""
+    def _prepare(self, producer: KafkaProducer) -> None:
+        """Make a new producer ready for `_run`."""
 
-    def _fail(self, producer: KafkaProducer, error: KafkaError, outputs: Sequence[OutputRecord]) -> Outcome:
-        cause = guards.transaction_error(producer) or error
-        outcome = judge(cause, self._phase)
+    def _fail(
+        self,
+        producer: KafkaProducer,
+        error: KafkaError,
+        outputs: Sequence[OutputRecord],
+        snapshot: ConsumerGroupMetadata,
+    ) -> Outcome:
+        refusal = isinstance(error, REFUSALS)  # it names the topic, which the transaction's error does not
+        cause = error if refusal else guards.transaction_error(producer) or error
+        reason = self._reason(cause)
+        refused: OutputRefused | None = None
+        if self._fenced_itself(cause, snapshot):
+            outcome = Outcome.ABORTED
+        else:
+            try:
+                outcome = self._judge(cause, reason)
+            except OutputRefused as refusal:
+                refused = refusal
+        # Offsets of an aborted transaction leak into this client's next one, so there is no next one.
+        self.close()
+        if refused is not None:
+            self._renew()
+            raise refused
         _log.warning(
             "checkpoint failed; what was read is done again",
             outcome=outcome.value,
             phase=self._phase.value,
-            reason=one_line(cause),
+            reason=reason,
         )
-        # Offsets of an aborted transaction leak into this client's next one, so there is no next one.
-        self.close()
         if isinstance(cause, (KafkaTimeoutError, UnknownTopicOrPartitionError)):
             self._refuse_missing_topics(outputs)
-        self._backoff.wait(self._stop)
+        self._waiting.pause()
         self._renew()
         return outcome
+
+    def _judge(self, cause: Exception, reason: str) -> Outcome:
+        """What follows, also from the same failure again and again."""
+        outcome = judge(cause, self._phase)
+        kind, times = self._last_failure
+        times = times + 1 if kind is type(cause) else 1
+        self._last_failure = (type(cause), times)
+        if outcome is Outcome.ABORTED and times >= SAME_FAILURES and not isinstance(cause, _PASSING):
+            self._last_failure = (None, 0)
+            raise OutputRefused(f"failed {times} times in the same way: {reason}")
+        return outcome
+
+    def _reason(self, cause: Exception) -> str:
+        """One line. A batch that expired says nothing of what the broker answered meanwhile."""
+        answers = {
+            f"{part.topic}-{part.partition}: {one_line(answer)}" for part, answer in self._answers.items()
+        }
+        if isinstance(cause, KafkaTimeoutError) and answers:
+            return f"{one_line(cause)}; the broker's last answer was {'; '.join(sorted(answers))}"
+        return one_line(cause)
+
+    def _fenced_itself(self, cause: Exception, snapshot: ConsumerGroupMetadata) -> bool:  # noqa: ARG002 - for the subclass that can tell
+        """Whether a fenced producer was fenced by no other worker."""
+        return False
 
     def _refuse_missing_topics(self, outputs: Sequence[OutputRecord]) -> None:
         """A topic that is gone looks like a slow broker to the client, and would be tried for ever."""
@@ -240,14 +267,38 @@ class BaseCheckpoint(ABC):
         except (BrokerUnavailable, BrokerRefused):
             return
         if gone:
-            raise Fatal(
-                ExitCode.TOPIC_MISSING,
-                f"no such topic: {', '.join(gone)}; moodstream topics create makes the topics that it needs",
+            raise TopicMissing(
+                f"no such topic: {', '.join(gone)}; moodstream topics create makes the topics that it needs"
             )
 
     def _renew(self) -> KafkaProducer | None:
-        self._producer = open_patiently(self._kafka, self._open_once, self._stop)
+        """Open a producer, however long the brokers take within `kafka.connect_limit_s`."""
+        self._producer = patiently(
+            "Kafka to accept a producer",
+            self._open_once,
+            limit_s=self._kafka.connect_limit_s,
+            stop=self._stop,
+            on_wait=self._on_wait,
+        )
         return self._producer
+
+    def _open_once(self) -> KafkaProducer:
+        # The client's constructor hides why it fails; the probe says it, and leaks no connections.
+        reached = probe(self._kafka)
+        try:
+            producer = KafkaProducer(**self._options | {"bootstrap_servers": reached.bootstrap_servers})
+            try:
+                guards.refuse_topic_creation(producer)
+                self._answers = guards.note_answers(producer)
+                self._prepare(producer)
+            except BaseException:
+                guards.discard(producer)
+                raise
+        except KafkaError as error:
+            if find_rule(error, Phase.OPENING) is not None:
+                judge(error, Phase.OPENING)
+            raise BrokerUnavailable(one_line(error)) from error
+        return producer
 
 
 class TransactionalCheckpoint(BaseCheckpoint):
@@ -264,13 +315,19 @@ class TransactionalCheckpoint(BaseCheckpoint):
         source: SourceSettings,
         delivery: DeliverySettings,
         *,
+        batch_bytes: int = BATCH_BYTES,
         watchdog: Watchdog | None = None,
+        on_wait: Callable[[], None] | None = None,
     ) -> None:
-        options = producer_options(kafka, sink, delivery) | {
-            "transactional_id": slot_name(source.group_id, delivery.slot),
+        self._group = source.group_id
+        self._slot = slot_name(source.group_id, delivery.slot)
+        self._timeout_s = delivery.transaction_timeout_ms / 1_000
+        self._began = (0.0, 0.0)
+        options = producer_options(kafka, sink, delivery, batch_bytes) | {
+            "transactional_id": self._slot,
             "transaction_timeout_ms": delivery.transaction_timeout_ms,
         }
-        super().__init__(kafka, delivery, options, watchdog)
+        super().__init__(kafka, delivery, options, watchdog, on_wait)
 
     def _run(
         self,
@@ -279,6 +336,7 @@ class TransactionalCheckpoint(BaseCheckpoint):
         offsets: Mapping[TopicPartition, int],
         snapshot: ConsumerGroupMetadata,
     ) -> None:
+        self._began = (time.monotonic(), time.time())
         producer.begin_transaction()
         sent = send_all(producer, outputs, self._turn)
         await_all(producer, sent, self._flush_limit_s)
@@ -287,16 +345,36 @@ class TransactionalCheckpoint(BaseCheckpoint):
         self._phase = Phase.ENDING
         producer.commit_transaction()
 
-    def _open_once(self) -> KafkaProducer:
-        producer = KafkaProducer(**self._options)
+    def _prepare(self, producer: KafkaProducer) -> None:
+        guards.protect(producer)
+        producer.init_transactions()
+
+    def _fenced_itself(self, cause: Exception, snapshot: ConsumerGroupMetadata) -> bool:
+        """Whether the broker ended a transaction that had timed out, and no other worker is in the slot.
+
+        Both fence the producer. A worker that stood still for so long may go on, with a new producer; its
+        group tells whether another one has come meanwhile.
+        """
+        if not isinstance(cause, FENCED):
+            return False
+        # The steady clock may stand still with a machine that is suspended; the other one may be set back.
+        age_s = max(time.monotonic() - self._began[0], time.time() - self._began[1])
+        if age_s < self._timeout_s:
+            return False
         try:
-            guards.refuse_topic_creation(producer)
-            guards.protect(producer)
-            producer.init_transactions()
-        except BaseException:
-            guards.discard(producer)
-            raise
-        return producer
+            members = group_members(self._kafka, self._group)
+        except (BrokerUnavailable, BrokerRefused) as problem:
+            _log.warning("cannot ask whether another worker is in this slot", reason=one_line(problem))
+            return False
+        if any(name == self._slot and member != snapshot.member_id for member, name in members):
+            return False
+        _log.warning(
+            "this worker stood still for longer than delivery.transaction_timeout_ms and its transaction was "
+            "ended; no other worker is in its slot, so it goes on",
+            stood_still_s=round(age_s),
+            slot=self._slot,
+        )
+        return True
 
 
 def next_offsets(offsets: Mapping[TopicPartition, int]) -> dict[ClientTopicPartition, OffsetAndMetadata]:
@@ -325,9 +403,12 @@ class AtLeastOnceCheckpoint(BaseCheckpoint):
         delivery: DeliverySettings,
         commit_offsets: CommitOffsets,
         *,
+        batch_bytes: int = BATCH_BYTES,
         watchdog: Watchdog | None = None,
+        on_wait: Callable[[], None] | None = None,
     ) -> None:
-        super().__init__(kafka, delivery, producer_options(kafka, sink, delivery), watchdog)
+        options = producer_options(kafka, sink, delivery, batch_bytes)
+        super().__init__(kafka, delivery, options, watchdog, on_wait)
         self._commit_offsets = commit_offsets
 
     def _run(
@@ -343,7 +424,5 @@ class AtLeastOnceCheckpoint(BaseCheckpoint):
         if offsets:
             self._commit_offsets(offsets)
 
-    def _open_once(self) -> KafkaProducer:
-        producer = KafkaProducer(**self._options)
-        guards.refuse_topic_creation(producer)
-        return producer
+    def _prepare(self, producer: KafkaProducer) -> None:
+        """Nothing more is needed."""

@@ -10,8 +10,8 @@ from kafka.errors import KafkaError
 from kafka.structs import ConsumerGroupMetadata, MemberState
 
 from worker.errors import BrokerRefused, BrokerUnavailable
+from worker.kafka.diagnose import one_line
 from worker.kafka.options import client_options, slot_name
-from worker.kafka.outcome import one_line
 from worker.kafka.topics import admin_client
 from worker.settings.groups import KafkaSettings, SourceSettings
 from worker.types import Record

@@ -15,7 +15,7 @@ from kafka import KafkaConsumer, KafkaProducer
 from kafka.consumer.fetcher import Fetcher
 from kafka.coordinator.base import BaseCoordinator
 from kafka.coordinator.consumer import ConsumerCoordinator
-from kafka.errors import CorruptRecordError, KafkaConnectionError, KafkaError
+from kafka.errors import BrokerResponseError, CorruptRecordError, KafkaConnectionError, KafkaError
 from kafka.net.compat import KafkaNetClient
 from kafka.net.transport import KafkaSSLTransport, KafkaTCPTransport
 from kafka.producer.sender import Sender
@@ -41,6 +41,7 @@ _CLASS_PARTS: tuple[tuple[type, str], ...] = (
     (TransactionManager, "last_error"),
     (KafkaNetClient, "await_ready"),
     (Sender, "force_close"),
+    (Sender, "_can_retry"),
     (KafkaTCPTransport, "_sock_recv"),
     (KafkaSSLTransport, "_sock_recv"),
     (BaseCoordinator, "need_rejoin"),
@@ -134,6 +135,31 @@ def transaction_error(producer: KafkaProducer) -> Exception | None:
     """
     error = getattr(getattr(producer, "_transaction_manager", None), "last_error", None)
     return error if isinstance(error, Exception) else None
+
+
+ProduceAnswers = dict[TopicPartition, Exception]
+"""The broker's last answer to records that it has not taken yet, for each partition."""
+
+
+def note_answers(producer: KafkaProducer) -> ProduceAnswers:
+    """Keep what brokers answer to records that the client sends again, such as NotEnoughReplicas.
+
+    Left alone, the answer is only in the client's log: when the record is given up, its error says how long
+    it has waited, and not for what.
+    """
+    answers: ProduceAnswers = {}
+    sender = getattr(producer, "_sender", None)
+    can_retry = getattr(sender, "_can_retry", None)
+    if can_retry is None:
+        return answers
+
+    def note(batch: Any, error_class: type[Exception]) -> bool:
+        if issubclass(error_class, BrokerResponseError):
+            answers[batch.topic_partition] = error_class()
+        return bool(can_retry(batch, error_class))
+
+    sender._can_retry = note  # type: ignore[union-attr]  # kafka-python has no types
+    return answers
 
 
 def discard(producer: KafkaProducer) -> None:

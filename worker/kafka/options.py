@@ -28,7 +28,8 @@ def client_options(kafka: KafkaSettings) -> dict[str, Any]:
         "ssl_cafile": _text(kafka.ssl_cafile),
         "ssl_certfile": _text(kafka.ssl_certfile),
         "ssl_keyfile": _text(kafka.ssl_keyfile),
-        "ssl_password": _reveal(kafka.ssl_password),
+        # Without one, OpenSSL asks on the terminal for the password of an encrypted key.
+        "ssl_password": _reveal(kafka.ssl_password) or "",
         "ssl_check_hostname": kafka.ssl_check_hostname,
         "bootstrap_timeout_ms": BOOTSTRAP_LIMIT_MS,
         # The default grows to 30 s between two attempts, long after a broker that restarts in 4 s is back.
@@ -49,5 +50,8 @@ def slot_name(group_id: str, slot: str) -> str:
 
     It is the transactional id and the group instance id. With an id of its own for each process, a killed
     worker's transaction stays open until it times out, and nobody reads past it.
+
+    A dot in the slot becomes `~`, which no slot holds: slot `eu.0` of group `app` and slot `0` of group
+    `app.eu` are two workers. Slots without a dot give the same name as ever.
     """
-    return f"{group_id}.{slot}"
+    return f"{group_id}.{slot.replace('.', '~')}"

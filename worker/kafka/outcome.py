@@ -1,15 +1,15 @@
 """What follows a failed checkpoint: one table, read from the top, the first row that fits counts."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 
 import kafka.errors
 from kafka.errors import (
     AuthorizationError,
     CommitFailedError,
-    FencedInstanceIdError,
-    InvalidProducerEpochError,
     InvalidRecordError,
     InvalidTimestampError,
     InvalidTransactionTimeoutError,
@@ -18,7 +18,6 @@ from kafka.errors import (
     MessageSizeTooLargeError,
     OutOfOrderSequenceNumberError,
     PolicyViolationError,
-    ProducerFencedError,
     RecordListTooLargeError,
     SaslAuthenticationFailedError,
     TransactionAbortedError,
@@ -27,7 +26,23 @@ from kafka.errors import (
     UnsupportedVersionError,
 )
 
-from worker.errors import ExitCode, Fatal
+from worker.errors import BrokerRefused, ExitCode, Fatal, MoodstreamError, OutputRefused
+from worker.kafka.diagnose import FENCED, explain, one_line
+
+
+class Unsendable(KafkaError):  # type: ignore[misc]  # kafka-python has no types
+    """The client itself cannot write a record."""
+
+
+REFUSALS = (
+    MessageSizeTooLargeError,
+    RecordListTooLargeError,
+    InvalidRecordError,
+    InvalidTimestampError,
+    PolicyViolationError,
+    Unsendable,
+)
+"""What speaks of one record among those of a checkpoint."""
 
 
 class Outcome(Enum):
@@ -58,12 +73,15 @@ class Phase(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A row of the table. `follows` is an outcome or the exit code of a `Fatal`."""
+    """A row of the table. `follows` is an outcome, or what makes the error to raise.
+
+    That is `explain`, or what takes a line that begins with `because`.
+    """
 
     errors: tuple[type[Exception], ...]
     phases: tuple[Phase, ...]
-    follows: Outcome | ExitCode
-    because: str
+    follows: Outcome | Callable[..., MoodstreamError]
+    because: str = ""
 
     def fits(self, error: BaseException, phase: Phase) -> bool:
         """Whether this row speaks of such an error in such a phase."""
@@ -74,48 +92,31 @@ _ANY = (Phase.OPENING, Phase.SENDING, Phase.ENDING)
 _WORK = (Phase.SENDING, Phase.ENDING)
 
 TABLE: tuple[Rule, ...] = (
-    Rule(
-        (ProducerFencedError, InvalidProducerEpochError, FencedInstanceIdError),
-        _ANY,
-        ExitCode.FENCED,
-        "another worker runs in this slot, or this one stood still for longer than "
-        "delivery.transaction_timeout_ms; give each worker its own delivery.slot",
-    ),
+    Rule(FENCED, _ANY, explain),
     Rule(
         (InvalidTxnStateError,),
         _ANY,
-        ExitCode.INTERNAL,
+        partial(Fatal, ExitCode.INTERNAL),
         "broker and client disagree on the state of the transaction; a fresh start clears it",
     ),
-    Rule(
-        (AuthorizationError, SaslAuthenticationFailedError),
-        _ANY,
-        ExitCode.BROKER_REFUSED,
-        "the broker denies it; see the rights of kafka.sasl_plain_username on the topics, the group and the "
-        "transactional id",
-    ),
+    Rule((AuthorizationError, SaslAuthenticationFailedError), _ANY, explain),
     Rule(
         (InvalidTransactionTimeoutError,),
         _ANY,
-        ExitCode.USAGE,
+        partial(Fatal, ExitCode.USAGE),
         "delivery.transaction_timeout_ms is longer than the broker's transaction.max.timeout.ms",
     ),
+    Rule(REFUSALS, _WORK, OutputRefused, "Kafka refuses a record"),
     Rule(
-        (MessageSizeTooLargeError, RecordListTooLargeError),
+        (UnsupportedCompressionTypeError,),
         _WORK,
-        ExitCode.BROKER_REFUSED,
-        "a record is larger than its topic takes; raise max.message.bytes of that topic",
-    ),
-    Rule(
-        (InvalidRecordError, InvalidTimestampError, PolicyViolationError, UnsupportedCompressionTypeError),
-        _WORK,
-        ExitCode.BROKER_REFUSED,
-        "the topic does not take such records; see its configuration (cleanup.policy, message.timestamp.*)",
+        BrokerRefused,
+        "the topic does not take records compressed like this (sink.compression_type)",
     ),
     Rule(
         (UnsupportedVersionError,),
         _ANY,
-        ExitCode.BROKER_REFUSED,
+        BrokerRefused,
         "the broker is too old for this delivery.guarantee",
     ),
     Rule(
@@ -177,7 +178,7 @@ def judge(error: BaseException, phase: Phase) -> Outcome:
     """What follows an error.
 
     Raises:
-        Fatal: when the table says so.
+        MoodstreamError: when the table says so.
         BaseException: the error itself, when no row speaks of it.
     """
     rule = find_rule(error, phase)
@@ -185,11 +186,7 @@ def judge(error: BaseException, phase: Phase) -> Outcome:
         raise error
     if isinstance(rule.follows, Outcome):
         return rule.follows
-    raise Fatal(rule.follows, f"{rule.because} ({one_line(error)})") from error
-
-
-def one_line(error: BaseException) -> str:
-    """An error's class and message on one line."""
-    text = " ".join(str(error).split())
-    name = type(error).__name__
-    return text if name in text else f"{name}: {text}"
+    error = unwrap(error)
+    if rule.follows is explain:
+        raise explain(error) from error
+    raise rule.follows(f"{rule.because}: {one_line(error)}") from error

@@ -13,7 +13,7 @@ from kafka.structs import TopicPartition as ClientTopicPartition
 
 from worker.errors import SourceUnreadable
 from worker.kafka import guards
-from worker.kafka.outcome import one_line
+from worker.kafka.diagnose import one_line
 from worker.kafka.records import Unreadable
 from worker.types import TopicPartition
 

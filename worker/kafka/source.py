@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import structlog
@@ -19,14 +19,16 @@ from kafka.errors import (
 from kafka.structs import ConsumerGroupMetadata, MemberState, OffsetAndMetadata
 from kafka.structs import TopicPartition as ClientTopicPartition
 
-from worker.errors import BrokerUnavailable, SourceFenced
+from worker.errors import BrokerUnavailable, Fenced
 from worker.kafka import guards
 from worker.kafka.consumer import Rebalances, consumer_options, leave_group, to_record, who_leaves
-from worker.kafka.diagnose import probe, raise_if_final
+from worker.kafka.diagnose import one_line, raise_if_final
 from worker.kafka.flow import Flow, fitting
 from worker.kafka.options import slot_name
-from worker.kafka.outcome import one_line
 from worker.kafka.positions import CorruptBatches, CorruptListener, GapListener, Positions
+from worker.kafka.probe import probe
+from worker.kafka.retry import since_until
+from worker.kafka.withheld import Withheld
 from worker.settings.groups import KafkaSettings, SourceSettings
 from worker.types import Record, TopicPartition
 
@@ -60,6 +62,7 @@ class Source:
         stop: when set, a poll does not wait for a rebalance to end.
         on_corrupt: called for what cannot be read and is passed over (see `CorruptBatches`).
         on_gap: called when a partition is read from another offset than the one due (see `Gap`).
+        on_withheld: told whether Kafka withholds the group's offsets (see `Withheld`).
     """
 
     def __init__(
@@ -71,6 +74,7 @@ class Source:
         stop: threading.Event | None = None,
         on_corrupt: CorruptListener | None = None,
         on_gap: GapListener | None = None,
+        on_withheld: Callable[[bool], None] = lambda _: None,
     ) -> None:
         self._kafka = kafka
         self._settings = source
@@ -78,6 +82,7 @@ class Source:
         self._stop = stop or threading.Event()
         self._on_gap = on_gap
         self._corrupt = CorruptBatches(on_corrupt)
+        self._withheld = Withheld(kafka, source.group_id, on_withheld)
         self._consumer: KafkaConsumer | None = None
         self._positions: Positions | None = None
         self._rebalances = Rebalances()
@@ -122,15 +127,16 @@ class Source:
         `SETTLE_LIMIT_S` longer than asked; when the rebalance is not over then, the next poll goes on.
 
         Raises:
-            SourceFenced: another worker is in this slot.
+            Fenced: another worker is in this slot.
             SourceUnreadable: a partition cannot be read on.
+            CommitUnfinished: Kafka has withheld the group's offsets for too long.
             BrokerRefused: the broker refuses (rights, login, a setting).
         """
         consumer = self._consumer or self._connect(timeout_s)
         if consumer is None:
             return []
         if guards.heartbeats_stopped(consumer):
-            raise SourceFenced(self._twin())
+            raise Fenced(self._twin())
         if self._rewind_due and _stable(consumer) and not self._try_rewind():
             self._fetch(consumer, 1, timeout_s)  # stay a member; the rewind makes whatever comes void
             return []
@@ -237,8 +243,8 @@ class Source:
         guards.read_leniently()
         try:
             # The client's constructor hides why it fails, and leaves a thread behind.
-            probe(self._kafka)
-            consumer = KafkaConsumer(**consumer_options(self._kafka, self._settings, self._slot))
+            reached = probe(self._kafka)
+            consumer = KafkaConsumer(**consumer_options(reached, self._settings, self._slot))
         except (BrokerUnavailable, KafkaError) as problem:
             if isinstance(problem, KafkaError):
                 raise_if_final(problem, self._twin())
@@ -324,8 +330,9 @@ class Source:
             done = self._positions.rewind()
         except KafkaError as error:
             raise_if_final(error, self._twin())
-            _log.warning("cannot go back to the committed offsets yet; trying again", reason=one_line(error))
+            self._withheld.failed(error)
             return False
+        self._withheld.succeeded()
         self._rewind_due = not done
         return done
 
@@ -360,10 +367,9 @@ class Source:
         if now >= self._tell_trouble_at:
             self._tell_trouble_at = now + TELL_EVERY_S
             _log.warning(
-                "cannot read from Kafka; trying again",
+                "waiting for Kafka to be read from",
                 reason=one_line(error),
-                waited_s=round(now - since),
-                limit_s=self._kafka.connect_limit_s,
+                **since_until(now - since, self._kafka.connect_limit_s),
             )
         time.sleep(min(PAUSE_S, timeout_s))
 

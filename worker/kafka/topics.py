@@ -1,4 +1,4 @@
-"""Topics: which are missing, how many partitions they have, and making them."""
+"""What an admin client asks and makes: topics and their partitions, members and offsets of a group."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -6,22 +6,20 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from kafka import KafkaAdminClient
-from kafka.errors import (
-    AuthorizationError,
-    KafkaError,
-    TopicAlreadyExistsError,
-    UnknownTopicOrPartitionError,
-    for_code,
-)
+from kafka.errors import KafkaError, TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
 
-from worker.errors import BrokerRefused, BrokerUnavailable
-from worker.kafka.diagnose import probe
+from worker.errors import BrokerRefused
+from worker.kafka.diagnose import explain
 from worker.kafka.options import client_options
+from worker.kafka.probe import probe
 from worker.settings.groups import KafkaSettings
 
 ROOM_FOR_LARGE_RECORDS = {"max.message.bytes": str(8 * 1024 * 1024)}
 """For the output and dead-letter topics. A dead letter is its input plus headers: an input just under the
 broker's usual limit of 1 MiB would not fit into a topic with that same limit."""
+
+REQUEST_LIMIT_MS = 8_000
+"""How long one question may take: a broker that has just been killed does not say that it will not answer."""
 
 Created = Literal["created", "exists"]
 
@@ -43,19 +41,16 @@ def admin_client(kafka: KafkaSettings) -> Iterator[KafkaAdminClient]:
     Raises:
         BrokerRefused, BrokerUnavailable: with the reason, for the connection and for what is done inside.
     """
-    probe(kafka)
+    # The client's constructor hides why it fails, and may wait for a server that never answers.
+    reached = probe(kafka)
     try:
-        admin = KafkaAdminClient(**client_options(kafka))
+        admin = KafkaAdminClient(**client_options(reached), request_timeout_ms=REQUEST_LIMIT_MS)
         try:
             yield admin
         finally:
             admin.close()
-    except AuthorizationError as error:
-        raise BrokerRefused(f"the broker denies access: {error}") from error
     except KafkaError as error:
-        raise (BrokerUnavailable if error.retriable else BrokerRefused)(
-            f"the broker says: {error}"
-        ) from error
+        raise explain(error) from error
 
 
 def partition_counts(kafka: KafkaSettings, names: Sequence[str]) -> dict[str, int]:
@@ -84,6 +79,27 @@ def missing_topics(kafka: KafkaSettings, names: Sequence[str]) -> list[str]:
     """
     there = partition_counts(kafka, names)
     return [name for name in names if name not in there]
+
+
+def group_members(kafka: KafkaSettings, group: str) -> list[tuple[str, str | None]]:
+    """The members of a consumer group: for each its id, and its name where it has one that stays.
+
+    Raises:
+        BrokerRefused, BrokerUnavailable: see `admin_client`.
+    """
+    with admin_client(kafka) as admin:
+        members = admin.describe_groups([group]).get(group, {}).get("members") or []
+        return [(member["member_id"], member.get("group_instance_id")) for member in members]
+
+
+def committed_anyhow(kafka: KafkaSettings, group: str) -> int:
+    """How many partitions the group has offsets for, read without a wait for unfinished transactions.
+
+    Raises:
+        BrokerRefused, BrokerUnavailable: see `admin_client`.
+    """
+    with admin_client(kafka) as admin:
+        return len(admin.list_group_offsets(group).get(group, {}))
 
 
 def create_topics(kafka: KafkaSettings, topics: Sequence[TopicSpec]) -> dict[str, Created]:

@@ -20,6 +20,7 @@ FIXED = frozenset(
         "source_offset",
         "schema_version",
         "text",
+        "text_omitted",
     }
 )
 """The columns that no pack changes."""

@@ -91,3 +91,12 @@ def _judgement(fields: dict[str, object], columns: TextColumns, result: HeadResu
         fields[columns.group] = max(result.groups, key=result.groups.__getitem__)
         for group, column in columns.groups.items():
             fields[column] = round(result.groups[group], _DIGITS)
+
+
+def without_text(value: bytes) -> bytes | None:
+    """Take the text out of an output message and mark it as left out. None when there is no text in it."""
+    body = orjson.loads(value)
+    if "text" not in body:
+        return None
+    del body["text"]
+    return orjson.dumps({**body, "text_omitted": True})

@@ -67,6 +67,10 @@ class OutputBase(BaseModel):
     source_offset: int = Field(ge=0, description="Offset of the input.")
     schema_version: Literal[1] = Field(description="Version of this schema.")
     text: str | None = Field(default=None, description="The text itself; only with `sink.include_text`.")
+    text_omitted: Literal[True] | None = Field(
+        default=None,
+        description="The text was to be here and was left out, because the topic takes no record so large.",
+    )
 
 
 def output_model(heads: Sequence[Head]) -> type[OutputBase]:

@@ -51,6 +51,13 @@ class Health:
         with self._lock:
             self._ready[name] = ready
 
+    def waiting(self, name: str) -> None:
+        """Say that the worker waits for `name`, such as brokers: it is alive, and not ready."""
+        with self._lock:
+            self._ready[name] = False
+            now = self._clock()
+            self._beats = dict.fromkeys(self._beats, now)
+
     def healthy(self) -> tuple[bool, dict[str, Any]]:
         """Whether all parts turn; and for each what it is about, fit for JSON."""
         with self._lock:

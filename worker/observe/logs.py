@@ -23,8 +23,8 @@ def configure(level: LogLevel = "info", format: LogFormat = "auto", stream: Text
     """Send every log line of this process to one stream (standard error by default) in one format.
 
     `auto` is `console` when the stream is a terminal and `json` when it is not. Colours need a terminal and
-    no `NO_COLOR`. The lines of kafka-python are included from warning on (at level debug from info on). May
-    be called again; the last call counts.
+    no `NO_COLOR`. The lines of kafka-python are left out, for ours say what they are about; at level debug
+    they are included from info on. May be called again; the last call counts.
     """
     stream = sys.stderr if stream is None else stream
     terminal = stream.isatty()
@@ -64,11 +64,7 @@ def configure(level: LogLevel = "info", format: LogFormat = "auto", stream: Text
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    logging.getLogger("kafka").setLevel(
-        logging.INFO if level == "debug" else max(logging.WARNING, root.level)
-    )
-    # It warns whenever a machine is busy for 0.1 s, with an object's address in place of a cause.
-    logging.getLogger("kafka.net.selector").setLevel(logging.NOTSET if level == "debug" else logging.ERROR)
+    logging.getLogger("kafka").setLevel(logging.INFO if level == "debug" else logging.CRITICAL)
     logging.captureWarnings(True)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
-from worker.types import Failure, Prediction, Record, SpanResult, Tombstone, TopicPartition
+from worker.types import Failure, Prediction, Record, Skipped, SpanResult, Tombstone, TopicPartition
 
 _STATM = Path("/proc/self/statm")
 
@@ -70,6 +70,12 @@ class Metrics:
             "task",
             "outcome",
         )
+        self._refused = self._counter(
+            "refused_messages",
+            "Messages whose output Kafka refused, by what became of them",
+            "topic",
+            "outcome",
+        )
         self._corrupt = self._counter(
             "corrupt_batches", "Places in the log that could not be read and were passed over", "topic"
         )
@@ -122,11 +128,13 @@ class Metrics:
     def _histogram(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
         return Histogram(f"{_PREFIX}_{name}", text, labels, buckets=buckets, registry=self.registry)
 
-    def message(self, record: Record, answer: Prediction | Tombstone | Failure) -> None:
+    def message(self, record: Record, answer: Prediction | Tombstone | Failure | Skipped) -> None:
         """Count a message whose answer is committed: its outcome, its labels, its age."""
         if isinstance(answer, Failure):
             self._messages.labels("dead_letter").inc()
             self._dead_letters.labels(answer.stage, answer.reason).inc()
+        elif isinstance(answer, Skipped):
+            self._messages.labels("skipped").inc()
         elif isinstance(answer, Tombstone):
             self._messages.labels("tombstone").inc()
         else:
@@ -166,6 +174,13 @@ class Metrics:
     def transaction(self, outcome: str) -> None:
         """Count a checkpoint by how it ended, also with `at_least_once`, which has no Kafka transaction."""
         self._transactions.labels(outcome).inc()
+
+    def refused(self, topic: str, outcome: str) -> None:
+        """Count a message of the input `topic` whose output Kafka refused.
+
+        `outcome` is `written` (in another form), `dead_letter`, `skipped` or `stopped`.
+        """
+        self._refused.labels(topic, outcome).inc()
 
     def corrupt_batch(self, topic: str) -> None:
         """Count a place in the log that could not be read and was passed over."""

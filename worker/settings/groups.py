@@ -154,6 +154,11 @@ class DeliverySettings(Group):
         description="The broker aborts a transaction after so long; writes get two thirds of it, "
         "20 s at most. Milliseconds.",
     )
+    on_poison: Literal["stop", "skip"] = Field(
+        default="stop",
+        description="What to do with a message for which Kafka takes neither an output nor even a small dead "
+        "letter: `stop` ends the worker, which loses nothing; `skip` counts and logs it and goes on.",
+    )
     drain_timeout_s: float = Field(
         default=20.0,
         gt=0,

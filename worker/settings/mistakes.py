@@ -93,7 +93,7 @@ class Mistakes:
         whole = self._given[field.name].value if field.name in self._given else text
         if self._is_private(field, text) or (isinstance(whole, str) and hides(whole, self._secrets)):
             return "the value"
-        limit = 4 * _SHOWN if field.kind == "path" else _SHOWN
+        limit = 4 * _SHOWN if field.kind == "path" or "/" in text else _SHOWN  # the end of a path counts
         return repr(_shortened(text, limit)) if isinstance(value, str) else text
 
     def _is_private(self, field: SettingField, text: str) -> bool:

@@ -2,16 +2,15 @@
 
 import contextlib
 import os
-import signal
 import threading
-from collections.abc import Iterator
-from types import FrameType
+from collections.abc import Mapping
 
 import structlog
 
-from worker.errors import ExitCode, Fatal, MoodstreamError
+from worker.errors import ExitCode, MoodstreamError, TopicMissing
 from worker.kafka.checkpoint import AtLeastOnceCheckpoint, Checkpoint, TransactionalCheckpoint
-from worker.kafka.retry import first_connection
+from worker.kafka.limits import TopicLimits, batch_bytes, read_limits
+from worker.kafka.retry import patiently
 from worker.kafka.source import Source
 from worker.kafka.topics import missing_topics
 from worker.messages.deadletter import DeadLetters, Origin
@@ -21,9 +20,11 @@ from worker.observe.logs import configure as configure_logging
 from worker.observe.metrics import Metrics
 from worker.observe.server import ObserveServer
 from worker.settings.groups import Settings
+from worker.stream.fitting import Fitter
 from worker.stream.loop import Loop
 from worker.stream.pipeline import Pipeline
 from worker.stream.router import PackRouter
+from worker.stream.signals import stop_on_signals
 
 log = structlog.get_logger(__name__)
 
@@ -34,9 +35,15 @@ def run(settings: Settings) -> int:
     Returns:
         The exit code: 0 after a clean drain, else one of `worker.errors.ExitCode`; the reason is logged.
     """
-    configure_logging(settings.observe.log_level, settings.observe.log_format)
-    stop = threading.Event()
-    with _signals(stop, settings.delivery.drain_timeout_s):
+    stop, limit_s = threading.Event(), settings.delivery.drain_timeout_s
+
+    def give_up() -> None:
+        reason = f"not drained within delivery.drain_timeout_s, {limit_s:g} s"
+        log.error("stopped", reason=reason, exit_code=ExitCode.WATCHDOG)
+        os._exit(ExitCode.WATCHDOG)
+
+    with stop_on_signals(stop, limit_s, give_up):
+        configure_logging(settings.observe.log_level, settings.observe.log_format)
         try:
             _run(settings, stop)
         except MoodstreamError as error:
@@ -56,14 +63,16 @@ def _run(settings: Settings, stop: threading.Event) -> None:
         server.start()
         ends.callback(server.stop)
         log.info("observe", url=f"http://{settings.observe.host}:{server.port}")
-        pipeline = _pipeline(settings, metrics)
+        dead_letters = _dead_letters(settings)
+        pipeline = _pipeline(settings, metrics, dead_letters)
         health.set_ready("model", ready=True)
-        _connect(settings, stop)
-        if stop.is_set():
+        limits = _connect(settings, health, stop)
+        if limits is None:
             return
         health.set_ready("brokers", ready=True)
-        source, checkpoint = _kafka_ends(settings, metrics, stop)
+        source = _source(settings, health, metrics, stop)
         ends.callback(source.close)
+        checkpoint = _checkpoint(settings, health, source, limits)
         ends.callback(checkpoint.close)
         # Before the source joins: it ends what a dead predecessor in this slot left open.
         checkpoint.open(stop)
@@ -80,11 +89,26 @@ def _run(settings: Settings, stop: threading.Event) -> None:
             connect_limit_s=settings.kafka.connect_limit_s,
             health=health,
             metrics=metrics,
+            fitter=Fitter(
+                limits,
+                dead_letters.to_dead_letter,
+                dead_letter_topic=settings.sink.dead_letter_topic,
+                compression=settings.sink.compression_type,
+            ),
+            on_poison=settings.delivery.on_poison,
         ).run(stop)
         source.leave()
 
 
-def _pipeline(settings: Settings, metrics: Metrics) -> Pipeline:
+def _dead_letters(settings: Settings) -> DeadLetters:
+    return DeadLetters(
+        settings.sink.dead_letter_topic,
+        settings.sink.dead_letter_profile,
+        Origin(settings.source.group_id, settings.delivery.slot),
+    )
+
+
+def _pipeline(settings: Settings, metrics: Metrics, dead_letters: DeadLetters) -> Pipeline:
     router = PackRouter.load(
         settings,
         topic=settings.sink.topic,
@@ -97,11 +121,7 @@ def _pipeline(settings: Settings, metrics: Metrics) -> Pipeline:
     return Pipeline(
         text_field=settings.source.text_field,
         router=router,
-        dead_letters=DeadLetters(
-            settings.sink.dead_letter_topic,
-            settings.sink.dead_letter_profile,
-            Origin(settings.source.group_id, settings.delivery.slot),
-        ),
+        dead_letters=dead_letters,
         listener=metrics,
     )
 
@@ -110,68 +130,78 @@ def _say_pack(pack: Pack) -> None:
     log.info("model", name=pack.name, revision=pack.revision, heads=[head.name for head in pack.outputs])
 
 
-def _connect(settings: Settings, stop: threading.Event) -> None:
-    """Wait for a broker, and refuse to start on topics that are not there."""
-    first_connection(
-        settings.kafka,
-        limit_s=settings.kafka.connect_limit_s,
-        on_retry=_say_waiting,
+def _connect(settings: Settings, health: Health, stop: threading.Event) -> dict[str, TopicLimits] | None:
+    """Wait for a broker, refuse to start without the topics, and read what each of them takes.
+
+    None when `stop` was set meanwhile.
+    """
+    kafka, sink = settings.kafka, settings.sink
+    names = [*settings.source.topics, sink.topic, sink.dead_letter_topic]
+
+    def look() -> dict[str, TopicLimits]:
+        missing = missing_topics(kafka, names)
+        if missing:
+            raise TopicMissing(f"no such topic: {', '.join(missing)}; `moodstream topics create` makes them")
+        return read_limits(kafka, names)
+
+    limits = patiently(
+        "a broker to answer",
+        look,
+        limit_s=kafka.connect_limit_s,
         stop=stop,
+        on_wait=lambda: health.waiting("brokers"),
     )
-    if stop.is_set():
-        return
-    names = [*settings.source.topics, settings.sink.topic, settings.sink.dead_letter_topic]
-    missing = missing_topics(settings.kafka, names)
-    if missing:
-        raise Fatal(
-            ExitCode.TOPIC_MISSING,
-            f"no such topic: {', '.join(missing)}; `moodstream topics create` makes them",
+    if limits is not None:
+        _compare(settings, limits)
+    return limits
+
+
+def _compare(settings: Settings, limits: Mapping[str, TopicLimits]) -> None:
+    """Say at the start what will not fit later."""
+    largest = max((limits[name].max_bytes or 0 for name in settings.source.topics), default=0)
+    sink = settings.sink
+    wanted = {sink.dead_letter_topic: "dead letters without the original's value"}
+    if sink.include_text:
+        wanted[sink.topic] = "outputs without the text"
+    for name, consequence in wanted.items():
+        limit = limits[name].max_bytes
+        if limit is not None and limit < largest:
+            log.warning(
+                f"this topic takes smaller records than an input topic: large messages become {consequence}",
+                topic=name,
+                max_message_bytes=limit,
+                input_max_message_bytes=largest,
+            )
+    if limits[sink.dead_letter_topic].compacted:
+        log.warning(
+            "the dead-letter topic is compacted: dead letters with the same key replace one another",
+            topic=sink.dead_letter_topic,
         )
 
 
-def _say_waiting(reason: str, waited_s: float) -> None:
-    log.warning("no broker yet", reason=reason, waited_s=round(waited_s))
-
-
-def _kafka_ends(settings: Settings, metrics: Metrics, stop: threading.Event) -> tuple[Source, Checkpoint]:
-    source = Source(
+def _source(settings: Settings, health: Health, metrics: Metrics, stop: threading.Event) -> Source:
+    return Source(
         settings.kafka,
         settings.source,
         settings.delivery.slot,
         stop=stop,
         on_corrupt=lambda partition, _first, _last: metrics.corrupt_batch(partition.topic),
         on_gap=lambda gap: metrics.offset_reset(gap.partition.topic, gap.reason, gap.messages),
+        on_withheld=lambda withheld: health.set_ready("offsets", ready=not withheld),
     )
-    if settings.delivery.guarantee == "exactly_once":
-        return source, TransactionalCheckpoint(
-            settings.kafka, settings.sink, settings.source, settings.delivery
+
+
+def _checkpoint(
+    settings: Settings, health: Health, source: Source, limits: Mapping[str, TopicLimits]
+) -> Checkpoint:
+    kafka, sink, delivery = settings.kafka, settings.sink, settings.delivery
+    size = batch_bytes(limits[name] for name in (sink.topic, sink.dead_letter_topic))
+
+    def on_wait() -> None:
+        health.waiting("brokers")
+
+    if delivery.guarantee == "exactly_once":
+        return TransactionalCheckpoint(
+            kafka, sink, settings.source, delivery, batch_bytes=size, on_wait=on_wait
         )
-    return source, AtLeastOnceCheckpoint(settings.kafka, settings.sink, settings.delivery, source.commit)
-
-
-@contextlib.contextmanager
-def _signals(stop: threading.Event, drain_timeout_s: float) -> Iterator[None]:
-    """Turn SIGTERM and SIGINT into `stop`. Over the deadline, or at a second signal, the process ends.
-
-    Ending at once is safe at any moment: what is not committed is read again.
-    """
-
-    def give_up() -> None:
-        reason = f"not drained within delivery.drain_timeout_s, {drain_timeout_s:g} s"
-        log.error("stopped", reason=reason, exit_code=ExitCode.WATCHDOG)
-        os._exit(ExitCode.WATCHDOG)
-
-    def on_signal(number: int, _frame: FrameType | None) -> None:
-        if stop.is_set():
-            os._exit(128 + number)
-        stop.set()
-        deadline = threading.Timer(drain_timeout_s, give_up)
-        deadline.daemon = True
-        deadline.start()
-
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    return AtLeastOnceCheckpoint(kafka, sink, delivery, source.commit, batch_bytes=size, on_wait=on_wait)

@@ -5,19 +5,23 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Literal
 
 import structlog
 
-from worker.errors import ExitCode, Fatal, MoodstreamError
+from worker.errors import BrokerUnavailable, MoodstreamError
 from worker.kafka.checkpoint import Checkpoint
 from worker.kafka.outcome import Outcome
+from worker.kafka.retry import since_until
 from worker.kafka.source import Source
 from worker.observe.health import Health
 from worker.observe.metrics import Metrics
 from worker.settings.groups import BatchSettings
+from worker.stream.fitting import Fitter
+from worker.stream.isolation import Isolation
 from worker.stream.pipeline import Pipeline, Processed
 from worker.stream.window import Pace, Progress, Window
-from worker.types import Failure, Record, TopicPartition
+from worker.types import Failure, Record
 
 REBALANCES_WITHOUT_COMMIT = 5
 """So many rebalances in a row that void all work make the worker say so, and turn it unready."""
@@ -38,10 +42,6 @@ class LabelledWindow:
     records: Sequence[Record]
     processed: Processed
     snapshot: object
-
-    def offsets(self) -> dict[TopicPartition, int]:
-        """Last offset of each partition in the window."""
-        return {record.topic_partition: record.offset for record in self.records}
 
 
 class Loop:
@@ -65,10 +65,18 @@ class Loop:
         connect_limit_s: float,
         health: Health,
         metrics: Metrics,
+        fitter: Fitter | None = None,
+        on_poison: Literal["stop", "skip"] = "stop",
     ) -> None:
         self._source = source
-        self._pipeline = pipeline
-        self._checkpoint = checkpoint
+        self._isolation = Isolation(
+            pipeline,
+            checkpoint,
+            fitter,
+            on_poison=on_poison,
+            metrics=metrics,
+            beat=lambda: health.beat("poll"),
+        )
         self._batch = batch
         self._health = health
         self._metrics = metrics
@@ -157,14 +165,14 @@ class Loop:
     def _label(self, records: list[Record], snapshot: object) -> LabelledWindow:
         self._health.beat("classify")
         started = time.perf_counter()
-        processed = self._pipeline.process(records)
+        processed = self._isolation.process(records)
         self._pace.measured(records, time.perf_counter() - started)
         self._health.rest("classify")  # an idle topic is no stall
         return LabelledWindow(records, processed, snapshot)
 
     def _commit(self, window: LabelledWindow) -> Outcome:
         started = time.perf_counter()
-        outcome = self._checkpoint.commit(window.processed.outputs, window.offsets(), window.snapshot)
+        outcome = self._isolation.commit(window.records, window.processed, window.snapshot)
         self._metrics.stage("commit", time.perf_counter() - started)
         self._metrics.transaction(outcome.value)
         return outcome
@@ -172,9 +180,10 @@ class Loop:
     def _finish(self, window: LabelledWindow, outcome: Outcome) -> None:
         """After the commit of a window: count it, or go back to its beginning."""
         self._source.release(window.records)
-        if outcome is Outcome.COMMITTED:
+        if self._isolation.done:
             self._progressed()
-            self._tell(window)
+            self._tell(window, self._isolation.done)
+        if outcome is Outcome.COMMITTED:
             return
         log.warning("window not committed; read again", outcome=outcome.value, messages=len(window.records))
         self._drop(self._in_hand)
@@ -234,8 +243,7 @@ class Loop:
         """The worker is not in its group: say so from time to time, and end at the limit."""
         waited_s = now - self._joined_at
         if waited_s > self._connect_limit_s:
-            raise Fatal(
-                ExitCode.BROKER_UNAVAILABLE,
+            raise BrokerUnavailable(
                 f"outside the consumer group for {self._connect_limit_s:g} s (kafka.connect_limit_s): "
                 "no broker answers, or the group never settles",
             )
@@ -243,14 +251,14 @@ class Loop:
             self._tell_outside_at = now + _TELL_EVERY_S
             log.warning(
                 "waiting to be in the consumer group: brokers are away, or other workers have yet to join",
-                waited_s=round(waited_s),
-                limit_s=self._connect_limit_s,
+                **since_until(waited_s, self._connect_limit_s),
             )
 
-    def _tell(self, window: LabelledWindow) -> None:
+    def _tell(self, window: LabelledWindow, committed: int) -> None:
         """Count what is committed, and write the window's one line. Dead letters get a line each."""
         failures = 0
-        for record, answer in zip(window.records, window.processed.answers, strict=True):
+        answers = window.processed.answers[:committed]
+        for record, answer in zip(window.records[:committed], answers, strict=True):
             self._metrics.message(record, answer)
             if isinstance(answer, Failure):
                 failures += 1
@@ -263,4 +271,4 @@ class Loop:
                     partition=record.partition,
                     offset=record.offset,
                 )
-        log.info("window", messages=len(window.records), dead_letters=failures)
+        log.info("window", messages=committed, dead_letters=failures)

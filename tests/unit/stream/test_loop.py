@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 from structlog.testing import capture_logs
 
-from worker.errors import Fatal, SourceUnreadable
+from worker.errors import BrokerUnavailable, SourceUnreadable
 from worker.kafka.outcome import Outcome
 from worker.kafka.source import Source
 from worker.observe.health import Health
@@ -161,7 +161,7 @@ def test_outside_the_group_for_too_long_is_the_end() -> None:
     stop = threading.Event()
     log = Log(5, stop)
     log.joined = False
-    with pytest.raises(Fatal, match=r"kafka\.connect_limit_s"):
+    with pytest.raises(BrokerUnavailable, match=r"kafka\.connect_limit_s"):
         run(log, stop, limit_s=0.0)
 
 

@@ -6,16 +6,28 @@ from typing import Any
 
 import pytest
 import structlog
-from kafka.errors import CommitFailedError, KafkaError, KafkaTimeoutError, ProducerFencedError
+from kafka.errors import (
+    CommitFailedError,
+    InvalidTimestampError,
+    KafkaConfigurationError,
+    KafkaError,
+    KafkaTimeoutError,
+    ProducerFencedError,
+)
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
 
 import worker.kafka.checkpoint
-import worker.kafka.producers
 from tests.support.scripted_producer import SNAPSHOT, Answer, Scripted
-from worker.errors import BrokerRefused, BrokerUnavailable, ExitCode, Fatal
-from worker.kafka.checkpoint import AtLeastOnceCheckpoint, TransactionalCheckpoint
+from worker.errors import (
+    BrokerRefused,
+    BrokerUnavailable,
+    ExitCode,
+    Fenced,
+    MoodstreamError,
+    OutputRefused,
+)
+from worker.kafka.checkpoint import AtLeastOnceCheckpoint, TransactionalCheckpoint, Watchdog
 from worker.kafka.outcome import Outcome
-from worker.kafka.watchdog import Watchdog
 from worker.settings.groups import DeliverySettings, KafkaSettings, SinkSettings, SourceSettings
 from worker.types import OutputRecord, TopicPartition
 
@@ -34,9 +46,8 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[Scripted]:
         return producers[-1]
 
     monkeypatch.setattr(worker.kafka.checkpoint, "KafkaProducer", make)
-    monkeypatch.setattr("worker.kafka.checkpoint.KafkaProducer", make)
     monkeypatch.setattr("worker.kafka.guards.protect", lambda producer: None)
-    monkeypatch.setattr(worker.kafka.producers, "probe", lambda kafka: None)
+    monkeypatch.setattr(worker.kafka.checkpoint, "probe", lambda kafka: kafka)
     monkeypatch.setattr("worker.kafka.retry.FIRST_S", 0.001)
     return producers
 
@@ -126,7 +137,7 @@ def test_the_class_behind_the_clients_error_state_decides(made: list[Scripted]) 
     checkpoint = _transactional()
     made[0].fail["send_offsets_to_transaction"] = KafkaError("Cannot execute: we are in an error state")
     made[0]._transaction_manager = type("Manager", (), {"last_error": ProducerFencedError()})()  # type: ignore[attr-defined]
-    with pytest.raises(Fatal) as end:
+    with pytest.raises(MoodstreamError) as end:
         checkpoint.commit(_OUTPUTS, _OFFSETS, SNAPSHOT)
     assert end.value.exit_code == ExitCode.FENCED
 
@@ -135,7 +146,7 @@ def test_a_fenced_worker_opens_no_new_producer(made: list[Scripted]) -> None:
     """It would fence the worker that took its slot."""
     checkpoint = _transactional()
     made[0].fail["commit_transaction"] = ProducerFencedError()
-    with pytest.raises(Fatal):
+    with pytest.raises(MoodstreamError):
         checkpoint.commit(_OUTPUTS, _OFFSETS, SNAPSHOT)
     assert len(made) == 1
 
@@ -144,9 +155,71 @@ def test_a_topic_that_is_gone_ends_the_worker(made: list[Scripted], monkeypatch:
     monkeypatch.setattr(worker.kafka.checkpoint, "missing_topics", lambda kafka, names: names)
     checkpoint = _transactional()
     made[0].fail["send"] = KafkaTimeoutError("Failed to update metadata after 5.0 secs.")
-    with pytest.raises(Fatal, match="moods") as end:
+    with pytest.raises(MoodstreamError, match="moods") as end:
         checkpoint.commit(_OUTPUTS, _OFFSETS, SNAPSHOT)
     assert end.value.exit_code == ExitCode.TOPIC_MISSING
+
+
+def test_a_refused_record_leaves_a_new_producer_and_the_same_snapshot_serves(made: list[Scripted]) -> None:
+    checkpoint = _transactional()
+    made[0].answer = lambda sent: Answer(InvalidTimestampError() if sent["key"] == b"k2" else None)
+    with pytest.raises(OutputRefused, match="moods"):
+        checkpoint.commit(_OUTPUTS, _OFFSETS, SNAPSHOT)
+    assert made[0].closed
+    assert "send_offsets_to_transaction" not in made[0].calls
+    assert checkpoint.commit(_OUTPUTS[:1], _OFFSETS, SNAPSHOT) is Outcome.COMMITTED
+
+
+def test_the_same_failure_three_times_in_a_row_is_a_records_fault(made: list[Scripted]) -> None:
+    checkpoint = _transactional()
+    for _ in range(2):
+        made[-1].fail["flush"] = KafkaConfigurationError("strange")
+        assert checkpoint.commit(_OUTPUTS, _OFFSETS, SNAPSHOT) is Outcome.ABORTED
+    made[-1].fail["flush"] = KafkaConfigurationError("strange")
+    with pytest.raises(OutputRefused, match="3 times in the same way: strange"):
+        checkpoint.commit(_OUTPUTS, _OFFSETS, SNAPSHOT)
+
+
+@pytest.mark.parametrize("error", [KafkaTimeoutError("expired"), CommitFailedError()])
+def test_what_brokers_and_groups_cause_is_no_records_fault(made: list[Scripted], error: KafkaError) -> None:
+    checkpoint = _transactional()
+    for _ in range(6):
+        made[-1].fail["send_offsets_to_transaction"] = error
+        assert checkpoint.commit(_OUTPUTS, _OFFSETS, SNAPSHOT) is Outcome.ABORTED
+
+
+@pytest.mark.parametrize(
+    ("members", "goes_on"),
+    [
+        ([], True),  # its own session has ended too
+        ([("member-1", "moodstream.7")], True),
+        ([("other", "moodstream.8")], True),
+        ([("other", "moodstream.7")], False),
+        (BrokerRefused("denied"), False),
+    ],
+)
+def test_a_transaction_that_has_timed_out_is_told_from_a_twin(
+    made: list[Scripted],
+    monkeypatch: pytest.MonkeyPatch,
+    members: list[tuple[str, str]] | Exception,
+    goes_on: bool,
+) -> None:
+    def ask(kafka: KafkaSettings, group: str) -> Any:
+        if isinstance(members, Exception):
+            raise members
+        return members
+
+    monkeypatch.setattr(worker.kafka.checkpoint, "group_members", ask)
+    checkpoint = _transactional()
+    checkpoint._timeout_s = 0.0  # whatever it takes is too long
+    made[0].fail["commit_transaction"] = ProducerFencedError()
+    if goes_on:
+        assert checkpoint.commit(_OUTPUTS, _OFFSETS, SNAPSHOT) is Outcome.ABORTED
+        assert len(made) == 2
+    else:
+        with pytest.raises(Fenced):
+            checkpoint.commit(_OUTPUTS, _OFFSETS, SNAPSHOT)
+        assert len(made) == 1
 
 
 def test_nothing_to_write_is_committed_at_once(made: list[Scripted]) -> None:
@@ -159,12 +232,12 @@ def test_opening_waits_for_brokers_and_tells_the_reason_at_the_limit(
     made: list[Scripted], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        worker.kafka.producers, "probe", _raising(BrokerUnavailable("b:9092 does not listen"))
+        worker.kafka.checkpoint, "probe", _raising(BrokerUnavailable("b:9092 does not listen"))
     )
     checkpoint = TransactionalCheckpoint(
         KafkaSettings(connect_limit_s=0.2), SinkSettings(), SourceSettings(), DeliverySettings()
     )
-    with pytest.raises(Fatal, match="does not listen") as end:
+    with pytest.raises(MoodstreamError, match="does not listen") as end:
         checkpoint.open()
     assert end.value.exit_code == ExitCode.BROKER_UNAVAILABLE
 
@@ -182,8 +255,8 @@ def test_opening_says_so_when_the_client_has_changed_under_the_guards(
 def test_opening_does_not_wait_for_a_broker_that_refuses(
     made: list[Scripted], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker.kafka.producers, "probe", _raising(BrokerRefused("wrong password")))
-    with pytest.raises(Fatal, match="wrong password") as end:
+    monkeypatch.setattr(worker.kafka.checkpoint, "probe", _raising(BrokerRefused("wrong password")))
+    with pytest.raises(MoodstreamError, match="wrong password") as end:
         _transactional()
     assert end.value.exit_code == ExitCode.BROKER_REFUSED
 
@@ -191,7 +264,7 @@ def test_opening_does_not_wait_for_a_broker_that_refuses(
 def test_stop_ends_the_wait_and_nothing_is_committed(
     made: list[Scripted], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker.kafka.producers, "probe", _raising(BrokerUnavailable("away")))
+    monkeypatch.setattr(worker.kafka.checkpoint, "probe", _raising(BrokerUnavailable("away")))
     checkpoint = TransactionalCheckpoint(
         KafkaSettings(), SinkSettings(), SourceSettings(), DeliverySettings()
     )

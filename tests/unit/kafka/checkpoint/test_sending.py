@@ -1,14 +1,14 @@
 """Output records on their way to the producer."""
 
+import struct
 from typing import Any
 
 import pytest
-from kafka.errors import MessageSizeTooLargeError
+from kafka.errors import InvalidTimestampError, KafkaError, MessageSizeTooLargeError, UnknownError
 
 from tests.support.scripted_producer import Answer, Scripted
-from worker.errors import ExitCode, Fatal
-from worker.kafka.checkpoint import await_all, send_all
-from worker.kafka.producers import NullAware
+from worker.kafka.outcome import Unsendable
+from worker.kafka.producer import NullAware, await_all, send_all
 from worker.types import OutputRecord
 
 
@@ -60,8 +60,33 @@ def test_a_record_too_large_names_topic_size_and_setting(where: str) -> None:
         producer.fail["send"] = MessageSizeTooLargeError()
     else:
         producer.answer = lambda sent: Answer(MessageSizeTooLargeError())
-    with pytest.raises(Fatal) as end:
+    with pytest.raises(MessageSizeTooLargeError) as end:
         await_all(producer, send_all(producer, [record], 0), 1.0)
-    assert end.value.exit_code == ExitCode.BROKER_REFUSED
     for word in ("moods.dead-letter", "2,000,009", "max.message.bytes"):
         assert word in str(end.value)
+
+
+def test_the_refused_record_is_named_and_not_those_that_shared_its_batch() -> None:
+    producer = Scripted()
+    others = KafkaError("Failed to append record because it was part of a batch with invalid records")
+    errors = {b"a": others, b"b": InvalidTimestampError("too late"), b"c": others}
+    producer.answer = lambda sent: Answer(errors[sent["key"]])
+    sent = send_all(producer, [OutputRecord("moods", key, b"v") for key in errors], 0)
+    with pytest.raises(InvalidTimestampError, match=r"moods.*too late.*message\.timestamp\.after"):
+        await_all(producer, sent, 1.0)
+
+
+@pytest.mark.parametrize("error", [TypeError("x"), AssertionError(), OverflowError(), struct.error("i")])
+def test_what_the_client_cannot_write_is_a_refusal_and_no_crash(error: Exception) -> None:
+    producer = Scripted()
+    producer.fail["send"] = error
+    with pytest.raises(Unsendable, match="moods"):
+        send_all(producer, [OutputRecord("moods", b"k", b"v")], 0)
+
+
+def test_a_batch_that_the_client_splits_is_a_refusal() -> None:
+    """Its flush does not wait for the parts, and the records would go out after the checkpoint."""
+    producer = Scripted()
+    producer.fail["flush"] = UnknownError("Future not done")
+    with pytest.raises(Unsendable):
+        await_all(producer, send_all(producer, [OutputRecord("moods", b"k", b"v")], 0), 1.0)

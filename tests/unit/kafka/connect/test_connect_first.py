@@ -10,7 +10,7 @@ import pytest
 
 import worker.kafka.retry
 from worker.errors import BrokerRefused, BrokerUnavailable
-from worker.kafka.diagnose import probe
+from worker.kafka.probe import probe
 from worker.kafka.retry import first_connection
 from worker.settings.groups import KafkaSettings
 
@@ -77,12 +77,10 @@ def test_every_address_is_asked() -> None:
 
 
 def test_retries_are_told_until_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker.kafka.retry, "PAUSE_S", 0.1)
+    monkeypatch.setattr(worker.kafka.retry, "TELL_EVERY_S", 0.1)
     told: list[tuple[str, float]] = []
     with pytest.raises(BrokerUnavailable, match=r"kafka\.connect_limit_s") as problem:
-        first_connection(
-            _nobody(), limit_s=0.5, on_retry=lambda reason, waited: told.append((reason, waited))
-        )
+        first_connection(_nobody(), limit_s=0.5, say=lambda reason, waited: told.append((reason, waited)))
     assert len(told) >= 2
     assert all("does not listen" in reason for reason, _ in told)
     assert [waited for _, waited in told] == sorted(waited for _, waited in told)
@@ -111,9 +109,9 @@ def test_a_broker_that_comes_up_late_is_found(monkeypatch: pytest.MonkeyPatch) -
             raise problem
 
     monkeypatch.setattr(worker.kafka.retry, "probe", answer)
-    monkeypatch.setattr(worker.kafka.retry, "PAUSE_S", 0.01)
+    monkeypatch.setattr(worker.kafka.retry, "TELL_EVERY_S", 0.0)
     told: list[str] = []
-    first_connection(KafkaSettings(), limit_s=60, on_retry=lambda reason, _: told.append(reason))
+    first_connection(KafkaSettings(), limit_s=60, say=lambda reason, _: told.append(reason))
     assert told == ["away", "away"]
 
 

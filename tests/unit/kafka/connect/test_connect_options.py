@@ -1,6 +1,8 @@
 """The settings as the client takes them."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from pydantic import SecretStr
 
@@ -28,3 +30,17 @@ def test_the_password_reaches_the_client() -> None:
 def test_a_slot_keeps_its_name_over_restarts_and_differs_from_others() -> None:
     assert slot_name("moods", "a") == slot_name("moods", "a")
     assert len({slot_name("moods", "a"), slot_name("moods", "b"), slot_name("other", "a")}) == 3
+
+
+_NAMES = st.text("ab._-", min_size=1, max_size=5)
+
+
+@given(st.tuples(_NAMES, _NAMES), st.tuples(_NAMES, _NAMES))
+def test_no_two_slots_share_a_name(one: tuple[str, str], other: tuple[str, str]) -> None:
+    assert (slot_name(*one) == slot_name(*other)) == (one == other)
+
+
+def test_slots_without_a_dot_keep_their_names() -> None:
+    """A successor must find what its predecessor of an older version has left open."""
+    assert slot_name("app.eu", "0") == "app.eu.0"
+    assert slot_name("app", "eu.0") != "app.eu.0"

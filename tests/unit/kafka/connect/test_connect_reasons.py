@@ -1,19 +1,25 @@
 """A failed connection is told in one line that names the setting to look at."""
 
+import contextlib
+import inspect
 import ssl
+from pathlib import Path
 
+import kafka.errors
 import pytest
 from kafka.errors import (
     ClusterAuthorizationFailedError,
     IllegalSaslStateError,
     KafkaConnectionError,
+    KafkaError,
     KafkaTimeoutError,
     SaslAuthenticationFailedError,
     UnsupportedSaslMechanismError,
 )
 
 from worker.errors import BrokerRefused, BrokerUnavailable
-from worker.kafka.diagnose import explain
+from worker.kafka.diagnose import explain, explain_connection, one_line
+from worker.settings.groups import KafkaSettings
 
 _BAD_CERTIFICATE = "Handshake failed: [SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: "
 
@@ -39,7 +45,7 @@ _BAD_CERTIFICATE = "Handshake failed: [SSL: CERTIFICATE_VERIFY_FAILED] certifica
     ],
 )
 def test_a_refusal_names_its_setting(error: Exception, setting: str) -> None:
-    problem = explain("broker:9092", error)
+    problem = explain(error, "broker:9092")
     assert isinstance(problem, BrokerRefused)
     assert setting in str(problem)
     assert "\n" not in str(problem)
@@ -60,7 +66,7 @@ def test_a_refusal_names_its_setting(error: Exception, setting: str) -> None:
     ],
 )
 def test_a_silence_may_be_waited_out(error: Exception, words: str) -> None:
-    problem = explain("broker:9092", error)
+    problem = explain(error, "broker:9092")
     assert isinstance(problem, BrokerUnavailable)
     assert words in str(problem)
     assert "broker:9092" in str(problem)
@@ -69,5 +75,54 @@ def test_a_silence_may_be_waited_out(error: Exception, words: str) -> None:
 
 def test_class_names_and_error_numbers_are_left_out() -> None:
     error = SaslAuthenticationFailedError("SaslAuthenticationFailedError: Invalid username or password")
-    assert "Error" not in str(explain("b:1", error))
-    assert "Invalid username or password" in str(explain("b:1", error))
+    assert "Error" not in str(explain(error, "b:1"))
+    assert "Invalid username or password" in str(explain(error, "b:1"))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (_BAD_CERTIFICATE + "certificate has expired", "its certificate has expired"),
+        (_BAD_CERTIFICATE + "certificate is not yet valid", "clock"),
+        (_BAD_CERTIFICATE + "self-signed certificate in certificate chain", "trusted authority"),
+        (_BAD_CERTIFICATE + "unable to get local issuer certificate", "trusted authority"),
+        (_BAD_CERTIFICATE + "IP address mismatch", "does not name this address"),
+        ("tlsv1 alert certificate expired", "client certificate has expired"),
+        ("tlsv1 alert unknown ca", "does not trust the authority of the client certificate"),
+        ("sslv3 alert certificate unknown", "does not accept the client certificate"),
+        ("[SSL: PACKET_LENGTH_TOO_LONG] packet length too long", "does not speak TLS"),
+    ],
+)
+def test_each_fault_of_tls_has_its_own_headline(text: str, words: str) -> None:
+    problem = explain(KafkaConnectionError(text), "broker:9092")
+    assert isinstance(problem, BrokerRefused)
+    assert words in str(problem)
+
+
+@pytest.mark.parametrize(
+    "alert", ["bad certificate", "certificate unknown", "unknown ca", "handshake failure"]
+)
+def test_a_certificate_that_is_missing_is_not_called_one_that_is_refused(alert: str, tmp_path: Path) -> None:
+    (tmp_path / "client.pem").write_text("-----BEGIN PRIVATE KEY-----")
+    without = KafkaSettings(security_protocol="SSL")
+    with_one = KafkaSettings(security_protocol="SSL", ssl_certfile=tmp_path / "client.pem")
+    error = KafkaConnectionError(ssl.SSLError(1, f"[SSL] tlsv13 alert {alert}"))
+    assert "wants a client certificate" in str(explain_connection(error, "b:1", without))
+    assert "wants a client certificate" not in str(explain_connection(error, "b:1", with_one))
+
+
+def _every_error() -> list[type[KafkaError]]:
+    found = [value for _, value in inspect.getmembers(kafka.errors, inspect.isclass)]
+    return [
+        value for value in found if issubclass(value, KafkaError) and value.__name__ != "LogTruncationError"
+    ]
+
+
+@pytest.mark.parametrize("kind", _every_error())
+def test_no_line_ever_says_none(kind: type[KafkaError]) -> None:
+    """The client raises many of its errors without a message, or with None for one."""
+    for arguments in ((), (None,), ("",)):
+        with contextlib.suppress(TypeError, AttributeError):  # a few take other arguments
+            line = one_line(kind(*arguments))
+            assert "None" not in line
+            assert kind.__name__ in line

@@ -93,9 +93,9 @@ def test_a_command_prints_the_token() -> None:
 def test_a_command_that_gives_no_token_says_why_and_not_what(command: str, reason: str) -> None:
     with pytest.raises(TokenRefused) as caught:
         from_command(command)
-    text = str(explain("b:1", caught.value))
+    text = str(explain(caught.value, "b:1"))
     assert text == f"b:1 cannot be logged in to: kafka.sasl_oauth_token_command {reason}"
-    assert isinstance(explain("b:1", caught.value), BrokerRefused)
+    assert isinstance(explain(caught.value, "b:1"), BrokerRefused)
 
 
 def test_a_command_that_hangs_is_ended_with_what_it_started(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,7 +104,7 @@ def test_a_command_that_hangs_is_ended_with_what_it_started(monkeypatch: pytest.
     with pytest.raises(TokenUnavailable, match="takes longer than") as caught:
         from_command("sh -c 'sleep 30; echo abc'")
     assert time.monotonic() - started < 5
-    assert isinstance(explain("b:1", caught.value), BrokerUnavailable)
+    assert isinstance(explain(caught.value, "b:1"), BrokerUnavailable)
 
 
 def test_a_server_is_asked_with_the_credentials(server: Server) -> None:

@@ -18,7 +18,7 @@ def make(monkeypatch: pytest.MonkeyPatch) -> Make:
     ) -> tuple[Source, Scripted]:
         consumer = Scripted()
         monkeypatch.setattr("worker.kafka.source.KafkaConsumer", lambda **options: consumer)
-        monkeypatch.setattr("worker.kafka.source.probe", lambda kafka: None)
+        monkeypatch.setattr("worker.kafka.source.probe", lambda kafka: kafka)
         monkeypatch.setattr("worker.kafka.source.guards.heartbeats_stopped", lambda consumer: False)
         monkeypatch.setattr("worker.kafka.source.PAUSE_S", 0.001)
         source = Source(KafkaSettings(), SourceSettings(**settings), "0", on_corrupt=corrupt, on_gap=gap)

@@ -15,7 +15,7 @@ from kafka.errors import (
 from kafka.structs import ConsumerGroupMetadata, MemberState
 
 from tests.support.scripted_consumer import P0, P1, Make, failing, row, rows
-from worker.errors import BrokerRefused, BrokerUnavailable, ExitCode, SourceFenced, SourceUnreadable
+from worker.errors import BrokerRefused, BrokerUnavailable, ExitCode, Fenced, SourceUnreadable
 from worker.kafka.consumer import who_leaves
 from worker.kafka.records import Unreadable
 from worker.settings.groups import KafkaSettings
@@ -97,14 +97,14 @@ def test_a_broker_that_is_away_at_the_start_is_an_empty_poll(
 def test_a_twin_that_the_join_meets_ends_the_source(make: Make) -> None:
     source, consumer = make()
     consumer.script.append(failing(FencedInstanceIdError()))
-    with pytest.raises(SourceFenced, match=r"moodstream\.0"):
+    with pytest.raises(Fenced, match=r"moodstream\.0"):
         source.poll(10, 0.01)
 
 
 def test_a_twin_that_the_heartbeat_meets_ends_the_source(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     source, _ = make()
     monkeypatch.setattr("worker.kafka.source.guards.heartbeats_stopped", lambda consumer: True)
-    with pytest.raises(SourceFenced, match=r"delivery\.slot"):
+    with pytest.raises(Fenced, match=r"delivery\.slot"):
         source.poll(10, 0.01)
 
 

@@ -1,0 +1,96 @@
+"""Committed offsets that Kafka does not hand out, because a transaction that wrote some has no end yet.
+
+That is usual for as long as `delivery.transaction_timeout_ms` after a worker was killed. It lasts for ever
+where Kafka has left out the markers of a commit, as a single broker that is killed within milliseconds of it
+does at times. Nothing that this worker could write mends it: a transaction with offsets alone, tried as a
+repair, lost messages.
+"""
+
+import time
+from collections.abc import Callable
+
+import structlog
+from kafka.errors import KafkaError, KafkaTimeoutError
+
+from worker.errors import CommitUnfinished, MoodstreamError
+from worker.kafka.diagnose import one_line
+from worker.kafka.retry import TELL_EVERY_S, since_until
+from worker.kafka.topics import committed_anyhow
+from worker.settings.groups import KafkaSettings
+
+_log = structlog.get_logger(__name__)
+
+
+class Withheld:
+    """Follows the attempts to read the group's offsets: says what is amiss, and gives up at a limit.
+
+    Args:
+        kafka: how to reach the brokers; the limit is `connect_limit_s`.
+        group: the consumer group.
+        on_change: told whether the offsets are withheld now.
+        clock: seconds of a steady clock.
+    """
+
+    def __init__(
+        self,
+        kafka: KafkaSettings,
+        group: str,
+        on_change: Callable[[bool], None] = lambda _: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._kafka = kafka
+        self._group = group
+        self._on_change = on_change
+        self._clock = clock
+        self._since: float | None = None
+        self._tell_at = float("-inf")
+        self._withheld = False
+
+    def failed(self, error: KafkaError) -> None:
+        """An attempt has failed.
+
+        Raises:
+            CommitUnfinished: brokers answer, and have withheld the offsets for `kafka.connect_limit_s`.
+        """
+        now = self._clock()
+        if self._since is None:
+            self._since = now
+        if now < self._tell_at:
+            return
+        self._tell_at = now + TELL_EVERY_S
+        waited_s = now - self._since
+        times = since_until(waited_s, self._kafka.connect_limit_s)
+        if not self._are_withheld(error):
+            _log.warning("waiting for the group's committed offsets", reason=one_line(error), **times)
+            return
+        if not self._withheld:
+            self._withheld = True
+            self._on_change(True)
+        if waited_s >= self._kafka.connect_limit_s:
+            raise CommitUnfinished(
+                f"Kafka has withheld the offsets of group {self._group} for {waited_s:.0f} s "
+                "(kafka.connect_limit_s): the broker has never finished a transaction that committed some. "
+                "Look for it with kafka-transactions.sh find-hanging, and end it with abort"
+            )
+        _log.warning(
+            "waiting for the group's committed offsets",
+            reason="Kafka withholds them: a transaction that wrote some is not finished yet",
+            **times,
+        )
+
+    def succeeded(self) -> None:
+        """The offsets were read."""
+        self._since, self._tell_at = None, float("-inf")
+        if self._withheld:
+            self._withheld = False
+            self._on_change(False)
+
+    def _are_withheld(self, error: KafkaError) -> bool:
+        """Whether the broker answers the same question when unfinished transactions do not matter to it."""
+        if not isinstance(error, KafkaTimeoutError):
+            return False
+        try:
+            committed_anyhow(self._kafka, self._group)
+        except MoodstreamError:
+            return False
+        return True
