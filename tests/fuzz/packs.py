@@ -1,10 +1,10 @@
 """Fuzzes packs: random changes of a small one, for which its manifest vouches, loaded and given texts.
 
-    python tests/fuzz/packs.py --inputs 20000 --seed 1
+    python -m tests.fuzz.packs --inputs 20000 --seed 1
 
-Nothing but answers, or one line that can be printed (PackError), may come of it, within seconds and a limit of
-memory. The cases run in a child process, so that one that ends the process is found too. A finding is printed
-with the number of its case: `--only NUMBER` runs that one alone. Exits with 1 when there are findings.
+Nothing but answers, or one line that can be printed (PackError), may come of it, within seconds and within a
+limit of memory. The cases run in a child process, so that one that ends the process is found too. A finding
+is printed with the number of its case: `--only NUMBER` runs that one alone. Exits with 1 when there are any.
 """
 
 import argparse

@@ -149,13 +149,18 @@ def _check_node(node: memoryview, found: _Found, path: Path, depth: int) -> None
     for output in outputs:
         found.made_by[output] = (operator, inputs)
     for attribute in parts.get(5, ()):
-        for number, value in _fields(attribute):
-            if number in {5, 10}:  # a tensor, as Constant has one
-                _check_tensor(_message(value), found, path, outputs[0] if outputs else "")
-            elif number in {6, 11}:
-                _check(_message(value), found, path, depth + 1)
-            elif number in {22, 23}:
-                raise PackError(f"{path}: sparse tensors are not allowed")
+        _check_attribute(attribute, outputs[0] if outputs else "", found, path, depth)
+
+
+def _check_attribute(attribute: memoryview, output: str, found: _Found, path: Path, depth: int) -> None:
+    """Check the tensors and graphs of one attribute of the operator that gives `output`."""
+    for number, value in _fields(attribute):
+        if number in {5, 10}:  # a tensor, as Constant has one
+            _check_tensor(_message(value), found, path, output)
+        elif number in {6, 11}:
+            _check(_message(value), found, path, depth + 1)
+        elif number in {22, 23}:
+            raise PackError(f"{path}: sparse tensors are not allowed")
 
 
 def _check_tensor(tensor: memoryview, found: _Found, path: Path, name: str = "") -> None:

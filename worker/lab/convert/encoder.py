@@ -4,10 +4,6 @@ What the graph does that an exporter's does not: it prepares a layer's input onc
 values; it builds the mask once, and adds it only where there is padding; it runs all heads in one pass; and
 in the last layer it computes queries, feed-forward and norms for the first token alone, since no head reads
 another there.
-
-Three steps of the attention are folded into weights, exactly: the 1/√width of the scores into the queries;
-the keys' bias, which adds the same to all of a row's scores, into nothing; the values' bias, which every
-mixture keeps whole, into the output's bias.
 """
 
 from collections.abc import Sequence

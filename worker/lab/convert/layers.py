@@ -1,4 +1,9 @@
-"""One transformer layer of DistilBERT as nodes of a graph: the encoder's, or a token head's own."""
+"""One transformer layer of DistilBERT as nodes of a graph: the encoder's, or a token head's own.
+
+Three steps of the attention are folded into weights, exactly: the 1/√width of the scores into the queries;
+the keys' bias, which adds the same to all of a row's scores, into nothing; the values' bias, which every
+mixture keeps whole, into the output's bias.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
