@@ -316,7 +316,7 @@ def _fitted(held_out: int) -> str:
 
 def _few(held_out: int) -> str:
     if held_out < _FEW:
-        return f"Only {held_out} rows measure this model: each is worth {100 / held_out:.1f} points of accuracy."
+        return f"Only {held_out} rows measure this model: each is {100 / held_out:.1f} points of accuracy."
     return (
         f"{held_out:,} rows measure this model; the intervals show how much a figure depends on their choice."
     )

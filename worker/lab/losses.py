@@ -29,7 +29,7 @@ def targets(head: Head, labels: Sequence[tuple[int, ...]]) -> torch.Tensor:
 
 
 def class_weights(labels: Sequence[tuple[int, ...]], classes: int, balance: float) -> torch.Tensor:
-    """Return class weights (classes,): frequency to the power of -`balance`, scaled to average 1 over rows."""
+    """Return class weights (classes,): frequency to the power of -`balance`, averaging 1 over the rows."""
     counts = torch.bincount(torch.tensor([row[0] for row in labels]), minlength=classes).float()
     weights = torch.where(counts > 0, counts.clamp(min=1) ** -balance, torch.zeros(()))
     return weights * counts.sum() / (weights * counts).sum()
@@ -39,9 +39,9 @@ def class_weights(labels: Sequence[tuple[int, ...]], classes: int, balance: floa
 class Form:
     """The form of a task's loss.
 
-    `binary`: the set has no neutral label. `asymmetric`: the loss for multi-label heads. `weights`: (classes,),
-    class weights. `smoothing`: share of the target that is spread over all classes (Szegedy et al. 2016,
-    arXiv:1512.00567).
+    `binary`: the set has no neutral label. `asymmetric`: the loss for multi-label heads. `weights`: class
+    weights, (classes,). `smoothing`: share of the target that is spread over all classes (Szegedy et al.
+    2016, arXiv:1512.00567).
     """
 
     binary: bool = False

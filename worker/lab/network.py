@@ -1,7 +1,7 @@
 """DistilBERT with its heads, on a text's first token or on each token, written for training on a processor.
 
-It computes the same as transformers' DistilBertModel in evaluation mode (a test compares the two) and uses the
-same names for the weights. It differs in two ways: attention is written as plain products, whose backward
+It computes the same as transformers' DistilBertModel in evaluation mode (a test compares the two) and uses
+the same names for the weights. It differs in two ways: attention is written as plain products, whose backward
 pass in bfloat16 is faster on a processor than the fused kernel's, and the last layer computes only the first
 token, which is the one that most heads read. There is no dropout in the encoder: with one to four passes over
 the data there is little overfitting, and a step takes a fifth less time.
@@ -279,7 +279,8 @@ def network_of(checkpoint: Checkpoint) -> Network:
     """Return the network with a checkpoint's weights, in evaluation mode. Raises TrainingError."""
     if checkpoint.sizes.activation != "gelu":
         raise TrainingError(
-            f"{checkpoint.title}: only gelu can be trained and measured here, not {checkpoint.sizes.activation}"
+            f"{checkpoint.title}: only gelu is supported for training and measuring, "
+            f"not {checkpoint.sizes.activation}"
         )
     heads = {name: checkpoint.config["heads"][name] for name in checkpoint.heads}
     network = Network(config_of({**checkpoint.config, "heads": heads}))

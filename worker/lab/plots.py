@@ -38,7 +38,7 @@ class History:
         self._next = 0.0
 
     def begin(self, step: int) -> None:
-        """Start a new file, or continue at `step`, dropping points that a killed run wrote after its last state."""
+        """Start a new file, or continue at `step`, dropping the points after a killed run's last state."""
         kept = [point for point in read_history(self.path) if point.step <= step] if step else []
         self._next = _after(kept[-1].progress) if kept else 0.0
         try:

@@ -101,7 +101,7 @@ def _branch_moved(entry: dict[str, Any], below: Sequence[int]) -> dict[str, Any]
     new = min((0, *below), key=lambda kept: (abs(kept - after), kept)) if after else 0
     new = [0, *below].index(new)
     if shared not in ([], [after]) or (shared and not new):
-        raise CutError("a token head with a branch that also reads the encoder's layers below it would lose them")
+        raise CutError("a token head that has a branch and also reads encoder layers would lose some of them")
     return {
         **entry,
         "branch": {**entry["branch"], "after": new},
@@ -148,7 +148,7 @@ def prune(
 
 
 def _with_own_widths(checkpoint: Checkpoint) -> dict[str, Any]:
-    """Return the table of heads with each branch's widths stated, since they now differ from the encoder's."""
+    """Return the table of heads with each branch's widths, which now differ from the encoder's."""
     sizes, heads = checkpoint.sizes, {}
     for name, entry in checkpoint.config["heads"].items():
         heads[name] = entry
@@ -190,8 +190,8 @@ _LONGEST = 1 << 20
 def trim(checkpoint: Checkpoint, texts: Iterable[str], least: int = 1) -> Checkpoint:
     """Return the model with only the short tokens and those that occur in `texts` at least `least` times.
 
-    Raises CutError if the tokenizer is not a WordPiece: other kinds build words by merging pieces, so removing
-    one changes many words.
+    Raises CutError if the tokenizer is not a WordPiece: other kinds build words by merging pieces, so
+    removing one changes many words.
     """
     kind = json.loads(checkpoint.tokenizer)["model"].get("type")
     if kind != "WordPiece":

@@ -61,7 +61,7 @@ class Task(_Table):
     loss: Literal["plain", "asymmetric"] = "plain"
     """`asymmetric` is for multi-label heads: rare labels count more."""
     balance: _Share = 0.0
-    """For single-label heads, how much more rare classes count: 0 not at all, 1 as if all were equally common."""
+    """For single-label heads: how much more rare classes count, from 0 (no more) to 1 (as if all were equal)."""
     smoothing: _ShareBelow1 = 0.0
     """Share of a class's target that is spread over all classes, against overconfidence."""
     teacher: _Text = ""
@@ -111,7 +111,7 @@ class Task(_Table):
         if self.teacher and self.teachers:
             raise ValueError(": use either teacher, or teachers for several")
         if not self.epochs and not self.file:
-            raise ValueError(".epochs must be above 0; only for a table of your own can it be 0, to choose by the number of rows")
+            raise ValueError(".epochs must be above 0; only for a table of your own, 0 chooses by its rows")
         if self.data:
             for name in self._OF_TABLES:
                 allowed = name == "head" and self.all_teachers
@@ -270,7 +270,7 @@ def load_recipe(path: Path) -> Recipe:
 
 
 def _beside(recipe: Recipe, folder: Path) -> Recipe:
-    """Return the recipe with its tables' paths taken relative to `folder`. Raises RecipeError if one is missing."""
+    """Resolve the paths of the recipe's tables against `folder`. Raises RecipeError if one is missing."""
     tasks = []
     for number, task in enumerate(recipe.tasks):
         found = {name: str(folder / value) for name in ("file", "dev") if (value := getattr(task, name))}

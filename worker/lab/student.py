@@ -81,7 +81,7 @@ def _with_new_heads(base: str, teacher: Checkpoint, seed: int) -> Checkpoint:
         if deepest >= sizes.n_layers:
             raise CutError(f"student {base}: it has no layer {deepest} below its last one")
         for name, shape in head_shapes(head, sizes).items():
-            if name.startswith("transformer."):  # a branch starts as a copy of the encoder layers at the same height
+            if name.startswith("transformer."):  # a branch starts as a copy of the encoder layers beside it
                 tensors[f"heads.{head.name}.{name}"] = _copied(head, name, tensors, sizes.n_layers - 1)
                 continue
             drawn = rng.normal(0.0, _SPREAD, shape) if name.endswith("weight") else np.zeros(shape)

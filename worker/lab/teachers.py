@@ -34,8 +34,8 @@ SHARD = 4_096
 """Texts in one file of answers."""
 
 ASKED = 0.5
-"""A token head is asked where its gate's score reaches this share of the gate's threshold: a student's gate
-may open a little earlier than its teacher's, and not on ordinary texts."""
+"""A token head runs where its gate's score reaches this share of the gate's threshold, since a student's gate
+may open a little earlier than its teacher's. On ordinary texts it does not run."""
 
 _DEPENDS_ON = ("manifest.json", "model.safetensors", "config.json", "tokenizer.json")
 """The files whose digests identify a teacher; a pack's manifest has the digests of its other files."""
@@ -48,7 +48,7 @@ class Answers:
     scores: dict[str, Floats] = field(default_factory=dict)
     """For each head that classifies whole texts: (texts, labels)."""
     tokens: dict[str, dict[int, TokenScores]] = field(default_factory=dict)
-    """Every token's probability, by token head and index of the text; only for texts on which the head ran."""
+    """Every token's probability, by token head and index of the text; only where the head ran."""
     first: NDArray[np.float16] | None = None
     """The first token's last hidden state, (texts, dim), if the teacher gives it."""
 
@@ -269,8 +269,8 @@ def ask(
 ) -> Targets:
     """Return general teachers' answers to some texts, for the student's `heads` and its tokens (`rows`).
 
-    `folder` holds the cache. The teacher `first_of` also gives its last hidden states. Raises TeacherError if a
-    teacher has a label that the student does not have.
+    `folder` holds the cache. The teacher `first_of` also gives its last hidden states. Raises TeacherError if
+    a teacher has a label that the student lacks.
     """
     targets = Targets()
     by_token: dict[str, list[dict[int, Floats]]] = {}
@@ -439,7 +439,7 @@ def _scorer(folder: str, head: str) -> Scorer:
 
 
 def shared(answers: Floats, group_size: int, first_leads: bool = False) -> Floats:
-    """Return answers (rows, labels) that are equal within each group of rows: the mean, or the first row's."""
+    """Give all rows of a group the same answers (rows, labels): their mean, or those of the first row."""
     groups = answers.reshape(-1, group_size, answers.shape[1])
     one = groups[:, 0] if first_leads else groups.mean(axis=1, dtype=np.float32)
     return np.repeat(one, group_size, axis=0)

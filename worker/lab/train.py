@@ -335,7 +335,7 @@ def _reads_states(task: TaskData) -> bool:
 def pays(recipe: Recipe, tasks: Sequence[TaskData], steps: Sequence[Step]) -> bool:
     """Return whether a run reads its texts more than once with a frozen encoder.
 
-    A run with a time limit may end before it has read each text once, so nothing is computed in advance for it.
+    A run with a time limit may end before it has read each text once, so it computes nothing in advance.
     """
     if not recipe.frozen or recipe.run.minutes:
         return False

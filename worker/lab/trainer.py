@@ -36,7 +36,7 @@ _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 
 @dataclass(slots=True)
 class Position:
-    """How far a run has got. `identity` is a digest: a run can be resumed only with the inputs it began with."""
+    """How far a run has got. `identity` is a digest of its inputs: they must be the same when it is resumed."""
 
     step: int
     elapsed_s: float
