@@ -15,59 +15,59 @@ _COUNT = click.IntRange(min=1)
 @click.argument("model", type=MODEL, metavar="CHECKPOINT|PACK")
 @click.argument("out", type=PATH)
 @click.option(
-    "--layers", multiple=True, metavar="N|LIST", help="Keep so many layers, or these (from 1): 1,3,6."
+    "--layers", multiple=True, metavar="N|LIST", help="Layers to keep: a number or a list (from 1): 3, or 1,3,6."
 )
 @click.option(
-    "--heads", multiple=True, type=_COUNT, metavar="N", help="Keep so many attention heads a layer."
+    "--heads", multiple=True, type=_COUNT, metavar="N", help="Attention heads to keep in each layer."
 )
 @click.option(
-    "--hidden", multiple=True, type=_COUNT, metavar="N", help="Keep so many feed-forward columns a layer."
+    "--hidden", multiple=True, type=_COUNT, metavar="N", help="Feed-forward columns to keep in each layer."
 )
 @click.option(
-    "--vocabulary", multiple=True, type=PATH, metavar="FILE", help="Keep only the tokens of these texts."
+    "--vocabulary", multiple=True, type=PATH, metavar="FILE", help="Keep only the tokens that occur in these texts."
 )
 @click.option(
     "--recover",
     multiple=True,
     type=PATH,
     metavar="FILE",
-    help="Then learn from the original on these texts.",
+    help="Train the cut model on the original's answers to these texts.",
 )
 @click.option(
     "--minutes",
     type=click.FloatRange(min=0, min_open=True),
     default=10.0,
     show_default=True,
-    help="Longest recovery of one model.",
+    help="Time limit for training one model with --recover.",
 )
 @click.option(
     "--rate",
     type=click.FloatRange(min=0, min_open=True),
     default=2e-4,
     show_default=True,
-    help="Highest learning rate of the recovery.",
+    help="Peak learning rate with --recover.",
 )
 @learning.quantised
 @click.option(
-    "--texts", multiple=True, type=PATH, metavar="FILE", help="Texts to measure importance and the result on."
+    "--texts", multiple=True, type=PATH, metavar="FILE", help="Texts for measuring importance and the result."
 )
 @learning.text_field
 @learning.data
 @click.option(
-    "--curve", type=PATH, metavar="FILE", help="Draw quality over speed and size: PNG, SVG or JSON."
+    "--curve", type=PATH, metavar="FILE", help="Plot quality against speed and size: PNG, SVG or JSON."
 )
 @learning.work
 @learning.name
-@click.option("--seed", type=int, default=1, show_default=True, help="Draws texts and their order.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Seed for the texts and their order.")
 @click.option(
-    "--threads", type=click.IntRange(min=0), default=0, help="Threads of torch; 0 leaves it to torch."
+    "--threads", type=click.IntRange(min=0), default=0, help="Processor threads; 0 leaves the choice to torch."
 )
 @learning.resume
 def compress(layers: tuple[str, ...], **given: Any) -> None:
-    """Make a smaller pack of a model: fewer layers, attention heads, feed-forward columns or words.
+    """Make a smaller pack from a model: fewer layers, attention heads, feed-forward columns or tokens.
 
-    Options with several values make a model of each combination; all are timed side by side with the
-    original, and the last goes to OUT. docs/how-to/smaller-models.md tells what each cut does.
+    Options with several values make a model for each combination; all are timed side by side with the
+    original, and the last is written to OUT. docs/how-to/smaller-models.md explains what each cut does.
 
     \b
       moodstream compress ./checkpoint small --layers 3 --recover posts.txt --minutes 20

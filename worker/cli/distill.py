@@ -17,29 +17,29 @@ from worker.cli.model import MODEL
     required=True,
     type=MODEL,
     metavar="FOLDER",
-    help="A pack or checkpoint to learn from; several are averaged.",
+    help="Pack or checkpoint to learn from; several are averaged.",
 )
 @click.option(
     "--student",
     required=True,
     metavar="FOLDER|every-other|BASE",
-    help="A checkpoint or pack, every other layer of the first teacher with a checkpoint, or base weights.",
+    help="Checkpoint, pack or base weights; every-other: layers of the first teacher that is a checkpoint.",
 )
 @click.option(
-    "--layers", metavar="N|LIST", help="Keep so many layers of the student, or these (from 1): 3, or 1,3,6."
+    "--layers", metavar="N|LIST", help="Layers of the student to keep: a number or a list (from 1): 3, or 1,3,6."
 )
 @click.option(
-    "--texts", multiple=True, type=PATH, metavar="FILE", help="Texts: lines, CSV, JSON lines, Parquet."
+    "--texts", multiple=True, type=PATH, metavar="FILE", help="Texts to learn from: lines, CSV, JSON lines, Parquet."
 )
 @learning.text_field
 @click.option(
-    "--labels", type=PATH, metavar="RECIPE", help="Recipe whose tasks' rows and labels are learnt from."
+    "--labels", type=PATH, metavar="RECIPE", help="Recipe with labelled data sets to learn from."
 )
 @learning.data
 @click.option("--out", required=True, type=PATH, help="Folder of the new pack.")
 @learning.work
 @learning.name
-@click.option("--minutes", type=click.FloatRange(min=0), help="Shorten the schedule to end after so long.")
+@click.option("--minutes", type=click.FloatRange(min=0), help="Shorten the run to this time.")
 @click.option(
     "--epochs",
     type=click.FloatRange(min=0, min_open=True),
@@ -48,14 +48,14 @@ from worker.cli.model import MODEL
     help="Passes over --texts.",
 )
 @click.option(
-    "--max-tokens", type=click.IntRange(min=3), default=128, show_default=True, help="Cut --texts to so many."
+    "--max-tokens", type=click.IntRange(min=3), default=128, show_default=True, help="Cut --texts to this number of tokens."
 )
 @click.option(
     "--temperature",
     type=click.FloatRange(min=0, min_open=True),
     default=2.0,
     show_default=True,
-    help="Soften scores of --texts by it.",
+    help="Temperature that softens the scores on --texts.",
 )
 @click.option(
     "--first",
@@ -71,17 +71,17 @@ from worker.cli.model import MODEL
     type=click.FloatRange(min=0),
     default=0.0,
     show_default=True,
-    help="Weight of matching how the teacher's tokens relate (MiniLMv2); it runs in every step then.",
+    help="Weight of matching the teacher's token relations (MiniLMv2); runs the teacher in every step.",
 )
 @click.option(
-    "--rate", type=click.FloatRange(min=0, min_open=True), help="Highest learning rate of the encoder."
+    "--rate", type=click.FloatRange(min=0, min_open=True), help="Peak learning rate of the encoder."
 )
-@click.option("--seed", type=int, help="Draws rows and their order.  [default: the recipe's, or 1]")
-@click.option("--threads", type=click.IntRange(min=0), help="Threads of torch; 0 leaves it to torch.")
+@click.option("--seed", type=int, help="Seed for the rows and their order.  [default: the recipe's, or 1]")
+@click.option("--threads", type=click.IntRange(min=0), help="Processor threads; 0 leaves the choice to torch.")
 @click.option(
     "--processes",
     type=click.IntRange(min=1),
-    help="So many processes share the batches; on a busy machine better than threads.",
+    help="Processes that share the batches; better than threads on a busy machine.",
 )
 @learning.quantised
 @click.option(
@@ -92,10 +92,10 @@ from worker.cli.model import MODEL
 )
 @learning.resume
 def distill(**given: Any) -> None:
-    """Teach a small model what larger ones say of many texts, and make a pack of it.
+    """Train a small model on larger models' answers to many texts, and make a pack from it.
 
-    The teachers' answers are worked out once and kept in the work folder. Labelled rows come from the data
-    sets of a recipe, unlabelled texts from files. docs/how-to/smaller-models.md tells how it works.
+    The teachers' answers are computed once and kept in the work folder. Labelled rows come from the data sets
+    of a recipe, unlabelled texts from files. docs/how-to/smaller-models.md explains how it works.
 
     \b
       moodstream distill --teacher ./big/checkpoint --student every-other --texts posts.txt --out small

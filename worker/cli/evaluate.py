@@ -1,4 +1,4 @@
-"""`moodstream evaluate`: figures of packs on labelled texts, and behaviour cases."""
+"""`moodstream evaluate`: measure packs on labelled texts or with behaviour cases."""
 
 import json
 import sys
@@ -26,7 +26,7 @@ _WIDTH = 100
 
 
 def report_behaviour(packs: Sequence[Path], cases: Path, *, as_json: bool) -> int:
-    """Run the cases in a folder against packs; return exit code 1 where a rate does not hold."""
+    """Run the cases in a folder against packs; return exit code 1 if a family falls short of its rate."""
     from worker.lab.evaluate.behaviour import measure
 
     reports = [measure(cases, pack) for pack in packs]
@@ -39,7 +39,7 @@ def report_behaviour(packs: Sequence[Path], cases: Path, *, as_json: bool) -> in
 
 
 def _text(report: "Report") -> str:
-    """A line a family, and under each that falls short the cases that failed."""
+    """Return a line for each family, followed by its failed cases if it falls short."""
     width = max(len(report.model), *(len(result.family.name) for result in report.results))
     lines = [f"{report.model:<{width}}  {'required':>9}  {'reached':>7}"]
     for result in report.results:
@@ -70,28 +70,28 @@ _FOLDER = click.Path(path_type=Path)
 @click.argument("models", nargs=-1, metavar="PACK...", type=MODEL)
 @click.option("--data", metavar="DIR", help="Folder of the known data sets.  [default: MOODSTREAM_DATA]")
 @click.option("--set", "names", multiple=True, metavar="NAME", help="A known data set; may be repeated.")
-@click.option("--rows", type=click.IntRange(min=1), help="Take only so many rows of each set.")
+@click.option("--rows", type=click.IntRange(min=1), help="Use only the first N rows of each set.")
 @click.option(
-    "--file", type=_FOLDER, metavar="FILE", help="Labelled rows of your own: CSV, JSON lines, Parquet."
+    "--file", type=_FOLDER, metavar="FILE", help="A file with your own labelled rows: CSV, JSON lines, Parquet."
 )
-@click.option("--text-column", default="", help="Column of FILE with the text.  [default: by its name]")
-@click.option("--label-column", default="", help="Column of FILE with the label.  [default: by its name]")
-@click.option("--head", help="The head that FILE judges.  [default: the one that has its labels]")
+@click.option("--text-column", default="", help="Column of FILE with the text.  [default: guessed by name]")
+@click.option("--label-column", default="", help="Column of FILE with the label.  [default: guessed by name]")
+@click.option("--head", help="The head to measure on FILE.  [default: the one with its labels]")
 @click.option(
     "--thresholds",
     type=click.Choice(["auto", "own", "cross-fitted"]),
     default="auto",
     show_default=True,
-    help="Who decides on many labels: the model's own thresholds, or ones fitted crosswise on the set.",
+    help="Thresholds for multi-label heads: the model's own, or cross-fitted on the set.",
 )
 @click.option(
-    "--behaviour", type=_FOLDER, metavar="DIR", help="Run the behaviour cases in this folder instead."
+    "--behaviour", type=_FOLDER, metavar="DIR", help="Run the behaviour cases in this folder instead of measuring."
 )
 @click.option(
-    "--details", "with_details", is_flag=True, help="Print every label and the confusion matrices too."
+    "--details", "with_details", is_flag=True, help="Also print every label and the confusion matrices."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
-@click.option("--plots", type=_FOLDER, metavar="DIR", help="Draw the figures into this folder.")
+@click.option("--plots", type=_FOLDER, metavar="DIR", help="Write plots of the figures to this folder.")
 def evaluate(
     *,
     models: tuple[Path, ...],
@@ -110,11 +110,9 @@ def evaluate(
 ) -> int:
     """Measure packs or checkpoints on labelled texts, side by side, with 95 % intervals.
 
-    PACK is a folder with a pack, or with a checkpoint (needs 'moodstream[train]'), or the name of a pack that
-    ships, such as compact-fast; without one the bundled pack is measured. The texts are the dev splits of the
-    known data sets that fit a model's heads, or the rows of a file of your own.
-    docs/how-to/evaluate.md says what
-    each figure means.
+    PACK is a folder with a pack or a checkpoint (needs 'moodstream[train]'), or the name of a pack that ships,
+    such as compact-fast; the default is the bundled pack. The texts are the dev splits of the known data sets
+    that fit a model's heads, or the rows of a file of your own. docs/how-to/evaluate.md explains the figures.
 
     \b
       moodstream evaluate ./my-pack --data ./data
@@ -122,17 +120,17 @@ def evaluate(
       moodstream evaluate --file mine.csv --text-column body --label-column topic
       moodstream evaluate ./my-pack --behaviour tests/behaviour/cases
 
-    With --behaviour the exit code is 1 where a family of cases does not reach its rate.
-    Shares are in per cent. Progress goes to standard error.
+    With --behaviour the exit code is 1 if a family of cases does not reach its rate. Shares are in per cent.
+    Progress goes to standard error.
     """
     from worker.lab.evaluate.run import evaluate as measure_all
 
     if behaviour is not None:
         if file is not None or names or plots is not None:
-            raise click.UsageError("--behaviour goes with none of --file, --set and --plots")
+            raise click.UsageError("--behaviour cannot be used with --file, --set or --plots")
         return report_behaviour(models or (_bundled(),), behaviour, as_json=as_json)
     if file is not None and names:
-        raise click.UsageError("--file and --set exclude one another")
+        raise click.UsageError("--file and --set cannot be used together")
     if plots is not None:
         _need_matplotlib()
     measured = []
@@ -213,10 +211,10 @@ def _sets(
     rows: int,
     say: "Say",
 ) -> "list[Examples]":
-    """Read what a model is measured on.
+    """Read the sets that a model is measured on.
 
     Raises:
-        TrainingError: nothing fits it, or a set or file that was named does not.
+        TrainingError: no set fits the model, or a named set or file does not fit.
     """
     from worker.errors import TrainingError
     from worker.lab.data.sets import data_root
@@ -241,7 +239,7 @@ def _need_matplotlib() -> None:
 
 @contextmanager
 def _progress() -> "Iterator[tuple[Say, Tick]]":
-    """Say what is being done on standard error: a line each, or one live line on a terminal."""
+    """Report progress on standard error: as lines, or as one live line on a terminal."""
     if not sys.stderr.isatty():
         yield lambda line: click.echo(line, err=True), lambda _rows: None
         return

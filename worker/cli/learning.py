@@ -1,4 +1,4 @@
-"""Options that the commands which make a model of another share."""
+"""Options shared by the commands that make one model from another."""
 
 from pathlib import Path
 
@@ -12,9 +12,9 @@ text_field = click.option(
 data = click.option(
     "--data", metavar="DIR", help="Folder of the known data sets.  [default: MOODSTREAM_DATA]"
 )
-work = click.option("--work", type=PATH, help="Folder for state, answers, checkpoint.  [default: OUT-work]")
-name = click.option("--name", help="Name of the pack.  [default: that of its folder]")
+work = click.option("--work", type=PATH, help="Folder for state, answers and checkpoint.  [default: OUT-work]")
+name = click.option("--name", help="Name of the pack.  [default: its folder's name]")
 quantised = click.option(
-    "--int8", "quantised", is_flag=True, help="Train with the rounding of the int8 form in the loop."
+    "--int8", "quantised", is_flag=True, help="Round during training as the int8 graph does."
 )
-resume = click.option("--resume", is_flag=True, help="Go on where an interrupted run stands.")
+resume = click.option("--resume", is_flag=True, help="Continue an interrupted run.")

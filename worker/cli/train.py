@@ -13,22 +13,22 @@ _PATH = click.Path(path_type=Path)
 
 
 _WITH_A_TABLE = (
-    click.option("--name", help="Name of the pack.  [default: that of the table]"),
+    click.option("--name", help="Name of the pack.  [default: the table's name]"),
     click.option(
-        "--text-column", default="", metavar="COLUMN", help="Column with the text.  [default: by its name]"
+        "--text-column", default="", metavar="COLUMN", help="Column with the text.  [default: guessed by name]"
     ),
     click.option(
-        "--label-column", default="", metavar="COLUMN", help="Column with the label.  [default: by its name]"
+        "--label-column", default="", metavar="COLUMN", help="Column with the label.  [default: guessed by name]"
     ),
     click.option(
         "--labels",
         type=click.Choice(["auto", "one", "several"]),
         default="auto",
         show_default=True,
-        help="Labels a row; several stand as a;b or a|b or a list.",
+        help="Labels per row; several are written as a;b, a|b or a list.",
     ),
-    click.option("--head", default="", help="Name of the head.  [default: that of the label column]"),
-    click.option("--dev", type=_PATH, metavar="FILE", help="Another table, to measure on."),
+    click.option("--head", default="", help="Name of the head.  [default: the label column's]"),
+    click.option("--dev", type=_PATH, metavar="FILE", help="A second table to measure on."),
     click.option(
         "--held-out",
         type=click.FloatRange(0, 1, min_open=True, max_open=True),
@@ -39,7 +39,7 @@ _WITH_A_TABLE = (
     click.option(
         "--rows",
         type=click.IntRange(min=1),
-        help="Keep at most so many rows, drawn at random.  [default: 500000]",
+        help="The most rows to use, drawn at random.  [default: 500000]",
     ),
     click.option("--skip-bad", is_flag=True, help="Skip rows that cannot be read, instead of stopping."),
     click.option(
@@ -51,27 +51,27 @@ _WITH_A_TABLE = (
     click.option(
         "--frozen",
         is_flag=True,
-        help="Train a head only: the encoder and the other heads of --base answer as before.",
+        help="Train only the new head: the encoder and the other heads of --base do not change.",
     ),
     click.option(
         "--epochs",
         type=click.FloatRange(min=0, min_open=True),
-        help="Passes over the rows.  [default: by their number, 3 to 40]",
+        help="Passes over the rows.  [default: 3 to 40, depending on their number]",
     ),
     click.option(
         "--minutes",
         type=click.FloatRange(min=0, min_open=True),
-        help="Shorten the run to so many minutes.",
+        help="Shorten the run to this time.",
     ),
     click.option(
         "--max-tokens",
         type=click.IntRange(8, 512),
         default=128,
         show_default=True,
-        help="Cut texts to so many tokens.",
+        help="Cut texts to this number of tokens.",
     ),
     click.option(
-        "--seed", type=int, default=1, show_default=True, help="Draws rows, their order, the first weights."
+        "--seed", type=int, default=1, show_default=True, help="Seed for the rows, their order and the initial weights."
     ),
     click.option(
         "--threads",
@@ -80,7 +80,7 @@ _WITH_A_TABLE = (
         help="Processor threads.  [default: torch's choice]",
     ),
 )
-"""Options that say of one table what a recipe says of many."""
+"""Options that describe one table, as a recipe can describe several."""
 
 
 def _with_a_table(command: Callable[..., None]) -> Callable[..., None]:
@@ -104,9 +104,9 @@ def _with_a_table(command: Callable[..., None]) -> Callable[..., None]:
     "--work",
     type=_PATH,
     metavar="DIR",
-    help="Folder of state, checkpoint, report and plot.  [default: build/train/NAME]",
+    help="Folder for state, checkpoint, report and plot.  [default: build/train/NAME]",
 )
-@click.option("--resume", is_flag=True, help="Go on where an interrupted run stands.")
+@click.option("--resume", is_flag=True, help="Continue an interrupted run.")
 @_with_a_table
 @click.pass_context
 def train(
@@ -120,22 +120,22 @@ def train(
     resume: bool,
     **flags: Any,
 ) -> None:
-    """Train a model on labelled text, measure it, and make a pack of it.
+    """Train a model on labelled text, measure it, and make a pack from it.
 
-    With --data FILE: on a table of your own (CSV, JSON lines or Parquet, also gzipped), one column of text
-    and one of labels. A part of the rows is held out to measure on. With a RECIPE: as the file says, on
-    several tasks at once; docs/reference/recipes.md describes it.
+    With --data FILE: on a table of your own (CSV, JSON lines or Parquet, also gzipped) with a text column and
+    a label column. Part of the rows is held out for measuring. With a RECIPE: as described in that file, on
+    several tasks at once; see docs/reference/recipes.md.
 
     \b
       moodstream train --data news.csv --label-column topic --out ./news-pack
       moodstream train --data mails.jsonl --text-column body --label-column team --minutes 20
       moodstream train my-recipe.toml --data ./data --resume
 
-    A run may be killed at any time: --resume goes on from the last state. Needs 'moodstream[train]'.
+    A run may be killed at any time: --resume continues from the last state. Needs 'moodstream[train]'.
     """
     if recipe is None:
         if data is None:
-            raise click.UsageError("name a RECIPE, or a table of your own with --data FILE")
+            raise click.UsageError("give a RECIPE, or a table of your own with --data FILE")
         chosen, root = _of_table(data, **flags), None
     else:
         _refuse_table_options(ctx)
@@ -147,16 +147,16 @@ def train(
 
 
 def _refuse_table_options(ctx: click.Context) -> None:
-    """Say it where a recipe and options of a table are given together: the recipe would win unseen."""
+    """Refuse a recipe together with options for a table, which would silently be ignored."""
     table = {parameter.name for parameter in ctx.command.params} - {"recipe", "data", "out", "work", "resume"}
     for name in table:
         if name and ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
             option = "--" + name.replace("_", "-")
-            raise click.UsageError(f"{option} goes with --data FILE; with a RECIPE, say it there")
+            raise click.UsageError(f"{option} goes with --data FILE; a RECIPE has its own entry for it")
 
 
 def _of_table(file: Path, *, name: str | None, **flags: Any) -> "Recipe":
-    """Return the recipe of one table. A wrong file, column or option is told before torch is loaded."""
+    """Return the recipe of one table. A wrong file, column or option is reported before torch is loaded."""
     from worker.lab.data.table_rows import TableOptions, open_table
 
     opened = open_table(TableOptions(file, flags["text_column"], flags["label_column"]))
@@ -168,7 +168,7 @@ def _of_table(file: Path, *, name: str | None, **flags: Any) -> "Recipe":
 
 
 def _root(data: Path | None, recipe: "Recipe") -> Path | None:
-    """Return the folder of the known data sets, which a recipe of tables alone does not need."""
+    """Return the folder of the known data sets; a recipe with only tables does not need it."""
     from worker.lab.data.sets import data_root
 
     if data is None and all(task.file for task in recipe.tasks):
@@ -177,7 +177,7 @@ def _root(data: Path | None, recipe: "Recipe") -> Path | None:
 
 
 def _train(recipe: "Recipe", root: Path | None, out: Path | None, work: Path | None, *, resume: bool) -> None:
-    """Load torch only now, so that a wrong recipe or folder is told without it."""
+    """Train. torch is loaded only now, so that a wrong recipe or folder is reported without it."""
     from worker.lab import need
 
     need("train", "training")

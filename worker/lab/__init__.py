@@ -1,7 +1,7 @@
-"""Models made and measured: training, distillation, pruning, evaluation, conversion.
+"""Making and measuring models: training, distillation, pruning, evaluation, conversion.
 
-A module that needs a package of an extra imports it at the top. Whoever imports such a module asks `need`
-first, so that a missing package is one line and no traceback.
+A module that needs a package of an extra imports it at the top. Whoever imports such a module calls `need`
+first, so that a missing package gives one line instead of a traceback.
 """
 
 import os
@@ -11,7 +11,7 @@ from importlib import util
 from worker.errors import PackagesMissing
 
 Progress = Callable[[str], None]
-"""Takes one line that says how far a run is, or what it does next."""
+"""Receives one line about how far a run has got, or what it does next."""
 
 _EXTRAS = {
     "import": ("onnx", "safetensors"),
@@ -26,11 +26,11 @@ def has(extra: str) -> bool:
 
 
 def need(extra: str, what: str) -> None:
-    """Raise PackagesMissing where a package of the extra is not installed; `what` needs it.
+    """Raise PackagesMissing if a package of the extra is not installed; `what` names what needs it.
 
     For training, this also sets how OpenMP's threads wait for one another: they sleep instead of spinning.
-    On a busy machine a run is many times as fast, and what runs beside it gains too. OpenMP reads the
-    variable as torch is loaded, so this comes before.
+    On a busy machine this makes a run many times as fast, and other programs gain too. OpenMP reads the
+    variable when torch is loaded, so it has to be set before that.
     """
     if not has(extra):
         raise PackagesMissing(f"{what} needs more packages: pip install 'moodstream[{extra}]'")

@@ -28,15 +28,15 @@ from worker.lab.train import say_to_stderr, train
 from worker.model.pack import Pack
 
 Describe = Callable[[Figures, Path], str]
-"""Makes the card from the figures and the draft of the pack that they were measured on."""
+"""Makes the model card from the figures and the draft of the pack that they were measured on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where a run reads and writes. `work` holds state, checkpoint and report; `pack` is what comes of it."""
+    """Where a run reads and writes. `work` holds state, checkpoint and report; `pack` the finished pack."""
 
     data: Path | None
-    """The known data sets; None if the recipe names only tables, and nothing else is to be measured on."""
+    """The known data sets; None if the recipe names only tables and nothing else is used for measuring."""
     work: Path
     pack: Path
     measure: bool = True
@@ -66,7 +66,7 @@ def make_pack(recipe: Recipe, places: Places, *, resume: bool = False, say: Prog
 
 
 def _absolute(recipe: Recipe) -> Recipe:
-    """Return the recipe with tables and base weights that are found from any folder."""
+    """Return the recipe with absolute paths for its tables and base weights."""
     tasks = []
     for task in recipe.tasks:
         paths = {
@@ -78,7 +78,7 @@ def _absolute(recipe: Recipe) -> Recipe:
 
 
 def finish(trained: Trained, places: Places, name: str, describe: Describe, say: Progress) -> Pack:
-    """Tune, measure, describe and convert what a run has left. Raises LabError or PackError."""
+    """Tune, measure, describe and convert the result of a run. Raises LabError or PackError."""
     checkpoint, measured = trained.checkpoint, places.data is not None or bool(trained.tables)
     write_folder(checkpoint, places.checkpoint)
     if measured:
@@ -114,7 +114,7 @@ def _measure(trained: Trained, places: Places, draft: Path, say: Progress) -> Fi
 
 
 def _draw(work: Path, figures: Figures, say: Progress) -> None:
-    """Draw the run, if that is possible: a pack is as good without."""
+    """Draw the run if matplotlib is installed; the pack does not need the plot."""
     if not has("plots"):
         say("no plot: that needs: pip install 'moodstream[plots]'")
         return
@@ -123,7 +123,7 @@ def _draw(work: Path, figures: Figures, say: Progress) -> None:
 
 
 def _write_text(path: Path, text: str) -> None:
-    """Write UTF-8, whole or not at all. Raises TrainingError where the disk refuses."""
+    """Write a UTF-8 file atomically. Raises TrainingError if it cannot be written."""
     temporary = path.with_name(path.name + ".partial")
     try:
         temporary.write_text(text, encoding="utf-8")
@@ -134,9 +134,9 @@ def _write_text(path: Path, text: str) -> None:
 
 
 def fit(trained: Trained, scorer: Scorer, root: Path | None, say: Progress) -> dict[str, dict[str, Any]]:
-    """Fit temperatures and thresholds by head: on the known sets, for other heads on the held-out rows.
+    """Fit each head's temperature and thresholds: on the known sets, or else on its held-out rows.
 
-    A head that was kept keeps its own, unless its gate reads a head that was not.
+    A head that was not trained keeps its values, unless its gate reads a head that was trained.
     """
     entries = trained.checkpoint.config["heads"]
     gates = {name: (entries[name].get("gate") or {}).get("head") for name in trained.kept}
@@ -161,7 +161,7 @@ def fit(trained: Trained, scorer: Scorer, root: Path | None, say: Progress) -> d
 
 
 def validation_sets(trained: Trained, scorer: Scorer, root: Path | None, say: Progress) -> list[Examples]:
-    """Return all that the model is measured on: held-out rows of tables, dev splits of the known sets."""
+    """Return everything the model is measured on: held-out rows of tables, dev splits of the known sets."""
     own = [held_out(title, table.head, table.held) for title, table in trained.tables.items()]
     return own if root is None else [*own, *fitting(scorer.heads, root, say=say)]
 
@@ -169,7 +169,7 @@ def validation_sets(trained: Trained, scorer: Scorer, root: Path | None, say: Pr
 def held_out(title: str, head: Head, held: Held) -> Examples:
     """Return held-out rows as examples to measure on.
 
-    Rows of a known one-label head that know some of its labels are measured among those.
+    If the rows of a known single-label head have only some of its labels, only those are compared.
     """
     name, tuned = f"{title}, held out", len(held.texts) >= ENOUGH
     if head.multi_label:

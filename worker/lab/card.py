@@ -1,7 +1,7 @@
-"""Model cards: what a pack is, what it was made of, how good it is, and where it fails.
+"""Model cards: what a pack is, what it was made from, how good it is, and where it fails.
 
-Four kinds: of a recipe with known data, of tables of one's own, of a distillation, and of a smaller model.
-Their prose is in `cards/` beside this file; here the figures and tables are filled in.
+There are four kinds: for a recipe with known data, for the user's own tables, for a distillation, and for a
+compressed model. Their text is in `cards/` beside this file; the figures and tables are filled in here.
 """
 
 from collections import Counter
@@ -26,14 +26,14 @@ from worker.types import Failure
 CASES = Path(__file__).resolve().parents[2] / "tests" / "behaviour" / "cases"
 
 ENOUGH = 50
-"""Held-out rows of a head from which a temperature and thresholds are fitted: fewer would fit chance."""
+"""Held-out rows that a head needs before a temperature and thresholds are fitted; fewer would fit noise."""
 
 Figures = Mapping[str, list[Result]]
 """Results by form, `fp32` and `int8`, of the same splits in one order; empty if none was measured."""
 
 _TEMPLATES = Path(__file__).with_name("cards")
 _FEW = 200
-"""With fewer held-out rows the card says how little its figures tell."""
+"""With fewer held-out rows than this, the card says how uncertain its figures are."""
 
 
 def _template(name: str) -> str:
@@ -41,7 +41,7 @@ def _template(name: str) -> str:
 
 
 def _facts(trained: Trained) -> dict[str, Any]:
-    """Return what every card tells of the run and the network."""
+    """Return what every card says about the run and the network."""
     sizes = trained.checkpoint.sizes
     return {
         "parameters": trained.checkpoint.parameters,
@@ -74,16 +74,16 @@ HARD = (
     "I hope you get what you deserve.",
     "Che bella giornata, grazie a tutti!",
 )
-"""Texts of our own on which models of this kind stumble."""
+"""Hand-written texts that models of this kind often get wrong."""
 
 
 def recipe_card(
     recipe: Recipe, trained: Trained, teachers: Mapping[str, str], figures: Figures, pack: Path
 ) -> str:
-    """Return the card of a model that learnt a recipe's tasks: data, licences, limits and all.
+    """Return the card of a model trained on a recipe's tasks, with its data, licences and limits.
 
-    `teachers` are the general ones of a distillation, each one's digest by title. `pack` is asked for its
-    behaviour. Raises LabError where it fails on a text.
+    `teachers` maps the titles of a distillation's general teachers to their digests. The behaviour cases are
+    run against `pack`. Raises LabError if it fails on a text.
     """
     general = [f"`{title}` ({identity})" for title, identity in teachers.items()]
     return _template("recipe").format(
@@ -103,7 +103,7 @@ def recipe_card(
 
 
 def table_card(recipe: Recipe, trained: Trained, figures: Figures) -> str:
-    """Return the card of a model that was trained on tables of one's own."""
+    """Return the card of a model that was trained on the user's own tables."""
     held_out = min(len(table.held.texts) for table in trained.tables.values())
     return _template("table").format(
         **_facts(trained),
@@ -125,7 +125,7 @@ def table_card(recipe: Recipe, trained: Trained, figures: Figures) -> str:
 def distilled_card(
     name: str, trained: Trained, teachers: Mapping[str, str], parts: Sequence[Part], figures: Figures
 ) -> str:
-    """Return the card of a model that learnt from teachers: teachers, texts, and what it reaches."""
+    """Return the card of a distilled model: its teachers, its texts, and its figures."""
     rows = "\n".join(
         f"| {part.name} | {trained.rows[part.name]:,} | {' and '.join(_learnt_from(part))} |"
         for part in parts
@@ -137,7 +137,7 @@ def distilled_card(
         name=name,
         teachers="\n".join(f"- {title} ({identity})" for title, identity in teachers.items()),
         rows=rows,
-        figures=measured or "Not measured: the data sets were not there.",
+        figures=measured or "Not measured: the data sets were not available.",
     )
 
 
@@ -147,7 +147,7 @@ def _learnt_from(part: Part) -> list[str]:
 
 
 def smaller_card(options: CompressOptions, original: Checkpoint, made: Checkpoint, *, recovered: bool) -> str:
-    """Return the card of a model that was made smaller: what was done to which model, and that one's card."""
+    """Return the card of a compressed model: what was done to which model, and the original's card."""
     sizes, old = made.sizes, options.model / CARD
     after = "Nothing was trained afterwards."
     if recovered:
@@ -168,14 +168,14 @@ def smaller_card(options: CompressOptions, original: Checkpoint, made: Checkpoin
 
 
 def behaviour(pack: Path) -> str:
-    """Return the behaviour tests' rates as a table; their cases are in the source, not in the package."""
+    """Return the behaviour tests' rates as a table; the cases are in the repository, not in the package."""
     if not CASES.is_dir():
         return "Not measured: the cases are in the source repository, under tests/behaviour."
     return measure(CASES, pack).as_markdown()
 
 
 def head_lines(trained: Trained) -> str:
-    """Say what each head answers, and which of them came with the base."""
+    """Return a line for each head: what it answers, and whether it came with the base."""
     kept = dict.fromkeys(trained.kept, ", as it came with the base")
     heads = trained.checkpoint.heads
     return "\n".join(
@@ -184,19 +184,19 @@ def head_lines(trained: Trained) -> str:
 
 
 def head_line(head: Head) -> str:
-    """Say what a head answers."""
+    """Return the line that says what a head answers."""
     if head.by_token:
         depths = ", ".join(map(str, head.layers))
-        asked = "" if head.gate is None else f", asked where `{head.gate.head}` says {head.gate.label}"
+        asked = "" if head.gate is None else f", run only where `{head.gate.head}` says {head.gate.label}"
         return f"- **{head.name}**: which characters are {head.labels[0]}, read at layers {depths}{asked}"
     if head.multi_label:
-        groups = f", and {len(head.groups)} groups that follow from them" if head.groups else ""
-        return f"- **{head.name}**: any of {len(head.labels)} labels, a threshold each{groups}"
+        groups = f", and {len(head.groups)} groups derived from them" if head.groups else ""
+        return f"- **{head.name}**: any of {len(head.labels)} labels, each with its own threshold{groups}"
     return f"- **{head.name}**: one of {', '.join(head.labels)}"
 
 
 def hard_table(pack: Path) -> str:
-    """Return what a pack says of HARD as a Markdown table. Raises LabError where it fails on a text."""
+    """Return the pack's answers to HARD as a Markdown table. Raises LabError if it fails on a text."""
     lines = ["| text | answer |", "| --- | --- |"]
     for text, answer in zip(HARD, Classifier.load(pack).classify(HARD), strict=True):
         if isinstance(answer, Failure):
@@ -207,7 +207,7 @@ def hard_table(pack: Path) -> str:
 
 
 def figures_table(figures: Figures) -> str:
-    """Return the figures as a Markdown table, a line each."""
+    """Return the figures as a Markdown table, one per line."""
     lines = ["| split | rows | figure | fp32 | int8 |", "| --- | ---: | --- | ---: | ---: |"]
     for wide, narrow in zip(figures["fp32"], figures["int8"], strict=True):
         for name, figure in wide.figures.items():
@@ -228,14 +228,14 @@ _BASES = {
 
 
 def all_stages(recipe: Recipe) -> list[Recipe]:
-    """Return the recipes of the stages that led to this one, and this one. Raises RecipeError."""
+    """Return the recipes of the earlier stages followed by this one. Raises RecipeError."""
     folder = Path(__file__).with_name("recipes")
     names = [name.strip() for name in recipe.stages.split(",") if name.strip()]
     return [*(load_recipe(folder / f"{name}.toml") for name in names), recipe]
 
 
 def base_line(recipe: Recipe) -> str:
-    """Say where the weights came from before this run."""
+    """Return the sentence on where the weights came from before this run."""
     stages = all_stages(recipe)
     base = Path(stages[0].base).name
     names = ", ".join(f"`{stage.name}`" for stage in stages[:-1])
@@ -246,7 +246,7 @@ def base_line(recipe: Recipe) -> str:
 
 
 def _mean_line(stage: Recipe) -> str:
-    """Say what a stage's weights were averaged with."""
+    """Return the sentence on what a stage's weights were averaged with."""
     each = " and then ".join(
         f"{mean.share:.0%} of `{Path(mean.checkpoint).parent.name}`" for mean in stage.means
     )
@@ -254,7 +254,7 @@ def _mean_line(stage: Recipe) -> str:
 
 
 def teachers_text(recipe: Recipe, general: Sequence[str] = ()) -> str:
-    """Say which sets were learnt from a teacher as well, and from whom all else (`general`)."""
+    """List which sets also had teachers, and the `general` teachers of everything else."""
     lines = [
         f"- `{task.title}` in `{stage.name}`: {_names(task.all_teachers)}, whose scores are "
         f"{1 - task.hard:.0%} of the loss"
@@ -267,7 +267,7 @@ def teachers_text(recipe: Recipe, general: Sequence[str] = ()) -> str:
     if not lines:
         return "No teacher model took part."
     return "\n".join(
-        ["Distilled (Hinton and others 2015) from teachers, with their scores softened:", "", *lines]
+        ["Distilled (Hinton and others 2015) from teachers, using their softened scores:", "", *lines]
     )
 
 
@@ -292,7 +292,7 @@ def _sources(recipe: Recipe, rows: dict[str, int]) -> str:
             passes.setdefault(task.title, []).append(f"{task.epochs:g}")
     for title, task in found.items():
         entry = (
-            known[task.data] if task.data else Licence(title, "a table of one's own", "known to its owner")
+            known[task.data] if task.data else Licence(title, "a table of the user's", "known to its owner")
         )
         count = rows.get(title, task.rows)
         name = entry.title + (f", their texts for the head `{task.head}`" if task.data and task.head else "")
@@ -304,32 +304,32 @@ def _sources(recipe: Recipe, rows: dict[str, int]) -> str:
 def _fitted(held_out: int) -> str:
     if held_out < ENOUGH:
         return (
-            f"With fewer than {ENOUGH} held-out rows no temperature and no thresholds were fitted: scores "
-            "say which label is likelier, not how often they are right."
+            f"With fewer than {ENOUGH} held-out rows, no temperature and no thresholds were fitted: the "
+            "scores show which label is more likely, not how often it is right."
         )
     return (
         "The temperature (and thresholds, where a text takes several labels) in the pack are fitted on the "
-        "held-out rows. Figures that such a fit would flatter come from fits on other rows than their own "
-        "(`ece_crossfit`, cross-fitted thresholds)."
+        "held-out rows. Figures that this would make look too good are cross-fitted instead: each row is "
+        "judged by values fitted on other rows (`ece_crossfit`, cross-fitted thresholds)."
     )
 
 
 def _few(held_out: int) -> str:
     if held_out < _FEW:
-        return f"{held_out} rows measure this model: each is {100 / held_out:.1f} points of accuracy."
+        return f"Only {held_out} rows measure this model: each is {100 / held_out:.1f} points of accuracy."
     return (
-        f"{held_out:,} rows measure this model; the intervals say how far their choice could move a figure."
+        f"{held_out:,} rows measure this model; the intervals show how much a figure depends on their choice."
     )
 
 
 def _drawn(recipe: Recipe) -> str:
     if all(task.dev for task in recipe.tasks):
-        return "came from a file of their own"
-    return "were drawn from the same table as the rows to learn from"
+        return "came from a separate file"
+    return "were drawn from the same table as the training rows"
 
 
 def _labels(results: Sequence[Result]) -> str:
-    lines = ["| rows of | label | rows | F1 |", "| --- | --- | ---: | ---: |"]
+    lines = ["| data set | label | rows | F1 |", "| --- | --- | ---: | ---: |"]
     for result in results:
         for name, label in result.labels.items():
             value, low, high = (100 * x for x in (label.f1.value, label.f1.low, label.f1.high))
@@ -340,7 +340,7 @@ def _labels(results: Sequence[Result]) -> str:
 
 
 def _rows(tables: Mapping[str, TableRows]) -> str:
-    lines = ["| table | label | learnt from | held out |", "| --- | --- | ---: | ---: |"]
+    lines = ["| table | label | training rows | held out |", "| --- | --- | ---: | ---: |"]
     for title, table in tables.items():
         learnt = Counter(label for row in table.labels for label in row)
         held = Counter(label for row in table.held.labels for label in row)
@@ -353,5 +353,5 @@ def _rows(tables: Mapping[str, TableRows]) -> str:
 
 
 def _cell(text: str) -> str:
-    """Return a label as it may stand in a table."""
+    """Return a label escaped for a Markdown table."""
     return text.replace("|", "\\|").replace("\n", " ")

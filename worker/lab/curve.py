@@ -1,7 +1,7 @@
-"""The curve of a compression: what each cut costs in quality and gains in speed and size.
+"""The curve of a compression: what each cut loses in quality and gains in speed and size.
 
-Packs are timed side by side on the same texts, in rounds that take turns. Quality is figures on dev splits,
-and how far a model agrees with the original.
+Packs are timed side by side on the same texts, taking turns in each round. Quality is measured on dev splits
+and as agreement with the original.
 """
 
 import json
@@ -36,8 +36,8 @@ ROUNDS = 5
 class Rate:
     """One pack's speed.
 
-    `ratio` is the median over the rounds of its rate to the first pack's in the same round, `low` and `high`
-    the least and the largest of those ratios, `per_second` the median rate in texts.
+    `ratio` is the median over the rounds of its rate divided by the first pack's in the same round; `low` and
+    `high` are the smallest and largest of those ratios; `per_second` is the median rate in texts per second.
     """
 
     per_second: float
@@ -47,10 +47,10 @@ class Rate:
 
 
 def rates(packs: Mapping[str, Path], texts: Sequence[str], rounds: int = ROUNDS) -> dict[str, Rate]:
-    """Label the texts with every pack in each round, in the opposite order each time.
+    """Label the texts with every pack in each round, reversing the order of the packs each time.
 
-    The first pack is what the others are compared with. A machine that does other work slows down all of a
-    round: read the ratios. Raises PackError; ValueError where a text gets no labels.
+    The others are compared with the first pack. Other work on the machine slows down a whole round, so the
+    ratios are more reliable than the rates. Raises PackError; ValueError if a text gets no labels.
     """
     models = {name: Classifier.load(path) for name, path in packs.items()}
     for model in models.values():
@@ -68,7 +68,7 @@ def rates(packs: Mapping[str, Path], texts: Sequence[str], rounds: int = ROUNDS)
 
 
 def load_average() -> float:
-    """Return how many processes wanted a core in the last minute, to judge the timings by."""
+    """Return the average number of runnable processes in the last minute, to judge the timings by."""
     return os.getloadavg()[0]
 
 
@@ -77,12 +77,12 @@ def _seconds(model: Classifier, texts: Sequence[str]) -> float:
     answers = model.classify(texts)
     seconds = time.perf_counter() - started
     if not all(isinstance(answer, Prediction) for answer in answers):
-        raise ValueError("a text got no labels, so its time means nothing")
+        raise ValueError("a text got no labels, so the timing is meaningless")
     return seconds
 
 
 def main_figure(result: Result) -> str:
-    """Return the name of a set's main figure, the one that is usually reported for it."""
+    """Return the name of a set's main figure: the one that is usually reported for it."""
     for name in ("span_f1", "macro_f1") if len(result.labels) > 3 or not result.labels else ():
         if name in result.figures:
             return name
@@ -90,7 +90,7 @@ def main_figure(result: Result) -> str:
 
 
 def dev_figures(pack: Path, sets: Sequence[Examples], say: Progress) -> dict[str, float]:
-    """Return the main figure of each set, a share, by the set's name."""
+    """Return the main figure of each set, a share from 0 to 1, by the set's name."""
     scorer = PackScorer(pack, lambda _rows: None)
     fitting = [
         each for each in sets if each.head in scorer.heads and not each.misfit(scorer.heads[each.head])
@@ -104,8 +104,8 @@ def dev_figures(pack: Path, sets: Sequence[Examples], say: Progress) -> dict[str
 def agreement(original: Path, smaller: Path, texts: Sequence[str], max_tokens: int = 512) -> dict[str, float]:
     """Return, for each head that both packs have, the share of texts with the same decision.
 
-    One label: the same label wins. Many labels: the mean over labels of equal decisions. Marks of a token
-    head: the mean F1 of the marked characters, texts that neither marks left out.
+    Single label: the same label wins. Multi-label: the mean share of equal decisions over the labels. Token
+    head: the mean F1 of the marked characters, leaving out texts in which neither pack marks anything.
     """
     ones, twos = PackScorer(original, lambda _rows: None), PackScorer(smaller, lambda _rows: None)
     first, second = (scorer.predictions(texts, max_tokens) for scorer in (ones, twos))
@@ -123,7 +123,7 @@ def agreement(original: Path, smaller: Path, texts: Sequence[str], max_tokens: i
 
 
 def _decisions(head: Head, scores: Sequence[dict[str, float]]) -> Floats:
-    """Return the winning label's number (texts,), or what passes its threshold (texts, labels)."""
+    """Return the winning label's index (texts,), or which labels pass their thresholds (texts, labels)."""
     table = np.array([[row[label] for label in head.labels] for row in scores])
     decided = table >= np.array(head.thresholds) if head.multi_label else table.argmax(axis=1)
     return np.asarray(decided, np.float64)
@@ -142,20 +142,20 @@ def _marks_alike(
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One model on the curve. Shares lie between 0 and 1; `megabytes` is the pack's whole folder."""
+    """One model on the curve. Shares are between 0 and 1; `megabytes` is the size of the pack's folder."""
 
     name: str
     parameters: int
     megabytes: float
     rate: Rate
     agreement: dict[str, float] = field(default_factory=dict)
-    """With the original, by head."""
+    """Agreement with the original, by head."""
     figures: dict[str, float] = field(default_factory=dict)
-    """On dev splits, by set."""
+    """Main figures on dev splits, by set."""
 
     @property
     def quality(self) -> float:
-        """The mean over the sets, or without any over the heads' agreement."""
+        """The mean over the sets, or over the heads' agreement if there are no sets."""
         values = self.figures or self.agreement
         return fmean(values.values()) if values else 1.0
 
@@ -168,7 +168,7 @@ def table(points: Sequence[Point]) -> str:
         "MB",
         "speed",
         *points[0].figures,
-        *(f"like it: {h}" for h in points[0].agreement),
+        *(f"agrees: {h}" for h in points[0].agreement),
     ]
     lines = [head]
     for point in points:
@@ -202,9 +202,9 @@ def as_json(points: Sequence[Point], load: float) -> dict[str, Any]:
 
 
 def draw(points: Sequence[Point], load: float, path: Path) -> list[Path]:
-    """Write the curve to `path`: JSON by its name, else a picture, with the JSON beside it.
+    """Write the curve to `path`: as JSON if the name ends so, else as a picture with the JSON beside it.
 
-    Raises LabError where matplotlib is missing or the disk refuses.
+    Raises LabError if matplotlib is missing or the file cannot be written.
     """
     written = path if path.suffix == ".json" else path.with_suffix(".json")
     try:
@@ -216,7 +216,7 @@ def draw(points: Sequence[Point], load: float, path: Path) -> list[Path]:
         _picture(points).savefig(path, dpi=130, bbox_inches="tight")
     except OSError as error:
         raise CutError(f"cannot write {path}: {error.strerror or error}") from error
-    except ValueError as error:  # how matplotlib refuses an unknown file format
+    except ValueError as error:  # matplotlib does not know the file format
         raise CutError(f"cannot draw {path}: {' '.join(str(error).split())[:200]}") from error
     return [path, written]
 

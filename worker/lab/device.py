@@ -1,4 +1,4 @@
-"""What a run uses of the machine: processor or GPU, precision, memory, and how many processes."""
+"""How a run uses the machine: processor or GPU, precision, memory, and number of processes."""
 
 import ctypes
 import os
@@ -20,24 +20,24 @@ _GAIN = 1.5
 
 
 def choose_device(wish: str, processes: int = 1) -> torch.device:
-    """Return the processor, or the GPU for `cuda`, and for `auto` if there is one and one process.
+    """Return the GPU for `cuda`, and for `auto` if there is one and a single process; else the processor.
 
-    Raises TrainingError for `cuda` where torch sees none, or for several processes.
+    Raises TrainingError for `cuda` if torch sees no GPU, or with several processes.
     """
     if wish == "cuda" and processes > 1:
-        raise TrainingError("run.processes: several processes share a processor, not a GPU")
+        raise TrainingError("run.processes: several processes can share a processor, but not a GPU")
     if wish != "cpu" and processes == 1 and torch.cuda.is_available():
         return torch.device("cuda")
     if wish == "cuda":
-        raise TrainingError("run.device is cuda, and torch sees no GPU here")
+        raise TrainingError("run.device is cuda, but torch sees no GPU here")
     return torch.device("cpu")
 
 
 def best_precision(device: torch.device | None = None) -> str:
-    """Return `bf16` where a product of the encoder's size is at least 1.5 times as fast in it, else `fp32`.
+    """Return `bf16` if it makes a product of the encoder's size at least 1.5 times as fast, else `fp32`.
 
-    Takes some 50 ms. Processors with AMX or AVX-512 BF16 win; on others bfloat16 is emulated and loses. A GPU
-    says so itself.
+    Takes some 50 ms. Processors with AMX or AVX-512 BF16 gain; on others bfloat16 is emulated and slower. For
+    a GPU, torch knows the answer.
     """
     if device is not None and device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
@@ -58,30 +58,31 @@ def _product_s(kind: torch.dtype) -> float:
 def keep_memory() -> None:
     """Tell glibc to keep freed memory instead of handing it back to the kernel.
 
-    Every step frees and takes the same large blocks (the gradient of the word embeddings alone is 47 MB), and
-    taking them back a page at a time cost 15 % of a step. Without glibc nothing happens.
+    Every step frees and allocates the same large blocks (the gradient of the word embeddings alone is 47 MB),
+    and getting them back page by page took 15 % of a step. Without glibc this does nothing.
     """
     if not sys.platform.startswith("linux"):
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
-        mallopt(-4, 0)  # M_MMAP_MAX: no block comes from a mapping of its own
-        mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: the top of the heap stays
+        mallopt(-4, 0)  # M_MMAP_MAX: no block gets its own mapping
+        mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: never give back the top of the heap
 
 
 STRIDE = 12
-"""Steps that each process makes between two averages."""
+"""Steps that each process makes before the weights are averaged."""
 
 _PATIENCE = timedelta(days=1)  # the others wait while the first asks the teachers
 
 
 class LocalSgd:
-    """One process's view of several that train one network (local SGD: Stich 2019, arXiv:1805.09767).
+    """One of several processes that train one network together (local SGD: Stich 2019, arXiv:1805.09767).
 
-    Each takes its share of the batches, and they average their weights every STRIDE steps. On a processor
-    two processes of one thread beat one of two threads wherever the machine has other work: threads wait
-    for each other after every product of a step, processes only every few steps. AdamW's moments stay each
-    process's own; a resumed run goes on with the first one's. One process alone does nothing here.
+    Each takes its share of the batches, and they average their weights every STRIDE steps. On a processor,
+    two processes with one thread each beat one process with two threads whenever the machine has other work:
+    threads wait for each other after every product, processes only every few steps. Each process keeps its
+    own AdamW moments; a resumed run continues with those of the first. With a single process, all methods
+    do nothing.
     """
 
     def __init__(self, rank: int = 0, size: int = 1) -> None:
@@ -89,11 +90,11 @@ class LocalSgd:
 
     @property
     def stride(self) -> int:
-        """Steps that each process makes before they average."""
+        """Steps that each process makes before the weights are averaged."""
         return STRIDE if self.size > 1 else 1
 
     def agree(self, *values: float) -> tuple[float, ...]:
-        """Return the first process's values, so that all do the same. Raises TrainingError."""
+        """Return the first process's values in every process. Raises TrainingError."""
         if self.size == 1:
             return values
         shared = torch.tensor(values, dtype=torch.float64)
@@ -113,7 +114,7 @@ class LocalSgd:
 
     @contextmanager
     def first_alone(self) -> Iterator[None]:
-        """Let the first process go before the others, which find on disk what it has left."""
+        """Let the first process go before the others, which then find its results on disk."""
         if self.rank:
             self.agree(0)
         yield
@@ -125,15 +126,15 @@ class LocalSgd:
             act()
         except RuntimeError as error:
             raise TrainingError(
-                "another process of the run has ended: go on from the last state with --resume"
+                "another process of the run has ended: continue from the last state with --resume"
             ) from error
 
 
 @contextmanager
 def local_sgd(size: int, work: Callable[[LocalSgd], Any]) -> Iterator[LocalSgd]:
-    """Start `size` - 1 processes that run `work` with their own view; yield the first process's.
+    """Start `size` - 1 processes that run `work` with their own LocalSgd; yield the first process's.
 
-    `work` must be importable (a function or a partial of one). The others end with the first.
+    `work` must be picklable (a module-level function or a partial of one). The others end with the first.
     """
     if size == 1:
         yield LocalSgd()
@@ -165,7 +166,7 @@ def _join(rank: int, size: int, rendezvous: str) -> None:
 
 
 def _other(rank: int, size: int, rendezvous: str, work: Callable[[LocalSgd], Any]) -> None:
-    """Take part until the run ends. An error here shows in the first process as a broken connection."""
+    """Take part until the run ends. The first process sees an error here as a broken connection."""
     _join(rank, size, rendezvous)
     try:
         work(LocalSgd(rank, size))

@@ -1,6 +1,6 @@
-"""Distillation: a student learns what teachers say of many texts (Hinton et al. 2015, arXiv:1503.02531).
+"""Distillation: a student learns its teachers' answers to many texts (Hinton et al. 2015, arXiv:1503.02531).
 
-All of the student's heads learn at once, from one batch of one part's texts.
+Each batch has texts of one part and trains all of the student's heads at once.
 """
 
 import hashlib
@@ -49,33 +49,33 @@ from worker.model.pack import Pack
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """What each part of the loss counts."""
+    """The weight of each term of the loss."""
 
     heads: Mapping[str, float]
-    """By head, 1 if it is not named."""
+    """By head; 1 if it is not named."""
     first: float = 1.0
-    """Of the distance between student's and teacher's first token: 1 - cosine (Sanh et al. 2019)."""
+    """For the distance between the student's and the teacher's first token: 1 - cosine (Sanh et al. 2019)."""
     relations: float = 0.0
-    """Of the divergence of the last layer's relations between tokens: see `losses.Relations`."""
+    """For the divergence of the last layer's relations between tokens: see `losses.Relations`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How a distillation goes. `weights` says what each head counts."""
+    """The settings of a distillation. `weights` holds the weights of the loss."""
 
     optimiser: Optimiser = field(default_factory=Optimiser)
     run: Run = field(default_factory=Run)
     weights: Weights = field(default_factory=lambda: Weights({}))
     quantised: bool = False
-    """Round in the training loop as the int8 graph does."""
+    """Round during training as the int8 graph does."""
 
 
 def run(options: DistillOptions, say: Progress) -> Pack:
-    """Distil as the options say; return the pack.
+    """Run a distillation with these options; return the pack.
 
     Raises:
-        LabError: something in the options makes no sense, or a part of the run fails.
-        PackError, InputError: a folder or file that cannot be read.
+        LabError: the options are invalid, or a part of the run fails.
+        PackError, InputError: a folder or file cannot be read.
     """
     recipe = load_recipe(options.labels) if options.labels is not None else None
     for folder in options.teachers:
@@ -117,7 +117,7 @@ def _settings(options: DistillOptions, recipe: Recipe | None) -> Settings:
 
 
 def _data(options: DistillOptions, recipe: Recipe | None, say: Progress) -> Path | None:
-    """Return the folder of the data sets; a recipe needs it, and without it nothing is measured."""
+    """Return the folder of the data sets. A recipe needs it; without it nothing is measured."""
     try:
         return data_root(options.data, recipe.data if recipe else "")
     except LabError:
@@ -130,7 +130,7 @@ def _data(options: DistillOptions, recipe: Recipe | None, say: Progress) -> Path
 def _with_shared_heads(
     student: Checkpoint, teachers: Sequence[Teacher], recipe: Recipe | None, say: Progress
 ) -> Checkpoint:
-    """Leave out heads of the student that no teacher has and no labels train."""
+    """Drop the student's heads that no teacher has and no labels train."""
     known = {name for teacher in teachers for name in teacher.heads}
     tasks = [task for task in (recipe.tasks if recipe else ()) if task.data in SOURCES]
     known |= {task.head or SOURCES[task.data].head for task in tasks}
@@ -150,17 +150,17 @@ def distil(
     resume: bool = False,
     say: Progress,
 ) -> Trained:
-    """Teach the student what the teachers say of the texts; state and answers go to the folder `work`.
+    """Train the student on the teachers' answers to the texts; state and answers go to the folder `work`.
 
     Raises:
-        TeacherError: a head that nobody teaches, a label unknown to the student.
-        TrainingError: another run's state.
+        TeacherError: a head has no teacher and no labels, or a teacher has a label unknown to the student.
+        TrainingError: the saved state belongs to another run.
     """
     known = {name for teacher in teachers for name in teacher.heads}
     known |= {name for part in parts for name in (part.head, part.own_head)}
     if missing := [name for name in student.heads if name not in known]:
         raise TeacherError(
-            f"nobody teaches the student's head {missing[0]}: no teacher has it, no labels train it"
+            f"nothing trains the student's head {missing[0]}: it has no teacher and no labels"
         )
     thinned = [thin(part, settings.run.seed) for part in parts]
     job = _Job([teacher.folder for teacher in teachers], student, thinned, work, settings, resume)
@@ -170,7 +170,7 @@ def distil(
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """All that another process of the run needs to know."""
+    """Everything that another process of the run needs."""
 
     teachers: Sequence[Path]
     student: Checkpoint
@@ -181,7 +181,7 @@ class _Job:
 
 
 def _take_part(job: _Job, group: LocalSgd) -> None:
-    """Take part in a run as another process."""
+    """Take part in a run as one of its other processes."""
     _distil([teacher_at(folder) for folder in job.teachers], job, lambda _line: None, group)
 
 
@@ -190,7 +190,7 @@ def _distil(teachers: Sequence[Teacher], job: _Job, say: Progress, group: LocalS
     keep_memory()
     with group.first_alone():
         prepared = [_prepare(teachers, job, part, say) for part in parts]
-    # Only now: while the first process asks the teachers, the others wait and leave it every core.
+    # Only now: while the first process asks the teachers, the others wait and leave it all cores.
     set_threads(settings.run, group)
     steps = plan(
         [[len(row) for row in each.ids] for each in prepared],
@@ -222,7 +222,7 @@ def _distil(teachers: Sequence[Teacher], job: _Job, say: Progress, group: LocalS
 
 
 def _relations(teachers: Sequence[Teacher], student: Checkpoint) -> Relations:
-    """Return the relations of the first teacher that is a checkpoint."""
+    """Return the relations loss against the first teacher that is a checkpoint."""
     for teacher in teachers:
         if isinstance(teacher, CheckpointTeacher):
             return Relations(teacher.checkpoint, teacher.network, student)
@@ -232,7 +232,7 @@ def _relations(teachers: Sequence[Teacher], student: Checkpoint) -> Relations:
 def _identity(
     teachers: Sequence[Teacher], student: Checkpoint, parts: Sequence[Part], settings: Settings
 ) -> str:
-    """Return what makes a run what it is; a state of another one is refused."""
+    """Return the digest that identifies a run; a state with another one is refused."""
     digest = hashlib.sha256()
     for name, array in sorted(student.tensors.items()):
         digest.update(name.encode() + array.tobytes())
@@ -248,19 +248,19 @@ def _identity(
 
 @dataclass(slots=True)
 class _Prepared:
-    """One part, tokenised, with the teachers' answers."""
+    """One part's texts, tokenised, with the teachers' answers."""
 
     part: Part
     ids: list[Ids]
     targets: Targets
     form: Form
-    """How the loss of labelled rows is made."""
+    """The form of the loss on labelled rows."""
     marks: dict[int, NDArray[np.float32]]
-    """For labelled rows of a token head: 1 or 0 a token."""
+    """For labelled rows of a token head: 1 or 0 for each token."""
 
 
 def _prepare(teachers: Sequence[Teacher], job: _Job, part: Part, say: Progress) -> _Prepared:
-    """Tokenise one part and ask the teachers: the task's own about its head, the others about all else."""
+    """Tokenise one part and ask the teachers: the task's own for its head, the others for all other heads."""
     student, cache = job.student, job.work / "taught"
     heads = student.heads
     rows = TextReader(student)(part.texts, part.max_tokens)
@@ -287,7 +287,7 @@ def _prepare(teachers: Sequence[Teacher], job: _Job, part: Part, say: Progress) 
 
 
 def _add_own(found: Targets, part: Part, head: Head, rows: Sequence[Row], cache: Path) -> None:
-    """Add what a part's own teachers say of every text, for the head that they teach; no gate is asked."""
+    """Add the answers of a part's own teachers to every text for their head, ignoring its gate."""
     if not head.by_token:
         found.scores[head.name] = [head_scores(part.own_teachers, head, part.texts, part.max_tokens, cache)]
         return
@@ -298,7 +298,7 @@ def _add_own(found: Targets, part: Part, head: Head, rows: Sequence[Row], cache:
 
 
 def _form(part: Part, heads: Mapping[str, Head]) -> Form:
-    """Return how the recipe wants the loss of labelled rows."""
+    """Return the form of the loss on labelled rows that the recipe asks for."""
     task, weights = part.task, None
     if task is None or not part.head:
         return Form()
@@ -309,7 +309,7 @@ def _form(part: Part, heads: Mapping[str, Head]) -> Form:
 
 
 class DistillationLesson(Lesson):
-    """A batch of one part's texts teaches every head of the student that has targets for it."""
+    """Trains every head of the student that has targets for a batch of one part's texts."""
 
     def __init__(
         self,
@@ -326,7 +326,7 @@ class DistillationLesson(Lesson):
         self.masked = [each.part.task.masked if each.part.task is not None else 0.0 for each in prepared]
 
     def begin(self) -> None:
-        """Put what is compared on the device."""
+        """Move the teacher network of the relations loss to the device."""
         if self._relations is not None:
             self._relations.to(self.device)
 
@@ -360,7 +360,7 @@ class DistillationLesson(Lesson):
     def _text_loss(
         self, prepared: _Prepared, head: Head, rows: list[int], first: torch.Tensor
     ) -> torch.Tensor | None:
-        """Return one head's loss on a batch: of teachers, of labels, or mixed as the recipe says."""
+        """Return one head's loss on a batch: against teachers, labels, or both, mixed as the recipe says."""
         logits, part = self._network.text_head(head.name)(first), prepared.part
         scores = prepared.targets.scores.get(head.name, ())
         from_teachers = mean_teacher_loss(scores, logits, rows, head.multi_label, part.temperature)
@@ -380,7 +380,7 @@ class DistillationLesson(Lesson):
         states: Sequence[torch.Tensor],
         mask: torch.Tensor | None,
     ) -> torch.Tensor | None:
-        """Return a token head's loss on those texts of a batch whose tokens have targets."""
+        """Return a token head's loss on the texts of a batch whose tokens have targets."""
         told = prepared.targets.tokens.get(head.name, {})
         own = prepared.marks if prepared.part.head == head.name else {}
         places = [place for place, row in enumerate(rows) if row in told or row in own]
@@ -406,7 +406,7 @@ def mean_teacher_loss(
     multi_label: bool,
     temperature: float,
 ) -> torch.Tensor | None:
-    """Return the mean over the teachers of how far the student is from them; None without teachers."""
+    """Return the student's distance from its teachers, averaged over them; None without teachers."""
     if not given:
         return None
     each = []
@@ -419,7 +419,7 @@ def mean_teacher_loss(
 def recovered(
     made: Checkpoint, options: CompressOptions, texts: Sequence[str], *, name: str, work: Path, say: Progress
 ) -> Checkpoint:
-    """Return a smaller model after at most `options.minutes` of learning from the one that it was cut from.
+    """Train a smaller model for at most `options.minutes` to imitate the original, and return it.
 
     The original is in `work / "original"`. Raises LabError.
     """
@@ -429,7 +429,7 @@ def recovered(
         quantised=options.quantised,
     )
     say(f"{name}: recovering on {len(texts):,} texts for {options.minutes:g} minutes")
-    # More passes than a run makes in its time: the limit ends it.
+    # More passes than there is time for: the time limit ends the run.
     part = Part("recovery", list(texts), epochs=min(1_000, max(1, 200_000 // max(1, len(texts)))))
     return distil(
         [CheckpointTeacher(work / "original")],

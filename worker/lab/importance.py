@@ -1,10 +1,10 @@
-"""How much each attention head and feed-forward column matters: how much the loss depends on it.
+"""The importance of each attention head and feed-forward column: how much the loss depends on it.
 
-First-order Taylor importance: a factor of 1 is put on each head's output and each column; the gradient of a
-text's loss by such a factor is, to first order, what the loss would change by if it became 0. Its magnitude,
-summed over texts, is the importance (Michel et al. 2019, arXiv:1905.10650, equation 2; Molchanov et al. 2019,
-arXiv:1906.10771). Texts need no labels: the model's own decisions serve. Its own probabilities would not,
-since at them the loss is least and its gradient 0.
+First-order Taylor importance: each head's output and each column is multiplied by a factor of 1. The gradient
+of a text's loss with respect to that factor is, to first order, how much the loss would change if the factor
+became 0. Its magnitude, summed over texts, is the importance (Michel et al. 2019, arXiv:1905.10650, equation
+2; Molchanov et al. 2019, arXiv:1906.10771). Texts need no labels: the model's own decisions take their place.
+Its own probabilities could not, since the loss against them is at its minimum and has a gradient of 0.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,10 +28,10 @@ _PADDED_TOKENS = 1_024
 
 
 class Factors:
-    """Factors of 1 on heads and columns, one of each a text, so that texts' gradients do not cancel out."""
+    """Factors of 1 on heads and columns, separate for each text, so that gradients do not cancel out."""
 
     def __init__(self, network: Network, heads: int) -> None:
-        """Put them before the two products that read heads and columns."""
+        """Insert the factors before the two products that read heads and columns."""
         self.heads: list[torch.Tensor] = []
         self.columns: list[torch.Tensor] = []
         self._removals = []
@@ -44,12 +44,12 @@ class Factors:
                 self._removals.append(hook)
 
     def remove(self) -> None:
-        """Leave the network as it was."""
+        """Remove the factors from the network."""
         for removal in self._removals:
             removal.remove()
 
     def take(self) -> tuple[Floats, Floats]:
-        """Return the summed magnitudes (layers, heads) and (layers, columns) of the last pass; begin anew."""
+        """Return and reset the last pass's summed magnitudes (layers, heads) and (layers, columns)."""
         found = _magnitudes(self.heads), _magnitudes(self.columns)
         self.heads.clear()
         self.columns.clear()
@@ -65,7 +65,7 @@ def _magnitudes(factors: Sequence[torch.Tensor]) -> Floats:
 def _multiplied(
     kept: list[torch.Tensor], groups: int | None
 ) -> Callable[[nn.Module, tuple[torch.Tensor, ...]], tuple[torch.Tensor]]:
-    """Return a hook that multiplies what a product reads, (texts, length, features), and keeps the factor."""
+    """Return a hook that multiplies a product's input (texts, length, features) and stores the factor."""
 
     def hook(_module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor]:
         (rows,) = inputs
@@ -83,9 +83,10 @@ def importance_of(
     texts: Sequence[str],
     max_tokens: int = 128,
 ) -> Importance:
-    """Return the importance of every head and column, summed over texts; labels are the model's own.
+    """Return every head's and column's importance, summed over texts; the model's decisions are the labels.
 
-    All heads of the model count alike: the loss is the sum of theirs, a token head's where its gate opens.
+    All classification heads count equally: the loss is the sum of theirs, a token head's only where its gate
+    opens.
     """
     sizes, heads = checkpoint.sizes, checkpoint.heads
     network = network_of(checkpoint)

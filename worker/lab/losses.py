@@ -1,4 +1,4 @@
-"""The loss of a batch: against labels, teachers' scores, and how a teacher relates its tokens."""
+"""The loss of a batch: against labels, teachers' scores, and a teacher's relations between tokens."""
 
 import math
 from collections.abc import Sequence
@@ -15,11 +15,11 @@ from worker.lab.data.labels import NEUTRAL
 from worker.lab.network import Attention, Network
 
 FOCUS, MARGIN = 2.0, 0.05
-"""Of the asymmetric loss: how far easy negatives are weighted down, and from which score they count."""
+"""The asymmetric loss: how strongly easy negatives are weighted down, and from which score they count."""
 
 
 def targets(head: Head, labels: Sequence[tuple[int, ...]]) -> torch.Tensor:
-    """Return class numbers (rows,) for a single-label head, zeros and ones (rows, labels) for another."""
+    """Return class indices (rows,) for a single-label head, else zeros and ones (rows, labels)."""
     if not head.multi_label:
         return torch.tensor([row[0] for row in labels])
     hot = torch.zeros(len(labels), len(head.labels))
@@ -29,7 +29,7 @@ def targets(head: Head, labels: Sequence[tuple[int, ...]]) -> torch.Tensor:
 
 
 def class_weights(labels: Sequence[tuple[int, ...]], classes: int, balance: float) -> torch.Tensor:
-    """Return a weight a class, (classes,): its frequency to the power of -`balance`, on average 1 a row."""
+    """Return class weights (classes,): frequency to the power of -`balance`, averaging 1 over the rows."""
     counts = torch.bincount(torch.tensor([row[0] for row in labels]), minlength=classes).float()
     weights = torch.where(counts > 0, counts.clamp(min=1) ** -balance, torch.zeros(()))
     return weights * counts.sum() / (weights * counts).sum()
@@ -37,10 +37,11 @@ def class_weights(labels: Sequence[tuple[int, ...]], classes: int, balance: floa
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """How a task's loss is made.
+    """The form of a task's loss.
 
-    `binary`: the set knows no neutral. `asymmetric`: for many labels. `weights`: (classes,), a factor each.
-    `smoothing`: share of the target that is spread over all classes (Szegedy et al. 2016, arXiv:1512.00567).
+    `binary`: the set has no neutral label. `asymmetric`: the loss for multi-label heads. `weights`: class
+    weights, (classes,). `smoothing`: share of the target that is spread over all classes (Szegedy et al.
+    2016, arXiv:1512.00567).
     """
 
     binary: bool = False
@@ -52,9 +53,9 @@ class Form:
 def loss(head: Head, logits: torch.Tensor, wanted: torch.Tensor, form: Form) -> torch.Tensor:
     """Return the mean loss over the rows, a scalar.
 
-    Single label: cross-entropy; for a `binary` set the softmax runs over negative and positive alone, since
-    it says nothing about where neutral lies. Many labels: binary cross-entropy, or the asymmetric form,
-    summed over the labels so that a label weighs the same in either kind of head.
+    Single label: cross-entropy; for a `binary` set the softmax covers only negative and positive, since the
+    set contains no information about neutral. Multi-label: binary cross-entropy or the asymmetric loss,
+    summed over the labels so that a label has the same weight in both kinds of head.
     """
     logits = logits.float()
     if head.multi_label:
@@ -75,8 +76,8 @@ def loss(head: Head, logits: torch.Tensor, wanted: torch.Tensor, form: Form) -> 
 def asymmetric(logits: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
     """Return the asymmetric loss (Ridnik et al. 2021, arXiv:2009.14119) of each label, (rows, labels).
 
-    A label is absent from most rows. Easy absences are weighted down by their own probability to the power of
-    FOCUS, and cost nothing below MARGIN, so that they do not drown the few presences of rare labels.
+    A label is absent from most rows. Easy negatives are weighted down by their own probability to the power
+    of FOCUS, and cost nothing below MARGIN, so that they do not outweigh the few positives of rare labels.
     """
     present = torch.sigmoid(logits)
     absent = (present - MARGIN).clamp(min=0)
@@ -86,7 +87,7 @@ def asymmetric(logits: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
 
 
 def token_loss(logits: torch.Tensor, wanted: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
-    """Return the binary cross-entropy of a token, the mean over real ones; all three are (rows, length)."""
+    """Return the mean binary cross-entropy over the real tokens; all three are (rows, length)."""
     each = functional.binary_cross_entropy_with_logits(logits.float(), wanted, reduction="none")
     return (each * real).sum() / real.sum()
 
@@ -94,11 +95,11 @@ def token_loss(logits: torch.Tensor, wanted: torch.Tensor, real: torch.Tensor) -
 def teacher_loss(
     logits: torch.Tensor, scores: torch.Tensor, columns: Sequence[int], multi_label: bool, temperature: float
 ) -> torch.Tensor:
-    """Return how far the student is from a teacher's probabilities `scores` (rows, teacher's labels).
+    """Return the loss of the student against a teacher's probabilities `scores` (rows, teacher's labels).
 
     Hinton et al. 2015 (arXiv:1503.02531): both sides are softened by `temperature`, and the loss is scaled
-    back by its square. `columns` says which of the student's labels each of the teacher's is; where the
-    teacher knows fewer, nothing is said of the others.
+    up by its square. `columns` maps the teacher's labels to the student's; labels that the teacher lacks do
+    not take part.
     """
     logits = logits.float()[:, list(columns)]
     if multi_label:
@@ -109,43 +110,43 @@ def teacher_loss(
 
 
 MOST_HEADS = 48
-"""Relation heads at most; the authors found more of them better, up to 48 or 64."""
+"""The largest number of relation heads; the authors found that more are better, up to 48 or 64."""
 
 
 class Relations:
-    """How a teacher's tokens relate to one another: what attention does, whatever its width and heads.
+    """The loss against a teacher's relations between tokens, whatever its width and number of heads.
 
-    Wang et al. 2021 (MiniLMv2, arXiv:2012.15828), after MiniLM (arXiv:2002.10957): the last layer's
-    queries, keys and values are each cut into as many relation heads on both sides, and the student's
-    softened products of tokens with tokens, as probabilities over the tokens, are drawn to the teacher's.
-    Widths, depths and attention heads of the two need not agree; their tokens must. The teacher's side is
-    computed for each batch.
+    Wang et al. 2021 (MiniLMv2, arXiv:2012.15828), after MiniLM (arXiv:2002.10957): on both sides, the last
+    layer's queries, keys and values are each split into the same number of relation heads. Within a relation
+    head, the scaled products of tokens with tokens give probabilities over the tokens, and the student's are
+    trained towards the teacher's. The two models may differ in width, depth and attention heads, but must
+    split texts into the same tokens. The teacher's side is computed for each batch.
     """
 
     def __init__(self, teacher: Checkpoint, network: Network, student: Checkpoint) -> None:
-        """Raise TeacherError where the two read texts otherwise: their tokens could not be compared.
+        """Raise TeacherError if the two models tokenise differently, so that their tokens cannot be compared.
 
         `network` has the teacher's weights.
         """
         other = teacher
         if (other.tokenizer, other.config.get("text")) != (student.tokenizer, student.config.get("text")):
             raise TeacherError(
-                f"--relations: {teacher.title} and the student cut texts into other tokens; leave it out"
+                f"--relations: {teacher.title} and the student cut texts into different tokens; leave it out"
             )
         self._network = network
         widths = math.gcd(other.sizes.attention_dim, student.sizes.attention_dim)
         self.heads = max(count for count in range(1, MOST_HEADS + 1) if widths % count == 0)
 
     def to(self, device: torch.device) -> None:
-        """Compute on this device from now on."""
+        """Move the teacher to this device."""
         nn.Module.to(self._network, device)
 
     def loss(
         self, student: Network, below: torch.Tensor, ids: torch.Tensor, real: torch.Tensor | None
     ) -> torch.Tensor:
-        """Return the mean divergence over texts, tokens, relation heads and the three kinds, a scalar.
+        """Return the divergence, a scalar: the mean over texts, tokens, relation heads, and the three kinds.
 
-        `below` is what the student's last layer reads, (texts, length, dim).
+        `below` is the input of the student's last layer, (texts, length, dim).
         """
         encoder = self._network.distilbert
         *below_last, last = encoder.transformer.layers
@@ -165,7 +166,7 @@ class Relations:
 def _logs(
     attention: Attention, rows: torch.Tensor, heads: int, real: torch.Tensor | None
 ) -> list[torch.Tensor]:
-    """Return log-probabilities (texts, heads, length, length): queries among themselves, keys, values."""
+    """Return the log-probabilities (texts, heads, length, length) of query, key and value relations."""
     found = []
     for linear in (attention.q_lin, attention.k_lin, attention.v_lin):
         parts = linear(rows).unflatten(-1, (heads, -1)).transpose(1, 2)
@@ -177,7 +178,7 @@ def _logs(
 
 
 def _divergence(theirs: torch.Tensor, ours: torch.Tensor, real: torch.Tensor | None) -> torch.Tensor:
-    """Return the Kullback-Leibler divergence of each real token's relations, the mean over them and heads."""
+    """Return the mean Kullback-Leibler divergence over the real tokens and the relation heads."""
     each = (theirs.exp() * (theirs - ours)).sum(dim=-1).mean(dim=1)
     if real is None:
         return each.mean()

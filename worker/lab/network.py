@@ -1,10 +1,10 @@
-"""DistilBERT with its heads, written for training on a processor: on a text's first token, or on each token.
+"""DistilBERT with its heads, on a text's first token or on each token, written for training on a processor.
 
-The function is transformers' DistilBertModel in evaluation mode (a test compares the two), with its names
-for the weights. What differs is how it is computed: attention as plain products, whose backward pass in
-bfloat16 is faster on a processor than the fused kernel's, and a last layer that computes only the first
-token, the one that most heads read. There is no dropout inside: one to four passes over the data leave
-little to guard against, and a step costs a fifth less.
+It computes the same as transformers' DistilBertModel in evaluation mode (a test compares the two) and uses
+the same names for the weights. It differs in two ways: attention is written as plain products, whose backward
+pass in bfloat16 is faster on a processor than the fused kernel's, and the last layer computes only the first
+token, which is the one that most heads read. There is no dropout in the encoder: with one to four passes over
+the data there is little overfitting, and a step takes a fifth less time.
 """
 
 from collections.abc import Mapping, Sequence
@@ -50,12 +50,12 @@ class Attention(nn.Module):
         dim, self.heads = config.dim, config.n_heads
         wide = self.heads * getattr(
             config, "head_dim", dim // self.heads
-        )  # less than dim if heads are pruned
+        )  # less than dim if heads were pruned
         self.q_lin, self.k_lin = nn.Linear(dim, wide), nn.Linear(dim, wide)
         self.v_lin, self.out_lin = nn.Linear(dim, wide), nn.Linear(wide, dim)
 
     def forward(self, rows: torch.Tensor, reading: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-        """Let the tokens `reading` (batch, read, dim) attend to all `rows`; `mask` is added to the scores."""
+        """Attend from the tokens `reading` (batch, read, dim) to all `rows`; `mask` is added to the scores."""
 
         def split(tensor: torch.Tensor) -> torch.Tensor:
             return tensor.unflatten(-1, (self.heads, -1)).transpose(1, 2)
@@ -69,7 +69,7 @@ class Attention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Two products with Gelu between them."""
+    """Two linear maps with a GELU in between."""
 
     def __init__(self, config: DistilBertConfig) -> None:
         super().__init__()
@@ -77,12 +77,12 @@ class FeedForward(nn.Module):
         self.lin2 = nn.Linear(config.hidden_dim, config.dim)
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
-        """(batch, length, dim) to the same shape."""
+        """Map (batch, length, dim) to the same shape."""
         return self.lin2(functional.gelu(self.lin1(rows)))
 
 
 class Layer(nn.Module):
-    """One transformer layer, norms after the sums as in BERT."""
+    """One transformer layer with post-normalisation, as in BERT."""
 
     def __init__(self, config: DistilBertConfig) -> None:
         super().__init__()
@@ -92,7 +92,7 @@ class Layer(nn.Module):
         self.output_layer_norm = nn.LayerNorm(config.dim, eps=_EPS)
 
     def forward(self, rows: torch.Tensor, mask: torch.Tensor | None, first_only: bool) -> torch.Tensor:
-        """(batch, length, dim) to the same shape, or to (batch, 1, dim) for the first token only."""
+        """Map (batch, length, dim) to the same shape, or to (batch, 1, dim) if `first_only`."""
         reading = rows[:, :1] if first_only else rows
         rows = self.sa_layer_norm(reading + self.attention(rows, reading, mask))
         return self.output_layer_norm(rows + self.ffn(rows))
@@ -132,7 +132,7 @@ class Encoder(nn.Module):
         return rows
 
     def hidden_states(self, ids: torch.Tensor, mask: torch.Tensor | None, layers: int) -> list[torch.Tensor]:
-        """Return the embeddings and what each of the first `layers` layers makes of them."""
+        """Return the embeddings and the outputs of the first `layers` layers."""
         scores = added(mask)
         states = [self.embeddings(ids)]
         for layer in self.transformer.layers[:layers]:
@@ -142,21 +142,21 @@ class Encoder(nn.Module):
     def states_and_first(
         self, ids: torch.Tensor, mask: torch.Tensor | None
     ) -> tuple[list[torch.Tensor], torch.Tensor]:
-        """Return all hidden states below the last layer, and the first token's after it, (batch, dim)."""
+        """Return all hidden states below the last layer, and the first token after it, (batch, dim)."""
         *_, last = self.transformer.layers
         states = self.hidden_states(ids, mask, len(self.transformer.layers) - 1)
         return states, last(states[-1], added(mask), True)[:, 0]
 
 
 def added(mask: torch.Tensor | None) -> torch.Tensor | None:
-    """Return what to add to the attention's scores so that padding gets none."""
+    """Return the values to add to the attention scores so that padding gets no attention."""
     if mask is None:
         return None
     return (1.0 - mask[:, None, None, :].float()) * torch.finfo(torch.float32).min
 
 
 class TextHead(nn.Module):
-    """A classifier: one hidden layer with ReLU, then a logit a label. It reads a text's first token."""
+    """A classifier on a text's first token: one hidden layer with ReLU, then one logit for each label."""
 
     def __init__(self, inputs: int, dim: int, labels: int) -> None:
         super().__init__()
@@ -169,8 +169,8 @@ class TextHead(nn.Module):
 
 
 class TokenHead(nn.Module):
-    """A classifier of each token at several depths (Multi-depth DistilBERT: Palomino et al. 2021, SemEval
-    task 5), of which the deeper ones may be layers of its own: see `worker.heads.Branch`."""
+    """A classifier of each token that reads several layers (Multi-depth DistilBERT: Palomino et al. 2021,
+    SemEval task 5). The deeper ones may be layers of its own: see `worker.heads.Branch`."""
 
     def __init__(self, config: DistilBertConfig, head: Head) -> None:
         super().__init__()
@@ -183,11 +183,11 @@ class TokenHead(nn.Module):
 
     @property
     def reads(self) -> int:
-        """The last of the encoder's layers that it reads."""
+        """The highest of the encoder's layers that it reads."""
         return self.branch.after if self.branch is not None else max(self.layers)
 
     def forward(self, states: Sequence[torch.Tensor], mask: torch.Tensor | None = None) -> torch.Tensor:
-        """Hidden states, each (texts, length, dim), the embeddings first, to logits (texts, length)."""
+        """Map hidden states, each (texts, length, dim), the embeddings first, to logits (texts, length)."""
         states = list(states[: self.reads + 1])
         if self.branch is not None:
             scores = added(mask)
@@ -198,7 +198,7 @@ class TokenHead(nn.Module):
 
 
 def branch_config(config: DistilBertConfig, head: Head) -> DistilBertConfig:
-    """Return the configuration of a branch's layers: the encoder's, with its own sizes if it has some."""
+    """Return the configuration of a branch's layers: the encoder's, unless the branch has its own sizes."""
     if head.branch is None:
         raise ValueError("this head has no branch")
     own = copy(config)
@@ -209,10 +209,10 @@ def branch_config(config: DistilBertConfig, head: Head) -> DistilBertConfig:
 
 
 class Network(PreTrainedModel):
-    """One encoder and its heads; `state_dict()` has the names that a checkpoint folder has.
+    """One encoder and its heads; `state_dict()` uses the tensor names of a checkpoint folder.
 
     `Network.from_pretrained(folder)` reads a checkpoint folder, whose `config.json` describes the heads, and
-    `save_pretrained` writes weights and configuration, as for any model of transformers.
+    `save_pretrained` writes weights and configuration, as for any transformers model.
     """
 
     config_class = DistilBertConfig
@@ -225,16 +225,16 @@ class Network(PreTrainedModel):
         self.heads = nn.ModuleDict()
         for name, head in heads_of(config).items():
             made = TokenHead(config, head) if head.by_token else TextHead(dim, dim, len(head.labels))
-            # `add_module` refuses the names of ModuleDict's own methods, such as `type`.
+            # `add_module` rejects the names of ModuleDict's own methods, such as `type`.
             self.heads._modules[name] = made
         self.post_init()
 
     def forward(self, ids: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-        """Return the first token's last hidden state, (batch, dim): what most heads read."""
+        """Return the first token's last hidden state, (batch, dim), which most heads read."""
         return self.distilbert(ids, mask)[:, 0]
 
     def text_head(self, name: str) -> TextHead:
-        """Return a head that judges whole texts."""
+        """Return a head that classifies whole texts."""
         return cast("TextHead", self.heads[name])
 
     def token_head(self, name: str) -> TokenHead:
@@ -247,9 +247,9 @@ class Network(PreTrainedModel):
         return head(self.distilbert.hidden_states(ids, mask, head.reads), mask)
 
     def reset_heads(self, seed: int, spread: float = 0.02) -> None:
-        """Draw the heads' weights anew as BERT does: normal with deviation `spread`, biases 0.
+        """Initialise the heads' weights as BERT does: normal with deviation `spread`, biases 0.
 
-        A branch's layers are no part of it: they begin as copies of trained ones.
+        A branch's layers are left alone: they start as copies of trained ones.
         """
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
@@ -271,7 +271,7 @@ def heads_of(config: DistilBertConfig) -> dict[str, Head]:
 
 
 def config_of(config: Mapping[str, Any]) -> DistilBertConfig:
-    """Return a checkpoint's configuration in transformers' form, its heads included."""
+    """Return a checkpoint's configuration in transformers' form, including the heads."""
     return DistilBertConfig(**config)
 
 
@@ -279,7 +279,8 @@ def network_of(checkpoint: Checkpoint) -> Network:
     """Return the network with a checkpoint's weights, in evaluation mode. Raises TrainingError."""
     if checkpoint.sizes.activation != "gelu":
         raise TrainingError(
-            f"{checkpoint.title}: only gelu is trained and measured here, not {checkpoint.sizes.activation}"
+            f"{checkpoint.title}: only gelu is supported for training and measuring, "
+            f"not {checkpoint.sizes.activation}"
         )
     heads = {name: checkpoint.config["heads"][name] for name in checkpoint.heads}
     network = Network(config_of({**checkpoint.config, "heads": heads}))
@@ -290,17 +291,17 @@ def network_of(checkpoint: Checkpoint) -> Network:
 
 
 def weights_of(network: nn.Module) -> dict[str, NDArray[np.float32]]:
-    """Return a network's weights as arrays of their own, by name."""
+    """Return copies of a network's weights as arrays, by name."""
     return {
         name: tensor.detach().float().cpu().numpy().copy() for name, tensor in network.state_dict().items()
     }
 
 
 QUANTISED = "int8-rows"
-"""What `quantise` does, in a word, for a run's identity."""
+"""A name for what `quantise` does, which goes into a run's identity."""
 
 _GELU_LEAST = 0.17
-"""How far Gelu goes below zero."""
+"""The minimum of GELU, without its sign."""
 
 
 class RoundedLinear(nn.Linear):
@@ -309,34 +310,34 @@ class RoundedLinear(nn.Linear):
     after_gelu = False
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
-        """(…, inputs) to (…, outputs)."""
+        """Map (…, inputs) to (…, outputs)."""
         read = rounded_positive(rows) if self.after_gelu else rounded(rows)
         return functional.linear(read, rounded(self.weight), self.bias)
 
 
 class RoundedAfterGelu(RoundedLinear):
-    """The same after Gelu, whose values hardly lie below zero."""
+    """The same for inputs that come from GELU, which are hardly ever below zero."""
 
     after_gelu = True
 
 
 class RoundedEmbedding(nn.Embedding):
-    """A table with one scale a row."""
+    """An embedding table with one scale for each row."""
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
-        """Token ids to rounded rows."""
+        """Map token ids to rounded rows."""
         return rounded(super().forward(ids))
 
 
 def quantise(network: Network) -> None:
-    """Round in the encoder and in heads' own layers from now on, as the int8 graph does.
+    """From now on, round in the encoder and in heads' own layers as the int8 graph does.
 
-    So weights grow where rounding hurts least. Jacob et al. 2018 (arXiv:1712.05877): the pass forward
-    computes with rounded values, the pass backward lets the gradient through as if nothing had been rounded
-    (the straight-through estimator, Bengio et al. 2013, arXiv:1308.3432). Weights are rounded with one
-    scale an output channel and activations with one a row, as the graph does except for its inputs after a
-    LayerNorm: there it has one constant scale after smoothing, which a training loop has not measured yet;
-    one a row stands in for it. Weights keep their names and values.
+    The weights then learn to tolerate the rounding. Jacob et al. 2018 (arXiv:1712.05877): the forward pass
+    computes with rounded values, and the backward pass treats the rounding as the identity (the
+    straight-through estimator, Bengio et al. 2013, arXiv:1308.3432). Weights are rounded with one scale per
+    output channel and activations with one scale per row, as in the graph. The exception is the output of a
+    LayerNorm: the graph uses one constant scale after smoothing, which is not known during training, so one
+    scale per row is used instead. Weights keep their names and values.
     """
     network.distilbert.embeddings.word_embeddings.__class__ = RoundedEmbedding
     layers = network.distilbert.transformer.layers
@@ -351,13 +352,13 @@ def quantise(network: Network) -> None:
 
 
 def rounded(values: torch.Tensor) -> torch.Tensor:
-    """Round each row to 127 levels either side of zero, by its own largest magnitude."""
+    """Round each row to 127 levels on either side of zero, scaled by its largest magnitude."""
     step = values.detach().abs().amax(dim=-1, keepdim=True).float().clamp(min=TINY) / LEVELS
     return _through(values, torch.round(values.detach() / step) * step)
 
 
 def rounded_positive(values: torch.Tensor) -> torch.Tensor:
-    """Round each row of Gelu's values to 255 levels, 32 of them below zero, as the int8 graph does."""
+    """Round each row of GELU outputs to 255 levels, 32 of them below zero, as the int8 graph does."""
     above = 255 - BELOW_ZERO
     floor = _GELU_LEAST / BELOW_ZERO * above
     step = values.detach().amax(dim=-1, keepdim=True).float().clamp(min=floor) / above

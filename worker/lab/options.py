@@ -1,4 +1,4 @@
-"""What `distill` and `compress` are asked to do, checked before torch is loaded."""
+"""The options of `distill` and `compress`, checked before torch is loaded."""
 
 import itertools
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ WHOLE = "whole"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Common:
-    """What both take. `data` is the folder of the known data sets."""
+    """The options that both share. `data` is the folder of the known data sets."""
 
     out: Path
     text_field: str = "text"
@@ -22,12 +22,12 @@ class Common:
     work: Path | None = None
     name: str | None = None
     quantised: bool = False
-    """Round in the training loop as the int8 graph does."""
+    """Round during training as the int8 graph does."""
     resume: bool = False
 
     @property
     def title(self) -> str:
-        """The name of the pack: that of its folder, unless another is given."""
+        """The name of the pack: the name of its folder, unless another one is given."""
         return self.name or self.out.resolve().name
 
     @property
@@ -38,13 +38,13 @@ class Common:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DistillOptions(Common):
-    """One distillation. None leaves a value to the recipe, or to the defaults if there is no recipe."""
+    """One distillation. A value of None means the recipe's, or the default without a recipe."""
 
     teachers: tuple[Path, ...]
     student: str
     texts: tuple[Path, ...] = ()
     labels: Path | None = None
-    """A recipe, whose tasks' rows and labels are learnt from."""
+    """A recipe, whose tasks provide rows and labels to learn from."""
     layers: str | None = None
     minutes: float | None = None
     epochs: float = 1.0
@@ -59,7 +59,7 @@ class DistillOptions(Common):
     measure: bool = True
 
     def __post_init__(self) -> None:
-        """Raise LabError where there is nothing to learn from, and for layers that are no numbers."""
+        """Raise LabError if there is nothing to learn from, or the layers are not numbers."""
         if not self.texts and self.labels is None:
             raise TrainingError(
                 "nothing to learn from: give texts with --texts, a recipe with --labels, or both"
@@ -68,7 +68,7 @@ class DistillOptions(Common):
             read_layers(self.layers)
 
     def settings(self, recipe: Recipe | None) -> tuple[Optimiser, Run]:
-        """Return the recipe's optimiser and run, or the defaults, with what the options say instead."""
+        """Return the recipe's optimiser and run, or the defaults, overridden by the options."""
         optimiser, run = (recipe.optimiser, recipe.run) if recipe else (Optimiser(), Run())
         values = {name: getattr(self, name) for name in ("minutes", "seed", "threads", "processes")}
         run = run.changed(**{name: value for name, value in values.items() if value is not None})
@@ -77,7 +77,7 @@ class DistillOptions(Common):
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """One smaller model: None keeps all. `layers` is a number, or which (from 1)."""
+    """One smaller model; None keeps everything. `layers` is a number of layers, or a list of them (from 1)."""
 
     layers: int | tuple[int, ...] | None = None
     heads: int | None = None
@@ -99,18 +99,18 @@ class Cut:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompressOptions(Common):
-    """One compression. Several values make a model of each combination; the last one goes to `out`."""
+    """One compression. Several values make a model for each combination; the last one is written to `out`."""
 
     model: Path
     layers: tuple[int | tuple[int, ...], ...] = ()
     heads: tuple[int, ...] = ()
     hidden: tuple[int, ...] = ()
     vocabulary: tuple[Path, ...] = ()
-    """Texts whose words stay."""
+    """Texts whose tokens are kept."""
     recover: tuple[Path, ...] = ()
-    """Texts of the short training after the cut."""
+    """Texts for the short training after the cut."""
     texts: tuple[Path, ...] = ()
-    """Texts to measure importance and the result on; else those of the two above."""
+    """Texts for measuring importance and the result; by default those of the two above."""
     minutes: float = 10.0
     rate: float = 2e-4
     curve: Path | None = None
@@ -118,19 +118,19 @@ class CompressOptions(Common):
     threads: int = 0
 
     def __post_init__(self) -> None:
-        """Raise CutError for options that ask for nothing, or for what they give no texts for."""
+        """Raise CutError if the options ask for no change, or lack the texts that a change needs."""
         if not (self.layers or self.heads or self.hidden or self.vocabulary or self.quantised):
             raise CutError(
-                "nothing to cut: name --layers, --heads, --hidden, --vocabulary, or --int8 with --recover"
+                "nothing to cut: give --layers, --heads, --hidden, --vocabulary, or --int8 with --recover"
             )
         if self.quantised and not self.recover:
-            raise CutError("--int8 rounds in the recovery training: give it texts with --recover")
+            raise CutError("--int8 rounds during the recovery training: give texts for it with --recover")
         if (self.heads or self.hidden) and not (self.texts or self.recover or self.vocabulary):
-            raise CutError("to know which heads and columns can be spared, give texts: --texts FILE")
+            raise CutError("to measure which heads and columns matter least, give texts: --texts FILE")
 
     @property
     def extra(self) -> str:
-        """The extra whose packages this needs."""
+        """The extra that has the packages for this."""
         return "train" if self.heads or self.hidden or self.recover else "import"
 
     def cuts(self) -> Iterator[Cut]:
@@ -141,7 +141,7 @@ class CompressOptions(Common):
 
 
 def read_layers(text: str) -> int | tuple[int, ...]:
-    """Return a number of layers, or which (from 1): `3`, or `1,3,6`. Raises LabError."""
+    """Read a number of layers, or a list of them (from 1): `3`, or `1,3,6`. Raises LabError."""
     try:
         numbers = tuple(int(part) for part in text.split(","))
     except ValueError:

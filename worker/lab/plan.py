@@ -1,4 +1,4 @@
-"""Which rows make which batch, and in what order: pure functions of the lengths and the seed."""
+"""Which rows go into which batch, and in what order: pure functions of the lengths and the seed."""
 
 import math
 import random
@@ -11,8 +11,8 @@ from typing import NamedTuple
 class Schedule:
     """A linear rise, then a linear fall to 0.
 
-    `seconds` above 0 bounds the time: the run is as far as the further of steps and time, so that the rate
-    reaches 0 at the end however slow the machine is.
+    `seconds` above 0 limits the time: the progress of a run is then that of its steps or of its time,
+    whichever is further, so that the rate reaches 0 at the end however slow the machine is.
     """
 
     steps: int
@@ -20,31 +20,31 @@ class Schedule:
     seconds: float = 0.0
 
     def progress(self, step: int, elapsed_s: float) -> float:
-        """Return which share of the run is done before step number `step` (from 0); 1 or more ends it."""
+        """Return the share of the run that is done before step `step` (from 0); 1 or more ends it."""
         by_time = elapsed_s / self.seconds if self.seconds else 0.0
         return max(step / self.steps, by_time)
 
     def factor(self, progress: float) -> float:
-        """Return the factor on the highest rate, 0 to 1."""
+        """Return the factor for the highest rate, 0 to 1."""
         if progress < self.warm_up:
             return max(progress, 0.5 / self.steps) / self.warm_up
         return max(0.0, (1.0 - progress) / (1.0 - self.warm_up))
 
 
 class Step(NamedTuple):
-    """One batch: the task's number in the recipe, and the rows of its data."""
+    """One batch: the task's index in the recipe, and the indices of its rows."""
 
     task: int
     rows: tuple[int, ...]
 
 
 def batches(lengths: Sequence[int], max_padded_tokens: int, rng: random.Random) -> list[tuple[int, ...]]:
-    """Cut one pass over the rows into batches of like length, in random order.
+    """Divide one pass over the rows into batches of similar length, in random order.
 
-    A batch padded to its longest text holds at most `max_padded_tokens` (a longer text stands alone).
+    A batch, padded to its longest text, has at most `max_padded_tokens` (a longer text gets its own batch).
     """
     order = list(range(len(lengths)))
-    rng.shuffle(order)  # the sort is stable: this decides which texts of equal length come together
+    rng.shuffle(order)  # the sort is stable, so this decides which texts of equal length share a batch
     order.sort(key=lengths.__getitem__)
     cut: list[tuple[int, ...]] = []
     batch: list[int] = []
@@ -77,10 +77,10 @@ def task_batches(
 def plan(
     lengths: Sequence[Sequence[int]], epochs: Sequence[float], max_padded_tokens: int, seed: int
 ) -> list[Step]:
-    """Return the whole run. Every task is spread evenly over it, whatever its size and number of passes.
+    """Return the steps of the whole run. Every task is spread evenly over it, whatever its size and passes.
 
-    The k-th of a task's n batches falls at a random place between k/n and (k+1)/n of the run, so a task's
-    passes follow one another and no stretch of the run is without it.
+    The k-th of a task's n batches is at a random place between k/n and (k+1)/n of the run, so a task's passes
+    stay in order and no long stretch of the run is without it.
     """
     placed: list[tuple[float, Step]] = []
     for task, (task_lengths, passes) in enumerate(zip(lengths, epochs, strict=True)):

@@ -1,4 +1,4 @@
-"""What a run saw on its way, kept as JSON lines; and a picture of it (extra `plots`)."""
+"""The history of a run, kept as JSON lines, and a plot of it (extra `plots`)."""
 
 import json
 import math
@@ -13,14 +13,14 @@ from worker.lab.evaluate.metrics import Figure
 from worker.lab.evaluate.result import Result
 
 HISTORY = "history.jsonl"
-"""Lies beside a run's state: a JSON line a point."""
+"""The file beside a run's state: one JSON line for each point."""
 
 POINTS = 200
-"""Points of a whole run: enough for a curve, and means over enough steps."""
+"""The number of points in a whole run: enough for a curve, few enough to average over many steps."""
 
 
 class Point(NamedTuple):
-    """The run at one step. `losses` are means a task since the point before, `rate` is the encoder's."""
+    """The run at one step. `losses` are each task's means since the last point, `rate` is the encoder's."""
 
     step: int
     progress: float
@@ -30,7 +30,7 @@ class Point(NamedTuple):
 
 
 class History:
-    """Gathers losses and writes a point whenever another 1/POINTS of the run is done."""
+    """Collects losses and writes a point whenever another 1/POINTS of the run is done."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -38,7 +38,7 @@ class History:
         self._next = 0.0
 
     def begin(self, step: int) -> None:
-        """Start a new file, or go on at `step`: points after the last state of a killed run are dropped."""
+        """Start a new file, or continue at `step`, dropping the points after a killed run's last state."""
         kept = [point for point in read_history(self.path) if point.step <= step] if step else []
         self._next = _after(kept[-1].progress) if kept else 0.0
         try:
@@ -50,11 +50,11 @@ class History:
             raise TrainingError(f"cannot write {self.path}: {error.strerror or error}") from error
 
     def note(self, task: str, loss: float) -> None:
-        """Take the loss of one step."""
+        """Record the loss of one step."""
         self._losses[task].append(loss)
 
     def mark(self, step: int, progress: float, seconds: float, rate: float) -> None:
-        """Write a point where one is due. `step` counts the steps made."""
+        """Write a point if one is due. `step` is the number of steps made."""
         if not self._losses or progress < self._next:
             return
         losses = {name: sum(values) / len(values) for name, values in sorted(self._losses.items())}
@@ -73,7 +73,7 @@ def _after(progress: float) -> float:
 
 
 def read_history(path: Path) -> list[Point]:
-    """Return the points of a run; a last line that a kill cut short is ignored."""
+    """Return the points of a run; an incomplete last line, left by a kill, is ignored."""
     points: list[Point] = []
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -100,13 +100,13 @@ PICTURE = "training.png"
 _DOTS = 130
 _COLOURS = ("#2f6db5", "#d9822b", "#3a8f5c", "#8b5aa8", "#b5483f", "#6b6b6b", "#b8a13a", "#3aa0b8")
 _SHOWN = ("accuracy", "macro_recall", "macro_f1", "micro_f1", "span_f1")
-"""Figures that are drawn, where a set has them."""
+"""The figures to draw, if a set has them."""
 
 
 def draw_run(points: Sequence[Point], figures: Mapping[str, Sequence[Result]], path: Path) -> None:
     """Draw a run as a PNG file. `figures` are results on dev by model, such as fp32 and int8.
 
-    Raises PackagesMissing without matplotlib, TrainingError where the file cannot be written.
+    Raises PackagesMissing without matplotlib, TrainingError if the file cannot be written.
     """
     bars = _bars(figures)
     picture = empty_picture(8, 5.6 + 0.3 * len(bars) + 0.6 * bool(bars))
@@ -125,7 +125,7 @@ def draw_run(points: Sequence[Point], figures: Mapping[str, Sequence[Result]], p
 
 
 def _losses(axes: Any, points: Sequence[Point]) -> None:
-    """A line a task: what each point measured, faint, and a running mean."""
+    """Draw a line for each task: the points, faint, and their running mean."""
     for number, task in enumerate(sorted({name for point in points for name in point.losses})):
         found = [(point.step, point.losses[task]) for point in points if task in point.losses]
         steps, values = [step for step, _ in found], [value for _, value in found]
@@ -138,9 +138,9 @@ def _losses(axes: Any, points: Sequence[Point]) -> None:
 
 
 def smooth(values: Sequence[float], weight: float = 0.85) -> list[float]:
-    """Return the exponential moving average: each value counts `1 - weight`, the past the rest.
+    """Return the exponential moving average, in which each new value has the weight `1 - weight`.
 
-    The first values are not pulled towards 0 (the bias correction of Kingma and Ba 2015 for such means).
+    With the bias correction of Kingma and Ba 2015, so that the first values are not pulled towards 0.
     """
     total, found = 0.0, []
     for number, value in enumerate(values, start=1):
@@ -156,7 +156,7 @@ def _rates(axes: Any, points: Sequence[Point]) -> None:
 
 
 Bars = dict[tuple[str, str], dict[str, Figure]]
-"""Figures by set and name, and by model."""
+"""Figures by set and name, then by model."""
 
 
 def _bars(figures: Mapping[str, Sequence[Result]]) -> Bars:
@@ -170,7 +170,7 @@ def _bars(figures: Mapping[str, Sequence[Result]]) -> Bars:
 
 
 def _figures(axes: Any, bars: Bars, models: Sequence[str]) -> None:
-    """A bar a figure and model, with its 95 % interval."""
+    """Draw a bar for each figure and model, with its 95 % interval."""
     thick = 0.8 / len(models)
     for number, model in enumerate(models):
         rows = [(row, each[model]) for row, each in enumerate(bars.values()) if model in each]
@@ -195,8 +195,8 @@ def _figures(axes: Any, bars: Bars, models: Sequence[str]) -> None:
 
 
 def empty_picture(width: float, height: float) -> Any:
-    """Return an empty picture, sizes in inches. Raises PackagesMissing without matplotlib."""
+    """Return an empty picture of this size in inches. Raises PackagesMissing without matplotlib."""
     need("plots", "drawing")
-    from matplotlib.figure import Figure as Picture  # noqa: PLC0415 - an extra of its own
+    from matplotlib.figure import Figure as Picture  # noqa: PLC0415 - of an extra
 
     return Picture(figsize=(width, height), layout="constrained")

@@ -1,11 +1,11 @@
-"""Smaller models: fewer layers, attention heads, feed-forward columns or words; nothing is trained.
+"""Make models smaller without training: fewer layers, attention heads, feed-forward columns or tokens.
 
-Layers: DistilBERT's way (Sanh et al. 2019, arXiv:1910.01108). Heads: Michel et al. 2019 (arXiv:1905.10650),
-and columns likewise, by the importance that `importance` measures; equally many in every layer. Words: the
-rows of the embedding table that given texts never use, half of a compact model. WordPiece takes the longest
-piece that it knows, so a text all of whose pieces are kept is cut as before and scores exactly as before. A
-word that is gone is spelt with shorter pieces: all single characters stay, and so does any piece with a
-character that has no piece of its own.
+Layers are selected as for DistilBERT (Sanh et al. 2019, arXiv:1910.01108). Heads (Michel et al. 2019,
+arXiv:1905.10650) and columns are selected by the importance that `importance` measures, the same number in
+every layer. Tokens are rows of the embedding table, which is half of a compact model; those that given texts
+never use are removed. WordPiece always takes the longest piece in the vocabulary, so a text whose pieces are
+all kept is tokenised as before and gets exactly the same scores. A removed word is spelt with shorter pieces:
+all single characters are kept, and so is any piece with a character that is not itself a piece.
 """
 
 import json
@@ -28,10 +28,10 @@ Floats = NDArray[np.float64]
 
 
 def spread(layers: int, keep: int) -> list[int]:
-    """Return `keep` of the layers 1 … `layers`, evenly spread, the first and the last among them.
+    """Return `keep` of the layers 1 … `layers`, evenly spread and including the first and the last.
 
-    6 of 12 gives 1, 3, 5, 8, 10, 12: the layers that DistilBERT took from BERT. Raises CutError where
-    there are not as many.
+    6 of 12 gives 1, 3, 5, 8, 10, 12: the layers that DistilBERT took from BERT. Raises CutError if there are
+    fewer layers.
     """
     if not 1 <= keep <= layers:
         raise CutError(f"cannot keep {keep} layers of {layers}")
@@ -41,16 +41,16 @@ def spread(layers: int, keep: int) -> list[int]:
 
 
 def keep_layers(checkpoint: Checkpoint, layers: Sequence[int]) -> Checkpoint:
-    """Return the model with these of its layers (from 1), in this order, as DistilBERT began.
+    """Return the model with only these layers (from 1), in this order, as DistilBERT was initialised.
 
-    A token head goes on reading the hidden states that are left: those after a kept layer, below the new
-    last one. The weights for a depth that is gone are added to those for the nearest depth that stays, whose
-    hidden state is most alike. A branch keeps its layers, and grows from the nearest depth. Raises
-    CutError for layers that are not there or out of order.
+    A token head reads the hidden states that remain: those after a kept layer, below the new last one. The
+    weights for a removed layer are added to those for the nearest remaining one, whose hidden states are the
+    most similar. A branch keeps its own layers and starts from the nearest remaining layer. Raises CutError
+    for layers that do not exist or are out of order.
     """
     count = checkpoint.sizes.n_layers
     if sorted(set(layers)) != list(layers) or not layers or not 1 <= layers[0] <= layers[-1] <= count:
-        raise CutError(f"layers to keep must rise and lie between 1 and {count}, not {list(layers)}")
+        raise CutError(f"layers to keep must be in ascending order between 1 and {count}, not {list(layers)}")
     tensors: Tensors = {
         name: array for name, array in checkpoint.tensors.items() if ".transformer.layer." not in name
     }
@@ -75,13 +75,13 @@ def keep_layers(checkpoint: Checkpoint, layers: Sequence[int]) -> Checkpoint:
 
 
 def _new_depths(checkpoint: Checkpoint, name: str, layers: Sequence[int]) -> tuple[dict[str, Any], Any]:
-    """Return a token head's table and the first weights for the depths that are left."""
+    """Return a token head's table and its first weights for the layers that remain."""
     entry = dict(checkpoint.config["heads"][name])
-    below = layers[:-1]  # the new last layer computes the first token only
+    below = layers[:-1]  # the new last layer computes only the first token
     if entry.get("branch"):
         return _branch_moved(entry, below), checkpoint.tensors[f"heads.{name}.pre_classifier.weight"]
     if not below:
-        raise CutError(f"the head {name} reads tokens below the last layer: keep two layers or more")
+        raise CutError(f"the head {name} reads tokens below the last layer: keep at least two layers")
     weight = checkpoint.tensors[f"heads.{name}.pre_classifier.weight"]
     nearest = {old: min(below, key=lambda kept: (abs(kept - old), kept)) for old in entry["layers"]}
     chosen = sorted(set(nearest.values()))
@@ -95,13 +95,13 @@ def _new_depths(checkpoint: Checkpoint, name: str, layers: Sequence[int]) -> tup
 
 
 def _branch_moved(entry: dict[str, Any], below: Sequence[int]) -> dict[str, Any]:
-    """Return the table of a token head whose branch grows from what is left `below` the last layer."""
+    """Return the table of a token head whose branch starts from a layer that remains `below` the last one."""
     after = entry["branch"]["after"]
     shared = [layer for layer in entry["layers"] if layer <= after]
     new = min((0, *below), key=lambda kept: (abs(kept - after), kept)) if after else 0
     new = [0, *below].index(new)
     if shared not in ([], [after]) or (shared and not new):
-        raise CutError("a token head that has a branch and reads the encoder below it loses its layers")
+        raise CutError("a token head that has a branch and also reads encoder layers would lose some of them")
     return {
         **entry,
         "branch": {**entry["branch"], "after": new},
@@ -111,7 +111,7 @@ def _branch_moved(entry: dict[str, Any], below: Sequence[int]) -> dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Importance:
-    """How much each part matters, larger is more: heads (layers, heads) and columns (layers, hidden_dim)."""
+    """The importance of heads, (layers, heads), and of columns, (layers, hidden_dim)."""
 
     heads: Floats
     columns: Floats
@@ -120,10 +120,10 @@ class Importance:
 def prune(
     checkpoint: Checkpoint, importance: Importance, *, heads: int | None = None, hidden: int | None = None
 ) -> Checkpoint:
-    """Return the model with its most important `heads` and `hidden` columns a layer; None keeps all.
+    """Return the model with each layer's most important `heads` and `hidden` columns; None keeps all.
 
-    What stays keeps its order, its width and its weights; a token head's own layers are left alone. Raises
-    CutError where there are not as many.
+    What is kept stays in its order, with its width and weights; a token head's own layers are left alone.
+    Raises CutError if there are fewer.
     """
     sizes = checkpoint.sizes
     for wanted, there, what in ((heads, sizes.n_heads, "heads"), (hidden, sizes.hidden_dim, "columns")):
@@ -148,7 +148,7 @@ def prune(
 
 
 def _with_own_widths(checkpoint: Checkpoint) -> dict[str, Any]:
-    """Return the table of heads, in which a branch states its own widths: not the encoder's any longer."""
+    """Return the table of heads with each branch's widths, which now differ from the encoder's."""
     sizes, heads = checkpoint.sizes, {}
     for name, entry in checkpoint.config["heads"].items():
         heads[name] = entry
@@ -160,7 +160,7 @@ def _with_own_widths(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def _largest(values: Floats, count: int) -> list[int]:
-    """Return the places of the largest values, rising; of equal ones the first."""
+    """Return the indices of the largest values in ascending order; ties go to the first."""
     return sorted(np.argsort(-values, kind="stable")[:count].tolist())
 
 
@@ -184,18 +184,18 @@ def _cut_columns(tensors: Tensors, prefix: str, kept: list[int]) -> None:
 
 _WORDS = "distilbert.embeddings.word_embeddings.weight"
 _LONGEST = 1 << 20
-"""Texts are read whole here, beyond what the model reads."""
+"""Texts are read in full here, even where the model would truncate them."""
 
 
 def trim(checkpoint: Checkpoint, texts: Iterable[str], least: int = 1) -> Checkpoint:
-    """Return the model with the tokens that occur in `texts` at least `least` times, and the short ones.
+    """Return the model with only the short tokens and those that occur in `texts` at least `least` times.
 
-    Raises CutError where the tokenizer is no WordPiece: other kinds build a word from its parts, and
-    leaving one out changes them all.
+    Raises CutError if the tokenizer is not a WordPiece: other kinds build words by merging pieces, so
+    removing one changes many words.
     """
     kind = json.loads(checkpoint.tokenizer)["model"].get("type")
     if kind != "WordPiece":
-        raise CutError(f"{checkpoint.title}: only a WordPiece vocabulary can be trimmed, this is {kind}")
+        raise CutError(f"{checkpoint.title}: only a WordPiece vocabulary can be trimmed, and this is {kind}")
     counts = count_tokens(checkpoint, texts)
     kept = [
         number
@@ -210,7 +210,7 @@ def trim(checkpoint: Checkpoint, texts: Iterable[str], least: int = 1) -> Checkp
 
 
 def count_tokens(checkpoint: Checkpoint, texts: Iterable[str]) -> Counter[int]:
-    """Return how often each token occurs in whole texts, prepared as the model prepares them."""
+    """Return how often each token occurs in the full texts, prepared as the model prepares them."""
     reader = TextReader(checkpoint, longest=_LONGEST)
     counts: Counter[int] = Counter()
     for row in reader(list(texts), _LONGEST):
@@ -219,7 +219,7 @@ def count_tokens(checkpoint: Checkpoint, texts: Iterable[str]) -> Counter[int]:
 
 
 def kept_tokens(checkpoint: Checkpoint, seen: Sequence[int]) -> list[int]:
-    """Return the numbers of the tokens to keep, rising: those seen, special ones, and the short ones."""
+    """Return the ids of the tokens to keep, in ascending order: those seen, special ones, and short ones."""
     content = json.loads(checkpoint.tokenizer)
     vocabulary: dict[str, int] = content["model"]["vocab"]
     mark = content["model"].get("continuing_subword_prefix", "##")
@@ -243,7 +243,7 @@ def kept_tokens(checkpoint: Checkpoint, seen: Sequence[int]) -> list[int]:
 
 
 def renumber(tokenizer: str, kept: Sequence[int]) -> str:
-    """Return tokenizer.json with these tokens (old numbers, rising) and no others, counted from 0."""
+    """Return tokenizer.json with only the tokens `kept` (old ids, ascending), renumbered from 0."""
     content = json.loads(tokenizer)
     new = {old: number for number, old in enumerate(kept)}
     model = content["model"]
@@ -256,12 +256,12 @@ def renumber(tokenizer: str, kept: Sequence[int]) -> str:
     if content.get("post_processor"):
         _renumber_processor(content["post_processor"], new)
     text = json.dumps(content, ensure_ascii=False)
-    Tokenizer.from_str(text)  # raises where it is not sound
+    Tokenizer.from_str(text)  # raises if it is not valid
     return text
 
 
 def _renumber_processor(processor: dict[str, Any], new: dict[int, int]) -> None:
-    """Give the tokens around a text their new numbers, in each form that the library writes them in."""
+    """Give the tokens around a text their new ids, in every form in which the library writes them."""
     for part in processor.get("processors", []):
         _renumber_processor(part, new)
     for part in ("sep", "cls"):
@@ -274,7 +274,7 @@ def _renumber_processor(processor: dict[str, Any], new: dict[int, int]) -> None:
 
 
 def survives(checkpoint: Checkpoint, trimmed: Checkpoint, texts: Sequence[str]) -> float:
-    """Return the share of texts that the trimmed model cuts into the same tokens, so scores the same."""
+    """Return the share of texts that the trimmed model tokenises identically, so gives the same scores."""
     before, after = (
         _spellings(each, TextReader(each, longest=_LONGEST), texts) for each in (checkpoint, trimmed)
     )

@@ -1,7 +1,7 @@
-"""The recipe: what is trained on what, in one readable TOML file.
+"""The recipe: what is trained and on which data, in one readable TOML file.
 
-Read with one line for each mistake before anything runs, and written back, so that a run made from flags
-can be repeated and changed.
+It is checked before anything runs, with one line for each mistake. It can also be written, so that a run made
+from flags can be repeated and changed.
 """
 
 import difflib
@@ -32,7 +32,7 @@ _ShareBetween = Annotated[_Float, Field(gt=0, lt=1)]
 
 
 class _Table(BaseModel):
-    """A table of a recipe: an unknown name in it is a mistake, and it does not change."""
+    """A table of a recipe: immutable, and an unknown name in it is a mistake."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -43,51 +43,51 @@ class _Table(BaseModel):
 
 
 class Task(_Table):
-    """One data set in the mix: a known one, which trains the head that its labels belong to, or a table.
+    """One data set of the mix: a known one, which trains the head with its labels, or a table.
 
-    What a table adds stays out of `repr`, from which the digest of a run is made: see `train.digest`.
+    The fields for tables are left out of `repr`, from which a run's digest is made: see `train.digest`.
     """
 
     data: _Text = ""
-    """A known data set, or nothing where `file` names a table."""
+    """A known data set; empty if `file` names a table."""
     epochs: Annotated[_Float, Field(ge=0)] = 1.0
-    """Passes over the rows; 0.5 takes half of them, 0 (of a file) chooses by their number."""
+    """Passes over the rows; 0.5 takes half of them; 0 (for a file) chooses by the number of rows."""
     weight: _Positive = 1.0
     """Factor on the loss of a batch."""
     max_tokens: Annotated[_Int, Field(ge=3)] = 128
-    """Texts are cut to this many tokens, [CLS] and [SEP] included."""
+    """Texts are cut to this number of tokens, including [CLS] and [SEP]."""
     rows: _Count = 0
-    """How many rows to take from the front; 0 takes all."""
+    """Use only the first so many rows; 0 uses all."""
     loss: Literal["plain", "asymmetric"] = "plain"
-    """`asymmetric` is for a head of many labels: rare labels count for more."""
+    """`asymmetric` is for multi-label heads: rare labels count more."""
     balance: _Share = 0.0
-    """How far rare classes count more, for a head of one label: 0 not at all, 1 as if all were as common."""
+    """For single-label heads: how much more rare classes count, from 0 (no more) to 1 (as if all were equal)."""
     smoothing: _ShareBelow1 = 0.0
     """Share of a class's target that is spread over all classes, against overconfidence."""
     teacher: _Text = ""
-    """Folder of a pack or checkpoint whose head of the same name is learnt from (distillation)."""
+    """Folder of a pack or checkpoint whose head of the same name is the teacher (distillation)."""
     teachers: Annotated[tuple[_Text, ...], Field(min_length=1, repr=False)] = ()
-    """Folders of several of them, whose scores are averaged; instead of `teacher`."""
+    """Instead of `teacher`: folders of several teachers, whose scores are averaged."""
     hard: _Share = 0.5
-    """With a teacher: the share of the loss that the data's own labels keep. 0 for texts without labels."""
+    """With a teacher: the share of the loss that comes from the labels; 0 for texts without labels."""
     softening: _Positive = 2.0
-    """With a teacher: the temperature by which both sides' scores are softened."""
+    """With a teacher: the temperature that softens the teacher's and the student's scores."""
     masked: _ShareBelow1 = 0.0
-    """Share of the tokens that are replaced by [MASK] at each pass, against learning rows by heart."""
+    """Share of the tokens replaced by [MASK] in each pass, against overfitting."""
     file: Annotated[_Text, Field(repr=False)] = ""
     """A labelled table of your own: CSV, JSON lines or Parquet. Relative to the recipe's folder."""
     dev: Annotated[_Text, Field(repr=False)] = ""
-    """With a file: another file to measure on, instead of a share of the first."""
+    """With a file: a second file to measure on, instead of a share of the first."""
     text_column: Annotated[_Text, Field(repr=False)] = ""
     label_column: Annotated[_Text, Field(repr=False)] = ""
-    """With a file: its columns; guessed by their names if left out."""
+    """With a file: its columns; guessed from their names if left out."""
     head: Annotated[_Text, Field(repr=False)] = ""
-    """With a file: the head that it trains, a known one, or one with its labels; "" for the column's name.
-    With a teacher and known data: the head that its texts train; the labels of the data are not used then."""
+    """With a file: the head to train, either a known one or a new one; "" names it after the label column.
+    With a teacher and known data: the head that the texts train; the labels of the data are then not used."""
     labels: Annotated[Literal["auto", "one", "several"], Field(repr=False)] = "auto"
-    """With a file: `one` label a row, `several` (`a; b`, `a|b` or a list), or `auto`: as the rows look."""
+    """With a file: `one` label per row, `several` (`a; b`, `a|b` or a list), or `auto` to tell by the rows."""
     held_out: Annotated[_ShareBetween, Field(repr=False)] = 0.2
-    """With a file: the share of its rows that is measured on and not learnt from."""
+    """With a file: the share of its rows that is held out for measuring."""
     skip_bad: Annotated[_Flag, Field(repr=False)] = False
     """With a file: skip rows that cannot be read, instead of stopping at the first."""
 
@@ -105,13 +105,13 @@ class Task(_Table):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        """Refuse a task with no rows, with two kinds of them, or with options of the other kind."""
+        """Refuse a task without data, with both kinds of data, or with options for the other kind."""
         if bool(self.data) == bool(self.file):
             raise ValueError(" needs either data, a known data set, or file, a table of your own")
         if self.teacher and self.teachers:
-            raise ValueError(": either teacher, or teachers for several")
+            raise ValueError(": use either teacher, or teachers for several")
         if not self.epochs and not self.file:
-            raise ValueError(".epochs must be above 0; only for a table of your own 0 chooses by its rows")
+            raise ValueError(".epochs must be above 0; only for a table of your own, 0 chooses by its rows")
         if self.data:
             for name in self._OF_TABLES:
                 allowed = name == "head" and self.all_teachers
@@ -124,61 +124,61 @@ class Optimiser(_Table):
     """AdamW (Loshchilov and Hutter 2019) with warm-up and a linear decay to 0."""
 
     trunk_rate: _Positive = 2e-4
-    """Highest learning rate of the encoder."""
+    """Peak learning rate of the encoder."""
     head_rate: _Positive = 1e-3
-    """Highest learning rate of the heads."""
+    """Peak learning rate of the heads."""
     warm_up: _ShareBelow1 = 0.06
-    """Share of the run in which the rate rises from 0."""
+    """Share of the run during which the rate rises from 0."""
     weight_decay: _Float = 0.01
     clip: _Positive = 1.0
-    """Longest gradient, as the norm over all weights."""
+    """Gradients are clipped to this norm over all weights."""
     dropout: _ShareBelow1 = 0.0
-    """Share of the first token's values that a head does not see in a step."""
+    """Dropout on the first token's state before a head reads it."""
     max_padded_tokens: _Int = 1_024
-    """Tokens in one batch, padding counted."""
+    """The most tokens in a batch, including padding."""
 
 
 class Run(_Table):
-    """How the run uses the machine. None of it is meant to change what is learnt."""
+    """How the run uses the machine. None of it should change what is learnt."""
 
     seed: _Int = 1
     threads: _Count = 0
     """0 leaves the choice to torch."""
     processes: Annotated[_Int, Field(ge=1)] = 1
-    """Processes that share the batches and average their weights; each has `threads` threads."""
+    """Processes that divide the batches and average their weights; each has `threads` threads."""
     minutes: Annotated[_Float, Field(ge=0)] = 0.0
-    """Above 0: the schedule is shortened so that the decay ends after this time."""
+    """Above 0: the schedule is shortened so that the rate reaches 0 after this time."""
     checkpoint_minutes: _Positive = 4.0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto`: CUDA if there is a GPU and the run has one process."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """`auto`: bf16 products if this processor does them at least 1.5 times as fast."""
+    """`auto`: bf16 products if they are at least 1.5 times as fast on this processor."""
 
 
 class OwnLayers(_Table):
-    """Transformer layers of a token head's own, which run for no other head: see `worker.heads.Branch`."""
+    """Transformer layers used only by one token head: see `worker.heads.Branch`."""
 
     after: _Count
-    """The encoder's layer whose states they start from; 0 for the embeddings."""
+    """The encoder layer whose states they read; 0 for the embeddings."""
     layers: Annotated[_Int, Field(ge=1)]
     """How many there are."""
     start: _Text = ""
-    """The base whose layers above `after` they begin as; "" for this recipe's own base."""
+    """The base whose layers above `after` they are initialised from; "" for this recipe's base."""
 
 
 class HeadLayers(_Table):
-    """Which layers a token head reads, if not the usual ones."""
+    """Which layers a token head reads, if not the default ones."""
 
     head: _Text
     layers: Annotated[tuple[Annotated[_Int, Field(ge=1)], ...], Field(min_length=1)]
-    """Counted from 1; if it has layers of its own, these follow those of the encoder that it shares."""
+    """Counted from 1; a head's own layers are counted after the encoder layers that it shares."""
     branch: OwnLayers | None = None
     gate: _Share = 0.0
-    """The score of its gate's label from which it reads a text; 0 for its usual one."""
+    """The score of its gate's label from which the head runs on a text; 0 for the default."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        """Refuse layers of a head's own that nobody would read."""
+        """Refuse layers of a head's own that it would not read."""
         if (own := self.branch) is not None and max(self.layers) != own.after + own.layers:
             last = own.after + own.layers
             raise ValueError(f": the branch ends at layer {last}, the head reads up to {max(self.layers)}")
@@ -186,7 +186,7 @@ class HeadLayers(_Table):
 
 
 class Mean(_Table):
-    """Another checkpoint of the same shape, whose weights get a share of the mean with the trained ones."""
+    """Another checkpoint of the same shape to average the trained weights with, and its share."""
 
     checkpoint: _Text
     share: _ShareBetween
@@ -199,23 +199,23 @@ class Recipe(_Table):
     base: _Text
     tasks: Annotated[tuple[Task, ...], Field(min_length=1)]
     text: _Text = "raw"
-    """How texts are prepared, in training and in service: `raw` or `social`."""
+    """How texts are prepared, in training and in the service: `raw` or `social`."""
     text_version: _Int = 1
     depths: tuple[HeadLayers, ...] = ()
     means: tuple[Mean, ...] = ()
-    """What the weights are averaged with after the last step, one after the other."""
+    """Checkpoints that the weights are averaged with after the last step, one after the other."""
     stages: _Text = ""
-    """Bundled recipes that made the base, in their order, with commas: the card tells of them too."""
+    """The bundled recipes that made the base, in order, separated by commas; the card describes them too."""
     frozen: _Flag = False
-    """The encoder and all heads of the base that no task trains stay as they are, bit for bit in the pack."""
+    """Leave the encoder and all heads that no task trains unchanged, bit for bit in the pack."""
     data: _Text = ""
-    """Folder with the data sets; a command-line argument goes before it."""
+    """Folder with the data sets; a command-line argument takes precedence."""
     optimiser: Optimiser = Optimiser()
     run: Run = Run()
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        """Refuse an unknown text handling, and batches too small for one text."""
+        """Refuse an unknown text handling, and batches that are too small for one text."""
         for number, task in enumerate(self.tasks):
             if task.max_tokens > self.optimiser.max_padded_tokens:
                 between = "must lie between 3 and optimiser.max_padded_tokens"
@@ -254,7 +254,7 @@ _LISTS = {"teachers": "folders", "layers": "layers, counted from 1"}
 
 
 def load_recipe(path: Path) -> Recipe:
-    """Read a recipe. Raises RecipeError: a line for each mistake, which names the file and the entry."""
+    """Read a recipe. Raises RecipeError with a line for each mistake that names the file and the entry."""
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -270,7 +270,7 @@ def load_recipe(path: Path) -> Recipe:
 
 
 def _beside(recipe: Recipe, folder: Path) -> Recipe:
-    """Return the recipe with its tables looked for in `folder`. Raises RecipeError: no such file."""
+    """Resolve the paths of the recipe's tables against `folder`. Raises RecipeError if one is missing."""
     tasks = []
     for number, task in enumerate(recipe.tasks):
         found = {name: str(folder / value) for name in ("file", "dev") if (value := getattr(task, name))}
@@ -282,9 +282,9 @@ def _beside(recipe: Recipe, folder: Path) -> Recipe:
 
 
 def mistakes(error: ValidationError) -> list[str]:
-    """Return a line for each mistake: the entry's place in the recipe, and what is wrong with it."""
+    """Return a line for each mistake: where the entry is in the recipe, and what is wrong with it."""
     found = error.errors()
-    # A list whose entries are all wrong counts as too short as well.
+    # A list whose entries are all wrong is also reported as too short.
     wrong = {each["loc"][:-1] for each in found} | {each["loc"][:-2] for each in found}
     return [
         _mistake(each["type"], each["loc"], each["input"], each.get("ctx", {}))
@@ -314,7 +314,7 @@ def _mistake(kind: str, loc: Sequence[int | str], value: Any, context: Mapping[s
 
 
 def _unknown_name(where: str, names: Sequence[str]) -> str:
-    """Say which name was probably meant; `names` are those of the tables around it, and its own."""
+    """Suggest the name that was probably meant; `names` is the path to it, its own name last."""
     known = list((_INNER[names[-2]] if len(names) > 1 else Recipe).model_fields)
     near = difflib.get_close_matches(names[-1], known, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"it may be one of {', '.join(known)}"
@@ -322,7 +322,7 @@ def _unknown_name(where: str, names: Sequence[str]) -> str:
 
 
 def recipe_text(recipe: Recipe) -> str:
-    """Return the recipe as TOML: what stands at its default is left out."""
+    """Return the recipe as TOML, leaving out values that are the default."""
     lines = _lines(recipe, left=tuple(name for name in _INNER if name != "branch"))
     for name in ("optimiser", "run"):
         found = _lines(getattr(recipe, name))
@@ -343,7 +343,7 @@ def _lines(table: _Table, left: tuple[str, ...] = ()) -> list[str]:
 
 
 def _value_text(value: Any) -> str:
-    """Return a value as TOML writes it: JSON's way, but for the characters that JSON may leave bare."""
+    """Return a value as TOML: written as JSON, except for characters that only JSON may leave unescaped."""
     if isinstance(value, tuple):
         return f"[{', '.join(map(_value_text, value))}]"
     if isinstance(value, _Table):
@@ -354,10 +354,10 @@ def _value_text(value: Any) -> str:
 
 
 def recipe_of_table(file: Path, name: str, *, base: str = "", frozen: bool = False, **given: Any) -> Recipe:
-    """Return the recipe of a training on one table: one head, settings for little data.
+    """Return the recipe for training on one table: one head, with settings for little data.
 
-    `given` are values of the task and of the run, by their names in a recipe. Raises RecipeError for values
-    that make no sense.
+    `given` holds values of the task and of the run under their names in a recipe. Raises RecipeError for
+    invalid values.
     """
     text, version = _handling(base) if base else ("raw", 1)
     of_run = {key: value for key, value in given.items() if key in Run.model_fields}
@@ -370,7 +370,7 @@ def recipe_of_table(file: Path, name: str, *, base: str = "", frozen: bool = Fal
             tasks=(Task(file=str(file), **{"epochs": 0.0, **of_task}),),
             text=text,
             text_version=version,
-            # Smaller steps and batches than for half a million rows: a small table gives few of them.
+            # Smaller batches and rates than for half a million rows: a small table has few batches.
             optimiser=Optimiser(trunk_rate=1e-4, head_rate=1e-3, dropout=0.1, max_padded_tokens=512),
             run=Run(**of_run),
         )
@@ -379,11 +379,11 @@ def recipe_of_table(file: Path, name: str, *, base: str = "", frozen: bool = Fal
 
 
 def _handling(base: str) -> tuple[str, int]:
-    """Return how the base's texts were prepared: what its config.json says, else as they come."""
+    """Return the text handling in the base's config.json, or none (`raw`)."""
     try:
         match json.loads((model_folder(Path(base)) / "config.json").read_bytes()).get("text"):
             case {"name": str(name), "version": int(version)}:
                 return name, version
     except (OSError, ValueError, AttributeError):
-        pass  # no folder, or none to start from: the reason is given when the base is read
+        pass  # not a folder, or not a valid base: the error comes when the base is read
     return "raw", 1

@@ -25,22 +25,22 @@ from worker.lab.prune import keep_layers, spread
 from worker.model.pack import CONFIG, model_folder
 
 EVERY_OTHER = "every-other"
-"""The student that is every other layer of its teacher, as DistilBERT was (Sanh et al. 2019)."""
+"""The student made of every other layer of its teacher, like DistilBERT (Sanh et al. 2019)."""
 
-_SPREAD = 0.02  # BERT's deviation of new weights
+_SPREAD = 0.02  # the standard deviation of BERT's initial weights
 
 
 def student_of(name: str, teacher: Path | None, layers: Sequence[int] | int | None, seed: int) -> Checkpoint:
     """Return the student that the command line names.
 
-    `name` is a checkpoint folder, a pack (its weights as they are rounded), `every-other` (of the checkpoint
-    `teacher`; `layers` says how many or which, half of them by default), or base weights, which get the
-    teacher's heads, drawn anew from `seed`.
+    `name` is a checkpoint folder, a pack (with its rounded weights), `every-other` (layers of the checkpoint
+    `teacher`; `layers` says how many or which, by default half of them), or base weights, which get the
+    teacher's heads with new weights drawn from `seed`.
 
     Raises:
-        TrainingError, TeacherError: nothing of that name, or `every-other` of a teacher that is a pack.
-        CheckpointError: a folder that holds no sound checkpoint.
-        PackError, ExportError: a pack that is damaged, or whose graph this project did not write.
+        TrainingError, TeacherError: there is no such model, or `every-other` with a teacher that is a pack.
+        CheckpointError: the folder has no valid checkpoint.
+        PackError, ExportError: the pack is damaged, or its graph was not written by this project.
     """
     folder = model_folder(Path(name))
     if name != EVERY_OTHER and (is_pack(folder) or _is_distilbert(folder)):
@@ -68,7 +68,7 @@ def _is_distilbert(folder: Path) -> bool:
 
 
 def _with_new_heads(base: str, teacher: Checkpoint, seed: int) -> Checkpoint:
-    """Return the base weights of a BERT with the teacher's heads, drawn anew."""
+    """Return the base weights of a BERT with the teacher's heads, newly initialised."""
     encoder = bert_to_distilbert(base_folder(base))
     config = {**encoder.config, "heads": teacher.config["heads"]}
     if "text" in teacher.config:
@@ -81,7 +81,7 @@ def _with_new_heads(base: str, teacher: Checkpoint, seed: int) -> Checkpoint:
         if deepest >= sizes.n_layers:
             raise CutError(f"student {base}: it has no layer {deepest} below its last one")
         for name, shape in head_shapes(head, sizes).items():
-            if name.startswith("transformer."):  # a branch begins as the layers that it stands beside
+            if name.startswith("transformer."):  # a branch starts as a copy of the encoder layers beside it
                 tensors[f"heads.{head.name}.{name}"] = _copied(head, name, tensors, sizes.n_layers - 1)
                 continue
             drawn = rng.normal(0.0, _SPREAD, shape) if name.endswith("weight") else np.zeros(shape)
@@ -90,7 +90,7 @@ def _with_new_heads(base: str, teacher: Checkpoint, seed: int) -> Checkpoint:
 
 
 def _copied(head: Head, name: str, tensors: Tensors, last: int) -> NDArray[np.float32]:
-    """Return a branch's tensor `transformer.layer.N.…` as a copy of the encoder's at the same height."""
+    """Return a branch's tensor `transformer.layer.N.…`, copied from the encoder layer at the same height."""
     if head.branch is None:
         raise ValueError("this head has no branch")
     number, _, part = name.removeprefix("transformer.layer.").partition(".")
@@ -98,9 +98,9 @@ def _copied(head: Head, name: str, tensors: Tensors, last: int) -> NDArray[np.fl
 
 
 def without_heads(checkpoint: Checkpoint, names: Sequence[str]) -> Checkpoint:
-    """Return the model without these heads, and without token heads that one of them gates.
+    """Return the model without these heads and without token heads whose gate is one of them.
 
-    Raises TeacherError where none is left.
+    Raises TeacherError if no head is left.
     """
     gone = set(names)
     table = checkpoint.config["heads"]

@@ -1,8 +1,8 @@
-"""Teachers, what they say of texts, and the one cache of their answers on disk.
+"""Teachers, their answers to texts, and the cache of these answers on disk.
 
-A general teacher answers for all of its heads at once, in shards, so that a kill costs no more than one of
-them; a token head only for the texts near which its gate opens. The teacher of one task answers for that
-task's head alone, in float32 and for every text.
+A general teacher answers for all of its heads at once. The answers are stored in shards, so that a kill loses
+at most one of them. A token head runs only on texts whose gate score is near the threshold or above it. The
+teacher of one task answers only for that task's head, in float32 and for every text.
 """
 
 import hashlib
@@ -34,27 +34,27 @@ SHARD = 4_096
 """Texts in one file of answers."""
 
 ASKED = 0.5
-"""A token head is asked where its gate's score reaches this share of the gate's threshold: a student's gate
-may open a little earlier than its teacher's, and not on ordinary texts."""
+"""A token head runs where its gate's score reaches this share of the gate's threshold, since a student's gate
+may open a little earlier than its teacher's. On ordinary texts it does not run."""
 
 _DEPENDS_ON = ("manifest.json", "model.safetensors", "config.json", "tokenizer.json")
-"""A pack's manifest has the digests of its other files."""
+"""The files whose digests identify a teacher; a pack's manifest has the digests of its other files."""
 
 
 @dataclass(slots=True)
 class Answers:
-    """What a teacher says of some texts, as probabilities after its heads' temperatures."""
+    """A teacher's answers to some texts, as probabilities after its heads' temperatures."""
 
     scores: dict[str, Floats] = field(default_factory=dict)
-    """(texts, labels) of each head that judges whole texts."""
+    """For each head that classifies whole texts: (texts, labels)."""
     tokens: dict[str, dict[int, TokenScores]] = field(default_factory=dict)
-    """Every token's probability by token head and number of the text; only for texts that it is asked of."""
+    """Every token's probability, by token head and index of the text; only where the head ran."""
     first: NDArray[np.float16] | None = None
-    """The first token's last hidden state, (texts, dim), if the teacher shows it."""
+    """The first token's last hidden state, (texts, dim), if the teacher gives it."""
 
 
 def cached(path: Path, ask: Callable[[], Answers]) -> Answers:
-    """Return the answers at `path`, or ask and write them there. Raises TrainingError."""
+    """Return the answers stored at `path`, or call `ask` and store its answers. Raises TrainingError."""
     found = _read(path)
     if found is None:
         found = ask()
@@ -86,7 +86,7 @@ def _write(path: Path, answers: Answers) -> None:
 
 
 def _read(path: Path) -> Answers | None:
-    """Return the answers at `path`; None if there are none, or what is there cannot be read."""
+    """Return the answers at `path`; None if there are none or they cannot be read."""
     try:
         with np.load(path) as file:
             arrays = {name: file[name] for name in file.files}
@@ -103,7 +103,7 @@ def _read(path: Path) -> Answers | None:
 
 
 def _tokens(arrays: Mapping[str, Any], prefix: str) -> dict[int, TokenScores]:
-    """Cut the flat arrays of one token head into texts."""
+    """Split the flat arrays of one token head by text."""
     ends = np.cumsum(arrays[prefix + "lengths"])
     scores = np.split(arrays[prefix + "scores"], ends[:-1]) if len(ends) else []
     ranges = [tuple(pair) for pair in arrays[prefix + "ranges"].tolist()]
@@ -115,7 +115,7 @@ def _tokens(arrays: Mapping[str, Any], prefix: str) -> dict[int, TokenScores]:
 
 
 class Teacher(Protocol):
-    """A model that is learnt from. `dim` is the width of the hidden states that it shows, None for none."""
+    """A model to learn from. `dim` is the width of its hidden states, None if it does not give them."""
 
     title: str
     folder: Path
@@ -125,7 +125,7 @@ class Teacher(Protocol):
     heads: Mapping[str, Head]
 
     def answers(self, texts: Sequence[str], max_tokens: int) -> Answers:
-        """Judge texts, cut to `max_tokens`, [CLS] and [SEP] included."""
+        """Answer texts, cut to `max_tokens` including [CLS] and [SEP]."""
         ...
 
 
@@ -137,7 +137,7 @@ def teacher_at(folder: Path) -> Teacher:
 
 
 def files_digest(folder: Path) -> bytes:
-    """Return the digests of the files that a teacher's answers depend on, one after another."""
+    """Return the concatenated digests of the files that a teacher's answers depend on."""
     digests = []
     for name in _DEPENDS_ON:
         if (file := folder / name).is_file():
@@ -151,7 +151,7 @@ def _identity(kind: str, folder: Path) -> str:
 
 
 class PackTeacher:
-    """A pack, as the service runs it: int8 on every core."""
+    """A pack, run as in the service, on all cores."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -178,7 +178,7 @@ class PackTeacher:
 
 
 class CheckpointTeacher:
-    """A checkpoint folder through our network: all heads of a batch in one pass."""
+    """A checkpoint folder, run with torch: all heads of a batch in one pass."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -192,7 +192,7 @@ class CheckpointTeacher:
         self._bf16 = best_precision() == "bf16"
 
     def answers(self, texts: Sequence[str], max_tokens: int) -> Answers:
-        """Judge texts: bfloat16 products if this processor is quicker with them."""
+        """Answer texts, with bfloat16 products if this processor is faster with them."""
         rows = self._reader(texts, max_tokens)
         found = Answers(first=np.zeros((len(texts), self.dim or 0), np.float16))
         for name, head in self.heads.items():
@@ -206,7 +206,7 @@ class CheckpointTeacher:
         return found
 
     def _batch(self, batch: list[int], rows: Sequence[Row], found: Answers) -> None:
-        """Judge one batch of texts, whose numbers `batch` holds."""
+        """Answer one batch of texts, whose indices are in `batch`."""
         padded, mask = pad([rows[row].ids for row in batch])
         real = None if mask is None else torch.from_numpy(mask)
         states, first = self.network.distilbert.states_and_first(torch.from_numpy(padded), real)
@@ -228,7 +228,7 @@ class CheckpointTeacher:
 
 
 def asked_of(head: Head, heads: Mapping[str, Head], scores: Mapping[str, Floats], count: int) -> list[int]:
-    """Return the numbers of the texts that a token head is asked of: see ASKED. All if it has no gate."""
+    """Return the indices of the texts on which a token head runs: see ASKED. All if it has no gate."""
     if head.gate is None:
         return list(range(count))
     column = heads[head.gate.head].labels.index(head.gate.label)
@@ -237,7 +237,7 @@ def asked_of(head: Head, heads: Mapping[str, Head], scores: Mapping[str, Floats]
 
 
 class TeacherScores(NamedTuple):
-    """Probabilities (texts, columns) for these columns of a student's head, a mean over teachers."""
+    """Probabilities (texts, columns) for these columns of a student's head, averaged over teachers."""
 
     columns: tuple[int, ...]
     scores: Floats
@@ -246,14 +246,14 @@ class TeacherScores(NamedTuple):
 
 @dataclass(slots=True)
 class Targets:
-    """What the student should answer to the texts of one part."""
+    """The target answers for the texts of one part."""
 
     scores: dict[str, list[TeacherScores]] = field(default_factory=dict)
-    """By head; teachers that know other labels of it stand apart."""
+    """By head, with an entry for each set of labels that its teachers know."""
     tokens: dict[str, dict[int, Floats]] = field(default_factory=dict)
-    """By token head and number of the text: a probability for each of the student's tokens."""
+    """By token head and index of the text: a probability for each of the student's tokens."""
     first: NDArray[np.float16] | None = None
-    """A teacher's last hidden state of the first token, (texts, dim)."""
+    """A teacher's last hidden states of the first token, (texts, dim)."""
 
 
 def ask(
@@ -267,10 +267,10 @@ def ask(
     say: Progress,
     first_of: Teacher | None = None,
 ) -> Targets:
-    """Return what general teachers say of some texts, for the student's `heads` and its tokens (`rows`).
+    """Return general teachers' answers to some texts, for the student's `heads` and its tokens (`rows`).
 
-    `folder` holds the cache. Of `first_of` the last hidden states are wanted too. Raises TeacherError where a
-    teacher knows a label that the student does not.
+    `folder` holds the cache. The teacher `first_of` also gives its last hidden states. Raises TeacherError if
+    a teacher has a label that the student lacks.
     """
     targets = Targets()
     by_token: dict[str, list[dict[int, Floats]]] = {}
@@ -291,7 +291,7 @@ def ask(
 def answers_of(
     teacher: Teacher, texts: Sequence[str], max_tokens: int, folder: Path, say: Progress
 ) -> Answers:
-    """Return a teacher's answers to all texts, from the cache in `folder` if they are there.
+    """Return a teacher's answers to all texts, from the cache in `folder` where possible.
 
     Raises TrainingError.
     """
@@ -318,21 +318,21 @@ def answers_of(
 
 
 def _place(folder: Path, teacher: str, head: str, max_tokens: int, texts: Sequence[str]) -> Path:
-    """Return where answers are kept: by the teacher's files, the head ("" for all) and the texts."""
+    """Return the path for answers, made from the teacher's files, the head ("" for all) and the texts."""
     words = "\0".join([teacher, *([head] if head else []), str(max_tokens), *texts])
     digest = hashlib.sha256(words.encode("utf-8", "surrogatepass")).hexdigest()[:20]
     return folder / f"taught-{digest}.npz"
 
 
 def _add_scores(targets: Targets, teacher: Teacher, head: Head, scores: Floats) -> None:
-    """Add a teacher's probabilities to the mean of those that know the same labels."""
+    """Add a teacher's probabilities to the mean of the teachers with the same labels."""
     theirs = teacher.heads[head.name]
     if theirs.problem_type != head.problem_type:
         raise TeacherError(f"teacher {teacher.title}: its head {head.name} is {theirs.problem_type}")
     if unknown := [label for label in theirs.labels if label not in head.labels]:
         raise TeacherError(
             f"teacher {teacher.title}: its head {head.name} has the label {unknown[0]!r}, "
-            "the student's has not"
+            "which the student's lacks"
         )
     columns = tuple(sorted(head.labels.index(label) for label in theirs.labels))
     order = [theirs.labels.index(head.labels[column]) for column in columns]
@@ -346,7 +346,7 @@ def _add_scores(targets: Targets, teacher: Teacher, head: Head, scores: Floats) 
 
 
 def _aligned(told: TokenScores, ranges: Sequence[Range]) -> Floats:
-    """Return a teacher's probabilities for the student's tokens: the largest that shares characters."""
+    """Return a teacher's probabilities for the student's tokens: the largest among overlapping tokens."""
     if told.ranges == list(ranges):
         found = np.array(told.scores, np.float32)
         found[[start == end for start, end in ranges]] = 0.0
@@ -365,7 +365,7 @@ def _aligned(told: TokenScores, ranges: Sequence[Range]) -> Floats:
 
 
 def _means(told: Sequence[Mapping[int, Floats]]) -> dict[int, Floats]:
-    """Return the mean of the teachers that were asked of a text."""
+    """Return, for each text, the mean of the teachers that were asked about it."""
     rows = sorted({row for each in told for row in each})
     return {
         row: np.asarray(np.mean([each[row] for each in told if row in each], axis=0), np.float32)
@@ -376,10 +376,10 @@ def _means(told: Sequence[Mapping[int, Floats]]) -> dict[int, Floats]:
 def head_scores(
     teachers: Sequence[str], head: Head, texts: Sequence[str], max_tokens: int, folder: Path
 ) -> TeacherScores:
-    """Return the mean probabilities of a task's own teachers for the labels that they know.
+    """Return the mean probabilities of a task's own teachers for the labels that they have.
 
-    `teachers` are folders of packs or checkpoints; `folder` holds the cache. Raises TeacherError where a
-    teacher has no such head, knows a label that ours does not, or other labels than the first one.
+    `teachers` are folders of packs or checkpoints; `folder` holds the cache. Raises TeacherError if a teacher
+    lacks the head, has a label that ours lacks, or has other labels than the first teacher.
     """
     every: list[Floats] = []
     columns: tuple[int, ...] | None = None
@@ -388,7 +388,7 @@ def head_scores(
         labels = scorer.heads[head.name].labels
         if unknown := [label for label in labels if label not in head.labels]:
             raise TeacherError(
-                f"teacher {teacher}: head {head.name!r} has the label {unknown[0]!r}, ours has not"
+                f"teacher {teacher}: head {head.name!r} has the label {unknown[0]!r}, which ours lacks"
             )
         theirs = tuple(head.labels.index(label) for label in labels)
         if columns not in (None, theirs):
@@ -407,10 +407,9 @@ def head_scores(
 def head_token_scores(
     teachers: Sequence[str], head: Head, texts: Sequence[str], rows: Sequence[Ids], folder: Path
 ) -> list[Floats]:
-    """Return the mean probability of each token of each text, (tokens,) a text; no gate is asked.
+    """Return each text's mean token probabilities, (tokens,) for each text, without applying the gate.
 
-    `rows` are the texts' token ids. Raises TeacherError where a teacher has no such head or cuts texts into
-    other tokens.
+    `rows` are the texts' token ids. Raises TeacherError if a teacher lacks the head or tokenises differently.
     """
     longest = max(map(len, rows))
     every: list[list[Floats]] = []
@@ -423,7 +422,7 @@ def head_token_scores(
         identity = _identity("task", Path(teacher))
         told = cached(_place(folder, identity, head.name, longest, texts), asked).tokens[head.name]
         if any(len(told[number].scores) != len(row) for number, row in enumerate(rows)):
-            raise TeacherError(f"teacher {teacher} cuts texts into other tokens than the base does")
+            raise TeacherError(f"teacher {teacher} cuts texts into different tokens than the base does")
         every.append([told[number].scores.astype(np.float32) for number in range(len(rows))])
     return [np.mean(each, axis=0, dtype=np.float32) for each in zip(*every, strict=True)]
 
@@ -440,7 +439,7 @@ def _scorer(folder: str, head: str) -> Scorer:
 
 
 def shared(answers: Floats, group_size: int, first_leads: bool = False) -> Floats:
-    """Return answers (rows, labels) of which each group of rows has one: their mean, or the first's."""
+    """Give all rows of a group the same answers (rows, labels): their mean, or those of the first row."""
     groups = answers.reshape(-1, group_size, answers.shape[1])
     one = groups[:, 0] if first_leads else groups.mean(axis=1, dtype=np.float32)
     return np.repeat(one, group_size, axis=0)

@@ -1,4 +1,4 @@
-"""Texts to learn from: lines of files, and the labelled rows of a recipe's data sets; texts as tokens."""
+"""Training texts: lines of files and labelled rows of a recipe's data sets; and their tokens."""
 
 import json
 import random
@@ -28,7 +28,7 @@ _CHUNK = 2_048
 
 
 class Row:
-    """One text as a model reads it: token ids, and where in the text, as it came, each token stands."""
+    """One text as a model reads it: its token ids, and each token's range in the original text."""
 
     __slots__ = ("_text", "_tokenizer", "ids")
 
@@ -37,7 +37,7 @@ class Row:
 
     @property
     def ranges(self) -> list[Range]:
-        """Each token's own range of characters, empty for [CLS] and [SEP]; found anew at each call."""
+        """Each token's range of characters, empty for [CLS] and [SEP]; computed on every call."""
         return self._tokenizer.places(self._text).ranges
 
     @property
@@ -48,12 +48,12 @@ class Row:
 
 
 class TextReader:
-    """A checkpoint's text handling and tokenizer: the tokenizer that the service uses."""
+    """A checkpoint's text handling and tokenizer, run as in the service."""
 
     def __init__(self, checkpoint: Checkpoint, longest: int = 0) -> None:
-        """Read texts up to `longest` tokens, or (0) as far as the model does.
+        """Read texts up to `longest` tokens, or up to the model's limit if it is 0.
 
-        Raises TrainingError where the configuration names an unknown text handling.
+        Raises TrainingError if the configuration names an unknown text handling.
         """
         self._content = checkpoint.tokenizer.encode()
         self._path = Path(checkpoint.title) / TOKENIZER
@@ -64,9 +64,9 @@ class TextReader:
             raise TrainingError(str(error)) from error
 
     def __call__(self, texts: Sequence[str], max_tokens: int) -> list[Row]:
-        """Return every text's tokens, cut to `max_tokens`, [CLS] and [SEP] included.
+        """Return every text's tokens, cut to `max_tokens` including [CLS] and [SEP].
 
-        Raises TrainingError where the tokenizer cannot be used, or fails on a text.
+        Raises TrainingError if the tokenizer cannot be used or fails on a text.
         """
         rows: list[Row] = []
         try:
@@ -84,7 +84,7 @@ class TextReader:
 
 
 def marks(row: Row, places: Iterable[int]) -> NDArray[np.float32]:
-    """Return 1 for each token that has one of these characters of the text, else 0: (tokens,)."""
+    """Return 1 for each token that contains one of these characters of the text, else 0: (tokens,)."""
     wanted = frozenset(places)
     return np.array(
         [any(place in wanted for place in range(start, end)) for start, end in row.ranges], np.float32
@@ -100,26 +100,26 @@ class Part:
     max_tokens: int = 128
     epochs: float = 1.0
     temperature: float = 2.0
-    """Softens teachers' and student's scores."""
+    """The temperature that softens the teachers' and the student's scores."""
     task: Task | None = None
     """The recipe's task, for labelled rows."""
     head: str = ""
     """The head that the labels belong to."""
     own_teachers: tuple[str, ...] = ()
-    """Folders of the task's own teachers: they alone teach the head that the task trains."""
+    """Folders of the task's own teachers, the only teachers of the head that the task trains."""
     own_head: str = ""
-    """That head."""
+    """The head that the task's own teachers teach."""
     binary: bool = False
     labels: list[tuple[int, ...]] = field(default_factory=list)
-    """Label numbers; for a token head the places of the marked characters."""
+    """Label indices; for a token head, the positions of the marked characters."""
 
 
 def read_texts(
     files: Sequence[Path], text_field: str, *, max_tokens: int, epochs: float, temperature: float
 ) -> list[Part]:
-    """Read files of texts (lines, CSV, JSON lines, Parquet), a part each; blank and bad rows are left out.
+    """Read text files (lines, CSV, JSON lines, Parquet) as one part each, leaving out blank and bad rows.
 
-    Raises InputError for a file that cannot be read, TrainingError for one without a text.
+    Raises InputError for a file that cannot be read, TrainingError for one without texts.
     """
     parts = []
     for file in files:
@@ -149,7 +149,7 @@ def texts_of(file: Path, text_field: str) -> Iterable[str]:
 
 
 def thin(part: Part, seed: int) -> Part:
-    """Draw the rows of a part that is read less than once: no teacher is asked about the others."""
+    """Draw the rows of a part with less than one pass, so that teachers are not asked about the others."""
     if part.epochs >= 1:
         return part
     rng = random.Random(f"{seed}/{part.name}")  # noqa: S311 - which rows are learnt from is no secret
@@ -159,16 +159,15 @@ def thin(part: Part, seed: int) -> Part:
 
 
 def read_recipe(recipe: Recipe, root: Path, heads: Mapping[str, Head]) -> list[Part]:
-    """Read the train splits of a recipe's tasks. Labels and own teachers of heads that the student lacks are
-    left out.
+    """Read the train splits of a recipe's tasks; labels and teachers for heads that the student lacks are dropped.
 
-    Raises TrainingError for a missing data set, a label that the student's head does not know, or a table.
+    Raises TrainingError for a missing data set, a label that the student's head lacks, or a table.
     """
     parts = []
     for task in recipe.tasks:
         if task.file:
             raise TrainingError(
-                f"{task.file}: distill takes labels of the known data sets only; give its texts with --texts"
+                f"{task.file}: distill takes labels from the known data sets only; give its texts with --texts"
             )
         split = data.load(task.data, "train", root, task.rows)
         part = Part(task.title, split.texts, task.max_tokens, task.epochs, task.softening, task)
@@ -184,7 +183,7 @@ def read_recipe(recipe: Recipe, root: Path, heads: Mapping[str, Head]) -> list[P
 
 
 def _renumbered(known: Head, own: Head, labels: list[tuple[int, ...]], title: str) -> list[tuple[int, ...]]:
-    """Translate the label numbers of a known head into those of the student's head."""
+    """Translate the label indices of a known head into those of the student's head."""
     if known.labels == own.labels:
         return labels
     if missing := [label for label in known.labels if label not in own.labels]:

@@ -1,4 +1,4 @@
-"""Training on labelled text: base weights, a recipe's tasks, and the network that comes of it."""
+"""Training on labelled text: from base weights and a recipe's tasks to a trained network."""
 
 import hashlib
 import sys
@@ -32,11 +32,11 @@ from worker.lab.recipe import Recipe
 from worker.lab.trainer import Lesson, Loss, Trainer, set_threads
 
 _PADDED = 4_096
-"""Tokens in one batch that a frozen encoder reads, padding counted."""
+"""The most tokens in a batch for a frozen encoder, including padding."""
 
 
 def say_to_stderr(line: str) -> None:
-    """Write one line of progress."""
+    """Write one line of progress to standard error."""
     sys.stderr.write(line + "\n")
     sys.stderr.flush()
 
@@ -44,18 +44,18 @@ def say_to_stderr(line: str) -> None:
 def train(
     recipe: Recipe, root: Path | None, work: Path, *, resume: bool = False, say: Progress = say_to_stderr
 ) -> Trained:
-    """Train as the recipe says; the state goes to `work` every few minutes.
+    """Train by the recipe, saving the state to `work` every few minutes.
 
-    `root` holds the known data sets; None if the recipe names only tables. With `resume` a run goes on
-    where its last state stands (from the start if there is none). In one process and without a time limit
-    it comes to the same result as a run without a break. Raises TrainingError.
+    `root` holds the known data sets; None if the recipe names only tables. With `resume` a run continues from
+    its last state, or starts anew if there is none. In one process and without a time limit the result is
+    the same as that of an uninterrupted run. Raises TrainingError.
     """
     with local_sgd(recipe.run.processes, partial(_take_part, recipe, root, work, resume)) as group:
         return _train(recipe, root, work, resume=resume, say=say, group=group)
 
 
 def _take_part(recipe: Recipe, root: Path | None, work: Path, resume: bool, group: LocalSgd) -> None:
-    """Train as one of the other processes: in silence, and without a result."""
+    """Train as one of the other processes: without progress lines and without a result."""
     _train(recipe, root, work, resume=resume, say=lambda _line: None, group=group)
 
 
@@ -65,7 +65,7 @@ def _train(
     keep_memory()
     set_threads(recipe.run, group)
     for mean in recipe.means:
-        read_tensors(Path(mean.checkpoint))  # an error now rather than after hours
+        read_tensors(Path(mean.checkpoint))  # fail now rather than after hours
     base = read_base(recipe.base)
     _check_text(recipe, base, say)
     with tempfile.TemporaryDirectory() as scratch, group.first_alone():
@@ -114,27 +114,27 @@ def _train(
 
 
 def _check_text(recipe: Recipe, base: Checkpoint, say: Progress) -> None:
-    """Tell where the base knows its texts prepared otherwise. Raises TrainingError if it is frozen."""
+    """Report a base trained with another text handling. Raises TrainingError if the base is frozen."""
     if base.text in (None, (recipe.text, recipe.text_version)):
         return
     name, version = base.text
     if recipe.frozen and name != recipe.text:
-        raise TrainingError(f"frozen: the base knows texts prepared by {name}, not {recipe.text}")
+        raise TrainingError(f"frozen: the base was trained on texts prepared by {name}, not {recipe.text}")
     say(
-        f"the base weights know texts prepared by {name} {version}, this run "
+        f"the base weights were trained on texts prepared by {name} {version}, this run uses "
         f"{recipe.text} {recipe.text_version}"
     )
 
 
 def _check_depths(recipe: Recipe, heads: Sequence[Head]) -> None:
-    """Raise TrainingError for layers of a head that nobody knows: they would have no effect.
+    """Raise TrainingError for layers of an unknown head, which would have no effect.
 
-    A known head that this run does not train may have some, for the recipe's other stages.
+    A known head that this run does not train is allowed, for the recipe's other stages.
     """
     known = {head.name for head in (*HEADS.values(), *heads) if head.by_token}
     for depths in recipe.depths:
         if depths.head not in known:
-            raise TrainingError(f"depths: no token head {depths.head!r}: there is {', '.join(sorted(known))}")
+            raise TrainingError(f"depths: no token head {depths.head!r}; there is {', '.join(sorted(known))}")
 
 
 def _config(recipe: Recipe, base: Checkpoint, heads: Sequence[Head], kept: Sequence[Head]) -> dict[str, Any]:
@@ -148,9 +148,9 @@ def _config(recipe: Recipe, base: Checkpoint, heads: Sequence[Head], kept: Seque
 
 
 def _kept_entry(entry: dict[str, Any], head: Head, recipe: Recipe) -> dict[str, Any]:
-    """Return what config.json says of a head that stays: as it was, but for a gate that the recipe moves.
+    """Return the config.json entry of an untrained head: unchanged except for a gate that the recipe moves.
 
-    Raises TrainingError where the recipe wants other layers of it.
+    Raises TrainingError if the recipe asks for other layers of it.
     """
     for depths in recipe.depths:
         if depths.head == head.name:
@@ -162,7 +162,7 @@ def _kept_entry(entry: dict[str, Any], head: Head, recipe: Recipe) -> dict[str, 
 
 
 def _known(base: Checkpoint, heads: Sequence[Head]) -> list[str]:
-    """Return the heads that the base has trained already: same labels, same layers."""
+    """Return the heads that the base already has, with the same labels and layers."""
 
     def shape(head: Head) -> tuple[object, ...]:
         return head.problem_type, head.labels, head.layers, head.branch
@@ -174,14 +174,14 @@ def _known(base: Checkpoint, heads: Sequence[Head]) -> list[str]:
 def _network(
     config: dict[str, Any], heads: Sequence[Head], base: Checkpoint, recipe: Recipe, say: Progress
 ) -> Network:
-    """Return the network with the base's encoder and known heads; other heads are fresh.
+    """Return the network with the base's encoder and known heads; other heads are newly initialised.
 
-    A fresh head's own layers begin as layers of a base.
+    A new head's own layers start as copies of a base's layers.
     """
     try:
         network = Network(config_of(config))
-    except PackError as error:  # such as a token head whose gate is no head of this model
-        raise TrainingError(f"the heads of this recipe make no model: {error}") from error
+    except PackError as error:  # such as a token head whose gate is not a head of this model
+        raise TrainingError(f"the heads of this recipe do not make a valid model: {error}") from error
     network.distilbert.load_state_dict(_tensors(base.of_encoder()))
     network.reset_heads(recipe.run.seed)
     starts = {depths.head: depths.branch.start for depths in recipe.depths if depths.branch is not None}
@@ -198,7 +198,7 @@ def _network(
     for name in known:
         network.heads[name].load_state_dict(_tensors(base.of_head(name)))
     if known:
-        say(f"heads that go on from the base: {', '.join(known)}")
+        say(f"heads continued from the base: {', '.join(known)}")
     return network
 
 
@@ -206,7 +206,7 @@ def _layers(source: Checkpoint, after: int, count: int) -> Tensors:
     """Return the weights of `count` layers above layer `after`, numbered from 0. Raises TrainingError."""
     if after + count > source.sizes.n_layers:
         have = source.sizes.n_layers
-        raise TrainingError(f"a branch wants layers {after + 1} to {after + count}; its start has {have}")
+        raise TrainingError(f"a branch needs layers {after + 1} to {after + count}; its start has {have}")
     return {
         f"{number}.{part}": array
         for number in range(count)
@@ -219,10 +219,10 @@ def _tensors(arrays: Tensors) -> dict[str, torch.Tensor]:
 
 
 def _start_biases(network: Network, tasks: Sequence[TaskData]) -> None:
-    """Let a fresh multi-label head begin at each label's share of the rows, as a logit.
+    """Initialise the biases of a new multi-label head with each label's share of the rows, as logits.
 
-    From 0 it would begin by unlearning that every label is as likely as not, which takes AdamW, whose steps
-    are about the rate long, thousands of steps.
+    With biases of 0 every label would start with a probability of one half. AdamW changes a weight by about
+    the learning rate in each step, so unlearning that would take thousands of steps.
     """
     for task in tasks:
         if task.head.multi_label and task.labelled:
@@ -233,20 +233,20 @@ def _start_biases(network: Network, tasks: Sequence[TaskData]) -> None:
 
 
 def freeze(network: Network, trained: Collection[str]) -> None:
-    """Leave the encoder and all heads but the `trained` ones as they are."""
+    """Freeze the encoder and all heads but the `trained` ones."""
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(any(name.startswith(f"heads.{head}.") for head in trained))
 
 
 def digest(recipe: Recipe, tasks: Sequence[TaskData], steps: Sequence[Step]) -> str:
-    """Return what makes a run what it is: tasks, rates, seed, and the batches that came of the data.
+    """Return the digest that identifies a run: of its tasks, rates, seed, and batches.
 
-    The fields of tables are no part of a task's `repr`; their rows themselves are taken in instead.
+    The fields for tables are not part of a task's `repr`; the tables' rows are included instead.
     """
     run = (recipe.run.seed, recipe.run.minutes, list(steps))
     text = (recipe.text, recipe.text_version)
     parts = repr((recipe.base, *text, recipe.depths, recipe.tasks, recipe.optimiser, *run))
-    found = hashlib.sha256(parts.encode())  # means come after the steps, and are no part of them
+    found = hashlib.sha256(parts.encode())  # means are applied after the steps, so they are left out
     if recipe.frozen:
         found.update(b"frozen")
     for task in tasks:
@@ -260,7 +260,7 @@ def digest(recipe: Recipe, tasks: Sequence[TaskData], steps: Sequence[Step]) -> 
 
 
 class TrainingLesson(Lesson):
-    """A batch of one task at a time teaches that task's head."""
+    """Trains a task's head on one batch of that task at a time."""
 
     def __init__(
         self,
@@ -279,7 +279,7 @@ class TrainingLesson(Lesson):
         self.masked = [task.task.masked for task in tasks]
 
     def begin(self) -> None:
-        """Let a frozen encoder read all texts once, if that saves time."""
+        """Run a frozen encoder on all texts once, if that saves time."""
         if self._read_once:
             self._states = FrozenStates(
                 self._network, self._tasks, device=self.device, bf16=self.bf16, say=self._say
@@ -328,14 +328,14 @@ class TrainingLesson(Lesson):
 
 
 def _reads_states(task: TaskData) -> bool:
-    """Return whether a task's head reads what is kept here: first tokens, of texts without masked tokens."""
+    """Return whether a task's head reads what is stored here: first tokens of texts without masked tokens."""
     return not task.head.by_token and not task.task.masked
 
 
 def pays(recipe: Recipe, tasks: Sequence[TaskData], steps: Sequence[Step]) -> bool:
-    """Return whether a run reads its texts more than once with an encoder that stays as it is.
+    """Return whether a run reads its texts more than once with a frozen encoder.
 
-    A run with a time limit may end before it has read each text once, so nothing is computed ahead for it.
+    A run with a time limit may end before it has read each text once, so it computes nothing in advance.
     """
     if not recipe.frozen or recipe.run.minutes:
         return False
@@ -344,11 +344,11 @@ def pays(recipe: Recipe, tasks: Sequence[TaskData], steps: Sequence[Step]) -> bo
 
 
 class FrozenStates:
-    """First tokens' last hidden states of the texts of some tasks, (dim,) float32 each, in memory.
+    """The first tokens' last hidden states for the texts of some tasks, (dim,) float32 each, in memory.
 
-    A frozen encoder gives a text the same state in every pass, so the passes after the first need none: a
-    head learns in a fraction of the time. The batches depend on the rows alone, so a resumed run has the
-    same states. 100,000 texts take 150 MB at 384 wide. A text that several tasks have is read once.
+    A frozen encoder gives a text the same state in every pass, so it only has to run in the first: a head
+    trains in a fraction of the time. The batches depend only on the rows, so a resumed run gets the same
+    states. 100,000 texts take 150 MB at a width of 384. A text that occurs in several tasks is read once.
     """
 
     def __init__(
@@ -369,11 +369,11 @@ class FrozenStates:
                     texts.append(ids)
                 where[row] = places[key]
             self._where.append(where)
-        say(f"the encoder reads {len(texts)} texts, once: it is frozen")
+        say(f"the encoder is frozen, so it reads its {len(texts)} texts only once")
         self._states = _read(network, texts, device, bf16, say)
 
     def of(self, task: int, rows: Sequence[int]) -> torch.Tensor | None:
-        """Return the states of some rows of task number `task`, (rows, dim), or None where it has none."""
+        """Return the states of some rows of task number `task`, (rows, dim), or None if it has none."""
         where = self._where[task]
         return None if where is None else self._states[torch.from_numpy(where[list(rows)])]
 
@@ -381,12 +381,12 @@ class FrozenStates:
 def _read(
     network: Network, texts: Sequence[Ids], device: torch.device, bf16: bool, say: Progress
 ) -> torch.Tensor:
-    """Return the texts' states, (texts, dim): those of like length in one batch."""
+    """Return the texts' states, (texts, dim), computed in batches of similar length."""
     lengths = [len(ids) for ids in texts]
     states = torch.empty(len(texts), network.dim, device=device)
     reported, done = time.monotonic(), 0
     with torch.no_grad(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
-        for rows in batches(lengths, _PADDED, Random(0)):  # noqa: S311 - any order will do
+        for rows in batches(lengths, _PADDED, Random(0)):  # noqa: S311 - the order does not matter
             ids, mask = pad([texts[row] for row in rows])
             real = None if mask is None else torch.from_numpy(mask).to(device)
             states[list(rows)] = network(torch.from_numpy(ids).to(device), real).float()

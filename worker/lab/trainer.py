@@ -1,8 +1,8 @@
-"""The trainer: the steps of a plan over one network, whatever is learnt in a step.
+"""The trainer: runs the steps of a plan on one network, whatever a step trains.
 
-AdamW, a state every few minutes to go on from, a line a minute, the history, and several processes that
-average their weights. What a batch teaches is a `Lesson`'s business: fitting labels (`train`) or distilling
-(`distill`).
+It has AdamW, a saved state every few minutes to resume from, a progress line every minute, the history, and
+several processes that average their weights. The loss of a batch comes from a `Lesson`: fitting labels
+(`train`) or distilling (`distill`).
 """
 
 import math
@@ -36,7 +36,7 @@ _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 
 @dataclass(slots=True)
 class Position:
-    """How far a run is. `identity` is a digest: a run goes on only with what it began with."""
+    """How far a run has got. `identity` is a digest of its inputs: they must be the same when it is resumed."""
 
     step: int
     elapsed_s: float
@@ -45,40 +45,40 @@ class Position:
 
 
 class Loss(NamedTuple):
-    """The loss of a batch, a scalar, and what it is made of by name, for reports."""
+    """The loss of a batch, a scalar, and its terms by name, for reports."""
 
     total: torch.Tensor
     parts: Mapping[str, torch.Tensor]
 
 
 class Lesson(ABC):
-    """What is learnt from the batches of a plan: numbered tasks with their texts as token ids."""
+    """Computes the loss for the batches of a plan; has numbered tasks with their texts as token ids."""
 
     titles: Sequence[str]
-    """What to call each task."""
+    """The title of each task."""
     ids: Sequence[Sequence[Ids]]
     """Each task's texts."""
     masked: Sequence[float]
-    """The share of each task's tokens that is hidden behind [MASK], drawn anew for each step."""
+    """The share of each task's tokens that is replaced by [MASK], drawn again for each step."""
 
     device = torch.device("cpu")
     bf16 = False
-    """Where and in which precision the run computes: set before `begin`."""
+    """The device and precision of the run: set before `begin`."""
 
-    def begin(self) -> None:  # noqa: B027 - not every lesson has something to prepare
-        """Prepare for the first step; the network's weights are those that the run goes on from."""
+    def begin(self) -> None:  # noqa: B027 - not every lesson needs preparation
+        """Prepare for the first step; the network already has the weights that the run starts from."""
 
     @abstractmethod
     def loss(self, step: Step, ids: torch.Tensor, real: torch.Tensor | None) -> Loss:
         """Return the loss of one batch.
 
-        `ids` are (rows, length), `real` is 1 for a token and 0 for padding or None where nothing is padded.
-        Random numbers of torch are seeded by the step.
+        `ids` is (rows, length); `real` is 1 for a token and 0 for padding, or None if nothing is padded.
+        torch's random generator is seeded by the step.
         """
 
 
 class Trainer:
-    """Makes the steps of one run. Without a time limit a resumed run ends with an unbroken one's weights."""
+    """Makes the steps of one run. Without a time limit, a resumed run ends with the same weights."""
 
     def __init__(
         self,
@@ -97,13 +97,13 @@ class Trainer:
         self.device = choose_device(run.device, run.processes)
         self.lesson, self.steps, self.group, self.say = lesson, steps, group, say
         self.network = network
-        nn.Module.to(network, self.device)  # transformers wraps it in a function without types
+        nn.Module.to(network, self.device)  # transformers wraps `to` in an untyped function
         self.path = work / STATE
         self.optimiser = adamw(network, optimiser)
         self.schedule = Schedule(len(steps), optimiser.warm_up, run.minutes * 60)
         self.position = Position(0, 0.0, identity, run.precision)
         self.recent: dict[str, list[float]] = {}
-        """Losses by name since the last line."""
+        """Losses by name since the last progress line."""
         self.done = 0
         """Steps made, once the run is over."""
         self._settings, self._run = optimiser, run
@@ -112,9 +112,9 @@ class Trainer:
         self._history = History(work / HISTORY)
 
     def run(self, resume: bool) -> None:
-        """Make all steps, or as many as there is time for.
+        """Make all steps, or as many as the time allows.
 
-        Raises TrainingError: another run's state, a loss that is no number, a disk that refuses.
+        Raises TrainingError: the state of another run, a loss that is not finite, or a failed write.
         """
         began = time.monotonic()
         self._begin(resume)
@@ -146,7 +146,7 @@ class Trainer:
         self.say(f"{number} of {len(self.steps)} steps in {elapsed_s / 60:.1f} minutes")
 
     def trained(self, checkpoint: Checkpoint, rows: dict[str, int]) -> Trained:
-        """Return what the run has left."""
+        """Return the result of the run."""
         return Trained(
             checkpoint=checkpoint,
             steps=self.done,
@@ -159,7 +159,7 @@ class Trainer:
         )
 
     def _begin(self, resume: bool) -> None:
-        """Take up an earlier state, or choose the precision for a new run."""
+        """Load an earlier state, or choose the precision for a new run."""
         if resume and self.path.is_file():
             found = load_state(self.path, self.network, self.optimiser)
             if found.identity != self.position.identity:
@@ -171,7 +171,7 @@ class Trainer:
         else:
             if self.path.is_file():
                 self.say(
-                    f"{self.path} holds an earlier run's state, which is replaced (--resume goes on with it)"
+                    f"replacing an earlier run's state in {self.path} (--resume would continue it)"
                 )
             if self.position.precision == "auto":
                 self.position.precision = best_precision(self.device)
@@ -185,7 +185,7 @@ class Trainer:
         self.lesson.begin()
 
     def _round(self, number: int, progress: float) -> int:
-        """Make this process's steps until all average their weights; return the tokens of all."""
+        """Make this process's steps until the next averaging; return the tokens of all processes."""
         end = min(number + self.group.size * self.group.stride, len(self.steps))
         tokens = 0
         for place in range(number + self.group.rank, end, self.group.size):
@@ -195,7 +195,7 @@ class Trainer:
         return tokens * self.group.size
 
     def step(self, number: int, factor: float) -> int:
-        """Make one step at `factor` of the highest rate; return the tokens in it, padding counted."""
+        """Make one step at `factor` times the peak rate; return its tokens, including padding."""
         step = self.steps[number]
         ids, mask = pad([self.lesson.ids[step.task][row] for row in step.rows])
         real = None if mask is None else torch.from_numpy(mask).to(self.device)
@@ -222,7 +222,7 @@ class Trainer:
         return int(ids.size)
 
     def _hide(self, ids: torch.Tensor, share: float) -> torch.Tensor:
-        """Replace a share of the tokens by [MASK], but not the first one or padding."""
+        """Replace a share of the tokens by [MASK], except the first one and padding."""
         if not share:
             return ids
         hidden = torch.rand(ids.shape) < share
@@ -230,28 +230,28 @@ class Trainer:
         return torch.where(hidden & (ids != 0), self._mask_id, ids)
 
     def _report(self, number: int, progress: float, rate: float) -> None:
-        """Say how far the run is: one line."""
+        """Write one line of progress."""
         means = " ".join(f"{name} {np.mean(values):.3f}" for name, values in sorted(self.recent.items()))
         self.recent.clear()
         self.say(f"step {number}/{len(self.steps)} {progress:6.1%} {rate:,.0f} tokens/s loss: {means}")
 
     def save(self, number: int, elapsed_s: float) -> None:
-        """Write the state after `number` steps. Raises TrainingError where the disk refuses."""
+        """Write the state after `number` steps. Raises TrainingError if it cannot be written."""
         self.position.step, self.position.elapsed_s = number, elapsed_s
         if self.group.rank == 0:
             save_state(self.path, self.network, self.optimiser, self.position)
 
 
 def set_threads(run: Run, group: LocalSgd) -> None:
-    """Give torch the threads that the recipe says, or each process its share."""
+    """Set torch's threads to the recipe's number, or to each process's share of the cores."""
     if run.threads or group.size > 1:
         torch.set_num_threads(run.threads or max(1, torch.get_num_threads() // group.size))
 
 
 def adamw(network: Network, chosen: Optimiser) -> torch.optim.Optimizer:
-    """Return AdamW with two rates, heads and encoder; biases, norms and embeddings do not decay.
+    """Return AdamW with separate rates for heads and encoder, and no decay of biases, norms and embeddings.
 
-    What needs no gradient takes no part.
+    Frozen parameters are left out.
     """
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
@@ -275,7 +275,7 @@ def adamw(network: Network, chosen: Optimiser) -> torch.optim.Optimizer:
 
 
 def clip(network: nn.Module, longest: float) -> None:
-    """Shorten the gradient if it is longer than `longest` (and only then: it costs a pass)."""
+    """Scale the gradient down if its norm is above `longest` (and only then, since it costs a pass)."""
     gradients = [weight.grad for weight in network.parameters() if weight.grad is not None]
     norm = float(torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients])))
     if norm > longest:
@@ -284,7 +284,7 @@ def clip(network: nn.Module, longest: float) -> None:
 
 
 def save_state(path: Path, network: nn.Module, optimiser: torch.optim.Optimizer, position: Position) -> None:
-    """Write weights, AdamW's moments and the position; an older state stays whole if the disk refuses.
+    """Write weights, AdamW's moments and the position; an older state stays intact if writing fails.
 
     Raises TrainingError.
     """
@@ -307,15 +307,15 @@ def save_state(path: Path, network: nn.Module, optimiser: torch.optim.Optimizer,
         save_file(tensors, temporary, metadata=metadata)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        temporary.chmod(0o644)  # safetensors gives it to its owner alone
+        temporary.chmod(0o644)  # safetensors makes it readable by its owner only
         temporary.replace(path)
-    except Exception as error:  # safetensors has kinds of its own for a full disk
+    except Exception as error:  # safetensors raises its own exceptions for a full disk
         temporary.unlink(missing_ok=True)
         raise TrainingError(f"cannot write {path}: {error}") from error
 
 
 def load_state(path: Path, network: nn.Module, optimiser: torch.optim.Optimizer) -> Position:
-    """Read a state into network and optimiser. Raises TrainingError: damaged, or of another network."""
+    """Load a state into network and optimiser. Raises TrainingError if it is damaged or does not fit."""
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
