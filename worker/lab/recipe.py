@@ -61,7 +61,7 @@ class Task(_Table):
     loss: Literal["plain", "asymmetric"] = "plain"
     """`asymmetric` is for multi-label heads: rare labels count more."""
     balance: _Share = 0.0
-    """For single-label heads: how much more rare classes count, from 0 (no more) to 1 (as if all were equal)."""
+    """For single-label heads, how much more rare classes count: 0 for no more, 1 as if all were equal."""
     smoothing: _ShareBelow1 = 0.0
     """Share of a class's target that is spread over all classes, against overconfidence."""
     teacher: _Text = ""
@@ -85,7 +85,7 @@ class Task(_Table):
     """With a file: the head to train, either a known one or a new one; "" names it after the label column.
     With a teacher and known data: the head that the texts train; the labels of the data are then not used."""
     labels: Annotated[Literal["auto", "one", "several"], Field(repr=False)] = "auto"
-    """With a file: `one` label per row, `several` (`a; b`, `a|b` or a list), or `auto` to tell by the rows."""
+    """With a file: `one` label per row, `several` (`a; b`, `a|b` or a list), or `auto` to detect it."""
     held_out: Annotated[_ShareBetween, Field(repr=False)] = 0.2
     """With a file: the share of its rows that is held out for measuring."""
     skip_bad: Annotated[_Flag, Field(repr=False)] = False

@@ -159,7 +159,7 @@ def thin(part: Part, seed: int) -> Part:
 
 
 def read_recipe(recipe: Recipe, root: Path, heads: Mapping[str, Head]) -> list[Part]:
-    """Read the train splits of a recipe's tasks; labels and teachers for heads that the student lacks are dropped.
+    """Read the train splits of a recipe's tasks, without labels and teachers for heads the student lacks.
 
     Raises TrainingError for a missing data set, a label that the student's head lacks, or a table.
     """
@@ -167,7 +167,7 @@ def read_recipe(recipe: Recipe, root: Path, heads: Mapping[str, Head]) -> list[P
     for task in recipe.tasks:
         if task.file:
             raise TrainingError(
-                f"{task.file}: distill takes labels from the known data sets only; give its texts with --texts"
+                f"{task.file}: distill takes labels of the known data sets only; give its texts with --texts"
             )
         split = data.load(task.data, "train", root, task.rows)
         part = Part(task.title, split.texts, task.max_tokens, task.epochs, task.softening, task)

@@ -36,7 +36,7 @@ _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 
 @dataclass(slots=True)
 class Position:
-    """How far a run has got. `identity` is a digest of its inputs: they must be the same when it is resumed."""
+    """How far a run has got. `identity` is a digest of its inputs, which must not change before a resume."""
 
     step: int
     elapsed_s: float

@@ -1,1 +1,1 @@
-"""A DistilBERT checkpoint to a pack, and a pack to a folder for transformers. Needs no torch."""
+"""From a DistilBERT checkpoint to a pack, and from a pack to a folder for transformers; without torch."""

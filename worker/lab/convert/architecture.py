@@ -1,4 +1,4 @@
-"""What a DistilBERT checkpoint's `config.json` says: sizes and heads, checked."""
+"""Reading and checking a DistilBERT checkpoint's `config.json`: sizes and heads."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -21,16 +21,16 @@ from worker.heads import (
 )
 
 TENSORS = "heads."
-"""What the names of the heads' own tensors begin with, followed by the head's name."""
+"""The prefix of the heads' tensor names, followed by the head's name."""
 
 CLASSIFIER = "DistilBertForSequenceClassification"
-"""The one class of transformers whose checkpoints judge whole texts."""
+"""The class of transformers whose checkpoints classify whole texts."""
 
 _LARGEST_SIZE = 16_777_216
-"""The largest size that is read: of a vocabulary, by far."""
+"""The largest size that is accepted, far above that of any vocabulary."""
 
 ACTIVATIONS = {"gelu": "none", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh", "relu": "relu"}
-"""Activations by transformers' name, and how ONNX's Gelu (or Relu) spells them."""
+"""Activations by transformers' name, with the matching ONNX Gelu (or Relu)."""
 
 SENTIMENT_LABELS = {
     "negative": "negative",
@@ -40,15 +40,15 @@ SENTIMENT_LABELS = {
     "positive": "positive",
     "pos": "positive",
 }
-"""Labels that tell a sentiment head, in lower case, and Moodstream's name for each."""
+"""Labels by which a sentiment head is recognised, in lower case, and Moodstream's name for each."""
 
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
     """The sizes of a DistilBERT encoder, under the names of `DistilBertConfig`.
 
-    `head_dim` is the width of an attention head: `dim / n_heads`, unless pruning left fewer heads of the same
-    width; queries, keys and values are then `attention_dim` wide, and not `dim`.
+    `head_dim` is the width of an attention head: `dim / n_heads`, unless pruning removed heads without
+    changing their width; queries, keys and values then have the width `attention_dim` instead of `dim`.
     """
 
     dim: int
@@ -62,7 +62,7 @@ class Architecture:
 
     @property
     def attention_dim(self) -> int:
-        """How wide all heads together are."""
+        """The width of all heads together."""
         return self.n_heads * self.head_dim
 
 
@@ -70,7 +70,7 @@ def read_config(path: Path) -> dict[str, Any]:
     """Read `config.json`.
 
     Raises:
-        CheckpointError: it is missing, or no JSON object.
+        CheckpointError: it is missing, or not a JSON object.
     """
     try:
         config = json.loads(path.read_bytes())
@@ -110,7 +110,7 @@ def read_architecture(config: Mapping[str, Any], path: Path) -> Architecture:
     activation = config.get("activation", "gelu")
     if not isinstance(activation, str) or activation not in ACTIVATIONS:
         raise CheckpointError(
-            f"{path}: the activation {shown(activation)} is none of {', '.join(ACTIVATIONS)}"
+            f"{path}: the activation {shown(activation)} is not one of {', '.join(ACTIVATIONS)}"
         )
     if "head_dim" not in config and sizes["dim"] % sizes["n_heads"]:
         raise CheckpointError(f"{path}: `dim` {sizes['dim']} does not divide by `n_heads` {sizes['n_heads']}")
@@ -119,7 +119,7 @@ def read_architecture(config: Mapping[str, Any], path: Path) -> Architecture:
 
 
 def branch_sizes(sizes: Architecture, branch: Branch) -> Architecture:
-    """Return the sizes of a branch's layers: the encoder's, or its own where the encoder's were cut later."""
+    """Return the sizes of a branch's layers: the encoder's, or its own if the encoder was pruned later."""
     return replace(
         sizes,
         n_layers=branch.layers,
@@ -143,7 +143,7 @@ def read_checkpoint_heads(config: Mapping[str, Any], path: Path) -> tuple[Head, 
 
 
 def only_head(config: Mapping[str, Any], heads: Sequence[Head]) -> str:
-    """Return the one head of a transformers checkpoint, whose tensors do not carry its name, or ""."""
+    """Return the only head of a transformers checkpoint, whose tensor names do not contain it, or ""."""
     return "" if "heads" in config else heads[0].name
 
 
@@ -165,7 +165,7 @@ def _ordinary_head(config: Mapping[str, Any], path: Path) -> Head:
         raise CheckpointError(
             f"{path}: only classification heads can be converted, this one has {shown(problem)}"
         )
-    # Of a single logit transformers takes the sigmoid, whatever the configuration says.
+    # For a single logit transformers uses the sigmoid, whatever the configuration says.
     several = problem == MULTI or len(labels) == 1
     name = "label"
     if all(label.lower() in SENTIMENT_LABELS for label in labels):
@@ -177,19 +177,19 @@ def _ordinary_head(config: Mapping[str, Any], path: Path) -> Head:
 
 
 def _check_class(architectures: object, path: Path) -> None:
-    """Refuse a checkpoint of a class that does something else than judge whole texts."""
+    """Refuse a checkpoint of a class that does not classify whole texts."""
     if architectures is None:
         return
     names = architectures if isinstance(architectures, list) else [architectures]
     if names and not any(str(name).endswith("ForSequenceClassification") for name in names):
         raise CheckpointError(
             f"{path}: only {CLASSIFIER} can be converted, this one is {shown(names[0])}, "
-            "whose head does not judge whole texts"
+            "whose head does not classify whole texts"
         )
 
 
 def _ordinary_labels(config: Mapping[str, Any], path: Path) -> tuple[str, ...]:
-    """Return the labels; without names they are called as transformers does, LABEL_0 and on."""
+    """Return the labels; unnamed ones are called LABEL_0, LABEL_1 and so on, as in transformers."""
     if config.get("id2label") is not None:
         return read_labels(config["id2label"], str(path))
     count = config.get("num_labels", 2)

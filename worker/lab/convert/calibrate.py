@@ -1,14 +1,13 @@
-"""The constants that the int8 form rounds with: measured, or taken over from another pack.
+"""The constants for int8 rounding: measured, or copied from another pack.
 
-How far the channels after each LayerNorm reach is what its constant scales are made from.
+The constant scales are computed from the largest magnitude of each channel after each LayerNorm.
 
-No data is needed. What these channels reach is mostly a matter of the LayerNorm's own weights and of a few
-outlier tokens, and random words from the model's vocabulary show it as well as real texts do
-(docs/explanation/int8.md
-has the comparison).
+No data is needed. These magnitudes depend mostly on the LayerNorm's weights and on a few outlier tokens, and
+random words from the model's vocabulary show them as well as real texts do (docs/explanation/int8.md has the
+comparison).
 
-A pack that shares layers with another one bit for bit takes the other's constants (`rounding_of`), so that
-what they share gives the same results to the last bit.
+A pack that shares layers with another one copies the other's constants (`rounding_of`), so that the shared
+layers give bit-identical results.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,13 +35,13 @@ LONG_EVERY, LONG = 24, 400
 
 
 class Recorder(FloatProducts):
-    """The float32 form, which also gives out each LayerNorm's rows under their name."""
+    """The float32 form, which also outputs each LayerNorm's largest magnitudes under its name."""
 
     def __init__(self) -> None:
         self.names: list[str] = []
 
     def normed(self, graph: Graph, name: str, rows: str, readers: Floats) -> Ready:
-        """Give the rows' largest magnitude a channel out: (1, dim), over all rows of the batch."""
+        """Also output each channel's largest magnitude over all rows of the batch, (1, dim)."""
         largest = graph.add("ReduceMax", graph.add("Abs", rows), graph.ints(0))
         graph.output(name, largest, [1, readers.shape[1]])
         self.names.append(name)
@@ -57,13 +56,13 @@ def largest_magnitudes(
     `tokenizer` is the `tokenizer.json` to use, `scratch` a file to write the float32 graph to.
     """
     recorder = Recorder()
-    # Without their gates: what a branch's layers reach is to be seen, and without a branch there is nothing.
+    # Without gates, so that a branch's layers always run; token heads without a branch have nothing to measure.
     branched = [replace(head, gate=None) for head in token_heads(heads) if head.branch is not None]
     graph = Encoder(sizes, weights, recorder).build([*text_heads(heads), *branched])
     scratch.write_bytes(graph.SerializeToString())
     session = Session(scratch, recorder.names)
     largest = {name: np.zeros(sizes.dim, np.float32) for name in recorder.names}
-    # One text a pass: no padding, whose rows would count too.
+    # One text per pass: padding rows would count too.
     for ids in _random_texts(Tokenizer(tokenizer, sizes.max_position_embeddings), sizes.vocab_size):
         for name, values in zip(recorder.names, session.run([ids]), strict=True):
             np.maximum(largest[name], values[0], out=largest[name])
@@ -72,7 +71,7 @@ def largest_magnitudes(
 
 
 def _random_texts(tokenizer: Tokenizer, vocab_size: int) -> Iterator[list[int]]:
-    """Yield token numbers of texts of random words, always the same ones for a vocabulary."""
+    """Yield the token ids of texts of random words, always the same ones for a vocabulary."""
     words = tokenizer.words()
     random = np.random.default_rng(SEED)
     for number in range(TEXTS):
@@ -83,15 +82,15 @@ def _random_texts(tokenizer: Tokenizer, vocab_size: int) -> Iterator[list[int]]:
 
 
 Rounding = Mapping[str, tuple[Floats, float]]
-"""Each LayerNorm's constants by its name: channels' factors (dim,) and the step after them."""
+"""Each LayerNorm's constants by its name: channel factors (dim,) and the step."""
 
 _SMOOTH = ".smooth"
 _NEAR = 1e-5
-"""How far a float may be off, as a share, that went out of a graph and comes back into one."""
+"""The relative error allowed for a float that was read from one graph and is written to another."""
 
 
 def rounding_of(pack: Path) -> Rounding:
-    """Return the constants that a pack's graph rounds with; a float32 pack has none."""
+    """Return the rounding constants of a pack's graph; a float32 pack has none."""
     graph = onnx.load(pack / GRAPH).graph
     constants = {tensor.name: tensor for tensor in graph.initializer}
     rounded = {node.input[0]: node.input[1] for node in graph.node if node.op_type == "QuantizeLinear"}
@@ -106,7 +105,7 @@ def rounding_of(pack: Path) -> Rounding:
 
 
 def take_over(model: onnx.ModelProto, pack: Path) -> None:
-    """Give every constant of `model` that a pack has too, to the last digits but one, the pack's own bits."""
+    """Replace every constant of `model` that equals one of the pack's up to TOLERANCE with the pack's bits."""
     theirs = {tensor.name: tensor for tensor in onnx.load(pack / GRAPH).graph.initializer}
     for tensor in model.graph.initializer:
         other = theirs.get(tensor.name)

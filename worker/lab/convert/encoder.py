@@ -1,9 +1,20 @@
 """DistilBERT with classification heads as an ONNX graph (Sanh et al. 2019, arXiv:1910.01108).
 
+<<<<<<< HEAD
 What the graph does that an exporter's does not: it prepares a layer's input once for queries, keys and
 values; it builds the mask once, and adds it only where there is padding; it runs all heads in one pass; and
 in the last layer it computes queries, feed-forward and norms for the first token alone, since no head reads
 another there.
+=======
+The graph does some things that an exporter's does not: it quantises a layer's input once for queries, keys and
+values; it builds the mask once, and adds it only if there is padding; it runs all heads in one pass; and in the
+last layer it computes queries, feed-forward and norms only for the first token, since no head reads another
+one there.
+
+Three steps of the attention are folded into weights without changing the result: the factor 1/√width of the
+scores goes into the queries; the keys' bias is dropped, since it adds the same to all scores of a row; the
+values' bias goes into the output's bias, since attention weights add up to 1.
+>>>>>>> h-e1
 """
 
 from collections.abc import Sequence
@@ -22,7 +33,7 @@ from worker.lab.convert.weights import Weights
 from worker.model.session import IDS, LENGTHS
 
 MASKED = -1e9
-"""Added to the score of a padding token: its share after softmax is 0 exactly."""
+"""Added to the score of a padding token, so that it is exactly 0 after softmax."""
 
 
 class Encoder:
@@ -36,9 +47,9 @@ class Encoder:
         self._layers = LayerWriter(sizes, weights, products, self._graph)
 
     def build(self, heads: Sequence[Head]) -> onnx.ModelProto:
-        """Write the whole graph: `ids` (batch, longest) and `lengths` (batch) in, logits out, a head each.
+        """Write the whole graph, from `ids` (batch, longest) and `lengths` (batch) to the logits of each head.
 
-        For a token head there are two outputs, as `worker.lab.convert.heads` describes them.
+        A token head has two outputs, described in `worker.lab.convert.heads`.
 
         Raises:
             CheckpointError: a tensor is missing or has another shape than the configuration says.
@@ -94,8 +105,8 @@ class Encoder:
         )
         asked = products.product(graph, f"{prefix}.query", firsts, query)
         query_row = graph.add("Reshape", asked, graph.ints(-1, sizes.n_heads, 1, sizes.head_dim))
-        # Twice the same row: onnxruntime multiplies a single one by another routine, whose order of adding
-        # depends on the padding, and a text alone would get other last digits than in company.
+        # The same row twice: for a single row onnxruntime uses another routine, whose order of additions
+        # depends on the padding, so a text on its own would differ in the last digits.
         both = layers.attend(graph.add("Concat", query_row, query_row, axis=2), keys, values, mask)
         index = graph.constant_once("first_token", np.asarray(0, np.int64))
         pairs = graph.add("Reshape", both, graph.ints(-1, 2, sizes.attention_dim))

@@ -1,4 +1,4 @@
-"""The folder that transformers loads: weights, configuration, tokenizer, and a word on what it is."""
+"""Exporting a folder that transformers loads: weights, configuration, tokenizer, and a short README."""
 
 import json
 from collections.abc import Mapping
@@ -37,7 +37,7 @@ Floats = NDArray[np.float32]
 
 _KINDS = (SINGLE, MULTI)
 _OURS = ("heads", "early_exit", "head_dim")
-"""What our configuration says of all heads at once: the exported one holds a single head's."""
+"""Entries of our configuration about all heads; the exported one has a single head."""
 
 
 class Exported(NamedTuple):
@@ -50,7 +50,7 @@ class Exported(NamedTuple):
 
 
 class _Source(NamedTuple):
-    """A model to export: its configuration, one head's part of it, its tensors by transformers' names."""
+    """A model to export: its configuration, the head's entry, and its tensors under transformers' names."""
 
     config: dict[str, Any]
     table: Mapping[str, Any]
@@ -64,13 +64,13 @@ def export_model(source: Path, folder: Path, head: str | None = None, *, replace
     """Write a pack or checkpoint with one of its heads as a DistilBertForSequenceClassification.
 
     The head's temperature goes into its last layer, so a plain softmax or sigmoid gives the pack's scores;
-    thresholds, groups and the text handling stay in `config.json`, where transformers keeps and ignores them.
-    The folder appears whole or not at all; one that is there is kept unless `replace`, and nothing but a pack
-    or an exported model is replaced.
+    thresholds, groups and the text handling are stored in `config.json`, where transformers ignores them. The
+    folder is written atomically. An existing one is only replaced with `replace`, and only if it is a pack or
+    an exported model.
 
     Raises:
-        ExportError: no such head, one that transformers has no form for, or a folder that is taken.
-        PackError, CheckpointError: what is to be exported cannot be read.
+        ExportError: no such head, one that transformers cannot express, or the folder exists.
+        PackError, CheckpointError: the model cannot be read.
     """
     if not source.is_dir():
         raise ExportError(f"there is no model at {source}: no such folder")
@@ -122,7 +122,7 @@ def _read(source: Path, head: str | None) -> tuple[str, _Source]:
 
 
 def _sizes(sizes: Architecture) -> dict[str, Any]:
-    """Return the sizes under the names of DistilBertConfig, those that the file left to defaults too."""
+    """Return the sizes under the names of DistilBertConfig, including those left at their defaults."""
     names = (
         "dim",
         "hidden_dim",
@@ -136,20 +136,20 @@ def _sizes(sizes: Architecture) -> dict[str, Any]:
 
 
 def _choose(heads: Mapping[str, Any], head: str | None, title: str) -> str:
-    """Return the head to export: the one named, or the only one that can be."""
+    """Return the head to export: the named one, or the only one that can be exported."""
     fitting = [name for name, table in heads.items() if table.get("problem_type") in _KINDS]
     if head is None:
         if len(fitting) == 1:
             return fitting[0]
         raise ExportError(
-            f"{title} has several heads, a folder of transformers has one: "
+            f"{title} has several heads, but a folder of transformers has one: "
             f"choose with --head ({', '.join(fitting)})"
         )
     if head not in heads:
-        raise ExportError(f"{title} has no head {head!r}: there is {', '.join(heads)}")
+        raise ExportError(f"{title} has no head {head!r}; there is {', '.join(heads)}")
     if head not in fitting:
         raise ExportError(
-            f"{title}: the head {head} marks tokens from several layers, which transformers has no form for; "
+            f"{title}: the head {head} marks tokens from several layers, which transformers cannot express; "
             f"{', '.join(fitting)} can be exported"
         )
     return head
@@ -180,13 +180,13 @@ def _checkpoint_tensors(weights: Weights, sizes: Architecture, head: str, labels
 
 
 def _cool(tensors: dict[str, Floats], temperature: float) -> None:
-    """Divide the logits by the temperature, in the weights that give them."""
+    """Divide the weights of the last layer, and so the logits, by the temperature."""
     for kind in ("weight", "bias"):
         tensors[f"classifier.{kind}"] = np.asarray(tensors[f"classifier.{kind}"] / np.float32(temperature))
 
 
 def _config(source: _Source, head: str) -> dict[str, Any]:
-    """Return the configuration of one head, as transformers writes it; our own entries stay beside."""
+    """Return the configuration of one head in transformers' form, with our own entries added."""
     kept = {name: value for name, value in source.config.items() if name not in _OURS}
     labels = source.table["id2label"]
     extras = {name: source.table[name] for name in ("thresholds", "groups") if name in source.table}
@@ -214,7 +214,7 @@ def _readme(source: _Source, head: str) -> str:
         else ""
     )
     thresholds = (
-        "A label is given from its entry in `thresholds` of `config.json` on, not from 0.5.\n"
+        "A label is assigned at its threshold in `thresholds` of `config.json`, not at 0.5.\n"
         if "thresholds" in source.table
         else ""
     )
@@ -223,7 +223,7 @@ def _readme(source: _Source, head: str) -> str:
         "Written by `moodstream model export`. "
         "`AutoModelForSequenceClassification.from_pretrained` loads it.\n"
         f"{prepared}{thresholds}"
-        "What it was made of, its licence and its limits: see the card of the model that it comes from.\n"
+        "For its data, licence and limits, see the card of the model that it was exported from.\n"
     )
 
 

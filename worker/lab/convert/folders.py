@@ -1,4 +1,4 @@
-"""A folder that appears whole or not at all, and takes the place of nothing but what this project made."""
+"""Writing folders atomically, and replacing only folders that this project made."""
 
 import json
 import tempfile
@@ -25,7 +25,7 @@ EXPORTED = frozenset(
 
 
 def check_target(folder: Path, source: Path, *, replace: bool, error: type[LabError]) -> None:
-    """Refuse to write to a folder that is there, unless it may be replaced and this project made it.
+    """Refuse to write to an existing folder, unless it may be replaced and this project made it.
 
     `source` is what the new folder is made from. Raises `error`.
     """
@@ -35,19 +35,19 @@ def check_target(folder: Path, source: Path, *, replace: bool, error: type[LabEr
         raise error(f"{folder} is there already; it is not overwritten unless you ask for it")
     place, origin = folder.resolve(), source.resolve()
     if place == origin or place in origin.parents:
-        raise error(f"{folder} holds what the new folder is made from: name another one")
+        raise error(f"{folder} holds what the new folder is made from: choose another one")
     own = _own_files(folder)
     if own is None:
         raise error(f"{folder} is neither a pack nor an exported model: it is not replaced")
     if foreign := sorted(entry.name for entry in folder.iterdir() if entry.name not in own):
-        raise error(f"{folder} also holds {foreign[0]!r}, which is no part of it: it is not replaced")
+        raise error(f"{folder} also holds {foreign[0]!r}, which is not part of it: it is not replaced")
 
 
 @contextmanager
 def written(folder: Path) -> Iterator[Path]:
-    """Yield an empty folder to write to, which takes the place of `folder` when all went well.
+    """Yield an empty folder to write to, which replaces `folder` if all goes well.
 
-    Its parent may be used for files on the way; nothing of it is left.
+    Its parent may be used for temporary files, and is removed.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as parent:
@@ -60,7 +60,7 @@ def written(folder: Path) -> Iterator[Path]:
 
 
 def _own_files(folder: Path) -> Collection[str] | None:
-    """Return the names that the files of a pack or an exported model have, or None where it is neither."""
+    """Return the file names of a pack or an exported model, or None if the folder is neither."""
     if not folder.is_dir():
         return None
     if not any(folder.iterdir()):
@@ -76,7 +76,7 @@ def _own_files(folder: Path) -> Collection[str] | None:
 
 
 def _object(path: Path) -> dict[str, object]:
-    """Return the JSON object in a file, or an empty one where there is none."""
+    """Return the JSON object in a file, or an empty one if there is none."""
     try:
         if not path.is_file() or path.stat().st_size > _LARGEST_JSON:
             return {}

@@ -1,11 +1,11 @@
-"""The weights out of a pack's graph, under transformers' names: what the conversion put into it, undone.
+"""Reading the weights from a pack's graph, under transformers' names: the conversion in reverse.
 
-int8 weights come back as the graph uses them: rounded, times their step, with the smoothing constants that
-the graph divides activations by taken back into the weights. What the graph rounds besides (activations) has
-no place in a checkpoint, so the exported model is the pack with its weights as they are and exact products.
+int8 weights are returned as the graph uses them: rounded, times their step, and with the smoothing constants
+that the graph divides activations by folded back in. The rounding of activations cannot be stored in a
+checkpoint, so the exported model has the pack's rounded weights but exact products.
 
-Two biases are gone for good and harmlessly: the keys' moves all of a row's scores alike, and the values' is
-part of the output's. Both come back as zeros.
+Two biases are lost, without effect: the keys' bias shifts all scores of a row equally, and the values' bias is
+part of the output's. Both are returned as zeros.
 """
 
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ class GraphWeights:
     """The constants of one graph, by name."""
 
     def __init__(self, path: Path) -> None:
-        """Read the graph at `path`. Raises ExportError where it is none."""
+        """Read the graph at `path`. Raises ExportError if it is not a graph."""
         try:
             tensors = onnx.load(path).graph.initializer
         except Exception as error:  # protobuf's errors share no base class but Exception
@@ -43,13 +43,13 @@ class GraphWeights:
         return name in self._tensors
 
     def get(self, name: str) -> NDArray[Any]:
-        """Return a constant as it stands. Raises ExportError where there is none."""
+        """Return a constant unchanged. Raises ExportError if it is missing."""
         if name not in self._tensors:
             raise ExportError(f"{self._path} has no constant {name}: it was not written by this converter")
         return np.asarray(numpy_helper.to_array(self._tensors[name]))
 
     def rows(self, name: str) -> Floats:
-        """Return a table that may be int8 with a step a row."""
+        """Return a table in float32, also if it is int8 with one step for each row."""
         values = self.get(name)
         return _float(values * self.get(f"{name}.steps") if values.dtype == np.int8 else values)
 
@@ -131,9 +131,9 @@ def _float(values: NDArray[Any]) -> Floats:
 
 
 def fill_heads(tensors: dict[str, Floats], dim: int) -> None:
-    """Widen the attention of an encoder with fewer heads than fit its width: transformers has one for both.
+    """Widen a pruned attention to the encoder's width, as transformers requires.
 
-    The heads that are added attend evenly to values of zero: they change nothing.
+    The added heads attend evenly to values of zero, so they change nothing.
     """
     for name, values in tensors.items():
         if ".attention." not in name or not name.endswith(("_lin.weight", "_lin.bias")):
@@ -147,10 +147,10 @@ def fill_heads(tensors: dict[str, Floats], dim: int) -> None:
 
 
 def check_shapes(tensors: Mapping[str, Floats], config: Mapping[str, Any], labels: int) -> None:
-    """Compare every tensor with what transformers will make room for.
+    """Compare every tensor with the shape that transformers expects.
 
     Raises:
-        ExportError: one has another shape, as in a pack whose layers were pruned to widths of their own.
+        ExportError: one has another shape, as in a pack whose layers were pruned to different widths.
     """
     dim, wide = config["dim"], config["hidden_dim"]
     shapes = {
@@ -170,19 +170,19 @@ def check_shapes(tensors: Mapping[str, Floats], config: Mapping[str, Any], label
         wanted = shapes[max(ends, key=len)] if ends else (dim,)
         if values.shape != wanted:
             raise ExportError(
-                f"{name} has shape {values.shape}, transformers makes room for {wanted}: "
-                "layers of different widths have no form there"
+                f"{name} has shape {values.shape}, but transformers expects {wanted}: "
+                "it cannot express layers of different widths"
             )
 
 
 def pack_tensors(pack: Pack) -> tuple[dict[str, Any], dict[str, Floats]]:
     """Return a verified pack's configuration and its tensors: `distilbert.…` and `heads.NAME.…`.
 
-    Weights that the graph rounds come back rounded; what else it rounds has no place in a checkpoint.
+    Weights that the graph rounds are returned rounded; its rounding of activations is lost.
 
     Raises:
         ExportError: the graph was not written by this project.
-        CheckpointError: the configuration is of another architecture.
+        CheckpointError: the configuration has another architecture.
     """
     config = dict(pack.config)
     sizes = read_architecture(config, pack.path / CONFIG)

@@ -1,12 +1,12 @@
-"""The heads of a checkpoint as nodes of the graph: on a text's first token, or on tokens at several depths.
+"""Writing a checkpoint's heads as nodes of the graph: on a text's first token, or on tokens at several layers.
 
-A token head runs in the same pass as the text heads, for the texts alone that its gate lets through: what the
-layers gave is there for every token anyway, and only those texts' rows are gathered for its product. It reads
-what the next layer reads, in the form that is made ready for that: in int8 nothing is rounded a second time.
-A branch, layers of its own, runs on those texts' rows alone too.
+A token head runs in the same pass as the text heads, but only on the texts that its gate lets through: the
+layers' outputs exist for every token anyway, and only those texts' rows are gathered for its product. It reads
+the same quantised input as the next layer, so in int8 nothing is rounded twice. A branch (layers of its own)
+also runs only on those texts' rows.
 
-The graph gives two outputs for a token head: `<name>.rows`, the numbers of the texts in the batch that it
-read, int64 (read), and `<name>`, their tokens' logits, float32 (read, longest), padding included.
+A token head has two outputs in the graph: `<name>.rows`, the indices in the batch of the texts that it read,
+int64 (read), and `<name>`, their tokens' logits, float32 (read, longest), including padding.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ from worker.lab.convert.weights import Floats, Weights
 
 @dataclass(frozen=True, slots=True)
 class _Texts:
-    """The texts that a head reads: their numbers (read), how long their rows are, and what hides padding."""
+    """The texts that a head reads: their indices (read), their padded length, and the mask."""
 
     read: str
     longest: str
@@ -41,10 +41,10 @@ class TokenHeadWriter:
         self._graph = graph
 
     def write(self, head: Head, read: str, states: Sequence[State], longest: str, mask: Mask) -> str:
-        """Return the logits (read, longest) of the tokens of the texts whose numbers are `read`.
+        """Return the token logits (read, longest) of the texts with the indices `read`.
 
-        On no rows these nodes cost next to nothing. An `If` around them would cost as much when nothing is
-        read, and more than it saves when something is.
+        With no texts to read, these nodes cost next to nothing. An `If` around them would not be cheaper then,
+        and would cost more than it saves otherwise.
         """
         graph, dim, prefix = self._graph, self._sizes.dim, f"{TENSORS}{head.name}."
         texts = _Texts(read, longest, mask)
@@ -65,7 +65,7 @@ class TokenHeadWriter:
         return graph.add("Reshape", logits, graph.add("Concat", graph.ints(-1), longest, axis=0))
 
     def _first_linear(self, prefix: str, wide: int) -> Linear:
-        """Return the product that reads the depths: of the layer in between, or of the classifier itself."""
+        """Return the first product of the head: of its hidden layer, or of the classifier if it has none."""
         if f"{prefix}pre_classifier.weight" in self._weights:
             return trained(self._weights, f"{prefix}pre_classifier", self._sizes.dim, wide)
         return trained(self._weights, f"{prefix}classifier", 1, wide)
@@ -92,7 +92,7 @@ class TokenHeadWriter:
         return found
 
     def _ready_of(self, state: Ready, texts: _Texts) -> Ready:
-        """Take the rows of the texts that are read, in the form that is made ready."""
+        """Take the rows of the texts that are read, already quantised."""
         rows = self._rows_of(state.values, texts)
         return Ready(rows, state.step, state.zero_point, None, state.column_scale)
 
@@ -104,7 +104,7 @@ class TokenHeadWriter:
         return graph.add("Reshape", chosen, graph.ints(-1, dim))
 
     def _side_by_side(self, name: str, inputs: Sequence[Ready], linear: Linear) -> str:
-        """Multiply rows that stand side by side, each part by its own columns of the weight, and add up."""
+        """Multiply each input by its own columns of the weight, and add up: the product of their concatenation."""
         parts: list[Floats] = np.split(linear.weight, len(inputs), axis=1)
         biases = [bias_of(linear), *[None] * (len(parts) - 1)]
         products = [
@@ -149,7 +149,7 @@ class HeadWriter:
             self._graph.output(head.name, marks, [f"{head.name} texts", "longest"])
 
     def _text_head(self, head: Head, first: str) -> str:
-        """Return the logits (batch, labels) of a head, in float32: it reads one row a text."""
+        """Return the logits (batch, labels) of a head, in float32, since it reads only one row per text."""
         dim, prefix, values = self._sizes.dim, f"{TENSORS}{head.name}.", first
         if f"{prefix}pre_classifier.weight" in self._weights:
             hidden = trained(self._weights, f"{prefix}pre_classifier", dim, dim)
@@ -158,7 +158,7 @@ class HeadWriter:
         return self._gemm(f"{head.name}.classifier", values, last)
 
     def _read(self, head: Head, texts: Sequence[Head], logits: Mapping[str, str], first: str) -> str:
-        """Return the numbers of the texts that a token head reads, (read), in their order."""
+        """Return the indices of the texts that a token head reads, (read), in order."""
         graph = self._graph
         if head.gate is None:
             count = graph.add("Squeeze", graph.add("Shape", first, start=0, end=1))

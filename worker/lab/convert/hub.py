@@ -12,7 +12,7 @@ from worker.lab.convert.weights import FILE, INDEX, PICKLES
 from worker.model.pack import CONFIG, TOKENIZER
 
 FILES = (CONFIG, FILE, INDEX, "model-*-of-*.safetensors", TOKENIZER, SETTINGS, VOCABULARY, ADDED, "README.md")
-"""What is fetched. Never a pickle."""
+"""The files that are fetched. Never a pickle."""
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _LICENCE = re.compile(r"^license:\s*['\"]?([\w.+-]+)", re.MULTILINE)
@@ -20,7 +20,7 @@ _LICENCE = re.compile(r"^license:\s*['\"]?([\w.+-]+)", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class HubCheckpoint:
-    """A checkpoint that was fetched: its folder in the hub's own cache, and where it comes from."""
+    """A fetched checkpoint: its folder in the hub's cache, and where it came from."""
 
     folder: Path
     name: str
@@ -28,7 +28,7 @@ class HubCheckpoint:
 
     @property
     def origin(self) -> str:
-        """Where it comes from, for the card: name, revision, and the licence that its page states."""
+        """The origin for the card: name, revision, and the licence stated on its page."""
         licence = "no licence"
         with suppress(OSError, UnicodeDecodeError):
             head = (self.folder / "README.md").read_text(encoding="utf-8").split("\n---", 1)[0]
@@ -43,7 +43,7 @@ def is_hub_name(text: str) -> bool:
 
 
 def fetch(name: str, revision: str | None = None, endpoint: str | None = None) -> HubCheckpoint:
-    """Fetch a checkpoint, or take it from the cache where the hub cannot be reached.
+    """Fetch a checkpoint, or take it from the cache if the hub cannot be reached.
 
     Args:
         name: `owner/name`.
@@ -51,8 +51,8 @@ def fetch(name: str, revision: str | None = None, endpoint: str | None = None) -
         endpoint: address of the hub; the library's own (`HF_ENDPOINT`) when None.
 
     Raises:
-        CheckpointError: the extra is missing, there is no such model or it cannot be reached, or it has no
-            weights that are read.
+        CheckpointError: the extra is missing, the model does not exist or cannot be reached, or it has no
+            weights in a supported format.
     """
     library = _library()
     try:
@@ -75,7 +75,7 @@ def fetch(name: str, revision: str | None = None, endpoint: str | None = None) -
 
 def _library() -> Any:
     try:
-        import huggingface_hub  # noqa: PLC0415 - an extra of its own
+        import huggingface_hub  # noqa: PLC0415 - of an extra
     except ModuleNotFoundError as error:
         if error.name != "huggingface_hub":
             raise
@@ -84,7 +84,7 @@ def _library() -> Any:
 
 
 def _pickle_hint(library: Any, name: str, revision: str, endpoint: str | None) -> str:
-    """Say so where the weights are there as a pickle. Without the hub nothing is said."""
+    """Return a hint if the weights exist only as a pickle; empty if the hub cannot be asked."""
     with suppress(Exception):
         files = set(library.HfApi(endpoint=endpoint).list_repo_files(name, revision=revision))
         pickle = next((file for file in PICKLES if file in files), None)
@@ -97,6 +97,6 @@ def _pickle_hint(library: Any, name: str, revision: str, endpoint: str | None) -
 
 
 def _reason(error: Exception) -> str:
-    """The first line of what went wrong, without the advice that the library adds."""
+    """Return the first line of the error, without the library's advice."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

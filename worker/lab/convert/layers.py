@@ -1,9 +1,13 @@
+<<<<<<< HEAD
 """One transformer layer of DistilBERT as nodes of a graph: the encoder's, or a token head's own.
 
 Three steps of the attention are folded into weights, exactly: the 1/√width of the scores into the queries;
 the keys' bias, which adds the same to all of a row's scores, into nothing; the values' bias, which every
 mixture keeps whole, into the output's bias.
 """
+=======
+"""Writing one transformer layer of DistilBERT as nodes of a graph: the encoder's or a token head's own."""
+>>>>>>> h-e1
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +20,7 @@ from worker.lab.convert.products import Linear, Products, Ready, bias_of, traine
 from worker.lab.convert.weights import Weights
 
 EPSILON = 1e-12
-"""DistilBERT's, in every LayerNorm; its configuration does not carry it."""
+"""The epsilon of every LayerNorm in DistilBERT, which is not in its configuration."""
 
 
 LEAST: Mapping[str, float] = {"none": -0.17, "tanh": -0.171, "relu": 0.0}
@@ -25,7 +29,7 @@ LEAST: Mapping[str, float] = {"none": -0.17, "tanh": -0.171, "relu": 0.0}
 
 @dataclass(frozen=True, slots=True)
 class Mask:
-    """What keeps padding out of the attention: values to add to scores, and whether any row is padded."""
+    """The attention mask: values to add to scores, and whether any row is padded."""
 
     values: str
     """(texts, 1, 1, longest)."""
@@ -34,7 +38,7 @@ class Mask:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What a layer reads: rows (texts · longest, dim), and the same made ready for a product."""
+    """The input of a layer: rows (texts · longest, dim), and the same rows made ready for a product."""
 
     rows: str
     ready: Ready
@@ -66,7 +70,7 @@ class LayerWriter:
         return self.after_attention(prefix, state.rows, self.attend(queries, keys, values, mask), out)
 
     def attention(self, prefix: str) -> tuple[Linear, Linear, Linear, Linear]:
-        """Return queries, keys, values and output, with what can be folded folded."""
+        """Return the maps for queries, keys, values and output, with scale and biases folded in."""
         dim, wide = self._sizes.dim, self._sizes.attention_dim
         query, key, value = (self._trained(f"{prefix}.attention.{part}_lin", wide, dim) for part in "qkv")
         out = self._trained(f"{prefix}.attention.out_lin", dim, wide)
@@ -92,10 +96,10 @@ class LayerWriter:
         return graph.add("Transpose", graph.add("Reshape", rows, split), perm=[0, 2, 1, 3])
 
     def attend(self, queries: str, keys: str, values: str, mask: Mask) -> str:
-        """Return the context (rows, attention_dim); what comes in is (batch, heads, tokens, head_dim)."""
+        """Return the context (rows, attention_dim) of inputs that are (batch, heads, tokens, head_dim)."""
         graph = self._graph
         scores = graph.add("FusedMatMul", queries, keys, domain=ORT_DOMAIN, transB=1)
-        # The scores are the largest values of all where texts are long, and a pass over them is dear.
+        # For long texts the scores are the largest tensor, so a pass over them is expensive.
         shares = graph.choose(
             mask.needed,
             lambda: graph.add("Softmax", graph.add("Add", scores, mask.values), axis=-1),

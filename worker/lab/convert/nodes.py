@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 OPSET, IR_VERSION = 21, 10
-"""Understood by onnxruntime 1.20 and later."""
+"""Supported by onnxruntime 1.20 and later."""
 
 ORT_DOMAIN = "com.microsoft"
 
@@ -29,7 +29,7 @@ class Graph:
         self._outputs: list[onnx.ValueInfoProto] = []
 
     def add(self, op: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
-        """Add a node with one output; return the output's name. An input "" is one left out."""
+        """Add a node with one output and return the output's name. The input "" leaves an optional input out."""
         self._count += 1
         name = f"{op}_{self._count}"
         self._nodes.append(helper.make_node(op, list(inputs), [name], name, domain=domain, **attributes))
@@ -52,16 +52,16 @@ class Graph:
     def constant(self, name: str, values: NDArray[Any]) -> str:
         """Store a tensor in the graph under `name`."""
         if name in self._constants:
-            raise ValueError(f"the constant {name} is there already")
+            raise ValueError(f"the constant {name} exists already")
         self._constants[name] = numpy_helper.from_array(np.asarray(values, order="C"), name)
         return name
 
     def constant_once(self, name: str, values: NDArray[Any]) -> str:
-        """Store a tensor under `name` unless it is there already: for small ones that many nodes read."""
+        """Store a tensor under `name` unless it exists already: for small ones that many nodes read."""
         return name if name in self._constants else self.constant(name, values)
 
     def ints(self, *values: int) -> str:
-        """Return a constant vector of int64, such as shapes and axes want; equal ones are stored once."""
+        """Return a constant int64 vector, for shapes and axes; equal ones are stored once."""
         return self.constant_once("ints_" + "_".join(map(str, values)), np.asarray(values, np.int64))
 
     def number(self, value: float) -> str:
@@ -74,7 +74,7 @@ class Graph:
         return name
 
     def output(self, name: str, value: str, shape: Sequence[str | int], kind: int = FLOAT) -> None:
-        """Declare an output called `name`, of element type `kind`, that gives `value`."""
+        """Declare an output `name` of the element type `kind` with the value `value`."""
         self._nodes.append(helper.make_node("Identity", [value], [name], f"output_{name}"))
         self._outputs.append(helper.make_tensor_value_info(name, kind, list(shape)))
 

@@ -1,15 +1,15 @@
-"""How a graph multiplies activations by trained weights: in float32, or in int8.
+"""Products of activations with trained weights in the graph: in float32 or int8.
 
 The int8 form multiplies uint8 activations by int8 weights, which have one scale an output channel.
 
 No row's rounding may depend on another row, or a text would get other scores beside other texts; that is
 what the usual dynamic form does, with its one scale for the whole batch. Two forms keep to it:
 
-- **a constant scale** for what comes out of a LayerNorm. A few of its channels reach ten times farther than
-  the rest, so each channel is first divided by a constant, which its column of weights takes over
-  (SmoothQuant, Xiao et al. 2023, arXiv:2211.10438).
-- **one scale a row** for the attention's output and the activation function's, whose range differs from token
-  to token: each row is divided by its own largest magnitude.
+- **a constant scale** for the output of a LayerNorm. A few of its channels are ten times as large as the rest,
+  so each channel is first divided by a constant, by which its column of the weights is multiplied (SmoothQuant,
+  Xiao et al. 2023, arXiv:2211.10438).
+- **one scale per row** for the outputs of the attention and the activation function, whose range varies from
+  token to token: each row is divided by its largest magnitude.
 """
 
 from collections.abc import Mapping
@@ -23,19 +23,19 @@ from worker.lab.convert.nodes import FLOAT, ORT_DOMAIN, Graph
 from worker.lab.convert.weights import Floats, Weights
 
 LEVELS = 127
-"""int8 magnitudes on either side of zero; -128 stays unused, so that the grid is symmetric."""
+"""int8 levels on either side of zero; -128 is not used, so that the grid is symmetric."""
 
 SMOOTHING = 0.75
-"""How much of a channel's range moves from the activations to the weights: 0 nothing, 1 all of it."""
+"""How much of a channel's range is moved from the activations to the weights: from 0 to 1."""
 
 MARGIN = 1.1
-"""Room above the largest magnitude seen in calibration, before values are cut off."""
+"""Headroom above the largest magnitude seen in calibration, before values are clipped."""
 
 BELOW_ZERO = 32
-"""Of an activation function's 255 levels, those that serve values below zero (Gelu's least is -0.17)."""
+"""The share of an activation function's 255 levels for values below zero (GELU's minimum is -0.17)."""
 
 TINY = 1e-20
-"""The least range to scale by: a row below it counts as zeros."""
+"""The smallest range to scale by: a row below it is rounded to zeros."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ def trained(weights: Weights, name: str, outputs: int, inputs: int) -> Linear:
 
 
 def bias_of(linear: Linear) -> Floats:
-    """Return the bias of a map that has one. Raises ValueError where it was folded away."""
+    """Return the bias of a map that has one. Raises ValueError if it was folded away."""
     if linear.bias is None:
         raise ValueError("this product has no bias")
     return linear.bias
@@ -62,9 +62,9 @@ def bias_of(linear: Linear) -> Floats:
 class Ready:
     """Rows made ready for a product: `values` (rows, features), in float32 or, with a `step`, in uint8.
 
-    In uint8 a value stands for (values - zero_point) · step, times its row's scale where there is one
-    (`row_scale`, shape (rows, 1)), times its column's where there is one (`column_scale`, which the weights
-    take over).
+    A uint8 value represents (values - zero_point) · step, times its row's scale if there is one (`row_scale`,
+    shape (rows, 1)), times its column's scale if there is one (`column_scale`, by which the weights are
+    multiplied).
     """
 
     values: str
@@ -82,11 +82,11 @@ class Products(Protocol):
         ...
 
     def mixed(self, graph: Graph, rows: str, width: int) -> Ready:
-        """Make the attention's output (rows, width) ready: it reaches as far below zero as above."""
+        """Make the attention's output (rows, width) ready, which is about symmetric around zero."""
         ...
 
     def activated(self, graph: Graph, rows: str, width: int, least: float) -> Ready:
-        """Make an activation function's output (rows, width) ready: none of it lies below `least`."""
+        """Make an activation function's output (rows, width) ready, none of which is below `least`."""
         ...
 
     def product(self, graph: Graph, name: str, rows: Ready, linear: Linear) -> str:
@@ -128,8 +128,8 @@ class FloatProducts:
 class Int8Products:
     """The int8 form. `largest` holds each channel's largest magnitude after each LayerNorm, by name.
 
-    `reused` holds the constants of another pack for the same LayerNorms: each channel's factor, and the step.
-    Weights which that pack has rounded come out as they went in.
+    `reused` holds another pack's constants for the same LayerNorms: each channel's factor, and the step.
+    Weights already rounded in that pack are not changed by rounding them again.
     """
 
     def __init__(
@@ -154,15 +154,15 @@ class Int8Products:
         return Ready(graph.add("QuantizeLinear", smooth, step, zero_point), step, zero_point, None, scale)
 
     def mixed(self, graph: Graph, rows: str, width: int) -> Ready:
-        """Divide each row by its largest magnitude, and round to 127 levels either side of zero."""
+        """Divide each row by its largest magnitude, and round to 127 levels on either side of zero."""
         largest = graph.add("ReduceMax", graph.add("Abs", rows), graph.ints(-1))
         step = _row_steps(graph, largest, TINY, LEVELS)
         return _by_rows(graph, rows, width, step, LEVELS + 1)
 
     def activated(self, graph: Graph, rows: str, width: int, least: float) -> Ready:
-        """Divide each row by its largest value, and round to 255 levels, of which few lie below zero.
+        """Divide each row by its largest value, and round to 255 levels, of which few are below zero.
 
-        Where a row hardly rises above zero its scale stays wide enough to reach down to `least`.
+        If a row is hardly above zero, its scale is still wide enough to reach down to `least`.
         """
         below = BELOW_ZERO if least < 0 else 0
         above = 255 - below
@@ -198,7 +198,7 @@ class Int8Products:
 def smoothing(largest: Floats, weights: Floats) -> Floats:
     """Return each channel's constant (channels,) from its largest magnitude and its largest weight."""
     powers = np.maximum(largest, 1e-6) ** SMOOTHING / np.maximum(weights, 1e-6) ** (1 - SMOOTHING)
-    # Relative to the middle channel: what scale all of them share is the step's business.
+    # Relative to the median channel: a common scale of all channels goes into the step.
     return np.asarray(np.clip(powers / np.median(powers), 1e-3, 1e3), np.float32)
 
 
@@ -209,15 +209,15 @@ def round_rows(values: Floats) -> tuple[Floats, NDArray[np.int8]]:
 
 
 def _row_steps(graph: Graph, largest: str, floor: float, levels: int) -> str:
-    """Return each row's step (rows, 1): its largest magnitude, or `floor`, over so many levels."""
+    """Return each row's step (rows, 1): its largest magnitude, or `floor`, divided by `levels`."""
     return graph.add("Max", graph.add("Mul", largest, graph.number(1 / levels)), graph.number(floor / levels))
 
 
 def _by_rows(graph: Graph, rows: str, width: int, steps: str, zero: int) -> Ready:
     """Round each row (rows, width) with its own step (rows, 1); zero becomes `zero`.
 
-    onnxruntime does it in one pass when a row is one block of a blocked QuantizeLinear. The operator wants a
-    zero point a block, hence the Expand.
+    onnxruntime does it in one pass if a row is one block of a blocked QuantizeLinear. The operator needs a
+    zero point for each block, hence the Expand.
     """
     zeros = graph.add("Expand", _zero_point(graph, zero), graph.add("Shape", steps))
     values = graph.add("QuantizeLinear", rows, steps, zeros, axis=1, block_size=width)

@@ -1,7 +1,7 @@
 """Tokenizers between transformers' folders and packs.
 
-A pack gets one `tokenizer.json` out of what a checkpoint has; an exported model gets the files that
-transformers looks for.
+A pack gets one `tokenizer.json`, made from the checkpoint's files; an exported model gets the files that
+transformers expects.
 """
 
 import json
@@ -21,35 +21,34 @@ VOCABULARY = "vocab.txt"
 SETTINGS = "tokenizer_config.json"
 ADDED = "added_tokens.json"
 _OTHERS = ("sentencepiece.bpe.model", "spiece.model", "vocab.json", "merges.txt")
-"""Vocabularies of other kinds, which a DistilBERT has only with a `tokenizer.json` beside them."""
+"""Vocabularies of other kinds, which are only supported with a `tokenizer.json` beside them."""
 
 _PARTS = ("pad", "unk", "cls", "sep", "mask")
 
 
 @dataclass(frozen=True, slots=True)
 class WordPieceRules:
-    """What `tokenizer_config.json` says of a WordPiece vocabulary, with BERT's defaults.
+    """The settings of a WordPiece vocabulary in `tokenizer_config.json`, with BERT's defaults.
 
-    `strip_accents` None takes accents off exactly where case is folded, as BERT does.
+    `strip_accents` None removes accents exactly if case is folded, as in BERT.
     """
 
     lower_case: bool
     strip_accents: bool | None
     chinese_characters: bool
     special: Mapping[str, str]
-    """The tokens by their part: `pad`, `unk`, `cls`, `sep`, `mask`."""
+    """The special tokens by role: `pad`, `unk`, `cls`, `sep`, `mask`."""
 
 
 def write_tokenizer(checkpoint: Path, target: Path) -> None:
-    """Write the checkpoint's `tokenizer.json` to `target`, built from `vocab.txt` where there is none.
+    """Write the checkpoint's `tokenizer.json` to `target`, built from `vocab.txt` if it is missing.
 
     Tokens that were added to the vocabulary later (`added_tokens.json`, and `added_tokens_decoder` of
-    `tokenizer_config.json`) are taken in under their numbers.
+    `tokenizer_config.json`) are included under their ids.
 
     Raises:
-        CheckpointError: the folder has neither, the vocabulary lacks a special token, an added token has a
-            number that it cannot have, or texts would not get the first and last token that the model was
-            trained with.
+        CheckpointError: the folder has neither, the vocabulary lacks a special token, an added token has an
+            impossible id, or texts would not get the first and last token that the model was trained with.
     """
     source, vocabulary = checkpoint / TOKENIZER, checkpoint / VOCABULARY
     settings = _read_object(checkpoint / SETTINGS)
@@ -124,7 +123,7 @@ _FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
 
 
 def _read_vocabulary(path: Path) -> dict[str, int]:
-    """One token a line, whose number is its place; an empty last line is none."""
+    """Read one token per line, whose id is the line's index; an empty last line is ignored."""
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
@@ -149,7 +148,7 @@ def _rules(settings: Mapping[str, Any], vocabulary: Mapping[str, int]) -> WordPi
 
 
 def _read_object(path: Path) -> Mapping[str, Any]:
-    """Read a JSON object; a file that is not there is an empty one."""
+    """Read a JSON object; a missing file counts as an empty one."""
     try:
         value = json.loads(path.read_bytes())
     except FileNotFoundError:
@@ -162,16 +161,16 @@ def _read_object(path: Path) -> Mapping[str, Any]:
 
 
 def _token(value: object, default: str) -> str:
-    """A special token, which is written as a text or as a table with `content`."""
+    """Return a special token, which is stored as text or as a table with `content`."""
     content = value.get("content") if isinstance(value, dict) else value
     return content if isinstance(content, str) and content else default
 
 
 def _is_cased(vocabulary: Mapping[str, int], special: Iterable[str]) -> bool:
-    """Whether the vocabulary has words with capitals, which folding case would put out of reach.
+    """Whether the vocabulary has words with capitals, which could not be reached with case folded.
 
-    One in a hundred settles it: a stray one may stand in a vocabulary without case too. Tokens in brackets,
-    such as `[unused7]`, are no words.
+    One word in a hundred is required, since an uncased vocabulary may have a few, too. Tokens in brackets,
+    such as `[unused7]`, do not count as words.
     """
     known = set(special)
     words = [
@@ -232,8 +231,8 @@ def write_tokenizer_files(model: Path, folder: Path, max_tokens: int) -> None:
 def special_tokens(tokenizer: Path) -> dict[str, str]:
     """Return the special tokens by role (`cls_token`, …), as the tokenizer itself uses them.
 
-    The first and last token come from what it puts around a text, the unknown one from its model; padding and
-    mask from their usual names, where the vocabulary has them.
+    The first and last token are those that it adds to a text, the unknown one comes from its model; padding
+    and mask are found by their usual names, if the vocabulary has them.
     """
     try:
         reader = read_tokenizer(tokenizer)[0]

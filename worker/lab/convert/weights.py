@@ -16,7 +16,7 @@ from worker.lab.convert.architecture import TENSORS, read_config
 
 FILE = "model.safetensors"
 INDEX = f"{FILE}.index.json"
-"""Which file holds which tensor, where there are several."""
+"""The index of which file holds which tensor, for several files."""
 
 PICKLES = ("pytorch_model.bin", "model.bin", "model.pt", "model.pth", "model.ckpt")
 
@@ -24,11 +24,11 @@ Floats = NDArray[np.float32]
 
 _FLOATS = ("F64", "F32", "F16", "BF16")
 _OLDER = {".weight": ".gamma", ".bias": ".beta"}
-"""How a LayerNorm's tensors are called in checkpoints that came from TensorFlow."""
+"""The names of a LayerNorm's tensors in checkpoints converted from TensorFlow."""
 
 
 class _Tensor(NamedTuple):
-    """Where one tensor is."""
+    """The location of one tensor."""
 
     path: Path
     opened: Any
@@ -38,10 +38,10 @@ class _Tensor(NamedTuple):
 
 
 class Weights:
-    """Open safetensors files. Tensors are read when asked for: a checkpoint is never whole in memory.
+    """Open safetensors files. Tensors are read on demand, so a checkpoint is never entirely in memory.
 
-    The head of a checkpoint of transformers has no name, and its tensors no prefix: with `only_head` they are
-    found as `heads.NAME.…`, like those of ours.
+    The head of a transformers checkpoint has no name, and its tensors no prefix: with `only_head` they are
+    found as `heads.NAME.…`, like ours.
     """
 
     def __init__(self, path: Path, tensors: dict[str, _Tensor], only_head: str = "") -> None:
@@ -63,7 +63,7 @@ class Weights:
             raise CheckpointError(f"{self._path}: has no tensor {name}")
         values = _read(self._tensors[name], name)
         if values.shape != shape:
-            raise CheckpointError(f"{self._path}: {name} has shape {values.shape}, config.json wants {shape}")
+            raise CheckpointError(f"{self._path}: {name} has shape {values.shape}, but config.json says {shape}")
         if not np.isfinite(values).all():
             raise CheckpointError(f"{self._path}: {name} holds a value that is not finite")
         return values
@@ -103,7 +103,7 @@ def open_weights(checkpoint: Path, only_head: str = "") -> Iterator[Weights]:
 
 
 def _shards(checkpoint: Path) -> list[str]:
-    """Return the files that hold the weights, by the index of the folder."""
+    """Return the files that hold the weights, from the folder's index."""
     index = checkpoint / INDEX
     if not index.is_file():
         pickles = [name for name in PICKLES if (checkpoint / name).exists()]
@@ -117,7 +117,7 @@ def _shards(checkpoint: Path) -> list[str]:
     named = read_config(index).get("weight_map")
     files = sorted({str(file) for file in named.values()}) if isinstance(named, dict) else []
     if not files or any(Path(file).name != file or not file.endswith(".safetensors") for file in files):
-        raise CheckpointError(f"{index} must name files of this folder, for each tensor one")
+        raise CheckpointError(f"{index} must name a file of this folder for each tensor")
     return files
 
 
@@ -130,13 +130,13 @@ def _read(tensor: _Tensor, name: str) -> Floats:
         )
     if tensor.kind != "BF16":
         return np.asarray(tensor.opened.get_tensor(name)).astype(np.float32)
-    # numpy has no such type: it is the upper half of a float32.
+    # numpy has no bfloat16: it is the upper half of a float32.
     halves = np.fromfile(tensor.path, "<u2", math.prod(tensor.shape), offset=tensor.start)
     return (halves.astype(np.uint32) << 16).view(np.float32).reshape(tensor.shape)
 
 
 def _header(path: Path) -> dict[str, tuple[str, int, tuple[int, ...]]]:
-    """Return the type, the place in the file and the shape of each tensor; the library has checked them."""
+    """Return each tensor's type, offset in the file and shape, which the library has checked."""
     with path.open("rb") as stream:
         (size,) = struct.unpack("<Q", stream.read(8))
         entries = json.loads(stream.read(size))

@@ -1,4 +1,4 @@
-"""A checkpoint folder to a pack folder."""
+"""Converting a checkpoint folder to a pack folder."""
 
 import json
 import shutil
@@ -50,13 +50,13 @@ def convert_checkpoint(
     """Convert the DistilBERT checkpoint in the folder `checkpoint` to a pack in the folder `pack`.
 
     `quantise` stores weights and multiplies in int8 (a quarter of the size, several times the speed); without
-    it the graph is float32. The pack appears whole or not at all; one that is there already is kept unless
-    `replace`, and nothing but a pack or an exported model is replaced.
-    `origin` says for the card where the checkpoint comes from; its folder's name when None.
-    `rounded_as` is a pack whose layers this checkpoint has taken over: they are rounded as they are there.
+    it the graph is float32. The pack is written atomically. An existing folder is only replaced with
+    `replace`, and only if it is a pack or an exported model.
+    `origin` is what the card says about where the checkpoint comes from; its folder's name when None.
+    `rounded_as` is a pack with which this checkpoint shares layers; they are rounded with its constants.
 
     Raises:
-        CheckpointError: the checkpoint is incomplete or of another architecture, or the target is taken.
+        CheckpointError: the checkpoint is incomplete or has another architecture, or the target exists.
     """
     if not checkpoint.is_dir():
         raise CheckpointError(f"there is no checkpoint at {checkpoint}: no such folder")
@@ -67,7 +67,7 @@ def convert_checkpoint(
             model = Classifier.load(draft)
             model.predict(model.tokenize(["One text through the finished pack."]))
         except (PackError, InferenceError) as error:
-            raise CheckpointError(f"{checkpoint} gives no sound pack: {error}") from error
+            raise CheckpointError(f"{checkpoint} does not give a working pack: {error}") from error
     return load_pack(pack)
 
 
@@ -79,7 +79,7 @@ def _write(
     config = read_config(path)
     sizes = read_architecture(config, path)
     heads = read_checkpoint_heads(config, path)
-    read_text(config, path)  # refused here, where the checkpoint's own file is named
+    read_text(config, path)  # refused here, so that the error names the checkpoint's file
     write_tokenizer(checkpoint, draft / TOKENIZER)
     with open_weights(checkpoint, only_head(config, heads)) as weights:
         _check_head(weights, config, heads, path)
@@ -100,17 +100,17 @@ def _write(
 
 
 def _check_head(weights: Weights, config: Mapping[str, Any], heads: Sequence[Head], path: Path) -> None:
-    """Refuse the head of a transformers checkpoint that does not judge whole texts, whatever it is called."""
+    """Refuse a transformers checkpoint whose head does not classify whole texts, whatever it is called."""
     name = only_head(config, heads)
     if name and f"{TENSORS}{name}.pre_classifier.weight" not in weights:
         raise CheckpointError(
-            f"{path.parent}: its head has no pre_classifier, so it does not judge whole texts: only "
+            f"{path.parent}: its head has no pre_classifier, so it does not classify whole texts: only "
             "DistilBertForSequenceClassification can be converted"
         )
 
 
 def _write_card(checkpoint: Path, target: Path, name: str, *, quantise: bool, origin: str | None) -> None:
-    """Copy the checkpoint's card, or say in a short one what is known: where the weights come from."""
+    """Copy the checkpoint's card, or write a short one that says where the weights come from."""
     source = checkpoint / CARD
     if source.is_file():
         shutil.copyfile(source, target)
@@ -120,7 +120,7 @@ def _write_card(checkpoint: Path, target: Path, name: str, *, quantise: bool, or
     target.write_text(
         f"# {name}\n\n"
         f"Converted by `moodstream model import` from {origin}, as {form}.\n"
-        "The checkpoint brought no card of its own: ask whoever trained it for its data, licence and "
+        "The checkpoint had no card: ask whoever trained it about its data, licence and "
         "limits.\n",
         encoding="utf-8",
     )
