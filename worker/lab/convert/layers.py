@@ -1,13 +1,9 @@
-<<<<<<< HEAD
 """One transformer layer of DistilBERT as nodes of a graph: the encoder's, or a token head's own.
 
-Three steps of the attention are folded into weights, exactly: the 1/√width of the scores into the queries;
-the keys' bias, which adds the same to all of a row's scores, into nothing; the values' bias, which every
-mixture keeps whole, into the output's bias.
+Three steps of the attention are folded into weights without changing the result: the factor 1/√width of the
+scores goes into the queries; the keys' bias is dropped, since it adds the same to all scores of a row; the
+values' bias goes into the output's bias, since attention weights add up to 1.
 """
-=======
-"""Writing one transformer layer of DistilBERT as nodes of a graph: the encoder's or a token head's own."""
->>>>>>> h-e1
 
 from collections.abc import Mapping
 from dataclasses import dataclass
