@@ -15,7 +15,10 @@ _COUNT = click.IntRange(min=1)
 @click.argument("model", type=MODEL, metavar="CHECKPOINT|PACK")
 @click.argument("out", type=PATH)
 @click.option(
-    "--layers", multiple=True, metavar="N|LIST", help="Layers to keep: a number or a list (from 1): 3, or 1,3,6."
+    "--layers",
+    multiple=True,
+    metavar="N|LIST",
+    help="Layers to keep: a number or a list (from 1): 3, or 1,3,6.",
 )
 @click.option(
     "--heads", multiple=True, type=_COUNT, metavar="N", help="Attention heads to keep in each layer."
@@ -24,7 +27,11 @@ _COUNT = click.IntRange(min=1)
     "--hidden", multiple=True, type=_COUNT, metavar="N", help="Feed-forward columns to keep in each layer."
 )
 @click.option(
-    "--vocabulary", multiple=True, type=PATH, metavar="FILE", help="Keep only the tokens that occur in these texts."
+    "--vocabulary",
+    multiple=True,
+    type=PATH,
+    metavar="FILE",
+    help="Keep only the tokens that occur in these texts.",
 )
 @click.option(
     "--recover",
@@ -60,7 +67,10 @@ _COUNT = click.IntRange(min=1)
 @learning.name
 @click.option("--seed", type=int, default=1, show_default=True, help="Seed for the texts and their order.")
 @click.option(
-    "--threads", type=click.IntRange(min=0), default=0, help="Processor threads; 0 leaves the choice to torch."
+    "--threads",
+    type=click.IntRange(min=0),
+    default=0,
+    help="Processor threads; 0 leaves the choice to torch.",
 )
 @learning.resume
 def compress(layers: tuple[str, ...], **given: Any) -> None:

@@ -26,15 +26,19 @@ from worker.cli.model import MODEL
     help="Checkpoint, pack or base weights; every-other: layers of the first teacher that is a checkpoint.",
 )
 @click.option(
-    "--layers", metavar="N|LIST", help="Layers of the student to keep: a number or a list (from 1): 3, or 1,3,6."
+    "--layers",
+    metavar="N|LIST",
+    help="Layers of the student to keep: a number or a list (from 1): 3, or 1,3,6.",
 )
 @click.option(
-    "--texts", multiple=True, type=PATH, metavar="FILE", help="Texts to learn from: lines, CSV, JSON lines, Parquet."
+    "--texts",
+    multiple=True,
+    type=PATH,
+    metavar="FILE",
+    help="Texts to learn from: lines, CSV, JSON lines, Parquet.",
 )
 @learning.text_field
-@click.option(
-    "--labels", type=PATH, metavar="RECIPE", help="Recipe with labelled data sets to learn from."
-)
+@click.option("--labels", type=PATH, metavar="RECIPE", help="Recipe with labelled data sets to learn from.")
 @learning.data
 @click.option("--out", required=True, type=PATH, help="Folder of the new pack.")
 @learning.work
@@ -48,7 +52,11 @@ from worker.cli.model import MODEL
     help="Passes over --texts.",
 )
 @click.option(
-    "--max-tokens", type=click.IntRange(min=3), default=128, show_default=True, help="Cut --texts to this number of tokens."
+    "--max-tokens",
+    type=click.IntRange(min=3),
+    default=128,
+    show_default=True,
+    help="Cut --texts to this number of tokens.",
 )
 @click.option(
     "--temperature",
@@ -77,7 +85,9 @@ from worker.cli.model import MODEL
     "--rate", type=click.FloatRange(min=0, min_open=True), help="Peak learning rate of the encoder."
 )
 @click.option("--seed", type=int, help="Seed for the rows and their order.  [default: the recipe's, or 1]")
-@click.option("--threads", type=click.IntRange(min=0), help="Processor threads; 0 leaves the choice to torch.")
+@click.option(
+    "--threads", type=click.IntRange(min=0), help="Processor threads; 0 leaves the choice to torch."
+)
 @click.option(
     "--processes",
     type=click.IntRange(min=1),

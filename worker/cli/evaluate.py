@@ -72,7 +72,10 @@ _FOLDER = click.Path(path_type=Path)
 @click.option("--set", "names", multiple=True, metavar="NAME", help="A known data set; may be repeated.")
 @click.option("--rows", type=click.IntRange(min=1), help="Use only the first N rows of each set.")
 @click.option(
-    "--file", type=_FOLDER, metavar="FILE", help="A file with your own labelled rows: CSV, JSON lines, Parquet."
+    "--file",
+    type=_FOLDER,
+    metavar="FILE",
+    help="A file with your own labelled rows: CSV, JSON lines, Parquet.",
 )
 @click.option("--text-column", default="", help="Column of FILE with the text.  [default: guessed by name]")
 @click.option("--label-column", default="", help="Column of FILE with the label.  [default: guessed by name]")
@@ -85,7 +88,10 @@ _FOLDER = click.Path(path_type=Path)
     help="Thresholds for multi-label heads: the model's own, or cross-fitted on the set.",
 )
 @click.option(
-    "--behaviour", type=_FOLDER, metavar="DIR", help="Run the behaviour cases in this folder instead of measuring."
+    "--behaviour",
+    type=_FOLDER,
+    metavar="DIR",
+    help="Run the behaviour cases in this folder instead of measuring.",
 )
 @click.option(
     "--details", "with_details", is_flag=True, help="Also print every label and the confusion matrices."
@@ -110,9 +116,10 @@ def evaluate(
 ) -> int:
     """Measure packs or checkpoints on labelled texts, side by side, with 95 % intervals.
 
-    PACK is a folder with a pack or a checkpoint (needs 'moodstream[train]'), or the name of a pack that ships,
-    such as compact-fast; the default is the bundled pack. The texts are the dev splits of the known data sets
-    that fit a model's heads, or the rows of a file of your own. docs/how-to/evaluate.md explains the figures.
+    PACK is a folder with a pack or a checkpoint (needs 'moodstream[train]'), or the name of a pack that
+    ships, such as compact-fast; the default is the bundled pack. The texts are the dev splits of the known
+    data sets that fit a model's heads, or the rows of a file of your own. docs/how-to/evaluate.md explains
+    the figures.
 
     \b
       moodstream evaluate ./my-pack --data ./data

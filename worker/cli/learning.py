@@ -12,7 +12,9 @@ text_field = click.option(
 data = click.option(
     "--data", metavar="DIR", help="Folder of the known data sets.  [default: MOODSTREAM_DATA]"
 )
-work = click.option("--work", type=PATH, help="Folder for state, answers and checkpoint.  [default: OUT-work]")
+work = click.option(
+    "--work", type=PATH, help="Folder for state, answers and checkpoint.  [default: OUT-work]"
+)
 name = click.option("--name", help="Name of the pack.  [default: its folder's name]")
 quantised = click.option(
     "--int8", "quantised", is_flag=True, help="Round during training as the int8 graph does."

@@ -15,10 +15,16 @@ _PATH = click.Path(path_type=Path)
 _WITH_A_TABLE = (
     click.option("--name", help="Name of the pack.  [default: the table's name]"),
     click.option(
-        "--text-column", default="", metavar="COLUMN", help="Column with the text.  [default: guessed by name]"
+        "--text-column",
+        default="",
+        metavar="COLUMN",
+        help="Column with the text.  [default: guessed by name]",
     ),
     click.option(
-        "--label-column", default="", metavar="COLUMN", help="Column with the label.  [default: guessed by name]"
+        "--label-column",
+        default="",
+        metavar="COLUMN",
+        help="Column with the label.  [default: guessed by name]",
     ),
     click.option(
         "--labels",
@@ -71,7 +77,11 @@ _WITH_A_TABLE = (
         help="Cut texts to this number of tokens.",
     ),
     click.option(
-        "--seed", type=int, default=1, show_default=True, help="Seed for the rows, their order and the initial weights."
+        "--seed",
+        type=int,
+        default=1,
+        show_default=True,
+        help="Seed for the rows, their order and the initial weights.",
     ),
     click.option(
         "--threads",

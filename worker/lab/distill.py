@@ -159,9 +159,7 @@ def distil(
     known = {name for teacher in teachers for name in teacher.heads}
     known |= {name for part in parts for name in (part.head, part.own_head)}
     if missing := [name for name in student.heads if name not in known]:
-        raise TeacherError(
-            f"nothing trains the student's head {missing[0]}: it has no teacher and no labels"
-        )
+        raise TeacherError(f"nothing trains the student's head {missing[0]}: it has no teacher and no labels")
     thinned = [thin(part, settings.run.seed) for part in parts]
     job = _Job([teacher.folder for teacher in teachers], student, thinned, work, settings, resume)
     with local_sgd(settings.run.processes, partial(_take_part, job)) as group:

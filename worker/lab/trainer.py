@@ -170,9 +170,7 @@ class Trainer:
             self.say(f"resumed at step {found.step} of {len(self.steps)}")
         else:
             if self.path.is_file():
-                self.say(
-                    f"replacing an earlier run's state in {self.path} (--resume would continue it)"
-                )
+                self.say(f"replacing an earlier run's state in {self.path} (--resume would continue it)")
             if self.position.precision == "auto":
                 self.position.precision = best_precision(self.device)
         if self.group.rank == 0:
