@@ -1,4 +1,4 @@
-"""A frozen run: one head is trained, and the pack says everything else as its base did, bit for bit."""
+"""A frozen run: one head is trained, and all other answers are bit-identical to the base's."""
 
 import json
 from dataclasses import replace
@@ -41,7 +41,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _table(path: Path) -> Path:
-    """Write 120 texts that the random vocabulary tells apart."""
+    """Write 120 texts that differ in the random vocabulary's tokens."""
     rows = [
         f"the {word} {WORDS[n % 10]} {WORDS[n // 10]},{label}"
         for n in range(60)
@@ -59,7 +59,7 @@ def _recipe(base: Path, *tasks: Task, **values: object) -> Recipe:
 
 
 def _answers(pack: Path, without: str) -> list[dict[str, object]]:
-    """What a pack says of TEXTS, by head, scores and spans to the last bit."""
+    """A pack's exact answers to TEXTS by head, with scores and spans."""
     model = Classifier.load(pack)
     answers = model.predict(model.tokenize(TEXTS))
     return [{name: said for name, said in answer.heads.items() if name != without} for answer in answers]
@@ -101,7 +101,9 @@ def test_a_frozen_encoder_reads_each_text_once_and_a_resumed_run_comes_to_the_sa
     assert any(line.startswith("resumed at step 9 ") for line in said)
     assert all(np.array_equal(whole[name], resumed[name]) for name in whole)
 
-    once = recipe.changed(tasks=(recipe.tasks[0].changed(epochs=1),))  # nothing to gain: as any other run
+    once = recipe.changed(
+        tasks=(recipe.tasks[0].changed(epochs=1),)
+    )  # a single pass: the encoder runs as usual
     said.clear()
     train(once, None, tmp_path / "once", say=said.append)
     assert not any("once" in line for line in said)

@@ -1,4 +1,4 @@
-"""A checkpoint's scores through torch are those of its float32 pack: labels, tokens, marked ranges."""
+"""A checkpoint's scores with torch equal those of its float32 pack: labels, tokens, marked ranges."""
 
 import json
 from pathlib import Path

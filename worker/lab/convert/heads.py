@@ -1,4 +1,4 @@
-"""Writing a checkpoint's heads as nodes of the graph: on a text's first token, or on tokens of several layers.
+"""Writing a checkpoint's heads as nodes of the graph: on a text's first token, or on all its tokens.
 
 A token head runs in the same pass as the text heads, but only on the texts that its gate lets through: the
 layers' outputs exist for every token anyway, and only those texts' rows are gathered for its product. It

@@ -184,7 +184,7 @@ def read_calm_phrases(paths: list[Path]) -> Iterator[Row]:
 
 
 def read_sentences(paths: list[Path]) -> Iterator[Row]:
-    """Read the sentences of IMDB reviews without labels, since a review's label need not fit each sentence."""
+    """Read the sentences of IMDB reviews without labels: a review's label need not fit each of them."""
     for text, _ in read_imdb(paths):
         for sentence in re.split(r"(?<=[.!?])\s+", text):
             words = len(sentence.split())

@@ -1,6 +1,6 @@
 """Choosing which rows of a table are kept, and which of them are held out.
 
-A bounded sample without duplicates is kept from a table of any length. A row's key is a hash of the seed and of
+A bounded sample without duplicates is drawn from a table of any length. A row's key hashes the seed and
 the letters and digits of its text, and the rows with the smallest keys are kept: a uniform draw without
 replacement over the distinct texts (bottom-k, Cohen and Kaplan 2007). Duplicates and the order of the file do
 not change it.

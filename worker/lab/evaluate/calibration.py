@@ -48,7 +48,7 @@ def equal_width(confidence: Floats, bins: int = BINS) -> Ints:
 
 
 def equal_mass(confidence: Floats, bins: int = BINS) -> Ints:
-    """Return each value's bin (rows,), with equally many rows as far as ties allow (Nguyen, O'Connor 2015)."""
+    """Return each value's bin (rows,), of as many rows each as ties allow (Nguyen and O'Connor 2015)."""
     edges = np.quantile(confidence, np.arange(1, bins) / bins)
     return np.searchsorted(edges, confidence, side="left").astype(np.int64)
 

@@ -132,9 +132,9 @@ def _figure(value: float, drawn: Floats, biased: bool) -> Figure:
 def difference(before: Figure, after: Figure) -> Figure | None:
     """Return how much larger `after` is, with a 95 % interval over the paired resamples.
 
-    Two models make mistakes on much the same rows, so their difference is known far better than either figure,
-    even if the intervals overlap (paired bootstrap, Efron and Tibshirani 1993). None if the resamples are of
-    different rows.
+    Two models make mistakes on much the same rows, so their difference is known far better than either
+    figure, even if the intervals overlap (paired bootstrap, Efron and Tibshirani 1993). None if the resamples
+    are of different rows.
     """
     if before.drawn is None or after.drawn is None or before.drawn.shape != after.drawn.shape:
         return None

@@ -60,7 +60,7 @@ def _panels(found: Sequence[tuple[str, Result]], fill: Callable[[Picture, Any, R
 
 
 def _confusion(_picture: Picture, axes: Any, result: Result) -> None:
-    """Draw a confusion matrix, gold down and answer across: each row's shares as colour, counts as numbers."""
+    """Draw a confusion matrix, gold down and answer across: colours are shares of a row."""
     counts = np.array(result.confusion)
     shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)

@@ -1,4 +1,4 @@
-"""`moodstream compress` without torch: what is asked for, what comes of it, and what is refused."""
+"""`moodstream compress` without torch: options, results and refusals."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Files of behaviour cases: read as written, refused with a line that names the file."""
+"""Files of behaviour cases: reading them, and errors that name the file in one line."""
 
 from pathlib import Path
 

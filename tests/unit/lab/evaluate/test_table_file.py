@@ -1,4 +1,4 @@
-"""A user's own labelled file: what is read, and the one line for what is not."""
+"""A user's labelled file: reading it, and one-line errors."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Recipes that name tables, recipes from flags, and recipes back as text."""
+"""Recipes that name tables, recipes from flags, and writing recipes as text."""
 
 from pathlib import Path
 
