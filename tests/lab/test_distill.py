@@ -65,7 +65,7 @@ def test_all_layers_kept_is_the_same_model(teacher: Path) -> None:
 
 @pytest.mark.parametrize("layers", [[], [2, 1], [1, 1], [0, 1], [1, 5]])
 def test_layers_that_make_no_sense_are_refused(teacher: Path, layers: list[int]) -> None:
-    with pytest.raises(CutError, match="layers to keep must rise and lie between 1 and 4"):
+    with pytest.raises(CutError, match="layers to keep must be in ascending order between 1 and 4"):
         keep_layers(read_checkpoint(teacher), layers)
 
 
@@ -219,7 +219,7 @@ def test_the_command_makes_a_pack(teacher: Path, tmp_path: Path, monkeypatch: py
     assert (tmp_path / "small-work/checkpoint/model.safetensors").is_file()
     assert read_history(tmp_path / "small-work/history.jsonl")[-1].losses.keys() >= {"sentiment", "first"}
     card = (tmp_path / "small/MODEL_CARD.md").read_text(encoding="utf-8")
-    assert "learnt from larger models" in card
+    assert "learnt from larger models' answers" in card
     assert "Not measured" in card
 
 

@@ -83,7 +83,7 @@ def test_relations_need_the_same_tokens_and_no_common_width(teacher: Path, tmp_p
     relations = _relations(asked, small)
     assert divergence(found) < 0.7 * divergence(small)
     other = replace(small, config={**small.config, "text": {"name": "social", "version": 1}})
-    with pytest.raises(TeacherError, match="cut texts into other tokens"):
+    with pytest.raises(TeacherError, match="cut texts into different tokens"):
         _relations(asked, other)
 
 

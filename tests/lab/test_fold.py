@@ -82,7 +82,7 @@ def test_what_does_not_fold_is_refused(tiny_bert: Path, tmp_path: Path, name: st
 
 
 def test_missing_base_weights_are_named(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"'no-such-base' is no folder and no installed package"):
+    with pytest.raises(TrainingError, match=r"'no-such-base' is neither a folder nor an installed package"):
         base_folder("no-such-base")
     with pytest.raises(TrainingError, match=r"holds no config\.json"):
         base_folder(str(tmp_path))

@@ -153,7 +153,7 @@ def test_a_stage_goes_on_with_the_heads_of_the_one_before(
     )
     lines: list[str] = []
     gone_on = train(second, small_data, tmp_path / "2", say=lines.append).checkpoint.tensors
-    assert "heads that go on from the base: sentiment" in lines
+    assert "heads continued from the base: sentiment" in lines
     for name, tensor in first.checkpoint.tensors.items():
         assert np.allclose(gone_on[name], tensor, atol=1e-6), name
 
@@ -207,6 +207,6 @@ def test_a_token_head_without_its_gate_is_refused_before_training(
 ) -> None:
     tasks = (Task(data="written_sentiment", rows=20, max_tokens=32), Task(data="toxic_spans", max_tokens=32))
     recipe = _recipe(tiny_bert, *tasks)
-    with pytest.raises(TrainingError, match=r"heads of this recipe make no model: .*'toxicity'"):
+    with pytest.raises(TrainingError, match=r"heads of this recipe do not make a valid model: .*'toxicity'"):
         train(recipe, marked_data, tmp_path / "s", say=_quiet)
     assert not (tmp_path / "s" / "state.safetensors").exists()

@@ -205,7 +205,7 @@ def test_the_padding_of_a_packaged_tokenizer_is_no_trouble(folder: Path, tmp_pat
 def test_other_vocabularies_are_refused(folder: Path) -> None:
     whole = read_checkpoint(folder)
     other = Tokenizer(models.WordLevel({"a": 0, "[UNK]": 1}, unk_token="[UNK]"))
-    with pytest.raises(CutError, match="only a WordPiece vocabulary can be trimmed, this is WordLevel"):
+    with pytest.raises(CutError, match="only a WordPiece vocabulary can be trimmed, and this is WordLevel"):
         trim(replace(whole, tokenizer=other.to_str()), ["a"])
 
 

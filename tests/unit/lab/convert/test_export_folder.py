@@ -132,7 +132,7 @@ def test_what_cannot_be_exported_is_one_line(tmp_path: Path) -> None:
             None,
             "a folder of transformers has one: choose with --head (sentiment, emotion, toxicity)",
         ),
-        ("mood", "has no head 'mood': there is sentiment, emotion, toxicity, toxic_spans"),
+        ("mood", "has no head 'mood'; there is sentiment, emotion, toxicity, toxic_spans"),
         ("toxic_spans", "the head toxic_spans marks tokens from several layers"),
     ):
         with pytest.raises(ExportError) as caught:
