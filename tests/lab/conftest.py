@@ -1,4 +1,4 @@
-"""A tiny base model and small data sets, made on the spot. All texts are made up here."""
+"""A tiny base model and small data sets, generated here with made-up texts."""
 
 import gzip
 import json
@@ -9,7 +9,7 @@ from random import Random
 
 import pytest
 
-# These files import torch as they are collected; test_training_needs.py says so where they are left out.
+# These files import torch when they are collected; test_training_needs.py reports it if they are left out.
 if util.find_spec("torch") is None or util.find_spec("transformers") is None:
     collect_ignore = [
         file.name for file in Path(__file__).parent.glob("test_*.py") if file.name != "test_training_needs.py"
@@ -99,10 +99,10 @@ def small_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """The data sets themselves: MOODSTREAM_DATA, or `shared/data` beside the repository."""
+    """The real data sets: MOODSTREAM_DATA, or `shared/data` beside the repository."""
     root = Path(os.environ.get("MOODSTREAM_DATA") or Path(__file__).parents[3] / "shared" / "data")
     if not root.is_dir():
-        pytest.skip(f"no data sets at {root}; MOODSTREAM_DATA names another folder")
+        pytest.skip(f"no data sets at {root}; MOODSTREAM_DATA can name another folder")
     return root
 
 

@@ -40,7 +40,7 @@ def test_frozen_weights_stay(tmp_path: Path) -> None:
 
 def test_other_shapes_are_refused_by_name(tmp_path: Path) -> None:
     other = _mean(tmp_path / "a", [[8.0, 0.0, 1.0]], 0.5)
-    with pytest.raises(TrainingError, match="is of another shape: weight differs"):
+    with pytest.raises(TrainingError, match="has another shape: weight differs"):
         average(_own(), [other])
 
 
@@ -48,5 +48,5 @@ def test_other_shapes_are_refused_by_name(tmp_path: Path) -> None:
 def test_what_is_no_checkpoint_is_refused(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:
         (tmp_path / "model.safetensors").write_bytes(content)
-    with pytest.raises(TrainingError, match="is no checkpoint folder"):
+    with pytest.raises(TrainingError, match="is not a checkpoint folder"):
         average(_own(), [Mean(checkpoint=str(tmp_path), share=0.5)])

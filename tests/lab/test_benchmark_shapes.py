@@ -1,4 +1,4 @@
-"""The untrained models that docs/explanation/models.md compares can be made, and are counted right."""
+"""The untrained models that docs/explanation/models.md compares can be made and have the right size."""
 
 from pathlib import Path
 

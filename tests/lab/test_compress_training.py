@@ -1,4 +1,4 @@
-"""What can be spared, by gradients; and the training after a cut."""
+"""Importance by gradients, and the training after a cut."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -28,14 +28,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _loss(checkpoint: Checkpoint, text: str) -> float:
-    """The loss of one text against the decisions of the network itself: a small step changes none."""
+    """The loss of one text against the network's own decisions, which a small step does not change."""
     network = network_of(checkpoint)
     with torch.inference_mode():
         return float(_own_loss(network, checkpoint.heads, [TextReader(checkpoint)([text], 24)[0].ids]))
 
 
 def _scaled(checkpoint: Checkpoint, name: str, columns: slice, factor: float) -> Checkpoint:
-    """Scaling what a product reads is scaling those columns of its weight."""
+    """Scale columns of a product's weight, which is the same as scaling its input."""
     array = checkpoint.tensors[name].copy()
     array[:, columns] *= factor
     return replace(checkpoint, tensors={**checkpoint.tensors, name: array})

@@ -1,4 +1,4 @@
-"""The graph against transformers itself: a tiny DistilBERT made on the spot, saved, converted, compared."""
+"""The graph against transformers: a tiny random DistilBERT is saved, converted and compared."""
 
 from pathlib import Path
 
@@ -59,7 +59,7 @@ def saved(folder: Path, **changes: object) -> Path:
 
 
 def expected_scores(folder: Path, text: str, *, multi: bool) -> list[float]:
-    """What transformers says, tokenizing with its own reading of vocab.txt."""
+    """The scores of transformers with its own tokenizer for vocab.txt."""
     tokenizer = transformers.BertTokenizerFast(str(folder / "vocab.txt"), model_max_length=32)
     model = transformers.DistilBertForSequenceClassification.from_pretrained(folder).eval()
     inputs = tokenizer(text, return_tensors="pt", truncation=True, return_token_type_ids=False)

@@ -1,4 +1,4 @@
-"""Distillation: students made from layers, answers kept on disk, heads of every kind learnt, runs resumed."""
+"""Distillation: students made from layers, cached answers, heads of every kind, the command."""
 
 import json
 import sys
@@ -48,12 +48,12 @@ def test_kept_layers_are_the_teachers_own_in_order(teacher: Path) -> None:
         name = "distilbert.transformer.layer.{}.ffn.lin1.weight"
         assert np.array_equal(half.tensors[name.format(new)], whole.tensors[name.format(old)])
     assert half.sizes.n_layers == 2
-    # HeadLayers 1, 2 and 3 are read from what is left below the new last layer: the old second.
+    # The head's layers 1, 2 and 3 become the only one left below the new last layer: the old second.
     weight = whole.tensors["heads.toxic_spans.pre_classifier.weight"]
     assert half.heads["toxic_spans"].layers == (1,)
     expected = weight[:, :32] + weight[:, 32:64] + weight[:, 64:]
     assert np.allclose(half.tensors["heads.toxic_spans.pre_classifier.weight"], expected)
-    network_of(half)  # every tensor has the shape that the new configuration wants
+    network_of(half)  # every tensor has the shape of the new configuration
 
 
 def test_all_layers_kept_is_the_same_model(teacher: Path) -> None:
@@ -65,7 +65,7 @@ def test_all_layers_kept_is_the_same_model(teacher: Path) -> None:
 
 @pytest.mark.parametrize("layers", [[], [2, 1], [1, 1], [0, 1], [1, 5]])
 def test_layers_that_make_no_sense_are_refused(teacher: Path, layers: list[int]) -> None:
-    with pytest.raises(CutError, match="layers to keep must rise and lie between 1 and 4"):
+    with pytest.raises(CutError, match="layers to keep must be in ascending order between 1 and 4"):
         keep_layers(read_checkpoint(teacher), layers)
 
 
@@ -96,7 +96,7 @@ def test_answers_are_asked_for_once(teacher: Path, tmp_path: Path) -> None:
         assert np.allclose(told.scores, two.tokens["toxic_spans"][row].scores)
         assert list(told.ranges) == list(two.tokens["toxic_spans"][row].ranges)
     shard = next(tmp_path.glob("taught-*.npz"))
-    shard.write_bytes(shard.read_bytes()[:100])  # as a full disk may leave it, had it not been written aside
+    shard.write_bytes(shard.read_bytes()[:100])  # truncated, as by a full disk
     answers_of(asked, texts, 16, tmp_path, lines.append)
     assert len(lines) == 2
 
@@ -219,7 +219,7 @@ def test_the_command_makes_a_pack(teacher: Path, tmp_path: Path, monkeypatch: py
     assert (tmp_path / "small-work/checkpoint/model.safetensors").is_file()
     assert read_history(tmp_path / "small-work/history.jsonl")[-1].losses.keys() >= {"sentiment", "first"}
     card = (tmp_path / "small/MODEL_CARD.md").read_text(encoding="utf-8")
-    assert "learnt from larger models" in card
+    assert "learnt from larger models' answers" in card
     assert "Not measured" in card
 
 

@@ -1,4 +1,4 @@
-"""Distillation from a recipe: its labels, its tasks' own teachers, and the rows that are drawn."""
+"""Distillation from a recipe: labels, tasks' own teachers, and the drawn rows."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -103,7 +103,7 @@ def test_a_tasks_own_teacher_speaks_of_its_head_and_no_other(teacher: Path, tmp_
 
 
 def test_a_tasks_own_teacher_of_tokens_is_asked_of_every_text(teacher: Path, tmp_path: Path) -> None:
-    """No gate keeps it from a text, as one does the other teachers."""
+    """Unlike the general teachers, it ignores the gate."""
     marked_texts(tmp_path / "data", 30)
     student = read_checkpoint(teacher)
     heads = {**HEADS, "toxic_spans": {**HEADS["toxic_spans"], "gate": {**GATE, "threshold": 1.0}}}

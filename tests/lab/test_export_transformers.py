@@ -1,4 +1,4 @@
-"""transformers loads an exported folder, and it says what the pack says."""
+"""transformers loads an exported folder and gives the pack's scores."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The folded DistilBERT is the BERT that it came from, and our encoder is transformers' DistilBERT."""
+"""The folded DistilBERT equals the original BERT, and our encoder equals transformers' DistilBERT."""
 
 import json
 from pathlib import Path
@@ -52,9 +52,9 @@ def _hidden(folder: Path, texts: list[str], longest: int) -> dict[str, torch.Ten
 
 
 def _compare(states: dict[str, torch.Tensor]) -> None:
-    """All three agree to 1e-4 on every real token; what stands in padding is nobody's concern."""
+    """All three agree to 1e-4 on every real token; padding does not matter."""
     real = states["real"]
-    assert states["bert"].std() > 0.1, "states that are all alike would prove nothing"
+    assert states["bert"].std() > 0.1, "equal states would prove nothing"
     for name in ("distilbert", "encoder"):
         assert (states[name] - states["bert"])[real].abs().max() < 1e-4, name
     assert states["first"].shape[1] == 1
@@ -82,7 +82,7 @@ def test_what_does_not_fold_is_refused(tiny_bert: Path, tmp_path: Path, name: st
 
 
 def test_missing_base_weights_are_named(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"'no-such-base' is no folder and no installed package"):
+    with pytest.raises(TrainingError, match=r"'no-such-base' is neither a folder nor an installed package"):
         base_folder("no-such-base")
     with pytest.raises(TrainingError, match=r"holds no config\.json"):
         base_folder(str(tmp_path))
@@ -98,7 +98,7 @@ def test_names_in_a_checkpoint_are_the_agreed_ones(tiny_bert: Path) -> None:
 
 
 def test_a_checkpoint_is_a_model_of_transformers_too(teacher: Path, tmp_path: Path) -> None:
-    """Heads and all come back from `from_pretrained`, and what `save_pretrained` writes is a checkpoint."""
+    """`from_pretrained` restores it with its heads, and `save_pretrained` writes a checkpoint."""
     ours = read_checkpoint(teacher)
     theirs = Network.from_pretrained(teacher)
     assert theirs.state_dict().keys() == ours.tensors.keys()

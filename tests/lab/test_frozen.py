@@ -1,4 +1,4 @@
-"""A frozen run: one head is trained, and the pack says everything else as its base did, bit for bit."""
+"""A frozen run: one head is trained, and all other answers are bit-identical to the base's."""
 
 import json
 from dataclasses import replace
@@ -41,7 +41,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _table(path: Path) -> Path:
-    """Write 120 texts that the random vocabulary tells apart."""
+    """Write 120 texts that differ in the random vocabulary's tokens."""
     rows = [
         f"the {word} {WORDS[n % 10]} {WORDS[n // 10]},{label}"
         for n in range(60)
@@ -59,7 +59,7 @@ def _recipe(base: Path, *tasks: Task, **values: object) -> Recipe:
 
 
 def _answers(pack: Path, without: str) -> list[dict[str, object]]:
-    """What a pack says of TEXTS, by head, scores and spans to the last bit."""
+    """A pack's exact answers to TEXTS by head, with scores and spans."""
     model = Classifier.load(pack)
     answers = model.predict(model.tokenize(TEXTS))
     return [{name: said for name, said in answer.heads.items() if name != without} for answer in answers]
@@ -83,7 +83,7 @@ def test_a_frozen_encoder_reads_each_text_once_and_a_resumed_run_comes_to_the_sa
     recipe = _recipe(base, Task(file=str(_table(tmp_path / "mine.csv")), epochs=4, max_tokens=32))
     said: list[str] = []
     whole = train(recipe, None, tmp_path / "whole", say=said.append).checkpoint.tensors
-    assert "the encoder reads 96 texts, once: it is frozen" in said
+    assert "the encoder is frozen, so it reads its 96 texts only once" in said
 
     real = Trainer.step
 
@@ -101,7 +101,9 @@ def test_a_frozen_encoder_reads_each_text_once_and_a_resumed_run_comes_to_the_sa
     assert any(line.startswith("resumed at step 9 ") for line in said)
     assert all(np.array_equal(whole[name], resumed[name]) for name in whole)
 
-    once = recipe.changed(tasks=(recipe.tasks[0].changed(epochs=1),))  # nothing to gain: as any other run
+    once = recipe.changed(
+        tasks=(recipe.tasks[0].changed(epochs=1),)
+    )  # a single pass: the encoder runs as usual
     said.clear()
     train(once, None, tmp_path / "once", say=said.append)
     assert not any("once" in line for line in said)
@@ -136,7 +138,7 @@ def test_depths_of_a_head_that_nobody_knows_are_refused(base: Path, tmp_path: Pa
     marked_texts(tmp_path / "data", 10)
     task = Task(data="toxic_posts", epochs=1, max_tokens=32)
     recipe = _recipe(base, task, depths=(HeadLayers(head="toxic_span", layers=(1, 2, 3), gate=0.1),))
-    with pytest.raises(TrainingError, match="no token head 'toxic_span': there is toxic_spans"):
+    with pytest.raises(TrainingError, match="no token head 'toxic_span'; there is toxic_spans"):
         train(recipe, tmp_path / "data", tmp_path / "work", say=lambda _line: None)
 
 
@@ -150,7 +152,9 @@ def test_a_frozen_head_keeps_its_layers(base: Path, tmp_path: Path) -> None:
 
 def test_texts_that_the_base_knows_otherwise_are_refused(base: Path, tmp_path: Path) -> None:
     recipe = _recipe(base, Task(file=str(_table(tmp_path / "mine.csv")), epochs=1), text="raw")
-    with pytest.raises(TrainingError, match="frozen: the base knows texts prepared by social, not raw"):
+    with pytest.raises(
+        TrainingError, match="frozen: the base was trained on texts prepared by social, not raw"
+    ):
         train(recipe, None, tmp_path / "work", say=lambda _line: None)
 
 
@@ -162,7 +166,7 @@ def test_a_frozen_run_may_read_texts_by_a_newer_version_and_learn_from_its_base(
     said: list[str] = []
     make_pack(recipe, Places(tmp_path, tmp_path / "work", tmp_path / "pack"), say=said.append)
     assert json.loads((tmp_path / "pack" / "config.json").read_text())["text"]["version"] == 2
-    assert "the base weights know texts prepared by social 1, this run social 2" in said
+    assert "the base weights were trained on texts prepared by social 1, this run uses social 2" in said
     assert "in which one word changes" in (tmp_path / "pack" / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert _answers(tmp_path / "pack", "sentiment") == _answers(base, "sentiment")
 
@@ -170,7 +174,7 @@ def test_a_frozen_run_may_read_texts_by_a_newer_version_and_learn_from_its_base(
 def test_one_answer_for_several_texts_is_not_for_a_token_head(base: Path, tmp_path: Path) -> None:
     task = Task(data="written_swaps", head="toxic_spans", teacher=str(base), epochs=1, max_tokens=32)
     with pytest.raises(
-        TrainingError, match="data set written_swaps: one answer for several texts is not for"
+        TrainingError, match="data set written_swaps: a token head cannot give several texts the same"
     ):
         train(_recipe(base, task), tmp_path, tmp_path / "work", say=lambda _line: None)
 
@@ -201,5 +205,5 @@ def test_a_branch_longer_than_its_start_is_refused(base: Path, tmp_path: Path) -
     marked_texts(tmp_path / "data", 10)
     branch = HeadLayers(head="toxic_spans", layers=(1, 6), branch=OwnLayers(after=2, layers=4))
     recipe = _recipe(base, Task(data="toxic_spans", epochs=1, max_tokens=32), depths=(branch,))
-    with pytest.raises(TrainingError, match="a branch wants layers 3 to 6; its start has 4"):
+    with pytest.raises(TrainingError, match="a branch needs layers 3 to 6; its start has 4"):
         train(recipe, tmp_path / "data", tmp_path / "work", say=lambda _line: None)

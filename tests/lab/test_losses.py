@@ -1,4 +1,4 @@
-"""The loss of a batch, and what it leaves alone."""
+"""The loss of a batch, and which logits it does not affect."""
 
 import math
 
@@ -67,7 +67,7 @@ def test_a_teacher_who_knows_two_classes_says_nothing_of_the_third() -> None:
     assert logits.grad is not None
     assert logits.grad[0, 1] == 0
     assert logits.grad[0, 0] > 0 > logits.grad[0, 2]
-    # Where the student says what the teacher says, nothing is left to learn.
+    # If the student agrees with the teacher, the gradient is 0.
     same = torch.log(torch.tensor([[0.2, 1.0, 0.8]]))
     agreed = teacher_loss(same, torch.tensor([[0.2, 0.8]]), (0, 2), multi_label=False, temperature=3.0)
     assert agreed.item() == pytest.approx(0, abs=1e-6)

@@ -1,4 +1,4 @@
-"""A checkpoint's scores through torch are those of its float32 pack: labels, tokens, marked ranges."""
+"""A checkpoint's scores with torch equal those of its float32 pack: labels, tokens, marked ranges."""
 
 import json
 from pathlib import Path
@@ -76,8 +76,8 @@ def test_a_checkpoint_of_transformers_with_one_head(tmp_path: Path) -> None:
     ("change", "line"),
     [
         ({"model_type": "bert"}, "only distilbert checkpoints can be converted, this one is 'bert'"),
-        ({"activation": "relu"}, "only gelu is trained and measured here, not relu"),
-        ({"dim": 48}, "has shape (55, 32), config.json wants (55, 48)"),
+        ({"activation": "relu"}, "only gelu is supported for training and measuring, not relu"),
+        ({"dim": 48}, "has shape (55, 32), config.json says (55, 48)"),
         ({"n_layers": 4}, "has no tensor distilbert.transformer.layer.3"),
     ],
 )

@@ -1,4 +1,4 @@
-"""A head that reads every token at several depths, and learning from a teacher."""
+"""A head that reads every token at several layers, and learning from a teacher."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.train
 
 
 def _quiet(_line: str) -> None:
-    """Progress lines are not looked at here."""
+    """Ignore progress lines."""
 
 
 def _recipe(base: Path, *tasks: Task, epochs: float = 5) -> Recipe:
@@ -103,7 +103,7 @@ def test_a_student_learns_from_texts_without_labels(
     agreed = (logits.argmax(dim=1).numpy() == said).mean()
     commonest = max((said == label).mean() for label in range(3))
     assert agreed > max(0.8, commonest + 0.1)  # more than always saying the commonest label
-    # The answers are kept, and asked for once.
+    # The answers are cached, so they are computed once.
     lines: list[str] = []
     kept = sorted((tmp_path / "s" / "taught").glob("taught-*.npz"))
     read_tasks(learning, small_data, tiny_bert / "tokenizer.json", tmp_path / "s", lines.append)
@@ -153,7 +153,7 @@ def test_a_stage_goes_on_with_the_heads_of_the_one_before(
     )
     lines: list[str] = []
     gone_on = train(second, small_data, tmp_path / "2", say=lines.append).checkpoint.tensors
-    assert "heads that go on from the base: sentiment" in lines
+    assert "heads continued from the base: sentiment" in lines
     for name, tensor in first.checkpoint.tensors.items():
         assert np.allclose(gone_on[name], tensor, atol=1e-6), name
 
@@ -181,7 +181,7 @@ def test_a_token_head_learns_from_the_mean_of_its_teachers(
     for first, second, mean in zip(*scores, strict=True):
         assert np.allclose((first + second) / 2, mean, atol=1e-6)
         assert not np.allclose(first, second, atol=0.01)
-    # Taught only by the one that knows, with no mark of the data's own, the student points at the same word.
+    # Without the data's marks, taught only by the trained teacher, the student marks the same word.
     task = tasks[1].changed(teachers=(str(packs[1]),), hard=0.0)
     recipe = _recipe(tiny_bert, task, Task(data="toxic_posts", max_tokens=32))
     student = network_of(train(recipe, marked_data, tmp_path / "s", say=_quiet).checkpoint)
@@ -207,6 +207,6 @@ def test_a_token_head_without_its_gate_is_refused_before_training(
 ) -> None:
     tasks = (Task(data="written_sentiment", rows=20, max_tokens=32), Task(data="toxic_spans", max_tokens=32))
     recipe = _recipe(tiny_bert, *tasks)
-    with pytest.raises(TrainingError, match=r"heads of this recipe make no model: .*'toxicity'"):
+    with pytest.raises(TrainingError, match=r"heads of this recipe do not make a valid model: .*'toxicity'"):
         train(recipe, marked_data, tmp_path / "s", say=_quiet)
     assert not (tmp_path / "s" / "state.safetensors").exists()

@@ -1,4 +1,4 @@
-"""The token heads of a pack against the network that is trained, on a tiny one with random weights."""
+"""The token heads of a pack against the torch network, for a tiny model with random weights."""
 
 import json
 from dataclasses import asdict
@@ -67,7 +67,7 @@ def _network(layers: tuple[int, ...], branch: Branch | None) -> Any:
 
 
 def _texts(network: Network) -> list[list[int]]:
-    """Texts of which half are to pass the gate."""
+    """Texts of which half should pass the gate."""
     rng = np.random.default_rng(3)
     rows = [[2, *map(int, rng.integers(5, len(VOCABULARY), length)), 3] for length in rng.integers(0, 22, 40)]
     gate = network.text_head("toxicity")

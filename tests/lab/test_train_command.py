@@ -1,4 +1,4 @@
-"""`moodstream train` as a process: a table to a pack, a kill in the middle, a full disk, the same twice."""
+"""`moodstream train` as a process: from a table to a pack, killed in the middle, with a full disk."""
 
 import json
 import os
@@ -68,7 +68,7 @@ def _command(*args: object) -> "subprocess.Popen[str]":
 
 
 def _killed_in_the_middle(running: "subprocess.Popen[str]", work: Path) -> None:
-    """Kill once states are being written, most of them while one half stands on the disk."""
+    """Kill the process while it writes states, usually when one is half written."""
     until = time.monotonic() + 200
     while time.monotonic() < until and running.poll() is None:
         if len(read_history(work / "history.jsonl")) >= 20 and (work / "state.safetensors").is_file():
@@ -143,7 +143,7 @@ def test_a_table_beside_a_known_set(tiny_bert: Path, small_data: Path, tmp_path:
     report = json.loads((places.work / "report.json").read_text(encoding="utf-8"))
     assert {"mine.csv", "sst2"} <= {row["data"] for row in report["int8"]}
     card = (places.pack / "MODEL_CARD.md").read_text(encoding="utf-8")
-    assert "| mine.csv | 96 | 2 | a table of one's own | known to its owner |" in card
+    assert "| mine.csv | 96 | 2 | a table of the user's | known to its owner |" in card
 
 
 def test_our_own_checkpoint_is_a_base_and_its_trunk_is_kept(tiny_bert: Path, tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_our_own_checkpoint_is_a_base_and_its_trunk_is_kept(tiny_bert: Path, tmp
     for (
         name,
         array,
-    ) in base.of_encoder().items():  # as the pack rounds them; it folds the biases into one another
+    ) in base.of_encoder().items():  # rounded as in the pack, which also folds biases
         if not name.endswith("weight"):
             continue
         assert abs(packed.of_encoder()[name] - array).mean() <= 0.02 * abs(array).mean(), name
@@ -200,7 +200,7 @@ def test_without_a_gpu_auto_is_the_processor_and_cuda_is_refused(monkeypatch: py
     assert choose_device("auto").type == choose_device("cpu").type == "cpu"
     with pytest.raises(TrainingError, match="torch sees no GPU here"):
         choose_device("cuda")
-    with pytest.raises(TrainingError, match="several processes share a processor, not a GPU"):
+    with pytest.raises(TrainingError, match="several processes can share a processor, but not a GPU"):
         choose_device("cuda", processes=2)
     assert best_precision(torch.device("cpu")) in ("fp32", "bf16")
 

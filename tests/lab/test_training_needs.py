@@ -1,4 +1,4 @@
-"""Says that the tests of training were left out, where what they need is not installed."""
+"""Reports that the training tests were left out if a package that they need is not installed."""
 
 import pytest
 

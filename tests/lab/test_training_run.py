@@ -1,4 +1,4 @@
-"""A tiny run from end to end: it learns, it goes on after a kill, and a pack comes of it."""
+"""A tiny run from end to end: it learns, resumes after a kill, and gives a pack."""
 
 import json
 from pathlib import Path
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.train
 
 @pytest.fixture(scope="module")
 def recipe(tiny_bert: Path) -> Recipe:
-    """Some 150 steps on all three short sets, in fp32, which adds up the same everywhere on one thread."""
+    """Some 150 steps on all three short sets, in fp32 on one thread, which is reproducible."""
     return Recipe(
         name="tiny",
         base=str(tiny_bert),
@@ -40,11 +40,11 @@ def recipe(tiny_bert: Path) -> Recipe:
 
 
 def _quiet(_line: str) -> None:
-    """Progress lines are not looked at here."""
+    """Ignore progress lines."""
 
 
 class _Killed(BaseException):
-    """Stands for a kill: nothing in the loop may catch it."""
+    """Simulates a kill: nothing in the loop may catch it."""
 
 
 def test_the_loss_falls(
@@ -80,7 +80,7 @@ def test_a_killed_run_goes_on_to_the_identical_result(
         made += 1
         return step(self, number, factor)  # type: ignore[arg-type]  # handed through as it came
 
-    # A state after every step, so that the last one stands right before the kill.
+    # Save a state after every step, so that the last one is right before the kill.
     often = recipe.changed(run=recipe.run.changed(checkpoint_minutes=1e-9))
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "step", killed_at_40)
@@ -99,7 +99,7 @@ def test_two_processes_learn_together_and_go_on_together(
 ) -> None:
     pair = recipe.changed(run=recipe.run.changed(processes=2))
     write = [train(pair, small_data, tmp_path / "work", say=_quiet)]
-    write.append(train(pair, small_data, tmp_path / "work", resume=True, say=_quiet))  # nothing is left to do
+    write.append(train(pair, small_data, tmp_path / "work", resume=True, say=_quiet))  # nothing left to do
     one, two = (trained.checkpoint.tensors for trained in write)
     assert write[0].steps == write[0].planned
     for name, array in one.items():
@@ -190,7 +190,7 @@ def test_a_pack_comes_of_it(recipe: Recipe, small_data: Path, tmp_path: Path) ->
     answer = model.predict(model.tokenize(["the phone was lovely"]))[0]
     assert answer.heads["sentiment"].label == "positive"
     assert "joy" in (answer.heads["emotion"].labels or ())
-    # Both ways to a score give the same logits, up to int8 (and to what all labels share).
+    # Both ways give the same logits, up to int8 rounding (and a constant shared by all labels).
     texts = ["the phone was lovely", "it is broken", "a train on monday " * 20]
     ways = []
     for scorer in (checkpoint_scorer(places.checkpoint), pack_scorer(places.pack)):

@@ -1,4 +1,4 @@
-"""Vocabularies of other languages: the pack's tokens and scores are those of transformers."""
+"""Vocabularies of other languages: the pack's tokens and scores equal those of transformers."""
 
 import json
 from pathlib import Path

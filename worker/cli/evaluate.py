@@ -116,9 +116,10 @@ def evaluate(
 ) -> int:
     """Measure packs or checkpoints on labelled texts, side by side, with 95 % intervals.
 
-    PACK is a folder with a pack or a checkpoint (needs 'moodstream[train]'), or the name of a pack that ships,
-    such as compact-fast; the default is the bundled pack. The texts are the dev splits of the known data sets
-    that fit a model's heads, or the rows of a file of your own. docs/how-to/evaluate.md explains the figures.
+    PACK is a folder with a pack or a checkpoint (needs 'moodstream[train]'), or the name of a pack that
+    ships, such as compact-fast; the default is the bundled pack. The texts are the dev splits of the known
+    data sets that fit a model's heads, or the rows of a file of your own. docs/how-to/evaluate.md explains
+    the figures.
 
     \b
       moodstream evaluate ./my-pack --data ./data

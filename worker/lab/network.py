@@ -55,7 +55,7 @@ class Attention(nn.Module):
         self.v_lin, self.out_lin = nn.Linear(dim, wide), nn.Linear(wide, dim)
 
     def forward(self, rows: torch.Tensor, reading: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-        """Attend from the tokens `reading` (batch, read, dim) to all `rows`; `mask` is added to the scores."""
+        """Attend from `reading` (batch, read, dim) to all `rows`; `mask` is added to the scores."""
 
         def split(tensor: torch.Tensor) -> torch.Tensor:
             return tensor.unflatten(-1, (self.heads, -1)).transpose(1, 2)

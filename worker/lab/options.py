@@ -77,7 +77,7 @@ class DistillOptions(Common):
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """One smaller model; None keeps everything. `layers` is a number of layers, or a list of them (from 1)."""
+    """One smaller model; None keeps everything. `layers` is a number or a list of layers (from 1)."""
 
     layers: int | tuple[int, ...] | None = None
     heads: int | None = None

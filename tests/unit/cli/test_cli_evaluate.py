@@ -38,7 +38,7 @@ def test_a_table_of_the_bundled_pack(moodstream: Any, data: Path) -> None:
     (accuracy,) = (line for line in lines[2:4] if line.split()[0] == "accuracy")
     assert float(accuracy.split()[1]) > 80
     assert [line.split()[0] for line in lines].count("ece_by_chance") == 2
-    assert any(line.startswith("passed over: data set tweeteval_sentiment: no file ") for line in ended.lines)
+    assert any(line.startswith("skipped: data set tweeteval_sentiment: no file ") for line in ended.lines)
     assert any(line.endswith(": SST-2 dev, 8 rows") for line in ended.lines)
 
 

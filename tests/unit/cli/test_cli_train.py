@@ -22,10 +22,10 @@ def test_help_shows_both_ways(moodstream: Any) -> None:
 @pytest.mark.parametrize(
     ("args", "told"),
     [
-        ([], "name a RECIPE, or a table of your own with --data FILE"),
+        ([], "give a RECIPE, or a table of your own with --data FILE"),
         (
             ["recipe.toml", "--label-column", "x"],
-            "--label-column goes with --data FILE; with a RECIPE, say it",
+            "--label-column goes with --data FILE; a RECIPE has its own entry",
         ),
         (["recipe.toml", "--minutes", "3"], "--minutes goes with --data FILE"),
         (["--data", "x.csv", "--held-out", "1"], "1.0 is not in the range 0<x<1"),

@@ -56,7 +56,7 @@ def largest_magnitudes(
     `tokenizer` is the `tokenizer.json` to use, `scratch` a file to write the float32 graph to.
     """
     recorder = Recorder()
-    # Without gates, so that a branch's layers always run; token heads without a branch have nothing to measure.
+    # Without gates, so that a branch's layers always run; other token heads have nothing to measure.
     branched = [replace(head, gate=None) for head in token_heads(heads) if head.branch is not None]
     graph = Encoder(sizes, weights, recorder).build([*text_heads(heads), *branched])
     scratch.write_bytes(graph.SerializeToString())
@@ -105,7 +105,7 @@ def rounding_of(pack: Path) -> Rounding:
 
 
 def take_over(model: onnx.ModelProto, pack: Path) -> None:
-    """Replace every constant of `model` that equals one of the pack's up to TOLERANCE with the pack's bits."""
+    """Replace every constant of `model` that differs from the pack's only by rounding with the pack's."""
     theirs = {tensor.name: tensor for tensor in onnx.load(pack / GRAPH).graph.initializer}
     for tensor in model.graph.initializer:
         other = theirs.get(tensor.name)

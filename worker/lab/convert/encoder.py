@@ -1,9 +1,9 @@
 """DistilBERT with classification heads as an ONNX graph (Sanh et al. 2019, arXiv:1910.01108).
 
 The graph does some things that an exporter's does not: it prepares a layer's input once for queries, keys and
-values; it builds the mask once, and adds it only if there is padding; it runs all heads in one pass; and in the
-last layer it computes queries, feed-forward and norms only for the first token, since no head reads another
-one there.
+values; it builds the mask once, and adds it only if there is padding; it runs all heads in one pass; and in
+the last layer it computes queries, feed-forward and norms only for the first token, since no head reads
+another one there.
 """
 
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ class Encoder:
         self._layers = LayerWriter(sizes, weights, products, self._graph)
 
     def build(self, heads: Sequence[Head]) -> onnx.ModelProto:
-        """Write the whole graph, from `ids` (batch, longest) and `lengths` (batch) to the logits of each head.
+        """Write the whole graph, from `ids` (batch, longest) and `lengths` (batch) to each head's logits.
 
         A token head has two outputs, described in `worker.lab.convert.heads`.
 

@@ -1,11 +1,11 @@
 """Reading the weights from a pack's graph, under transformers' names: the conversion in reverse.
 
 int8 weights are returned as the graph uses them: rounded, times their step, and with the smoothing constants
-that the graph divides activations by folded back in. The rounding of activations cannot be stored in a
+(by which the graph divides activations) folded back in. The rounding of activations cannot be stored in a
 checkpoint, so the exported model has the pack's rounded weights but exact products.
 
-Two biases are lost, without effect: the keys' bias shifts all scores of a row equally, and the values' bias is
-part of the output's. Both are returned as zeros.
+Two biases are lost, without effect: the keys' bias shifts all scores of a row equally, and the values' bias
+is part of the output's. Both are returned as zeros.
 """
 
 from collections.abc import Mapping

@@ -1,9 +1,9 @@
-"""Writing a checkpoint's heads as nodes of the graph: on a text's first token, or on tokens at several layers.
+"""Writing a checkpoint's heads as nodes of the graph: on a text's first token, or on all its tokens.
 
 A token head runs in the same pass as the text heads, but only on the texts that its gate lets through: the
-layers' outputs exist for every token anyway, and only those texts' rows are gathered for its product. It reads
-the same quantised input as the next layer, so in int8 nothing is rounded twice. A branch (layers of its own)
-also runs only on those texts' rows.
+layers' outputs exist for every token anyway, and only those texts' rows are gathered for its product. It
+reads the same prepared input as the next layer, so in int8 nothing is rounded twice. A branch (layers of its
+own) also runs only on those texts' rows.
 
 A token head has two outputs in the graph: `<name>.rows`, the indices in the batch of the texts that it read,
 int64 (read), and `<name>`, their tokens' logits, float32 (read, longest), including padding.
@@ -43,8 +43,8 @@ class TokenHeadWriter:
     def write(self, head: Head, read: str, states: Sequence[State], longest: str, mask: Mask) -> str:
         """Return the token logits (read, longest) of the texts with the indices `read`.
 
-        With no texts to read, these nodes cost next to nothing. An `If` around them would not be cheaper then,
-        and would cost more than it saves otherwise.
+        With no texts to read, these nodes cost next to nothing. An `If` around them would not be cheaper
+        then, and would cost more than it saves otherwise.
         """
         graph, dim, prefix = self._graph, self._sizes.dim, f"{TENSORS}{head.name}."
         texts = _Texts(read, longest, mask)
@@ -104,7 +104,7 @@ class TokenHeadWriter:
         return graph.add("Reshape", chosen, graph.ints(-1, dim))
 
     def _side_by_side(self, name: str, inputs: Sequence[Ready], linear: Linear) -> str:
-        """Multiply each input by its own columns of the weight, and add up: the product of their concatenation."""
+        """Multiply each input by its own columns of the weight, and add up the products."""
         parts: list[Floats] = np.split(linear.weight, len(inputs), axis=1)
         biases = [bias_of(linear), *[None] * (len(parts) - 1)]
         products = [

@@ -29,7 +29,7 @@ class Graph:
         self._outputs: list[onnx.ValueInfoProto] = []
 
     def add(self, op: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
-        """Add a node with one output and return the output's name. The input "" leaves an optional input out."""
+        """Add a node with one output and return its name. The input "" leaves an optional input out."""
         self._count += 1
         name = f"{op}_{self._count}"
         self._nodes.append(helper.make_node(op, list(inputs), [name], name, domain=domain, **attributes))

@@ -1,13 +1,13 @@
 """Products of activations with trained weights in the graph: in float32 or int8.
 
-The int8 form multiplies uint8 activations by int8 weights, which have one scale an output channel.
+The int8 form multiplies uint8 activations by int8 weights, which have one scale per output channel.
 
-No row's rounding may depend on another row, or a text would get other scores beside other texts; that is
-what the usual dynamic form does, with its one scale for the whole batch. Two forms keep to it:
+The rounding of a row must not depend on other rows, or a text's scores would depend on the texts beside it;
+this is the fault of the usual dynamic form with one scale for the whole batch. Two forms of scale avoid it:
 
-- **a constant scale** for the output of a LayerNorm. A few of its channels are ten times as large as the rest,
-  so each channel is first divided by a constant, by which its column of the weights is multiplied (SmoothQuant,
-  Xiao et al. 2023, arXiv:2211.10438).
+- **a constant scale** for the output of a LayerNorm. A few of its channels are ten times as large as the
+  rest, so each channel is first divided by a constant, by which its column of the weights is multiplied
+  (SmoothQuant, Xiao et al. 2023, arXiv:2211.10438).
 - **one scale per row** for the outputs of the attention and the activation function, whose range varies from
   token to token: each row is divided by its largest magnitude.
 """

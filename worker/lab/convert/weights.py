@@ -63,9 +63,7 @@ class Weights:
             raise CheckpointError(f"{self._path}: has no tensor {name}")
         values = _read(self._tensors[name], name)
         if values.shape != shape:
-            raise CheckpointError(
-                f"{self._path}: {name} has shape {values.shape}, but config.json says {shape}"
-            )
+            raise CheckpointError(f"{self._path}: {name} has shape {values.shape}, config.json says {shape}")
         if not np.isfinite(values).all():
             raise CheckpointError(f"{self._path}: {name} holds a value that is not finite")
         return values

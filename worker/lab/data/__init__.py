@@ -1,1 +1,1 @@
-"""Labelled text: the known data sets, tables of your own, and rows of our own writing."""
+"""Labelled text: the known data sets, the user's tables, and hand-written rows."""

@@ -1,4 +1,4 @@
-"""The labels in a field of a table: one, or several; how they are spelt; and what stands for none."""
+"""Reading labels from a field of a table: one or several, spellings, and words for a missing label."""
 
 import json
 import math
@@ -14,16 +14,16 @@ from worker.errors import LabelError
 Many = Literal["auto", "one", "several"]
 
 SEPARATORS = (";", "|")
-"""What stands between several labels in one field."""
+"""The separators between several labels in one field."""
 
 MAX_LABEL = 200
 """A longer label is a sign of the wrong column."""
 
 _MISSING = frozenset({"nan", "-nan", "n/a", "#n/a", "<na>", "null", "nat"})
-"""What tools write, in any case, into a field without a value."""
+"""What tools write into a field without a value, in upper or lower case."""
 
 _UNCLEAR = frozenset({"None", "NA", "-", "--", "?"})
-"""What may be a missing value or a class (of polarity, of stance, of a region)."""
+"""What may be either a missing value or a class (of polarity, stance or region)."""
 
 _WHOLE = re.compile(r"[+-]?\d+\.0*")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
@@ -38,24 +38,24 @@ class LabelReader:
     """Reads fields into label names.
 
     `auto` takes a list (JSON's, Parquet's, or as Python and numpy print one) and a field with `;` or `|` in
-    it as several labels; `several` says afterwards whether there was any. `one` takes each text as it stands.
-    A whole number is the same label however it is written (`1`, `1.0`).
+    it as several labels; `several` is True once there was one. `one` takes each text unchanged as one label.
+    An integer is the same label however it is written (`1`, `1.0`).
     """
 
     def __init__(self, many: Many = "auto") -> None:
         self._many = many
         self.several = many == "several"
         self.missing: Counter[str] = Counter()
-        """Words that stood for a missing label (`nan`, `N/A`), and how often."""
+        """How often each word for a missing label (`nan`, `N/A`) occurred."""
 
     def names(self, value: Any) -> tuple[str, ...] | None:
-        """Return the labels of one field, without copies; None where it is empty.
+        """Return the distinct labels of one field; None if it is empty.
 
-        An empty list is not an empty field: it says that none of the labels holds.
+        An empty list is not an empty field: it means that none of the labels applies.
 
         Raises:
-            LabelError: an object, a list within a list, a label that is too long, or what may be a label as
-                well as a missing one.
+            LabelError: an object, a nested list, a label that is too long, or a word that may be either a
+                label or a missing one.
         """
         if value is None or (isinstance(value, float) and math.isnan(value)):
             return None
@@ -101,10 +101,10 @@ class LabelReader:
 def _items(text: str) -> list[Any] | None:
     """Return the items of a list written as text, by JSON, Python (`['a', 'b']`) or numpy (`['a' 'b']`).
 
-    None where the text is something else: a label may stand in brackets.
+    None if the text is something else, since a label may be in brackets.
 
     Raises:
-        LabelError: an object, or a list of which numpy has left out the middle.
+        LabelError: an object, or a list that numpy has abbreviated.
     """
     if _BRACKETS.get(text[0]) != text[-1] or len(text) < 2:
         return None
@@ -141,13 +141,13 @@ def _printed_items(text: str) -> list[Any] | None:
 
 
 def _name(value: Any) -> str:
-    """Return a label as text: numbers as people write them."""
+    """Return a label as text, integers without a decimal point."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float) and not math.isfinite(value):
         raise LabelError(f"no label but {value}")
     if isinstance(value, float | Decimal) and value == int(value):
-        return str(int(value))  # what data frames make of a column of whole numbers with gaps
+        return str(int(value))  # data frames store integers with gaps as floats
     if isinstance(value, int | float | Decimal):
         return str(value)
     if not isinstance(value, str):
@@ -159,12 +159,12 @@ def _name(value: Any) -> str:
 
 
 def spelling_key(name: str) -> str:
-    """Return what two spellings of one label share: letters without case, spaces and forms."""
+    """Return a key that is equal for spellings that differ only in case, spaces or Unicode form."""
     return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
 
 
 def respelt(rows: Iterable[Sequence[str]], known: Iterable[str] = ()) -> dict[str, str]:
-    """Return new spellings for labels that differ only in case or spaces from a `known` or a commoner one."""
+    """Map labels to the `known` or most common spelling from which they differ only in case or spaces."""
     groups: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for name, count in Counter(name for row in rows for name in row).items():
         groups[spelling_key(name)][name] = count

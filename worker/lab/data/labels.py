@@ -46,14 +46,14 @@ HEADS = {head.name: head for head in (SENTIMENT, EMOTION, TOXICITY, TOXIC_SPANS,
 
 
 def in_order(heads: Iterable[Head]) -> list[Head]:
-    """Return each head once: one's own as they come, then the known ones as in HEADS."""
+    """Return each head once: the user's heads in their order, then known ones in the order of HEADS."""
     known = list(HEADS)
     each = {head.name: head for head in heads}.values()
     return sorted(each, key=lambda head: known.index(head.name) if head.name in HEADS else -1)
 
 
 def head_named(name: str) -> Head:
-    """Return a head. Raises TrainingError for a name that no data set trains."""
+    """Return a known head. Raises TrainingError for an unknown name."""
     if name not in HEADS:
         raise TrainingError(f"no head {name!r}: there is {', '.join(HEADS)}")
     return HEADS[name]

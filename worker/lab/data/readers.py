@@ -1,7 +1,7 @@
-"""The files of the known data sets, row by row: one reader a set.
+"""Readers for the known data sets, one per set.
 
-A reader only undoes what the file format did to a text (escapes, markup of a web page). Nothing else is
-changed here: what else is done to a text is done by the service too (worker/text).
+A reader only undoes what the file format did to a text (escapes, HTML markup). All other preparation of texts
+is shared with the service.
 """
 
 import ast
@@ -16,14 +16,14 @@ from worker.errors import TrainingError
 from worker.lab.data.labels import EMOTION, NEGATIVE, NEUTRAL, NOT_TOXIC, POSITIVE, SIX_EMOTIONS, TOXIC
 
 Row = tuple[str, tuple[int, ...]]
-"""A text and the indexes of its labels in its head; one index, unless the head takes many labels.
+"""A text and the indices of its labels in its head; exactly one for a single-label head.
 
-For a token head: the places of the marked characters in the text. Texts without labels have none.
+For a token head: the positions of the marked characters in the text. Unlabelled texts have none.
 """
 
 
 def _lines(path: Path) -> Iterator[str]:
-    """Yield lines without their ends; only the line feed ends one (tweets hold other breaks)."""
+    """Yield lines without their ends; only a line feed ends a line (tweets contain other breaks)."""
     with path.open(encoding="utf-8", newline="\n") as file:
         for line in file:
             yield line.rstrip("\r\n")
@@ -41,7 +41,7 @@ def _polarity(value: str, path: Path, number: int) -> int:
 
 
 def read_sst2(paths: list[Path]) -> Iterator[Row]:
-    """Header line, then two columns: `label`, and the text under whatever name (the two files differ)."""
+    """Read a header line, then two columns: `label`, and the text under any name (the two files differ)."""
     for path in paths:
         label_at = 0
         for number, line in enumerate(_lines(path), start=1):
@@ -57,7 +57,7 @@ def read_sst2(paths: list[Path]) -> Iterator[Row]:
 
 
 def read_reviews(paths: list[Path]) -> Iterator[Row]:
-    """Quoted tab-separated `sentence, label`; a field may span lines."""
+    """Read quoted, tab-separated `sentence, label`; a field may span lines."""
     for path in paths:
         with path.open(encoding="utf-8", newline="") as file:
             reader = csv.DictReader(file, delimiter="\t")
@@ -68,7 +68,7 @@ def read_reviews(paths: list[Path]) -> Iterator[Row]:
 
 
 def read_imdb(paths: list[Path]) -> Iterator[Row]:
-    """Gzipped JSON lines; line breaks stand as HTML."""
+    """Read gzipped JSON lines, in which line breaks are HTML."""
     for path in paths:
         with gzip.open(path, "rt", encoding="utf-8") as file:
             for number, line in enumerate(file, start=1):
@@ -103,7 +103,7 @@ def _tweet_class(value: str, path: Path, number: int) -> tuple[int]:
 
 
 def read_tweets(paths: list[Path]) -> Iterator[Row]:
-    """One file: a table `id label source text`. Two files: texts, and their labels line by line."""
+    """Read one file with `id label source text`, or two files with texts and labels line by line."""
     if len(paths) == 1:
         for number, line in enumerate(_lines(paths[0]), start=1):
             parts = line.split("\t")
@@ -127,7 +127,7 @@ def unescape(text: str) -> str:
 
 
 def read_spans(paths: list[Path]) -> Iterator[Row]:
-    """CSV `spans, text`: a list of the toxic characters' places."""
+    """Read the CSV columns `spans, text`, where spans is a list of the toxic characters' positions."""
     for path in paths:
         with path.open(encoding="utf-8", newline="") as file:
             for number, row in enumerate(csv.DictReader(file), start=2):
@@ -142,16 +142,16 @@ def read_spans(paths: list[Path]) -> Iterator[Row]:
 
 
 def read_toxic_posts(paths: list[Path]) -> Iterator[Row]:
-    """The same posts as a whole, those in which somebody marked a character, as toxic.
+    """Read the same posts as toxic texts, if they have at least one marked character.
 
-    All were taken from posts judged toxic. Of the others nobody can tell them by their words: a head that was
-    taught that they are not toxic ranked them no better than by chance (AUROC 0.49).
+    All posts had been judged toxic. The unmarked ones cannot be told apart by their words: a head trained to
+    call them not toxic ranked them no better than chance (AUROC 0.49).
     """
     return ((text, (TOXIC,)) for text, places in read_spans(paths) if places)
 
 
 def read_offensive(paths: list[Path]) -> Iterator[Row]:
-    """Two files: texts, and 0 or 1 line by line."""
+    """Read two files: texts, and 0 or 1 line by line."""
     texts, labels = (list(_lines(path)) for path in paths)
     if len(texts) != len(labels):
         raise TrainingError(f"{paths[0]} has {len(texts)} lines, {paths[1]} has {len(labels)}")
@@ -169,22 +169,22 @@ _CALM = frozenset(
 
 
 def read_calm(paths: list[Path]) -> Iterator[Row]:
-    """GoEmotions' kind and plain comments as not toxic. A weak label: nobody judged it."""
+    """Read GoEmotions' kind and neutral comments as not toxic: a weak label, since nobody judged that."""
     return ((text, (NOT_TOXIC,)) for text, labels in read_goemotions(paths) if _CALM.issuperset(labels))
 
 
 def read_calm_reviews(paths: list[Path]) -> Iterator[Row]:
-    """Product and airline reviews as not toxic: they curse things, not people. A weak label, as above."""
+    """Read product and airline reviews as not toxic: they curse things, not people. A weak label, too."""
     return ((text, (NOT_TOXIC,)) for text, _ in read_reviews(paths))
 
 
 def read_calm_phrases(paths: list[Path]) -> Iterator[Row]:
-    """SST-2's phrases about films as not toxic. A weak label, as above."""
+    """Read SST-2's phrases about films as not toxic: a weak label, too."""
     return ((text, (NOT_TOXIC,)) for text, _ in read_sst2(paths))
 
 
 def read_sentences(paths: list[Path]) -> Iterator[Row]:
-    """Sentences of the IMDB reviews, without labels: a review's own label does not hold for each of them."""
+    """Read the sentences of IMDB reviews without labels: a review's label need not fit each of them."""
     for text, _ in read_imdb(paths):
         for sentence in re.split(r"(?<=[.!?])\s+", text):
             words = len(sentence.split())
@@ -193,7 +193,7 @@ def read_sentences(paths: list[Path]) -> Iterator[Row]:
 
 
 def read_six(paths: list[Path]) -> Iterator[Row]:
-    """`text;label`, with or without the line of column names that some copies start with."""
+    """Read `text;label`, with or without a header line, which only some copies have."""
     for path in paths:
         for number, line in enumerate(_lines(path), start=1):
             text, _, label = line.rpartition(";")

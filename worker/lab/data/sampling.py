@@ -1,9 +1,9 @@
-"""Which rows of a table are kept, and which of them are held out.
+"""Choosing which rows of a table are kept, and which of them are held out.
 
-Kept is a bounded sample without copies, from a table of any length. A row's key is a hash of the seed and of
+A bounded sample without duplicates is drawn from a table of any length. A row's key hashes the seed and
 the letters and digits of its text, and the rows with the smallest keys are kept: a uniform draw without
-replacement over the distinct texts (bottom-k, Cohen and Kaplan 2007). Neither copies nor the order of the
-file change it.
+replacement over the distinct texts (bottom-k, Cohen and Kaplan 2007). Duplicates and the order of the file do
+not change it.
 """
 
 import hashlib
@@ -18,37 +18,37 @@ from worker.errors import TrainingError
 from worker.lab.data.sets import text_key
 
 Kept = TypeVar("Kept")
-"""What is kept of a text: its token ids, or the text itself."""
+"""What is stored for a text: its token ids, or the text itself."""
 
 FEWEST = 4
-"""Rows that a label needs: three to learn from and one to judge by."""
+"""The fewest rows that a label needs: three for training and one for measuring."""
 
 MOST_HELD = 10_000
-"""Held-out rows at most: intervals are narrow by then, and they are kept as text."""
+"""The most held-out rows: with more, intervals hardly get narrower, and they are stored as text."""
 
 _CHUNK = 2_048
 
 
 def row_key(seed: int, text: str) -> int:
-    """Return a text's key, 0 to 2**64 - 1; copies (compared without case, spaces and marks) share it."""
+    """Return a text's key, 0 to 2**64 - 1; duplicates (without case, spaces and punctuation) share it."""
     digest = hashlib.blake2b(text_key(text).encode(), digest_size=8, key=str(seed).encode())
     return int.from_bytes(digest.digest())
 
 
 @dataclass(slots=True)
 class Counts:
-    """What became of the rows."""
+    """How many rows were read, kept, and left out for which reason."""
 
     read: int = 0
     empty_texts: int = 0
     empty_labels: int = 0
     bad: int = 0
     copies: int = 0
-    """Rows whose text stands before them, with the same labels."""
+    """Rows whose text occurred before with the same labels."""
     contradictions: int = 0
-    """Rows whose text stands before them with other labels; the first is kept."""
+    """Rows whose text occurred before with other labels; the first row is kept."""
     left: int = 0
-    """Rows beyond the bound."""
+    """Rows left out because of the bound."""
 
     @property
     def empty(self) -> int:
@@ -66,7 +66,7 @@ class _Entry(Generic[Kept]):
 class BottomK(Generic[Kept]):
     """Takes rows one by one; holds at most `bound` of them (0: all).
 
-    `keep` turns texts into what is kept of them, some thousands at a time.
+    `keep` converts texts into what is stored for them, some thousands at a time.
     """
 
     seed: int
@@ -79,7 +79,7 @@ class BottomK(Generic[Kept]):
     _waiting: list[tuple[int, str]] = field(default_factory=list)
 
     def add(self, text: str, labels: tuple[str, ...]) -> None:
-        """Take a row, or pass it over as a copy or as one too many."""
+        """Add a row, unless it is a duplicate or the bound excludes it."""
         key = row_key(self.seed, text)
         known = self._entries.get(key)
         if known is not None:
@@ -97,7 +97,7 @@ class BottomK(Generic[Kept]):
             self._flush()
 
     def rows(self) -> Iterator[tuple[int, tuple[str, ...], Kept]]:
-        """Yield key, labels and what was kept, in the order of the keys: a random one."""
+        """Yield key, labels and stored value in the order of the keys, which is random."""
         self._flush()
         for key in sorted(self._entries):
             entry = self._entries[key]
@@ -108,7 +108,7 @@ class BottomK(Generic[Kept]):
         return len(self._entries)
 
     def _make_room(self, key: int) -> bool:
-        """Let the largest key go where there are enough; False where `key` itself is that."""
+        """Drop the largest key if the sample is full; return False if `key` itself is the largest."""
         if len(self._entries) < self.bound:
             heapq.heappush(self._largest, -key)
             return True
@@ -127,7 +127,7 @@ class BottomK(Generic[Kept]):
 
 
 def clean(text: Any) -> str | None:
-    """Return a field as text, or None where there is none. Halves of surrogate pairs are replaced."""
+    """Return a field as text, or None if it has none. Lone surrogates are replaced."""
     if text is None or (isinstance(text, float) and text != text):  # noqa: PLR0124 - NaN differs from itself
         return None
     if isinstance(text, bytes):
@@ -176,5 +176,5 @@ def check_labels(where: object, names: Sequence[str], labels: Sequence[tuple[int
         more = f" and {len(rare) - 6} more" if len(rare) > 6 else ""
         raise TrainingError(
             f"{where}: too few rows for some labels, {fewest} each are needed ({shown}{more}): "
-            f"add rows, or join or leave out these labels"
+            f"add rows, or merge or leave out these labels"
         )

@@ -1,4 +1,4 @@
-"""The known data sets: which files hold them, which head each trains, and which rows are for dev."""
+"""The known data sets: their files, the head that each trains, and their dev rows."""
 
 import os
 import tomllib
@@ -17,11 +17,11 @@ Split = Literal["train", "dev"]
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A data set: the head that it trains, and how it is read."""
+    """A known data set: the head that it trains, and how it is read."""
 
     head: str
     binary: bool
-    """It knows no neutral: only negative against positive is learnt from it."""
+    """It has no neutral label: only negative against positive is learnt from it."""
     train: tuple[str, ...]
     dev: tuple[str, ...]
     read: Callable[[list[Path]], Iterator[Row]]
@@ -30,9 +30,9 @@ class Source:
     held: int = 0
     """N above 0: the dev split is every N-th row of each train file, since the source has no dev split."""
     group_size: int = 1
-    """This many consecutive rows should get one answer: they learn the mean of a teacher's scores."""
+    """The number of consecutive rows that should get the same answer: the mean of a teacher's scores."""
     first_leads: bool = False
-    """The first row of each group is the plain one: all of the group learn the teacher's scores of it."""
+    """The first row of each group is the original: the whole group learns the teacher's scores for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +45,16 @@ class Labelled:
     texts: list[str]
     labels: list[tuple[int, ...]]
     group_size: int = 1
-    """This many consecutive rows should get one answer; the number of rows is a multiple of it."""
+    """The number of consecutive rows that should get the same answer; it divides the number of rows."""
     first_leads: bool = False
-    """That answer is the one to the group's first row; otherwise the mean."""
+    """The group's answer is that of its first row; otherwise the mean."""
 
     def __len__(self) -> int:
         return len(self.texts)
 
 
 class Licence(NamedTuple):
-    """A data set's title, who made it, and what its source says of its use."""
+    """A data set's title, its makers, and what its source says about its use."""
 
     title: str
     source: str
@@ -70,7 +70,7 @@ def licences() -> dict[str, Licence]:
 def data_root(argument: str | None, recipe: str = "") -> Path:
     """Return the folder with the data sets: the argument, the recipe, MOODSTREAM_DATA, or `../shared/data`.
 
-    Raises TrainingError where it does not exist.
+    Raises TrainingError if it does not exist.
     """
     given = argument or recipe or os.environ.get("MOODSTREAM_DATA") or ""
     root = Path(given) if given else Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -107,7 +107,7 @@ def load(name: str, split: Split, root: Path, rows: int = 0) -> Labelled:
 
 
 def text_key(text: str) -> str:
-    """Return what two copies of a text share: letters and digits in order, without case."""
+    """Return the key by which duplicate texts are found: letters and digits in order, without case."""
     return "".join(filter(str.isalnum, text.casefold())) or text.strip()
 
 

@@ -1,4 +1,4 @@
-"""A task whose rows are a table of the user's: token ids for training, and held-out texts for validation."""
+"""A task whose rows are the user's table: token ids for training, and held-out texts for validation."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,11 +17,11 @@ from worker.model.text.normaliser import Normaliser
 from worker.tables.rows import listed, shown
 
 MOST_ROWS = 500_000
-"""Rows that are kept where nobody says how many: some 250 MB as token ids."""
+"""The default for the most rows to keep: some 250 MB as token ids."""
 
 
 class Held(NamedTuple):
-    """The rows for validation: texts, and the numbers of their labels in the head."""
+    """The rows for validation: texts, and the indices of their labels in the head."""
 
     texts: list[str]
     labels: list[tuple[int, ...]]
@@ -34,23 +34,23 @@ class TableRows:
     title: str
     head: Head
     binary: bool
-    """It has positive and negative of the sentiment head, and nothing neutral."""
+    """It has only positive and negative rows for the sentiment head, no neutral ones."""
     ids: list[Ids]
     labels: list[tuple[int, ...]]
     held: Held
     counts: Counts
     texts: Callable[[], list[str]]
-    """Reads the texts behind `ids` once more, for a teacher: they are not kept."""
+    """Reads the texts of `ids` again for a teacher, since they are not kept."""
 
 
 def passes(rows: int) -> float:
-    """Return how many passes over a table of so many rows: 40 over few, 3 over many."""
+    """Return the number of passes for a table of this size: from 40 for few rows to 3 for many."""
     return min(40.0, round(3 + 1_500 / max(1, rows)))
 
 
 @dataclass(slots=True)
 class _Draft:
-    """A table before its labels have numbers."""
+    """A table whose labels have no indices yet."""
 
     options: TableOptions
     opened: OpenedTable
@@ -75,7 +75,7 @@ class _Draft:
         return shown(str(self.options.path))
 
     def respell(self, names: Mapping[str, str]) -> None:
-        """Write labels as others of the table or of its head write them."""
+        """Replace spellings of labels by those used elsewhere in the table or by its head."""
         self.labels, self.held_labels = _respelt(self.labels, names), _respelt(self.held_labels, names)
 
     def train_on(self, rows: Sequence[int]) -> None:
@@ -94,7 +94,7 @@ class TableReader:
     say: Say
 
     def read(self, tables: Sequence[TableOptions], max_tokens: Sequence[int]) -> list[TableRows]:
-        """Read tables, each cut to so many `max_tokens` a text. Tables of one head share their labels.
+        """Read tables, each with texts cut to its `max_tokens`. Tables of one head share their labels.
 
         Raises:
             InputError: a file that cannot be read.
@@ -135,7 +135,7 @@ class TableReader:
         return found
 
     def _one_spelling(self, path: Path, rows: list[tuple[str, ...]], head: str) -> list[tuple[str, ...]]:
-        """Take labels that differ only in case or spaces as one, and say so."""
+        """Merge labels that differ only in case or spaces, and report it."""
         names = respelt(rows, HEADS[head].labels if head in HEADS else ())
         for name, chosen in names.items():
             count = sum(name in row for row in rows)
@@ -143,7 +143,7 @@ class TableReader:
         return _respelt(rows, names)
 
     def _add_dev(self, read: _Draft, path: Path) -> None:
-        """Read the file for validation; rows that it shares with the table are not trained on."""
+        """Read the file for validation; rows that are also in the table are not used for training."""
         options = replace(
             read.options, path=path, text_column=read.opened.text, label_column=read.opened.label
         )
@@ -181,7 +181,7 @@ def _hold(read: _Draft, held: Sequence[int], found: list[str]) -> None:
 
 
 def head_name(column: str) -> str:
-    """Return a head's name: what of a column's name can stand in a JSON field and in a tensor's name."""
+    """Return a head's name: the part of a column's name that is valid in JSON fields and tensor names."""
     kept = (char if char.isascii() and char.isalnum() else "_" for char in column.casefold())
     return "".join(kept).strip("_") or "label"
 
@@ -201,7 +201,7 @@ def _head(name: str, tables: Sequence[_Draft]) -> Head:
 
 
 def _by_number(label: str) -> tuple[bool, float, str]:
-    """Order labels by name, and numbers before them by value."""
+    """Return a sort key: numbers first, by value, then labels by name."""
     return (False, float(label), label) if label.isascii() and label.isdigit() else (True, 0.0, label)
 
 

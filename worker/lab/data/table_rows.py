@@ -1,4 +1,4 @@
-"""A labelled table of the user's own: its two columns, and its rows counted while they are read."""
+"""A user's labelled table: choosing its two columns, and reading and counting its rows."""
 
 import difflib
 import time
@@ -25,7 +25,7 @@ LABELS = (
     ("label", "labels", "class", "category", "topic"),
     ("target", "tag", "tags", "categories", "topics", "sentiment"),
 )
-"""Names by how well they say it: a name of the second row counts only where none of the first is there."""
+"""Column names by preference: one of the second row counts only if there is none of the first."""
 
 _EVERY_S = 60.0
 
@@ -41,13 +41,13 @@ class TableOptions:
     """The head that is trained; "" takes the label column's name."""
     labels: Many = "auto"
     rows: int = 0
-    """Keep so many, drawn at random; 0: as many as fit."""
+    """The number of rows to keep, drawn at random; 0 for the default bound."""
     held_out: float = 0.2
     """Share of the rows for validation."""
     dev: Path | None = None
-    """A file of its own for validation, instead of a share."""
+    """A separate file for validation, instead of a share."""
     skip_bad: bool = False
-    """Pass over bad rows instead of stopping."""
+    """Skip bad rows instead of stopping."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ def open_table(options: TableOptions) -> OpenedTable:
 
     Raises:
         InputError: the file cannot be read.
-        TrainingError: a column is not there, or nothing tells which it is.
+        TrainingError: a column does not exist, or cannot be guessed.
     """
     wanted = [name for name in (options.text_column, options.label_column) if name]
     table = Table(options.path, wanted)
@@ -73,10 +73,10 @@ def open_table(options: TableOptions) -> OpenedTable:
 
 
 def choose_columns(table: Table, text: str = "", label: str = "") -> tuple[str, str]:
-    """Return the text column and the label column: those named, else guessed by name.
+    """Return the text column and the label column: the named ones, or else guessed from their names.
 
     Raises:
-        TrainingError: a named one is not there, or the guess finds none or several: one line with the names.
+        TrainingError: a named column does not exist, or the guess finds none or several.
     """
     for name in filter(None, (text, label)):
         if name not in table.columns:
@@ -120,7 +120,7 @@ def fill(opened: OpenedTable, labels: LabelReader, sample: BottomK[Kept], say: S
 
     Raises:
         InputError: the table breaks off.
-        TrainingError: it holds a bad row, and these are not to be skipped.
+        TrainingError: it has a bad row, and bad rows are not skipped.
     """
     counts, path = sample.counts, _path(opened.table)
     spoken = time.monotonic()
@@ -136,7 +136,7 @@ def texts(opened: OpenedTable, keys: Sequence[int], seed: int) -> list[str]:
     """Read the table again and return the texts of these keys, in their order.
 
     Raises:
-        TrainingError: the file is no longer the one that was read before.
+        TrainingError: the file has changed since it was read.
     """
     wanted, found = set(keys), dict[int, str]()
     for row in opened.table.rows([opened.text]):
@@ -149,7 +149,7 @@ def texts(opened: OpenedTable, keys: Sequence[int], seed: int) -> list[str]:
 
 
 def told(counts: Counts, kept: int, missing: Counter[str]) -> str:
-    """Return what became of the rows, as one line. `missing` are words that stood for a missing label."""
+    """Return the counts of rows as one line. `missing` counts the words for a missing label."""
     words = ", ".join(f"{word!r} {count:,}" for word, count in missing.most_common(6))
     parts = [f"{counts.read:,} rows read, {kept:,} kept"]
     for count, what in (
@@ -168,7 +168,7 @@ def told(counts: Counts, kept: int, missing: Counter[str]) -> str:
 def _labelled(
     opened: OpenedTable, labels: LabelReader, counts: Counts
 ) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Yield texts with their labels; what is empty or bad is counted."""
+    """Yield texts with their labels, and count empty and bad rows."""
     for row in opened.table.rows([opened.text, opened.label]):
         counts.read += 1
         if isinstance(row, BadRow):

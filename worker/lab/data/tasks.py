@@ -1,4 +1,4 @@
-"""The tasks of a recipe with their rows: tokenised, with targets, teachers' answers and kind of loss."""
+"""The tasks of a recipe with their rows: token ids, targets, teachers' answers and form of the loss."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -30,27 +30,27 @@ class TaskData:
     ids: list[Ids]
     labels: list[tuple[int, ...]]
     wanted: list[Any]
-    """A token head's targets, (tokens,) a text."""
+    """A token head's targets, (tokens,) for each text."""
     labelled: bool
-    """The rows have labels (of many, a row may have none); else only a teacher speaks of them."""
+    """Whether the rows are labelled (possibly with no label, if multi-label); else they need a teacher."""
     teacher_scores: Any = None
-    """Teachers' probabilities, (rows, their labels), or of a token head's (tokens,) a row; or None."""
+    """Teachers' probabilities: (rows, their labels), or (tokens,) per row for a token head; or None."""
     columns: tuple[int, ...] = ()
-    """Which of the head's labels each of the teacher's is."""
+    """The index in the head of each of the teacher's labels."""
     form: Form = field(default_factory=Form)
     table: TableRows | None = None
-    """The table that the rows come from, with those to judge by; None for a known data set."""
+    """The table that the rows come from, with its held-out rows; None for a known data set."""
 
     @property
     def epochs(self) -> float:
-        """Passes over the rows: those that the recipe says, or as many as so many rows want."""
+        """Passes over the rows: the recipe's number, or one chosen by the number of rows."""
         return self.task.epochs or passes(len(self.ids))
 
 
 def read_tasks(recipe: Recipe, root: Path | None, tokenizer: Path, work: Path, say: Say) -> list[TaskData]:
     """Read and tokenise every task's train split or table, and ask the teachers.
 
-    `root` holds the known data sets; it may be None where the recipe names only tables. Raises TrainingError.
+    `root` holds the known data sets; it may be None if the recipe names only tables. Raises TrainingError.
     """
     handling = normaliser(recipe.text, recipe.text_version)
     tables = iter(_read_tables(recipe, TableReader(tokenizer, handling, recipe.run.seed, say)))
@@ -77,11 +77,13 @@ def read_tasks(recipe: Recipe, root: Path | None, tokenizer: Path, work: Path, s
 
 
 def _ask(entry: TaskData, texts: list[str], work: Path, alike: int, leads: bool) -> None:
-    """Ask a task's teachers about its texts, of which so many after one another get one answer."""
+    """Ask a task's teachers about its texts, in groups of `alike` texts that get the same answer."""
     task = entry.task
     if entry.head.by_token:
         if alike > 1:
-            raise TrainingError(f"data set {task.data}: one answer for several texts is not for a token head")
+            raise TrainingError(
+                f"data set {task.data}: a token head cannot give several texts the same answer"
+            )
         entry.teacher_scores = head_token_scores(
             task.all_teachers, entry.head, texts, entry.ids, work / "taught"
         )
@@ -117,7 +119,7 @@ def _options(task: Task) -> TableOptions:
 
 
 def _form(entry: TaskData) -> Form:
-    """Return how the task's loss is made."""
+    """Return the form of the task's loss."""
     task, head = entry.task, entry.head
     single = not head.multi_label and not head.by_token
     weights = None
@@ -127,7 +129,7 @@ def _form(entry: TaskData) -> Form:
 
 
 def _head(recipe: Recipe, name: str) -> Head:
-    """Return a head as the recipe wants it."""
+    """Return a head with the recipe's changes to it."""
     head = head_named(name)
     for depths in recipe.depths:
         if depths.head == name:
@@ -143,7 +145,7 @@ def _tokenised(
     task: Task, head: Head, split: data.Labelled, tokenizer: Path, handling: Normaliser
 ) -> TaskData:
     """Return a task's rows as the network reads them."""
-    if head.name != split.head:  # the texts alone, for teachers to speak of
+    if head.name != split.head:  # only the texts, for teachers to answer
         ids = encode(tokenizer, split.texts, task.max_tokens, handling)
         nothing: list[tuple[int, ...]] = [()] * len(ids)
         return TaskData(task, head, binary=False, ids=ids, labels=nothing, wanted=[], labelled=False)

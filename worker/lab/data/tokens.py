@@ -1,4 +1,4 @@
-"""Texts to token ids, with the tokenizer that the service uses, and ids to a padded batch."""
+"""From texts to token ids, with the service's tokenizer, and from ids to a padded batch."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,13 +11,13 @@ from worker.model.text.normaliser import RAW, Normaliser
 from worker.model.tokenizer import Tokenizer
 
 Ids = NDArray[np.int32]
-"""Token ids of one text, [CLS] and [SEP] included."""
+"""Token ids of one text, including [CLS] and [SEP]."""
 
 _CHUNK = 2_048  # texts a call: the tokenizer's own answers are large beside the ids
 
 
 def encode(tokenizer: Path, texts: Sequence[str], max_tokens: int, handling: Normaliser = RAW) -> list[Ids]:
-    """Return every text's ids, cut to `max_tokens`, [CLS] and [SEP] included.
+    """Return every text's ids, cut to `max_tokens` including [CLS] and [SEP].
 
     Raises:
         TrainingError: the tokenizer cannot be read, or fails on a text.
@@ -40,7 +40,7 @@ def encode_marked(
     max_tokens: int,
     handling: Normaliser = RAW,
 ) -> tuple[list[Ids], list[NDArray[np.float32]]]:
-    """Return every text's ids, and for each token 1 where any of its characters is marked, else 0.
+    """Return every text's ids, and for each token 1 if any of its characters is marked, else 0.
 
     `marks` holds the marked characters of each text by their place in it (code points). Raises as `encode`.
     """
@@ -66,7 +66,7 @@ def _reader(tokenizer: Path, max_tokens: int, handling: Normaliser) -> Tokenizer
 
 
 def pad(rows: Sequence[Ids], pad_id: int = 0) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
-    """Return ids padded to the longest, and their mask or None where nothing is padded: (rows, longest)."""
+    """Return ids padded to the longest, and their mask or None if nothing is padded: (rows, longest)."""
     longest = max(map(len, rows))
     ids = np.full((len(rows), longest), pad_id, dtype=np.int64)
     mask = np.zeros((len(rows), longest), dtype=np.int64)

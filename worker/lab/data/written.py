@@ -1,6 +1,6 @@
-"""Rows of our own writing, put together from the parts in `phrases.toml`: what the public sets leave out.
+"""Hand-written rows, combined from the parts in `phrases.toml`, for what the public sets lack.
 
-Negation, mixed verdicts, plain facts and questions, emoji that stand alone, sarcasm marks, comparisons, and
+Negation, mixed verdicts, plain facts and questions, emoji on their own, sarcasm marks, comparisons, and
 people of every kind in sentences that say nothing about their kind (counterfactual augmentation, Lu et al.
 2020, arXiv:1807.11714). `swaps` and `slips` yield groups of texts that should all get one answer: a teacher
 gives it (logit pairing, Garg et al. 2019, arXiv:1809.10610, has the same aim).
@@ -22,19 +22,19 @@ _PARTS: dict[str, list[str]] = _PHRASES["parts"]
 _SWAPS: dict[str, dict[str, list[str]]] = _PHRASES["swaps"]
 
 _EACH = 700
-"""Rows drawn from each family."""
+"""The number of rows drawn from each family."""
 
 SLIPS = 5
-"""Ways in which each sentence of `slips` is mistyped."""
+"""The number of misspellings of each sentence of `slips`."""
 
 FILLS = 10
-"""Words put into each sentence of `swaps`."""
+"""The number of words put into each sentence of `swaps`."""
 
 _MADE_UP = 3
-"""How many of them are made up: what holds for those holds for a name that nobody listed."""
+"""How many of them are made up, so that the model also treats unlisted names alike."""
 
 _SWAP_TIMES = 6
-"""Groups drawn from each sentence of `swaps`."""
+"""The number of groups drawn from each sentence of `swaps`."""
 
 _SENTIMENT = (
     ("negated_bad", POSITIVE), ("negated_good", NEGATIVE), ("good", POSITIVE), ("bad", NEGATIVE),
@@ -92,7 +92,7 @@ def toxicity() -> Iterator[Row]:
 
 
 def spans() -> Iterator[Row]:
-    """Yield rows for the token head of toxic spans: the places of an insult's characters, or none.
+    """Yield rows for the head of toxic spans: the positions of an insult's characters, or none.
 
     Harsh words about things, and people of every kind, get no mark.
     """
@@ -109,7 +109,7 @@ def spans() -> Iterator[Row]:
 
 
 def emotion() -> Iterator[Row]:
-    """Yield rows for the emotion head: emoji alone, and plain facts."""
+    """Yield rows for the emotion head: emoji on their own, and plain facts."""
     draw = random.Random("written/emotion")  # noqa: S311 - as above
     for symbol, names in _PHRASES["emoji_feeling"].items():
         labels = tuple(sorted(EMOTION.labels.index(name) for name in names))
@@ -124,7 +124,7 @@ def emotion() -> Iterator[Row]:
 
 
 def slips() -> Iterator[list[str]]:
-    """Yield groups of a sentence and SLIPS ways to mistype it, as people do on a phone."""
+    """Yield groups of a sentence and SLIPS misspellings of it, as people type on a phone."""
     draw = random.Random("written/slips")  # noqa: S311 - as above
     for frame in _words(_MISTYPED):
         for _ in range(4):
@@ -133,7 +133,7 @@ def slips() -> Iterator[list[str]]:
 
 
 def swaps() -> Iterator[list[str]]:
-    """Yield groups of FILLS texts in which one word differs: who somebody is, a name, a place."""
+    """Yield groups of FILLS texts in which one word differs: a kind of person, a name, a place."""
     draw = random.Random("written/swaps")  # noqa: S311 - as above
     families: tuple[tuple[str, str, Callable[[random.Random], str]], ...] = (
         ("of_a_kind", "religions", _made_up_kind),
@@ -154,7 +154,7 @@ def _words(families: Sequence[str]) -> list[str]:
 
 
 def _mistyped(text: str, draw: random.Random) -> str:
-    """Mistype half of the longer words, at least one: two letters swapped, one left out, or one doubled."""
+    """Mistype half of the longer words, at least one: swap two letters, leave one out, or double one."""
     words = text.split(" ")
     longer = [at for at, word in enumerate(words) if len(word) > 3]
     for number in draw.sample(longer, min(len(longer), max(1, len(longer) // 2))):
@@ -166,7 +166,7 @@ def _mistyped(text: str, draw: random.Random) -> str:
 
 
 def _filled(draw: random.Random, frame: str) -> str:
-    """Put parts into a frame."""
+    """Fill a frame with random parts."""
     return frame.format(
         thing=draw.choice(_PARTS["things"]),
         other=draw.choice(_PARTS["things"]),
@@ -180,7 +180,7 @@ def _filled(draw: random.Random, frame: str) -> str:
 
 
 def _loosen(text: str, draw: random.Random) -> str:
-    """Write as people type: now and then a slip, no full stop, a mention, or capitals throughout."""
+    """Make a text look typed: sometimes with a slip, no full stop, a mention, or all in capitals."""
     if draw.random() < 0.2:
         at = draw.randrange(1, max(2, len(text) - 2))
         swap = text[:at] + text[at : at + 2][::-1] + text[at + 2 :]
@@ -198,7 +198,7 @@ def _symbols(draw: random.Random, symbols: Sequence[str]) -> str:
 
 
 def _made_up_name(draw: random.Random) -> str:
-    """Return a name of one to three syllables that, most likely, no person and no place has."""
+    """Return a made-up name of one to three syllables that is probably not a person's or a place's."""
     made = _SWAPS["made"]
     syllables = "".join(
         draw.choice(made["starts"]) + draw.choice(made["middles"]) for _ in range(draw.randint(1, 3))
@@ -207,10 +207,10 @@ def _made_up_name(draw: random.Random) -> str:
 
 
 def _made_up_kind(draw: random.Random) -> str:
-    """Return what a member of a people or faith might be called."""
+    """Return a made-up word for a nationality or faith."""
     return _made_up_name(draw) + draw.choice(_SWAPS["made"]["of_a_kind"])
 
 
 def _made_up_somebody(draw: random.Random) -> str:
-    """Return a member of such a people, as "Thairish woman"."""
+    """Return a person with such a word, as "Thairish woman"."""
     return f"{_made_up_kind(draw)} {draw.choice(_SWAPS['made']['somebody'])}"

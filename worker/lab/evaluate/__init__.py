@@ -1,1 +1,1 @@
-"""How good a pack or a checkpoint is, and how sure that may be."""
+"""Measuring how good a pack or a checkpoint is, with confidence intervals."""

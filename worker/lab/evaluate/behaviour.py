@@ -1,6 +1,6 @@
-"""Runs behaviour cases against a classifier: which families hold, by how much, and what failed.
+"""Runs behaviour cases against a classifier, and reports each family's rate and its failures.
 
-What is looked at are the fields of the output message, so the cases test what a reader of the topic sees.
+The cases are checked on the fields of the output message, which is what a consumer of the topic sees.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,10 +20,10 @@ Fields = Mapping[str, Any]
 """The fields of one text's output message."""
 
 Say = Callable[[Sequence[str]], Sequence[Fields]]
-"""Labels texts: one set of fields a text, in their order."""
+"""Labels texts; returns the fields of each text, in order."""
 
 BACKWARD = 0.02
-"""`order`: how far a score may fall between neighbours. Near 0 and 1 there is no room left to rise."""
+"""`order`: how far a score may fall between neighbours. A score near 0 or 1 has no room to move."""
 
 ENOUGH = 0.5
 """`spans`: the share of the marked characters, and of a word to be marked, that must be right."""
@@ -33,14 +33,14 @@ _ONE_LABEL = "single_label_classification"
 
 @dataclass(frozen=True, slots=True)
 class Miss:
-    """A case that did not hold: its text, and what was said instead."""
+    """A case that failed: its text, and the answer."""
 
     text: str
     said: str
 
 
 class Moved(NamedTuple):
-    """The column whose score moves most, and by how much on average (a difference of probabilities)."""
+    """The column whose score changes most, and its mean change (a difference of probabilities)."""
 
     column: str
     by: float
@@ -48,10 +48,10 @@ class Moved(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class FamilyResult:
-    """How one family came out. `skipped` says why it could not be run; it has no rate then.
+    """The result of one family. `skipped` is the reason if it could not be run; it then has no rate.
 
-    `moved` is there for `swap` alone: the score that moves most between two of the words put in, on average
-    over all cases of the family.
+    `moved` is only for `swap`: the score that changes most between two of the words put in, averaged over all
+    cases of the family.
     """
 
     family: Family
@@ -61,12 +61,12 @@ class FamilyResult:
 
     @property
     def rate(self) -> float:
-        """The share of the cases that held, 0 to 1."""
+        """The share of the cases that passed, 0 to 1."""
         return 1 - len(self.misses) / len(self.family.cases)
 
     @property
     def holds(self) -> bool:
-        """Whether the rate is reached and no score moves too far; true where nothing could be asked."""
+        """Whether the rate is reached and no score changes too much; also true for a skipped family."""
         if self.skipped is not None:
             return True
         still = self.moved is None or self.moved.by <= (self.family.within or 0)
@@ -75,13 +75,13 @@ class FamilyResult:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All families."""
+    """The results of all families."""
 
     model: str
     results: tuple[FamilyResult, ...]
 
     def as_dict(self) -> dict[str, Any]:
-        """The rates by family, for JSON: what was reached, what must be, and the cases that failed."""
+        """Return, for JSON, each family's reached and required rate and its failed cases."""
         families: dict[str, Any] = {}
         for result in self.results:
             family = result.family
@@ -99,7 +99,7 @@ class Report:
         return {"model": self.model, "families": families}
 
     def as_markdown(self) -> str:
-        """The rates as a table for a model card, which ends in a line break."""
+        """Return the rates as a Markdown table for a model card, ending with a line break."""
         lines = [
             "| family | what is asked | cases | required | reached |",
             "| --- | --- | ---: | ---: | ---: |",
@@ -118,7 +118,7 @@ class Report:
 
 
 def measure(cases: Path, pack: Path | None = None, *, threads: int = 0) -> Report:
-    """Run the cases in the folder `cases` against a pack, the bundled one where none is given.
+    """Run the cases in the folder `cases` against a pack, by default the bundled one.
 
     Raises:
         CasesError: the cases cannot be read.
@@ -140,7 +140,7 @@ def measure(cases: Path, pack: Path | None = None, *, threads: int = 0) -> Repor
 
 
 def run(families: Sequence[Family], say: Say, heads: Sequence[Head]) -> tuple[FamilyResult, ...]:
-    """Run families. Each text is labelled once, however many cases it stands in."""
+    """Run families. Each text is labelled once, however many cases contain it."""
     by_name = {head.name: head for head in heads}
     reasons = [_skipped(family, by_name) for family in families]
     asked = [family for family, reason in zip(families, reasons, strict=True) if reason is None]
@@ -161,7 +161,7 @@ def run(families: Sequence[Family], say: Say, heads: Sequence[Head]) -> tuple[Fa
 
 
 def _skipped(family: Family, heads: Mapping[str, Head]) -> str | None:
-    """Why a pack with these heads cannot be asked, or None."""
+    """Return the reason why a family does not suit a pack with these heads, or None."""
     if family.head is None:
         return None
     head = heads.get(family.head)
@@ -176,7 +176,7 @@ def _skipped(family: Family, heads: Mapping[str, Head]) -> str | None:
 
 
 def _moved_most(answers: Sequence[Sequence[Fields]], columns: Sequence[str]) -> Moved:
-    """The column with the largest mean difference between two answers to the same case, and that mean."""
+    """Return the column with the largest mean difference between two answers to a case, and that mean."""
     pairs = [pair for said in answers for pair in combinations(said, 2)]
     means = {name: sum(abs(one[name] - other[name]) for one, other in pairs) / len(pairs) for name in columns}
     return Moved(*max(means.items(), key=lambda item: item[1]))
@@ -185,8 +185,8 @@ def _moved_most(answers: Sequence[Sequence[Fields]], columns: Sequence[str]) -> 
 class _Columns:
     """The columns of an output message by what a check asks for.
 
-    `texts` and `spans` by the name of their head; `scores` are the probabilities of all labels, `labels` the
-    strongest label of each head that has but one.
+    `texts` and `spans` are by head; `scores` are the columns of all labels' probabilities; `labels` are the
+    columns of the single-label heads' labels.
     """
 
     def __init__(self, heads: Sequence[Head]) -> None:
@@ -215,7 +215,7 @@ class _Judge:
         }
 
     def miss(self, case: Case, said: Sequence[Fields]) -> Miss | None:
-        """Say what was wrong with the answers `said` to the texts of a case; None where nothing was."""
+        """Return what is wrong with the answers `said` to a case's texts, or None if nothing is."""
         failed = next((fields["failure"] for fields in said if "failure" in fields), None)
         wrong = failed if failed is not None else self._checks[self._family.check](case, said)
         shown = case.texts[0] if self._family.check == "swap" else " | ".join(case.texts)

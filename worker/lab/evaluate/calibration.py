@@ -1,4 +1,4 @@
-"""How far stated probabilities can be trusted, and the one number that makes them better.
+"""Calibration error of probabilities, and temperature scaling, which reduces it.
 
 Guo et al. 2017, "On Calibration of Modern Neural Networks" (arXiv:1706.04599): the expected calibration error
 over equal-width bins, and temperature scaling. Only numpy is needed.
@@ -16,10 +16,10 @@ BINS = 15
 """As in Guo et al."""
 
 COLDEST, HOTTEST = 0.2, 10.0
-"""Temperatures to search between. Where a model makes no mistake on a set the best one is 0, which would
-blow rounding up to certainty; beyond the other end a model is broken in another way than its confidence."""
+"""The range of temperatures. If a model makes no mistake on a set, the best one would be 0, which would make
+every score certain; a model that needs more than the upper end has other faults than its confidence."""
 
-_STEPS = 60  # each cuts the range to 0.618 of it: 60 leave 1e-12
+_STEPS = 60  # each shrinks the range by a factor of 0.618; 60 leave 1e-12
 _TINY = 1e-12
 
 
@@ -33,17 +33,17 @@ class Reliability:
 
     @property
     def error(self) -> float:
-        """The expected calibration error: the mean distance of confidence and share, weighted by rows."""
+        """The expected calibration error: the mean of |confidence - share right|, weighted by rows."""
         return binned_error(self.count, self.count * self.confidence, self.count * self.right)
 
 
 def binned_error(count: Floats, confidence: Floats, right: Floats) -> float:
-    """Return the calibration error of bins (bins,): cases, their confidence summed, how many were right."""
+    """Return the calibration error of bins (bins,): number of cases, summed confidence, number right."""
     return float(np.abs(confidence - right).sum() / count.sum())
 
 
 def equal_width(confidence: Floats, bins: int = BINS) -> Ints:
-    """Return each value's bin (rows,): bin m of M holds what lies above (m-1)/M, up to m/M."""
+    """Return each value's bin (rows,): bin m of M has the values above (m-1)/M and up to m/M."""
     return np.asarray(np.clip(np.ceil(confidence * bins) - 1, 0, bins - 1), np.int64)
 
 
@@ -56,9 +56,9 @@ def equal_mass(confidence: Floats, bins: int = BINS) -> Ints:
 def reliability(
     confidence: Floats, right: Bools, weights: Floats | None = None, place: Ints | None = None
 ) -> Reliability:
-    """Return the bins of `confidence` (rows,) against `right` (rows,): was the answer so?
+    """Return the bins of `confidence` (rows,) against `right` (rows,), whether the answer was right.
 
-    `weights` says how often a row counts, `place` each row's bin; equal widths where it is not given.
+    `weights` is how often each row counts, `place` is each row's bin; by default bins have equal widths.
     """
     place = equal_width(confidence) if place is None else place
     each = np.ones(len(confidence)) if weights is None else weights
@@ -74,8 +74,8 @@ def reliability(
 def chance_error(confidence: Floats, draws: int = 200, seed: int = 1) -> float:
     """Return the calibration error that perfectly calibrated answers of this confidence would show.
 
-    It is not 0: in a bin of few rows the share right is off by chance. What was right is drawn anew, each
-    time with the stated confidence as its probability (consistency resampling, Bröcker and Smith 2007).
+    It is not 0, since in a bin with few rows the share right deviates by chance. Whether a row is right is
+    drawn with its confidence as the probability (consistency resampling, Bröcker and Smith 2007).
     """
     rng = np.random.default_rng(seed)
     place = equal_width(confidence)
@@ -84,10 +84,10 @@ def chance_error(confidence: Floats, draws: int = 200, seed: int = 1) -> float:
 
 
 def stated(scores: Floats, gold: Ints | Bools) -> tuple[Floats, Bools]:
-    """Return the probabilities to be tested, and which of them came true: (cases,) both.
+    """Return the probabilities to be tested, and which of them were right: (cases,) both.
 
     Gold classes (rows,): a row's largest score, and whether it belongs to the right class. Gold labels (rows,
-    labels): every score, and whether its label is there: a row is as many cases as there are labels.
+    labels): every score, and whether its label is present, so a row gives one case for each label.
     """
     if gold.ndim == 1:
         return scores.max(axis=1), np.asarray(scores.argmax(axis=1) == gold)
@@ -109,7 +109,7 @@ def losses(scores: Floats, gold: Ints | Bools) -> tuple[Floats, Floats]:
 
 
 def to_logits(scores: Floats, *, multi_label: bool) -> Floats:
-    """Return logits (rows, labels) of these probabilities; softmax ones are known up to a constant a row."""
+    """Return logits (rows, labels) of these probabilities; for softmax up to a constant in each row."""
     clipped = np.clip(scores, _TINY, 1 - _TINY)
     return np.log(clipped) - np.log1p(-clipped) if multi_label else np.log(clipped)
 
@@ -152,9 +152,9 @@ def fit_temperature(logits: Floats, gold: Ints | Bools) -> float:
 def cross_fitted_scores(logits: Floats, gold: Ints | Bools, repeats: int = 10, seed: int = 1) -> Floats:
     """Return scores (rows, labels), each row's at a temperature that was fitted without it.
 
-    A temperature judged on the rows it was fitted on looks better than it is. A figure from one division into
-    halves depends on how they fell: of one model on 2,000 tweets the calibration error moved by 0.5 points.
-    So each row gets the geometric mean of the temperatures that the other half gave in `repeats` divisions.
+    A temperature judged on the rows it was fitted on looks better than it is. With a single split into halves
+    the figure depends on the split: for one model on 2,000 tweets the calibration error varied by 0.5 points.
+    So each row gets the geometric mean of the temperatures from the other halves of `repeats` splits.
     """
     each = np.empty((repeats, len(logits)))
     for number, chosen in enumerate(each):
@@ -166,7 +166,7 @@ def cross_fitted_scores(logits: Floats, gold: Ints | Bools, repeats: int = 10, s
 
 
 def _valley(cost: Callable[[float], float], low: float, high: float) -> float:
-    """Return where `cost`, which falls and then rises, is least."""
+    """Return the minimum of `cost`, which falls and then rises."""
     ratio = (math.sqrt(5) - 1) / 2
     left, right = high - ratio * (high - low), low + ratio * (high - low)
     at_left, at_right = cost(left), cost(right)

@@ -1,7 +1,7 @@
-"""Behaviour cases: families of texts with what a classifier must say of them, one TOML file a family.
+"""Behaviour cases: families of texts with the expected answers, one TOML file per family.
 
-The method is CheckList's (Ribeiro et al. 2020, "Beyond Accuracy", ACL): small families of texts, each about
-one ability, with a rate that must hold. `tests/behaviour/README.md` says how they are written.
+The method is CheckList (Ribeiro et al. 2020, "Beyond Accuracy", ACL): small families of texts, each about one
+ability, with a rate that must be reached. `tests/behaviour/README.md` explains how they are written.
 """
 
 import re
@@ -14,14 +14,14 @@ from typing import Any, Literal
 from worker.errors import CasesError
 
 Check = Literal["label", "holds", "pair", "order", "swap", "same", "spans"]
-"""What is asked of a case:
+"""The check that a case must pass:
 
-- `label`: the head's strongest label is the one wanted;
-- `holds`: it is among the labels that pass their thresholds;
+- `label`: the head's strongest label is the expected one;
+- `holds`: the expected label is among those that pass their thresholds;
 - `pair`: each text of the case has its own label, and all must be right;
-- `order`: the score of `up` less that of `down` rises from text to text;
-- `swap`: words put in the same place move no score of any head further than `within` on average;
-- `same`: texts that say the same keep their label, or, with `within`, all their scores;
+- `order`: the score of `up` minus that of `down` rises from text to text;
+- `swap`: words put in the same place change no score of any head by more than `within` on average;
+- `same`: texts with the same meaning keep their label, or, with `within`, all their scores;
 - `spans`: the token head marks the words in brackets and no others.
 """
 
@@ -33,7 +33,7 @@ _MARK = re.compile(r"\[([^\[\]]+)\]")
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One case. `wanted` are the labels that are right (of each text for `pair`); `spans` are code points."""
+    """One case. `wanted` are the right labels (one per text for `pair`); `spans` are in code points."""
 
     texts: tuple[str, ...]
     wanted: tuple[str, ...] = ()
@@ -42,9 +42,9 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """Cases about one ability, and the share of them that must hold (`rate`, 0 to 1).
+    """Cases about one ability, and the share of them that must pass (`rate`, 0 to 1).
 
-    `head` is None where all heads are looked at; `within` is a difference of probabilities.
+    `head` is None if all heads are checked; `within` is a difference of probabilities.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Family:
 
     @property
     def labels(self) -> frozenset[str]:
-        """The labels that the head must have for the family to make sense."""
+        """The labels that the head must have for this family."""
         named = {label for case in self.cases for label in case.wanted}
         return frozenset(named | {label for label in (self.up, self.down) if label})
 
@@ -85,7 +85,7 @@ def load_family(path: Path) -> Family:
     """Read one file.
 
     Raises:
-        CasesError: it cannot be read, lacks something, or holds a name that is none.
+        CasesError: it cannot be read, lacks an entry, or has an unknown one.
     """
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -93,7 +93,7 @@ def load_family(path: Path) -> Family:
         raise CasesError(f"{path} cannot be read: {error}") from error
     unknown = sorted(table.keys() - _NAMES)
     if unknown:
-        raise CasesError(f"{path}: `{unknown[0]}` is none of {', '.join(sorted(_NAMES))}")
+        raise CasesError(f"{path}: `{unknown[0]}` is not one of {', '.join(sorted(_NAMES))}")
     check, rate = _check(table.get("check"), path), table.get("rate")
     if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate <= 1:
         raise CasesError(f"{path}: `rate` must be a number from 0 to 1")
@@ -122,7 +122,7 @@ def _check(value: object, path: Path) -> Check:
     for check in _READERS:
         if value == check:
             return check
-    raise CasesError(f"{path}: `check` {value!r} is none of {', '.join(_READERS)}")
+    raise CasesError(f"{path}: `check` {value!r} is not one of {', '.join(_READERS)}")
 
 
 def _refuse_what_tests_nothing(family: Family, path: Path) -> None:
@@ -135,7 +135,7 @@ def _refuse_what_tests_nothing(family: Family, path: Path) -> None:
 
 
 def _by_label(table: Mapping[str, Any]) -> tuple[Case, ...]:
-    """`cases` is a table: label (or `this|that`) to its texts."""
+    """Read `cases` as a table from labels (or `this|that`) to texts."""
     return tuple(
         Case((_text(text),), tuple(label.split("|")))
         for label, texts in table["cases"].items()
@@ -147,14 +147,14 @@ def _pairs(table: Mapping[str, Any]) -> tuple[Case, ...]:
     labels = tuple(_text(label) for label in _list(table["labels"]))
     cases = _rows(table)
     if any(len(case.texts) != len(labels) for case in cases):
-        raise ValueError(f"each case needs {len(labels)} texts, one a label")
+        raise ValueError(f"each case needs {len(labels)} texts, one for each label")
     return tuple(Case(case.texts, labels) for case in cases)
 
 
 def _rows(table: Mapping[str, Any]) -> tuple[Case, ...]:
     cases = tuple(Case(tuple(_text(text) for text in _list(row))) for row in _list(table["cases"]))
     if any(len(case.texts) < 2 for case in cases):
-        raise ValueError("each case needs two texts or more")
+        raise ValueError("each case needs at least two texts")
     return cases
 
 
@@ -162,7 +162,7 @@ def _swaps(table: Mapping[str, Any]) -> tuple[Case, ...]:
     fills = [_text(fill) for fill in _list(table["fills"])]
     templates = [_text(template) for template in _list(table["cases"])]
     if len(fills) < 2 or any("{}" not in template for template in templates):
-        raise ValueError("two fills or more are needed, and a {} in each case")
+        raise ValueError("at least two fills are needed, and a {} in each case")
     return tuple(Case(tuple(template.replace("{}", fill) for fill in fills)) for template in templates)
 
 
@@ -171,10 +171,10 @@ def _marked(table: Mapping[str, Any]) -> tuple[Case, ...]:
 
 
 def read_marked(marked: str) -> Case:
-    """Read a text whose insults stand in square brackets: the text without them, and their places in it."""
+    """Read a text with insults in square brackets: the text without brackets, and the insults' positions."""
     spans = []
     for number, match in enumerate(_MARK.finditer(marked)):
-        start = match.start() - 2 * number  # the brackets before it are gone
+        start = match.start() - 2 * number  # without the brackets before it
         spans.append((start, start + len(match[1])))
     return Case((_MARK.sub(r"\1", marked),), spans=tuple(spans))
 
@@ -192,11 +192,11 @@ _READERS: Mapping[Check, Callable[[Mapping[str, Any]], tuple[Case, ...]]] = {
 
 def _text(value: object) -> str:
     if not isinstance(value, str) or not value:
-        raise ValueError(f"{value!r} is no text")
+        raise ValueError(f"{value!r} is not a text")
     return value
 
 
 def _list(value: object) -> list[object]:
     if not isinstance(value, list):
-        raise TypeError(f"{value!r} is no list")
+        raise TypeError(f"{value!r} is not a list")
     return value

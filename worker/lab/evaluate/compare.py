@@ -1,4 +1,4 @@
-"""What changed between two packs, message by message: flipped labels, moved scores, other marks."""
+"""Comparing two packs message by message: different labels, scores and marks."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -8,15 +8,15 @@ from worker.types import Failure, HeadResult, Prediction
 
 Answer = Prediction | Failure
 Pair = tuple[str, Answer, Answer]
-"""A text, and what the two packs say of it."""
+"""A text, and the two packs' answers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One head's answer to one message that is another one now.
+    """One head's answer to one message that has changed.
 
-    `moved` is how far the label that moved most did (0 to 1), or for marks the share of all characters that
-    either pack marks which only one of them does.
+    `moved` is the largest change of a label's score (0 to 1); for marks it is the share of the marked
+    characters that only one of the packs marks.
     """
 
     row: int
@@ -33,13 +33,13 @@ class HeadChanges:
 
     rows: int = 0
     moved: float = 0.0
-    """Summed over the rows: how far the label that moved most did."""
+    """The largest change of a label's score, summed over the rows."""
     most: float = 0.0
     changes: list[Change] = field(default_factory=list)
 
     @property
     def mean(self) -> float:
-        """How far the label that moved most did, on average."""
+        """The largest change of a label's score, averaged over the rows."""
         return self.moved / self.rows if self.rows else 0.0
 
 
@@ -49,9 +49,9 @@ class Comparison:
 
     rows: int = 0
     changed: int = 0
-    """Messages of which any head says something else."""
+    """Messages with a different answer of at least one head."""
     failures: list[str] = field(default_factory=list)
-    """Messages that one of the two could not label."""
+    """Messages that at least one of the packs could not label."""
     heads: dict[str, HeadChanges] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
@@ -108,7 +108,7 @@ def _note(
 
 
 def _labels(before: HeadResult, after: HeadResult) -> tuple[str, str, float]:
-    """Return both answers as text, and how far the label that moved most did.
+    """Return both answers as text, and the largest change of a label's score.
 
     A label that only one of the packs knows counts as 0 in the other.
     """

@@ -1,4 +1,4 @@
-"""Labelled texts to measure on: the dev splits of the known data sets, in the form that figures want."""
+"""Labelled texts for measuring: the dev splits of the known data sets."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,9 +19,9 @@ LONGEST = 512
 class Examples:
     """Texts and gold labels for one head.
 
-    `labels` are the labels that the gold knows. A model may know more (a binary set has no neutral): it is
-    then judged among these alone. Exactly one of `classes` (rows,), `table` (rows, labels) and `marked` (the
-    places of marked characters of each text) is there.
+    `labels` are the gold labels' names. A model may have more (a binary set has no neutral): then only the
+    scores of these are compared. Exactly one of `classes` (rows,), `table` (rows, labels) and `marked` (the
+    positions of each text's marked characters) is set.
     """
 
     name: str
@@ -34,18 +34,18 @@ class Examples:
     marked: Sequence[frozenset[int]] | None = None
     max_tokens: int = LONGEST
     tuned: bool = False
-    """Our thresholds and temperatures are fitted on this split: it is judged by cross-fitted ones."""
+    """Our thresholds and temperatures are fitted on this split, so it is judged by cross-fitted ones."""
 
     def __len__(self) -> int:
         return len(self.texts)
 
     @property
     def problem_type(self) -> str:
-        """The kind of head that these can judge."""
+        """The kind of head that these examples fit."""
         return SINGLE if self.classes is not None else MULTI if self.table is not None else TOKENS
 
     def misfit(self, head: Head) -> str:
-        """Return why this head cannot be judged by these labels, or nothing."""
+        """Return why this head cannot be measured on these labels, or an empty string."""
         if head.problem_type != self.problem_type:
             return f"{self.problem_type} cannot judge its head {head.name}, which is {head.problem_type}"
         missing = [label for label in self.labels if label not in head.labels]
@@ -79,7 +79,7 @@ BENCHMARKS = (
 
 
 def load(benchmark: Benchmark, root: Path, rows: int = 0) -> Examples:
-    """Read a benchmark, its first `rows` rows where that is above 0. Raises TrainingError."""
+    """Read a benchmark, or only its first `rows` rows if that is above 0. Raises TrainingError."""
     split = data.load(benchmark.data, "dev", root, rows or benchmark.rows)
     head, name, title = head_named(split.head), benchmark.data, benchmark.title
     labels, classes, table, marked = head.labels, None, None, None
@@ -107,7 +107,7 @@ def load(benchmark: Benchmark, root: Path, rows: int = 0) -> Examples:
 
 
 def load_fitting(benchmark: Benchmark, heads: Mapping[str, Head], root: Path, rows: int = 0) -> Examples:
-    """Read a benchmark that judges one of these heads. Raises TrainingError, also where it fits none."""
+    """Read a benchmark for one of these heads. Raises TrainingError, also if it fits none of them."""
     head = heads.get(data.SOURCES[benchmark.data].head)
     if head is None:
         raise TrainingError(f"data set {benchmark.data} judges no head of {', '.join(heads)}")
@@ -118,7 +118,7 @@ def load_fitting(benchmark: Benchmark, heads: Mapping[str, Head], root: Path, ro
 
 
 def gold_table(rows: Sequence[Iterable[int]], labels: int) -> Bools:
-    """Return label numbers, any number a row, as a table (rows, labels)."""
+    """Return rows of label indices as a table (rows, labels)."""
     table = np.zeros((len(rows), labels), dtype=np.bool_)
     for number, row in enumerate(rows):
         table[number, list(row)] = True
@@ -132,9 +132,9 @@ def fitting(
     rows: int = 0,
     say: Callable[[str], None] = lambda _line: None,
 ) -> list[Examples]:
-    """Read every benchmark that judges one of these heads.
+    """Read every benchmark that fits one of these heads.
 
-    Named ones must be there and fit. Without names, what is missing or does not fit is passed over and told.
+    Named ones must exist and fit. Without names, missing or unsuitable ones are skipped and reported.
 
     Raises:
         TrainingError: an unknown name, or a named set that is missing or fits no head.
@@ -151,5 +151,5 @@ def fitting(
             if names:
                 raise
             if data.SOURCES[benchmark.data].head in heads:
-                say(f"passed over: {error}")
+                say(f"skipped: {error}")
     return found

@@ -1,4 +1,4 @@
-"""One model on one set of labelled texts: from scores to a result."""
+"""Measuring one model on one set of labelled texts: from scores to a result."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -16,8 +16,8 @@ from worker.lab.evaluate.spans import characters, marked_ranges, span_f1
 from worker.lab.evaluate.thresholds import cross_fitted
 
 Thresholds = Literal["auto", "own", "cross-fitted"]
-"""Whose thresholds decide on many labels: the model's own, or ones fitted crosswise on the set. `auto`:
-crosswise where the set is the one that our own are tuned on, which would flatter them."""
+"""The thresholds for multi-label heads: the model's own, or cross-fitted on the set. `auto`: cross-fitted for
+a set that our own are fitted on, since they would look too good there."""
 
 _ERRORS = ("ece", "ece_equal_mass", "ece_crossfit")
 _FEWEST = 20  # rows from which fitting half of them on the other half means something
@@ -25,7 +25,7 @@ _FEWEST = 20  # rows from which fitting half of them on the other half means som
 
 @dataclass(frozen=True, slots=True)
 class _Answers:
-    """Scores (rows, labels) of the labels that the gold knows, and what was made of them."""
+    """Scores (rows, labels) of the gold's labels, and the decisions made from them."""
 
     labels: tuple[str, ...]
     scores: Floats
@@ -41,7 +41,7 @@ def measure(scorer: Scorer, examples: Examples, thresholds: Thresholds = "auto")
     """Return every figure of one model on one set.
 
     Raises:
-        ValueError: the set does not fit the head (ask `Examples.misfit` before).
+        ValueError: the set does not fit the head (see `Examples.misfit`).
     """
     head = scorer.heads[examples.head]
     if reason := examples.misfit(head):
@@ -58,7 +58,7 @@ def measure(scorer: Scorer, examples: Examples, thresholds: Thresholds = "auto")
 
 
 def _single(head: Head, examples: Examples, scores: Floats) -> _Answers:
-    """The largest score wins, among the labels that the gold knows; their scores then add up to 1."""
+    """Choose the largest score among the gold's labels, rescaled to add up to 1."""
     if examples.classes is None:
         raise ValueError("these examples have no classes")
     part = scores[:, [head.labels.index(label) for label in examples.labels]]
@@ -75,7 +75,7 @@ def _single(head: Head, examples: Examples, scores: Floats) -> _Answers:
 
 
 def _many(head: Head, examples: Examples, scores: Floats, thresholds: Thresholds) -> _Answers:
-    """Every label whose score reaches its threshold."""
+    """Choose every label whose score reaches its threshold."""
     if examples.table is None:
         raise ValueError("these examples have no table of labels")
     columns = [head.labels.index(label) for label in examples.labels]
@@ -117,7 +117,7 @@ def _result(head: Head, examples: Examples, answers: _Answers) -> Result:
 
 
 def _figures(answers: _Answers, groups: dict[str, tuple[Bools, Bools]]) -> dict[str, Figure]:
-    """Return all figures of a head that judges whole texts, over the same resamples."""
+    """Return all figures of a head that classifies whole texts, over the same resamples."""
     measures = [_decided(answers), _trusted(answers)]
     if len(answers.labels) == 2 and answers.gold.ndim == 1:
         ranked = metrics.auroc(answers.scores[:, 1], answers.hot[:, 1])
@@ -133,7 +133,7 @@ def _figures(answers: _Answers, groups: dict[str, tuple[Bools, Bools]]) -> dict[
 
 
 def _decided(answers: _Answers) -> metrics.Measure:
-    """Figures of the decisions."""
+    """Return a function that computes the figures of the decisions."""
     if answers.gold.ndim == 2:
         return lambda weights: metrics.multi_label(answers.hot, answers.chosen, weights)
     gold, chosen, count = answers.hot.argmax(axis=1), answers.chosen.argmax(axis=1), len(answers.labels)
@@ -141,7 +141,7 @@ def _decided(answers: _Answers) -> metrics.Measure:
 
 
 def _trusted(answers: _Answers) -> metrics.Measure:
-    """Figures of the probabilities: calibration errors, likelihood, Brier score."""
+    """Return a function for the figures of the probabilities: calibration errors, likelihood, Brier score."""
     rows, scores, gold = len(answers.scores), answers.scores, answers.gold
     likely, brier = calibration.losses(scores, gold)
     ways = {"ece": (scores, calibration.equal_width), "ece_equal_mass": (scores, calibration.equal_mass)}
@@ -179,7 +179,7 @@ def _by_bin(place: Ints, confidence: Floats, right: Bools) -> tuple[Floats, Floa
 
 
 def _group_tables(head: Head, answers: _Answers) -> dict[str, tuple[Bools, Bools]]:
-    """Return gold and answers of each derived group, (rows,) both: it is there if one of its labels is."""
+    """Return gold and answers of each derived group, (rows,) both: true if one of its labels is."""
     tables = {}
     for group, members in head.groups.items():
         columns = [answers.labels.index(label) for label in members if label in answers.labels]
@@ -230,9 +230,9 @@ def _each_f1(names: tuple[str, ...], gold: Bools, chosen: Bools) -> dict[str, Fi
 
 
 def _measure_spans(scorer: Scorer, examples: Examples) -> Result:
-    """Return span F1 through the gate, as the service marks, and without it; and how often the gate opens.
+    """Return span F1 with the gate, as in the service, and without it; and how often the gate opens.
 
-    `span_f1_crossfit` is through the gate too, each post at the thresholds that were best for others.
+    `span_f1_crossfit` is also with the gate, with each post at the thresholds that are best for others.
     """
     if examples.marked is None:
         raise ValueError("these examples have no marked characters")

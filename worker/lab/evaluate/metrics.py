@@ -1,7 +1,6 @@
-"""Figures from decisions and gold labels, each with a bootstrap interval. Only numpy is needed.
+"""Figures from decisions and gold labels, each with a bootstrap interval.
 
-Every figure takes a weight a row, how often the row counts: a resample is then a vector of counts, and
-nothing is copied.
+Every figure takes a weight for each row, how often the row counts, so a resample is just a vector of counts.
 """
 
 from collections.abc import Callable, Collection
@@ -15,7 +14,7 @@ Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 
 Measure = Callable[[Floats], dict[str, float]]
-"""A weight a row, (rows,): figures by name."""
+"""Computes figures by name from the rows' weights, (rows,)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +37,7 @@ def confusion(gold: Ints, chosen: Ints, classes: int, weights: Floats | None = N
 
 
 def _share(part: Floats, whole: Floats) -> Floats:
-    """Divide; nothing of nothing is 0, as scikit-learn has it."""
+    """Divide, with 0 / 0 = 0 as in scikit-learn."""
     return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
 
 
@@ -91,7 +90,7 @@ def auroc(scores: Floats, positive: Bools) -> Callable[[Floats], float]:
     """Return a function of row weights: the chance that a positive row scores above a negative one.
 
     Ties count half (Hanley and McNeil 1982). `scores` and `positive` are (rows,). Without a row of either
-    kind, in a resample too, the figure is 0.5: nothing is known.
+    kind, also in a resample, the figure is 0.5.
     """
     _, place = np.unique(scores, return_inverse=True)
 
@@ -110,8 +109,8 @@ def with_intervals(
     """Return `measure`'s figures, each with a 95 % percentile interval (Efron 1979) from `draws` resamples.
 
     `measure` takes a weight a row: ones for the figure itself, how often the row was drawn for a resample.
-    A figure named in `biased` is larger in every resample than it should be (a calibration error is: each
-    resample adds chance of its own): its interval is moved down by the mean excess, and not below 0.
+    A figure named in `biased` is too large in resamples (such as a calibration error, since resampling adds
+    noise): its interval is moved down by the mean excess, but not below 0.
     """
     values = measure(np.ones(rows))
     rng = np.random.default_rng(seed)
@@ -131,11 +130,11 @@ def _figure(value: float, drawn: Floats, biased: bool) -> Figure:
 
 
 def difference(before: Figure, after: Figure) -> Figure | None:
-    """Return how much larger `after` is, with a 95 % interval over the resamples of both, pair by pair.
+    """Return how much larger `after` is, with a 95 % interval over the paired resamples.
 
-    Two models err on much the same rows, so their difference is known far better than either figure, and
-    intervals that overlap say little (paired bootstrap, Efron and Tibshirani 1993). None where the resamples
-    are not those of the same rows.
+    Two models make mistakes on much the same rows, so their difference is known far better than either
+    figure, even if the intervals overlap (paired bootstrap, Efron and Tibshirani 1993). None if the resamples
+    are of different rows.
     """
     if before.drawn is None or after.drawn is None or before.drawn.shape != after.drawn.shape:
         return None

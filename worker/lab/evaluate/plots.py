@@ -1,4 +1,4 @@
-"""Pictures of measurements (extra `plots`): what is taken for what, how far confidence holds, F1 by label."""
+"""Plots of measurements (extra `plots`): confusion matrix, reliability diagram, F1 by label."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ Measured = Sequence[tuple[str, Sequence[Result]]]
 """Models by title, each with its results."""
 
 _DOTS = 130
-_ENOUGH = 10  # rows in a bin, for its share to be drawn in full colour
+_ENOUGH = 10  # rows that a bin needs for its share to be drawn in full colour
 _BLUE, _GREY, _ORANGE = "#2f6db5", "#b8b8b8", "#d9822b"
 _COLOURS = (_BLUE, _ORANGE, "#3a8f5c", "#8b5aa8", "#b5483f", "#6b6b6b")
 
@@ -60,7 +60,7 @@ def _panels(found: Sequence[tuple[str, Result]], fill: Callable[[Picture, Any, R
 
 
 def _confusion(_picture: Picture, axes: Any, result: Result) -> None:
-    """Gold down, answer across: each row's shares as colour, counts as numbers."""
+    """Draw a confusion matrix, gold down and answer across: colours are shares of a row."""
     counts = np.array(result.confusion)
     shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
@@ -83,7 +83,7 @@ def _confusion(_picture: Picture, axes: Any, result: Result) -> None:
 
 
 def _reliability(picture: Picture, axes: Any, result: Result) -> None:
-    """The share that is right in each bin of confidence, against confidence; below, where the rows lie."""
+    """Draw each bin's share right against its confidence; below it, the distribution of the rows."""
     bins = result.reliability
     if bins is None:
         raise ValueError("this result has no bins")
@@ -114,7 +114,7 @@ def _reliability(picture: Picture, axes: Any, result: Result) -> None:
 
 
 def _label_bars(found: Sequence[tuple[str, Result]]) -> Picture:
-    """F1 of every label with its interval, a bar a model; labels by the first model's F1."""
+    """Draw every label's F1 with its interval, a bar for each model, sorted by the first model's F1."""
     first = found[0][1]
     names = sorted(first.labels, key=lambda name: first.labels[name].f1.value)
     thick = 0.8 / len(found)
@@ -145,5 +145,5 @@ def _label_bars(found: Sequence[tuple[str, Result]]) -> Picture:
 
 
 def _plain(name: str) -> str:
-    """Return a name that is a file name everywhere."""
+    """Return a name that is a valid file name on all systems."""
     return "".join(char if char.isalnum() or char in "-_." else "_" for char in name)

@@ -1,4 +1,4 @@
-"""What a measurement gives: figures with intervals, and their details by label, group and confusion."""
+"""The result of a measurement: figures with intervals, by label and group, and a confusion matrix."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -11,12 +11,12 @@ LARGEST, OWN, CROSS_FITTED = "largest score", "own thresholds", "cross-fitted th
 """How scores become answers."""
 
 NOT_SHARES = frozenset({"nll", "brier"})
-"""Figures that are not shares: shown as they are, the others in per cent."""
+"""Figures that are not shares and so are not shown in per cent."""
 
 
 @dataclass(frozen=True, slots=True)
 class LabelResult:
-    """One label of a set: how many rows have it, how many were assigned it, and how well."""
+    """One label of a set: how many rows have it, how many were assigned it, and its figures."""
 
     rows: int
     given: int
@@ -43,9 +43,9 @@ class Result:
     """Rows by gold label (down) and chosen label (across), in the order of `labels`."""
     reliability: Reliability | None = None
     chance_ece: float | None = None
-    """The calibration error that this many perfectly calibrated answers would show by chance."""
+    """The calibration error that perfectly calibrated answers would show by chance."""
     temperature: float | None = None
-    """The temperature that fits the whole set best, as a factor on the model's own: 1 is perfect."""
+    """The temperature that fits the whole set best, relative to the model's own: 1 is perfect."""
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON values."""
@@ -90,7 +90,7 @@ def figure_json(figure: Figure) -> dict[str, float]:
 
 
 def shown(name: str, figure: Figure, *, signed: bool = False) -> str:
-    """Return a figure as text: per cent where it is a share, with its interval; `signed` with + and -."""
+    """Return a figure with its interval as text, shares in per cent; `signed` adds + and -."""
     places, factor = (3, 1) if name in NOT_SHARES else (1, 100)
     value, low, high = (
         f"{factor * number:{'+' if signed else ''}.{places}f}"
@@ -102,8 +102,8 @@ def shown(name: str, figure: Figure, *, signed: bool = False) -> str:
 def table(models: Sequence[tuple[str, Iterable[Result]]]) -> str:
     """Return the figures of several models side by side, as lines of text.
 
-    A line for each figure of each set, a column a model, and a column for how every later model differs from
-    the first; shares in per cent.
+    There is a line for each figure of each set, a column for each model, and a column for each later model's
+    difference from the first; shares are in per cent.
     """
     columns = [{result.data: result for result in results} for _, results in models]
     titles = [title for title, _ in models]
@@ -125,7 +125,7 @@ def table(models: Sequence[tuple[str, Iterable[Result]]]) -> str:
 
 
 def differences(before: Result, after: Result) -> dict[str, Figure]:
-    """Return how much larger each figure is in `after`, by name, where both stand on the same rows."""
+    """Return how much larger each figure is in `after`, by name, for figures on the same rows."""
     pairs = {
         name: (figure, after.figures[name])
         for name, figure in before.figures.items()
@@ -150,7 +150,7 @@ def _title(result: Result) -> str:
 
 
 def _cells(result: Result) -> dict[str, str]:
-    """Return a result's figures as text, with what chance alone would give after the calibration error."""
+    """Return a result's figures as text, with the error by chance after the calibration error."""
     cells = {}
     for name, figure in result.figures.items():
         cells[name] = shown(name, figure)
@@ -188,7 +188,7 @@ def _details(title: str, result: Result) -> str:
 
 
 def _aligned(rows: Rows) -> str:
-    """Return a table with an indent: names to the left, numbers to the right."""
+    """Return an indented table with left-aligned names and right-aligned numbers."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = (
         "  ".join((row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))))

@@ -1,4 +1,4 @@
-"""Every set that fits a model, measured one after another."""
+"""Measuring a model on every set that fits it."""
 
 from collections.abc import Callable, Iterable, Sequence
 

@@ -1,6 +1,6 @@
-"""From texts to probabilities: a pack is scored as the service runs it, a checkpoint through torch.
+"""From texts to probabilities: a pack as the service runs it, a checkpoint with torch.
 
-Both give probabilities after the head's temperature, and marked characters after the gate. The scorer of
+Both give probabilities after the head's temperature, and marked characters after the gate. The scorer for
 checkpoints is in `score_checkpoint`, since it needs torch.
 """
 
@@ -24,17 +24,17 @@ from worker.model.tokenizer import Tokenizer, Tokens
 from worker.types import Prediction, Range
 
 Tick = Callable[[int], None]
-"""Called with the number of texts that were just finished."""
+"""Called with the number of texts that have just been scored."""
 
 _PADDED_TOKENS = 2_048
-"""Tokens of a batch, padding included."""
+"""The most tokens in a batch, including padding."""
 
 _PACK_PADDED_TOKENS = 1_024
-"""The same for a pack: small enough for a pass to fit into a core's own cache."""
+"""The same for a pack: small enough for a pass to fit into a core's cache."""
 
 
 class TokenScores(NamedTuple):
-    """One text as a token head sees it: each token's probability, and its range in the original text."""
+    """A token head's scores of one text: each token's probability, and its range in the original text."""
 
     scores: Floats
     ranges: list[Range]
@@ -45,7 +45,7 @@ class Scorer(Protocol):
 
     @property
     def title(self) -> str:
-        """What to call it in a table."""
+        """Its name in tables."""
         ...
 
     @property
@@ -58,7 +58,7 @@ class Scorer(Protocol):
         ...
 
     def tokens(self, texts: Sequence[str], max_tokens: int, head: str) -> list[TokenScores]:
-        """Return every token's probability by a token head, without asking its gate."""
+        """Return every token's probability by a token head, without applying its gate."""
         ...
 
     def ranges(self, texts: Sequence[str], max_tokens: int, head: str) -> list[tuple[Range, ...]]:
@@ -67,7 +67,7 @@ class Scorer(Protocol):
 
 
 def by_length(lengths: Sequence[int], padded_tokens: int = _PADDED_TOKENS) -> list[list[int]]:
-    """Cut rows into batches of like length, longest first."""
+    """Divide rows into batches of similar length, longest first."""
     batches: list[list[int]] = []
     for row in sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True):
         if not batches or (len(batches[-1]) + 1) * lengths[batches[-1][0]] > padded_tokens:
@@ -87,7 +87,7 @@ def pack_scorer(folder: Path, tick: Tick = lambda _rows: None) -> Scorer:
 
 
 def checkpoint_scorer(folder: Path, tick: Tick = lambda _rows: None) -> Scorer:
-    """Score with the checkpoint in `folder`, float32 throughout. Raises TrainingError where it holds none."""
+    """Score with the checkpoint in `folder`, all in float32. Raises TrainingError if there is none."""
     try:
         from worker.lab.evaluate.score_checkpoint import CheckpointScorer  # noqa: PLC0415 - torch
     except ModuleNotFoundError as error:
@@ -100,7 +100,7 @@ def checkpoint_scorer(folder: Path, tick: Tick = lambda _rows: None) -> Scorer:
 
 
 def scorer_of(folder: Path, tick: Tick = lambda _rows: None) -> Scorer:
-    """Return a pack's scorer where the folder holds a pack, else a checkpoint's.
+    """Return a pack's scorer if the folder holds a pack, else a checkpoint's.
 
     Raises:
         PackError: a damaged pack.
@@ -116,7 +116,7 @@ def scorer_of(folder: Path, tick: Tick = lambda _rows: None) -> Scorer:
 
 
 def gate_scores(scorer: Scorer, texts: Sequence[str], max_tokens: int, head: str) -> tuple[Floats, float]:
-    """Return what the gate of a token head reads of each text, (texts,), and the threshold that opens it.
+    """Return a token head's gate scores, (texts,), and the threshold from which the gate opens.
 
     A head without a gate always runs.
     """
@@ -128,7 +128,7 @@ def gate_scores(scorer: Scorer, texts: Sequence[str], max_tokens: int, head: str
 
 
 class PackScorer:
-    """Scores of one pack. Passes run side by side, one a core."""
+    """Scores of one pack. Passes run in parallel, one per core."""
 
     def __init__(self, folder: Path, tick: Tick) -> None:
         """Verify and load the pack. Raises PackError."""
@@ -157,7 +157,7 @@ class PackScorer:
         return [prediction.spans[head].ranges for prediction in self.predictions(texts, max_tokens)]
 
     def predictions(self, texts: Sequence[str], max_tokens: int) -> list[Prediction]:
-        """Return what the pack says of each text, cut to `max_tokens`."""
+        """Return the pack's prediction for each text, cut to `max_tokens`."""
         rows = [_cut(tokens, max_tokens) for tokens in self._model.tokenize(texts)]
         found: dict[int, Prediction] = {}
         batches = by_length([len(row.ids) for row in rows], _PACK_PADDED_TOKENS)
@@ -169,7 +169,7 @@ class PackScorer:
         return [found[row] for row in range(len(texts))]
 
     def tokens(self, texts: Sequence[str], max_tokens: int, head: str) -> list[TokenScores]:
-        """Return every token's probability by a token head, in a graph whose gate stands open.
+        """Return every token's probability by a token head, from a graph whose gate is always open.
 
         Raises:
             TrainingError: onnx, which opens the gate, is not installed.
@@ -190,7 +190,7 @@ class PackScorer:
 
     @cached_property
     def _open(self) -> dict[str, Session]:
-        """A session for each token head, which asks it of every text."""
+        """A session for each token head, in which it runs on every text."""
         with tempfile.TemporaryDirectory() as room:
             path = Path(room) / GRAPH
             heads = self._model.pack.token_heads
@@ -200,7 +200,7 @@ class PackScorer:
 
 
 def _without_gates(graph: Path, gates: int) -> bytes:
-    """Return the graph with the threshold of each of its `gates` below any score. Raises TrainingError."""
+    """Return the graph with the thresholds of all its `gates` below any score. Raises TrainingError."""
     try:
         import onnx  # noqa: PLC0415 - of an extra
         from onnx import numpy_helper  # noqa: PLC0415 - of an extra
@@ -212,11 +212,11 @@ def _without_gates(graph: Path, gates: int) -> bytes:
     always = "threshold_below_any_score"
     model.graph.initializer.append(numpy_helper.from_array(np.asarray(-1.0, np.float32), always))
     for node in model.graph.node:
-        if node.op_type == "GreaterOrEqual":  # the converter writes one for each gate, and no other
+        if node.op_type == "GreaterOrEqual":  # the converter writes exactly one for each gate
             node.input[1] = always
             opened += 1
     if opened != gates:
-        raise TrainingError(f"{graph}: found {opened} gates of {gates}: it was not written by this converter")
+        raise TrainingError(f"{graph}: found {opened} of {gates} gates: it was not written by this converter")
     return bytes(model.SerializeToString())
 
 

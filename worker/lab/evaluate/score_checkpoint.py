@@ -1,4 +1,4 @@
-"""A checkpoint's scores, through torch in float32."""
+"""Scoring with a checkpoint, in float32 with torch."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,10 +20,10 @@ from worker.types import Range
 
 
 class CheckpointScorer:
-    """Scores of one checkpoint folder: ours with many heads, or transformers' with one."""
+    """Scores of one checkpoint folder: ours with several heads, or one of transformers with one head."""
 
     def __init__(self, folder: Path, tick: Tick) -> None:
-        """Load it. Raises TrainingError: no checkpoint, or one of another kind."""
+        """Load the checkpoint. Raises TrainingError if there is none, or it is of another kind."""
         try:
             checkpoint = read_checkpoint(folder)
         except (CheckpointError, PackError) as error:
@@ -66,7 +66,7 @@ class CheckpointScorer:
         ]
 
     def _batches(self, read: Sequence[Row]) -> Iterator[tuple[list[int], torch.Tensor, torch.Tensor | None]]:
-        """Yield rows of like length with their padded ids and mask, in inference mode."""
+        """Yield batches of similar length with their padded ids and mask, in inference mode."""
         with torch.inference_mode():
             for rows in by_length([len(row.ids) for row in read]):
                 padded, mask = pad([read[row].ids for row in rows])

@@ -1,6 +1,6 @@
-"""Span F1, and the thresholds of a token head that are chosen for it.
+"""Span F1, and choosing a token head's thresholds for it.
 
-Marked characters are compared with gold ones as SemEval-2021 task 5 does it (Pavlopoulos et al. 2021,
+Marked characters are compared with gold ones as in SemEval-2021 task 5 (Pavlopoulos et al. 2021,
 "SemEval-2021 Task 5: Toxic Spans Detection").
 """
 
@@ -16,14 +16,14 @@ from worker.types import Range
 
 
 def characters(ranges: Iterable[Sequence[int]]) -> frozenset[int]:
-    """Return the places of all characters in half-open ranges."""
+    """Return the positions of all characters in half-open ranges."""
     return frozenset(place for start, end in ranges for place in range(start, end))
 
 
 def post_f1(gold: frozenset[int], marked: frozenset[int]) -> float:
-    """Return one post's F1 over character places.
+    """Return one post's F1 over character positions.
 
-    With nothing to mark it is 1 where nothing is marked, else 0.
+    With nothing to mark it is 1 if nothing is marked, else 0.
     """
     if not gold:
         return 0.0 if marked else 1.0
@@ -31,16 +31,16 @@ def post_f1(gold: frozenset[int], marked: frozenset[int]) -> float:
 
 
 def span_f1(gold: Sequence[frozenset[int]], marked: Sequence[frozenset[int]]) -> Floats:
-    """Return each post's F1, (posts,): the task's figure is their mean."""
+    """Return each post's F1, (posts,); the task's figure is their mean."""
     return np.array([post_f1(wanted, given) for wanted, given in zip(gold, marked, strict=True)])
 
 
 def marked_ranges(
     text: str, ranges: Sequence[Range], scores: Floats, threshold: float, relative: float = 0.0
 ) -> tuple[Range, ...]:
-    """Return what the marked tokens cover, chosen and joined as the service does it.
+    """Return the ranges of the marked tokens, chosen and joined as in the service.
 
-    `ranges` are the tokens' own places in `text`, in order; empty for those that stand for nothing.
+    `ranges` are the tokens' positions in `text`, in order; empty for special tokens.
     """
     shown = np.array([start < end for start, end in ranges], dtype=np.bool_)
     chosen = reaching(np.where(shown, scores, 0.0), threshold, relative) & shown
@@ -56,8 +56,8 @@ SHARES = tuple(round(0.3 + 0.05 * number, 2) for number in range(13))
 CUTS = tuple(product(THRESHOLDS, SHARES))
 
 SLACK = 0.003
-"""How much of the mean F1 a higher threshold may cost. The posts to choose by are nearly all toxic: they do
-not show what a low threshold marks in ordinary texts, so among equals the highest is taken."""
+"""How much mean F1 a higher threshold may cost. The posts used for choosing are nearly all toxic, so they do
+not show what a low threshold marks in ordinary texts; among nearly equal ones the highest is taken."""
 
 
 def f1_by_cut(
@@ -65,7 +65,7 @@ def f1_by_cut(
 ) -> Floats:
     """Return each post's F1 with each pair of threshold and share in CUTS, (posts, cuts).
 
-    Posts that are not `asked`, since the gate keeps the head from them, have no marks.
+    Posts that are not `asked`, because the gate is closed, have no marks.
     """
     rows = zip(texts, tokens, gold, asked, strict=True)
     return np.array(
@@ -74,7 +74,7 @@ def f1_by_cut(
 
 
 def _one_post(text: str, tokens: TokenScores, gold: frozenset[int]) -> list[float]:
-    """Return one post's F1 with each of CUTS; what a share marks does not depend on the threshold."""
+    """Return one post's F1 with each of CUTS; a share's marks do not depend on the threshold."""
     shown = [score for score, (start, end) in zip(tokens.scores, tokens.ranges, strict=True) if start < end]
     strongest = max(shown, default=0.0)
     by_share = [
@@ -90,10 +90,10 @@ def _unmarked(gold: frozenset[int]) -> list[float]:
 
 
 def best(figures: Floats) -> int:
-    """Return the number of the pair in CUTS to take, by the mean of `figures` (posts, cuts).
+    """Return the index of the pair in CUTS to use, by the mean of `figures` (posts, cuts).
 
-    It is the highest threshold that costs no more than SLACK, with its best share; of equally good shares the
-    middle one.
+    It is the highest threshold that costs no more than SLACK, with its best share, or the middle one of
+    equally good shares.
     """
     means = figures.mean(axis=0).reshape(len(THRESHOLDS), len(SHARES))
     threshold = int(np.flatnonzero(means.max(axis=1) >= means.max() - SLACK)[-1])

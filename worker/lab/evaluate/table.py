@@ -1,4 +1,4 @@
-"""A labelled file of the user's own, read for the head of a model that knows its labels."""
+"""Reading a user's labelled file for the head of a model that has its labels."""
 
 import json
 from collections.abc import Container, Mapping, Sequence
@@ -19,7 +19,7 @@ from worker.tables.rows import BadRow, shown
 
 @dataclass(slots=True)
 class _Rows:
-    """The rows of a file: where each stands, its text, its label as it was read."""
+    """The rows of a file: each one's place, its text, and its label as read."""
 
     path: Path
     places: list[str] = field(default_factory=list)
@@ -36,16 +36,16 @@ def table_examples(
     head: str | None = None,
     rows: int = 0,
 ) -> Examples:
-    """Read a CSV, JSON-lines or Parquet file for one head: the one that knows all its labels, if not named.
+    """Read a CSV, JSON-lines or Parquet file for one head, by default the one that has all its labels.
 
-    Columns that are not named are guessed by their names. A field with several labels (for a head that takes
-    many) is a list, or a text with `;` or `|` between them; an empty one has none. For a token head it is a
-    list of character offsets, or of [start, end) pairs. A file that knows some of the labels of a one-label
-    head is judged between those, as the binary sets are.
+    Columns that are not named are guessed from their names. A field with several labels (for a multi-label
+    head) is a list, or a text with `;` or `|` between them; an empty one has none. For a token head it is a
+    list of character offsets, or of [start, end) pairs. If a file has only some of a single-label head's
+    labels, only those are compared, as for the binary sets.
 
     Raises:
         InputError: the file cannot be read.
-        TrainingError: a column, a label or the head is not there or makes no sense: one line.
+        TrainingError: a column, a label or the head is missing or invalid; the message is one line.
     """
     opened = open_table(TableOptions(path, text_column, label_column))
     found = _Rows(path)
@@ -66,7 +66,7 @@ def table_examples(
     chosen = [_named(heads, head)] if head is not None else _candidates(found, heads)
     if not chosen:
         raise TrainingError(
-            f"{shown(str(path))}: its labels ({_some(found.values)}) are those of no head: {_known(heads)}"
+            f"{shown(str(path))}: no head has its labels ({_some(found.values)}): {_known(heads)}"
         )
     return _examples(found, chosen[0])
 
@@ -78,7 +78,7 @@ def _named(heads: Mapping[str, Head], head: str) -> Head:
 
 
 def _candidates(found: _Rows, heads: Mapping[str, Head]) -> list[Head]:
-    """Return the one head that knows every label, or nothing. Raises TrainingError where several do."""
+    """Return the one head that has every label, or nothing. Raises TrainingError if several have."""
     fitting = []
     for head in heads.values():
         try:
@@ -87,7 +87,7 @@ def _candidates(found: _Rows, heads: Mapping[str, Head]) -> list[Head]:
                 fitting.append(head)
         except TrainingError:
             continue
-    # A head of one label is meant where each row has one: another that takes many could judge them too.
+    # If each row has one label, prefer single-label heads: a multi-label head may fit the rows, too.
     single = [head for head in fitting if head.problem_type == SINGLE] or fitting
     if len(single) > 1:
         names = ", ".join(head.name for head in single)
@@ -113,9 +113,9 @@ def _examples(found: _Rows, head: Head) -> Examples:
 
 
 def _label_rows(found: _Rows, head: Head) -> list[tuple[int, ...]]:
-    """Return each row's label numbers. Raises TrainingError for a label that the head does not know."""
+    """Return each row's label indices. Raises TrainingError for a label that the head lacks."""
     numbers = {spelling_key(label): number for number, label in enumerate(head.labels)}
-    numbers |= {label: number for number, label in enumerate(head.labels)}  # as it stands comes first
+    numbers |= {label: number for number, label in enumerate(head.labels)}  # an exact match comes first
     rows = []
     for place, value in zip(found.places, found.values, strict=True):
         try:
@@ -136,10 +136,10 @@ def _label_rows(found: _Rows, head: Head) -> list[tuple[int, ...]]:
 
 
 def _names(value: Any, known: Container[str]) -> tuple[str, ...]:
-    """Return the labels in one field. A separator that belongs to a known label separates nothing.
+    """Return the labels in one field. A separator inside a known label does not separate.
 
     Raises:
-        LabelError: the field holds no label, or a word that stands for a missing one.
+        LabelError: the field has no label, or a word for a missing one.
     """
     if isinstance(value, str) and (value.strip() in known or spelling_key(value) in known):
         return (value.strip(),)
@@ -151,7 +151,7 @@ def _names(value: Any, known: Container[str]) -> tuple[str, ...]:
 
 
 def _marked(found: _Rows) -> list[frozenset[int]]:
-    """Return the marked characters of every row: offsets, or pairs of start and end."""
+    """Return the marked characters of every row, read from offsets or from pairs of start and end."""
     rows = []
     for place, text, value in zip(found.places, found.texts, found.values, strict=True):
         try:
@@ -163,7 +163,7 @@ def _marked(found: _Rows) -> list[frozenset[int]]:
         except (ValueError, TypeError):
             raise TrainingError(f"{place}: neither a list of offsets nor of [start, end] pairs") from None
         if any(number < 0 or number >= len(text) for number in marked):
-            raise TrainingError(f"{place}: an offset lies outside of its text of {len(text)} characters")
+            raise TrainingError(f"{place}: an offset is outside its text of {len(text)} characters")
         rows.append(marked)
     return rows
 

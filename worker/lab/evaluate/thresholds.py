@@ -1,12 +1,12 @@
-"""One threshold a label, chosen for the label's F1. Only numpy is needed."""
+"""Choosing each label's threshold for the best F1."""
 
 import numpy as np
 
 from worker.lab.evaluate.metrics import Bools, Floats, Ints
 
 GRID = np.round(np.arange(0.02, 0.9801, 0.002), 3)
-"""The thresholds to choose from. With steps of 0.01 the macro-F1 of one and the same model on GoEmotions dev
-moved by 0.3 points as its scores were scaled by 6 per cent, since the grid fell elsewhere between them."""
+"""The thresholds to choose from. With steps of 0.01 the macro-F1 of one model on GoEmotions dev changed by
+0.3 points when its scores were scaled by 6 per cent, only because the grid then fell between other scores."""
 
 _NO_CASES = 0.5
 
@@ -14,7 +14,7 @@ _NO_CASES = 0.5
 def tune(scores: Floats, gold: Bools) -> Floats:
     """Return each label's threshold with the best F1, (labels,); `scores` and `gold` are (rows, labels).
 
-    Of equally good ones the middle is taken. A label without a single case gets 0.5.
+    Of equally good ones the middle one is taken. A label without any case gets 0.5.
     """
     chosen = [_best(_reaching(scores[:, label]), _reaching(scores[gold[:, label], label]))
               for label in range(scores.shape[1])]  # fmt: skip
@@ -25,10 +25,10 @@ def tune(scores: Floats, gold: Bools) -> Floats:
 def cross_fitted(scores: Floats, gold: Bools, folds: int = 5, repeats: int = 10, seed: int = 1) -> Bools:
     """Return decisions (rows, labels), each row's by thresholds that were tuned without it.
 
-    Tuning and reporting on the same rows flatters: the thresholds fit those rows' chance. Here no row takes
-    part in the choice of the thresholds that judge it. The threshold of a rare label hangs on a few rows, and
-    a figure from one division into folds on how these fell; so each row is judged by the median of those
-    that were tuned without it in `repeats` divisions.
+    Figures on the rows used for tuning are too good, since the thresholds fit those rows' noise. Here no row
+    takes part in choosing the thresholds that judge it. The threshold of a rare label depends on a few rows,
+    and with a single division into folds the figure depends on how they were divided; so each row is judged
+    by the median of the thresholds tuned without it in `repeats` divisions.
     """
     divisions = [np.random.default_rng([seed, n]).permutation(len(scores)) % folds for n in range(repeats)]
     decisions = np.zeros(scores.shape, dtype=np.bool_)
@@ -43,7 +43,7 @@ def cross_fitted(scores: Floats, gold: Bools, folds: int = 5, repeats: int = 10,
 
 
 def _tuned_without(fold: Ints, folds: int, scores: Floats, gold: Bools) -> Floats:
-    """Return a label's threshold tuned without each fold's rows, (folds,); NaN where no case is left."""
+    """Return a label's threshold tuned without each fold's rows, (folds,); NaN if no case is left."""
     given = np.stack([_reaching(scores[fold == number]) for number in range(folds)])
     both = np.stack([_reaching(scores[gold & (fold == number)]) for number in range(folds)])
     others = zip(given.sum(axis=0) - given, both.sum(axis=0) - both, strict=True)
@@ -51,13 +51,13 @@ def _tuned_without(fold: Ints, folds: int, scores: Floats, gold: Bools) -> Float
 
 
 def _reaching(scores: Floats) -> Ints:
-    """Return how many scores there are, and then how many reach each threshold of the grid."""
+    """Return the number of scores, followed by how many of them reach each threshold of the grid."""
     places = np.bincount(np.searchsorted(GRID, scores, side="right"), minlength=len(GRID) + 1)
     return np.asarray(places[::-1].cumsum()[::-1])
 
 
 def _best(given: Ints, both: Ints) -> float:
-    """Return the threshold with the best F1 from what reaches each, of all rows and of the label's own."""
+    """Return the threshold with the best F1, from how many rows, and rows with the label, reach each."""
     if not both[0]:
         return np.nan
     f1 = 2 * both[1:] / (given[1:] + both[0])

@@ -1,4 +1,4 @@
-"""The numbers that turn logits into answers, fitted on dev: temperatures and thresholds, by head.
+"""Fitting each head's temperature and thresholds on dev splits.
 
 They go into a checkpoint's `config.json`, and from there into its pack.
 """
@@ -26,12 +26,12 @@ def tune(
     *,
     kept: Collection[str] = (),
 ) -> dict[str, dict[str, Any]]:
-    """Fit every head for which a set to fit on is there; return what to write into each head's table.
+    """Fit every head for which there is a set to fit on; return the entries for each head's table.
 
-    `temperature` for a head that judges whole texts, `thresholds` (after that temperature) where it takes
-    many labels, `threshold` and `relative` for a token head. What is fitted replaces the scorer's own
-    numbers; the gate of a token head goes by what is fitted for the head it reads. A head whose set is
-    missing or does not fit is left as it is, with a word through `say`; so are the `kept` ones, without.
+    These are `temperature` for a head that classifies whole texts, `thresholds` (after that temperature) if
+    it is multi-label, `threshold` and `relative` for a token head. They replace the scorer's values; the gate
+    of a token head uses those fitted for the head that it reads. A head whose set is missing or does not fit
+    is left unchanged, and `say` reports it; the `kept` heads are left unchanged without a report.
     """
     fitted: dict[str, dict[str, Any]] = {}
     for benchmark in BENCHMARKS:
@@ -47,12 +47,12 @@ def tune(
 def tune_head(
     scorer: Scorer, examples: Examples, fitted: Mapping[str, Mapping[str, Any]] | None = None
 ) -> dict[str, Any]:
-    """Return what to write into the table of the head that these examples judge.
+    """Return the entries for the table of the head that these examples are for.
 
-    `fitted` holds what was found for other heads, one of which may be this one's gate.
+    `fitted` holds the entries of other heads, one of which may be this head's gate.
 
     Raises:
-        TrainingError: a head of many labels, and examples that do not know all of them.
+        TrainingError: the examples lack labels of a multi-label head.
     """
     head = scorer.heads[examples.head]
     if examples.marked is not None:
@@ -82,7 +82,7 @@ def tune_head(
 def _gate_open(
     scorer: Scorer, examples: Examples, head: Head, fitted: Mapping[str, Mapping[str, Any]]
 ) -> Bools:
-    """Return for which texts a token head is asked, (texts,), once its gate's new temperature stands."""
+    """Return on which texts a token head runs, (texts,), with its gate's new temperature."""
     if head.gate is None:
         return np.ones(len(examples), dtype=np.bool_)
     gate = scorer.heads[head.gate.head]

@@ -1,4 +1,4 @@
-"""`moodstream compress` without torch: what is asked for, what comes of it, and what is refused."""
+"""`moodstream compress` without torch: options, results and refusals."""
 
 import json
 from pathlib import Path
@@ -68,11 +68,11 @@ def test_a_pack_can_be_cut_too(folder: Path, texts: Path, tmp_path: Path) -> Non
     ("options", "said", "code"),
     [
         ([], "nothing to cut", 2),
-        (["--int8"], "--int8 rounds in the recovery training", 2),
+        (["--int8"], "--int8 rounds during the recovery training", 2),
         (["--heads", "2"], "give texts: --texts FILE", 2),
         (["--layers", "two"], "layers must be a number", 2),
         (["--layers", "9", "--texts", "TEXTS"], "cannot keep 9 layers of 3", 2),
-        (["--layers", "2,1", "--texts", "TEXTS"], "layers to keep must rise", 2),
+        (["--layers", "2,1", "--texts", "TEXTS"], "layers to keep must be in ascending order", 2),
         (["--vocabulary", "nowhere.txt"], "nowhere.txt: No such file", 2),
         (["--layers", "2", "--data", "nowhere", "--texts", "TEXTS"], "no data folder nowhere", 2),
         (["--layers", "2"], "nothing to measure on", 2),

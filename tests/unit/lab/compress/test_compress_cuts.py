@@ -1,4 +1,4 @@
-"""Cutting a checkpoint: what is left is the same numbers, and a trimmed vocabulary changes no score."""
+"""Cutting a checkpoint: the rest keeps its weights, and a trimmed vocabulary changes no score."""
 
 import json
 from dataclasses import replace
@@ -136,7 +136,7 @@ def test_texts_whose_words_stay_score_exactly_as_before(spelling: Checkpoint, tm
     assert survives(spelling, small, texts) == 1.0
     before, after = (_scores(each, tmp_path / name, texts) for each, name in ((spelling, "1"), (small, "2")))
     assert before == after  # not close: the same
-    # The constants of the int8 form come from random words of the vocabulary, and this is another one.
+    # The int8 constants come from random words of the vocabulary, which is a different one here.
     before, after = (
         _scores(each, tmp_path / name, texts, quantise=True) for each, name in ((spelling, "3"), (small, "4"))
     )
@@ -163,7 +163,7 @@ def test_pieces_that_cannot_be_spelt_stay(folder: Path) -> None:
     whole = read_checkpoint(folder)
     small = trim(whole, ["nothing"])
     kept = json.loads(small.tokenizer)["model"]["vocab"]
-    # This vocabulary has no letter with ## in front: what is longer than a letter cannot be spelt.
+    # This vocabulary has no letters that start with ##, so words longer than a letter cannot be spelt.
     assert {word for word in WORDS if word not in ("is", "##s")} <= set(kept)
 
 
@@ -205,7 +205,7 @@ def test_the_padding_of_a_packaged_tokenizer_is_no_trouble(folder: Path, tmp_pat
 def test_other_vocabularies_are_refused(folder: Path) -> None:
     whole = read_checkpoint(folder)
     other = Tokenizer(models.WordLevel({"a": 0, "[UNK]": 1}, unk_token="[UNK]"))
-    with pytest.raises(CutError, match="only a WordPiece vocabulary can be trimmed, this is WordLevel"):
+    with pytest.raises(CutError, match="only a WordPiece vocabulary can be trimmed, and this is WordLevel"):
         trim(replace(whole, tokenizer=other.to_str()), ["a"])
 
 
@@ -221,7 +221,7 @@ def test_a_pack_comes_back_as_a_checkpoint(folder: Path, tmp_path: Path, quantis
     for one, two in zip(before, after, strict=True):
         for head, result in one.items():
             assert result.scores == pytest.approx(two[head].scores, abs=0.05 if quantise else 1e-5)
-    # The token head too: its weights stand in the graph by depth.
+    # The token head, too: its weights are stored in the graph by layer.
     name = next(name for name, head in whole.heads.items() if head.by_token)
     weight = f"heads.{name}.pre_classifier.weight"
     assert np.allclose(found.tensors[weight], whole.tensors[weight], atol=0.02 if quantise else 1e-6)

@@ -1,4 +1,4 @@
-"""Which folders become packs, what is refused, and what is left behind."""
+"""Which folders become packs, which are refused, and that a refusal leaves nothing behind."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ from worker.model.pack import load_pack
 
 
 def refusal(checkpoint: Path, pack: Path) -> str:
-    """What converting says, which must be one line, and nothing of a pack may be left."""
+    """Return the error of a conversion, which must be one line and leave nothing of a pack behind."""
     with pytest.raises(CheckpointError) as caught:
         convert_checkpoint(checkpoint, pack, name="tiny", quantise=False)
     message = str(caught.value)
@@ -27,7 +27,7 @@ def refusal(checkpoint: Path, pack: Path) -> str:
 
 
 def with_config(tmp_path: Path, **changes: Any) -> Path:
-    """A good checkpoint whose configuration was changed afterwards."""
+    """Write a valid checkpoint and then change its configuration."""
     folder = write_checkpoint(tmp_path / "checkpoint", {**SIZES, **ONE_HEAD})
     config = {**SIZES, **ONE_HEAD, **changes}
     (folder / "config.json").write_text(json.dumps({k: v for k, v in config.items() if v is not None}))

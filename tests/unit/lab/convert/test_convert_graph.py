@@ -1,4 +1,4 @@
-"""The graph that the convert room writes computes what the checkpoint means."""
+"""The graph that the converter writes computes the same as the checkpoint."""
 
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from worker.model.tokenizer import Tokens
 
 
 def texts(count: int = 40, seed: int = 3) -> list[list[int]]:
-    """Token numbers of made-up texts, from none to as many words as the position table has room for."""
+    """Token ids of made-up texts, from no words to as many as there are positions."""
     rng = np.random.default_rng(seed)
     longest = SIZES["max_position_embeddings"] - 2
     lengths = [0, 1, longest, *rng.integers(2, longest, count - 3)]
@@ -31,7 +31,7 @@ def texts(count: int = 40, seed: int = 3) -> list[list[int]]:
 
 
 def logits(pack: Path, rows: list[list[int]], heads: list[str]) -> list[dict[str, Any]]:
-    """Each text alone."""
+    """The logits of each text on its own."""
     session = Session(pack / "model.onnx", heads)
     return [dict(zip(heads, (out[0] for out in session.run([row])), strict=True)) for row in rows]
 
@@ -87,7 +87,7 @@ def test_int8_graph_is_close_to_the_network(tmp_path: Path, activation: str) -> 
     expected = np.array(
         [np.concatenate(list(reference_logits(tensors, config, row).values())) for row in rows]
     )
-    # Without what all texts share, or the comparison would flatter.
+    # Without the mean over the texts, which would make the comparison look too good.
     found, expected = found - expected.mean(axis=0), expected - expected.mean(axis=0)
     norms = np.linalg.norm(found, axis=1) * np.linalg.norm(expected, axis=1)
     assert ((found * expected).sum(axis=1) / norms).mean() > 0.995

@@ -1,4 +1,4 @@
-"""A checkpoint by its name on the hub, from a hub on this machine. Nothing here reaches the network."""
+"""A checkpoint by its hub name, from a local hub. Nothing here uses the network."""
 
 import os
 import subprocess
@@ -25,7 +25,7 @@ def files(tmp_path: Path) -> dict[str, bytes]:
 
 
 def run_import(tmp_path: Path, endpoint: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """`moodstream model import` as a user runs it, with this hub and a cache of its own."""
+    """Run `moodstream model import` with this hub and an empty cache."""
     environment = os.environ | {
         "HF_ENDPOINT": endpoint,
         "HF_HOME": str(tmp_path / "hf"),

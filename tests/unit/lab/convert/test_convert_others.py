@@ -1,4 +1,4 @@
-"""Checkpoints as other people publish them: other classes, shards, older names, added tokens."""
+"""Checkpoints as published by others: other classes, shards, older names and added tokens."""
 
 import json
 import struct
@@ -196,7 +196,7 @@ def test_bfloat16_is_read(tmp_path: Path) -> None:
 
 
 def with_added(folder: Path, **files: Any) -> Path:
-    """A checkpoint whose model knows two tokens more than its vocabulary."""
+    """A checkpoint whose model has two tokens more than its vocabulary."""
     config = {**SIZES, **ONE_HEAD, "vocab_size": len(VOCABULARY) + 2}
     write_checkpoint(folder, config, random_tensors(config))
     for name, content in files.items():

@@ -1,4 +1,4 @@
-"""The token heads of the graph: what they compute, for which texts, and that company changes nothing."""
+"""The token heads of the graph: their results, the texts that they read, and batch independence."""
 
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ Marks = dict[int, NDArray[np.float32]]
 
 
 def texts(count: int = 48, seed: int = 5) -> list[list[int]]:
-    """Token numbers of made-up texts of all lengths."""
+    """Token ids of made-up texts of all lengths."""
     rng = np.random.default_rng(seed)
     longest = SIZES["max_position_embeddings"] - 2
     lengths = [0, 1, longest, *rng.integers(2, longest, count - 3)]
@@ -37,13 +37,13 @@ def texts(count: int = 48, seed: int = 5) -> list[list[int]]:
 
 
 def config_of(**spans: Any) -> dict[str, Any]:
-    """The configuration with other entries of the token head; None takes one out."""
+    """The configuration with changed entries of the token head; None removes one."""
     entry = {key: value for key, value in {**MARKING[NAME], **spans}.items() if value is not None}
     return {**SIZES, "heads": {**MARKING, NAME: entry}}
 
 
 def balanced(config: dict[str, Any]) -> Tensors:
-    """Random weights with which the gate lets half of the texts through, none of them by a hair."""
+    """Random weights with which the gate clearly lets half of the texts through and stops the rest."""
     tensors = random_tensors(config)
     for part in ("weight", "bias"):
         tensors[f"heads.toxicity.classifier.{part}"] *= 4
@@ -59,7 +59,7 @@ def packed(tmp_path: Path, config: dict[str, Any], *, quantise: bool, tensors: T
 
 
 def marks_of(session: Session, rows: list[list[int]]) -> Marks:
-    """The logits of each text's own tokens, by its number in the batch, for those that were read."""
+    """The token logits of the texts that were read, by their index in the batch."""
     read, logits = session.run(rows)[1:]
     assert logits.shape == (len(read), max(map(len, rows)))
     return {int(row): values[: len(rows[row])] for row, values in zip(read, logits, strict=True)}
@@ -70,7 +70,7 @@ def session_of(pack: Path) -> Session:
 
 
 def is_toxic(logits: NDArray[Any]) -> bool:
-    """What the gate says: softmax of the logits over the temperature, against its threshold."""
+    """Whether the gate opens: softmax of logits / temperature, compared with its threshold."""
     powers = np.exp(logits / MARKING["toxicity"]["temperature"])
     return bool(powers[1] / powers.sum() >= THRESHOLD)
 
@@ -142,7 +142,7 @@ def test_a_text_is_marked_the_same_alone_and_in_any_company(tmp_path: Path, quan
             together = marks_of(session, [rows[number] for number in chosen])
             for place, number in enumerate(chosen):
                 assert (place in together) == (alone[number] is not None)
-                if place in together:  # to the last bit, whatever stands beside it and however it is padded
+                if place in together:  # bit-identical, whatever is in the batch and however it is padded
                     np.testing.assert_array_equal(together[place], alone[number])
 
 

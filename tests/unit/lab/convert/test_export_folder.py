@@ -1,4 +1,4 @@
-"""An exported folder is the model it came from: made a pack again, it gives the same scores."""
+"""An exported folder, imported again, gives the same scores as the original pack."""
 
 import json
 from dataclasses import replace
@@ -42,12 +42,12 @@ def test_a_pack_comes_back(tmp_path: Path, head: str, quantise: bool) -> None:
     assert (done.head, len(done.labels)) == (head, len(MARKING[head]["id2label"]))
     again = convert_checkpoint(tmp_path / "out", tmp_path / "again", name="again", quantise=False).path
     difference = np.abs(scores(pack, head) - scores(again, head)).max()
-    # In int8 the activations are rounded in the pack and not in what was exported.
+    # In int8 the pack rounds activations, and the exported model does not.
     assert difference < (0.05 if quantise else 1e-5)
     assert scores(pack, head).std() > 0.05
     (found,) = load_pack(again).heads
     original = next(entry for entry in load_pack(pack).heads if entry.name == head)
-    assert found == replace(original, temperature=1.0)  # which is part of its weights now
+    assert found == replace(original, temperature=1.0)  # which is folded into its weights now
 
 
 def test_int8_weights_come_back_as_the_graph_uses_them(tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ def test_int8_weights_come_back_as_the_graph_uses_them(tmp_path: Path) -> None:
     original, found = (load_file(path / "model.safetensors") for path in (folder, tmp_path / "out"))
     for name in ("attention.q_lin", "attention.v_lin", "attention.out_lin", "ffn.lin1", "ffn.lin2"):
         full = f"distilbert.transformer.layer.1.{name}.weight"
-        # Half a step of 127 to the row's largest value, more where smoothing stretched a column.
+        # Half a step of the row's largest value over 127, more if smoothing scaled a column up.
         assert 0 < np.abs(found[full] - original[full]).max() < 0.03 * np.abs(original[full]).max()
     words = "distilbert.embeddings.word_embeddings.weight"
     step = np.abs(original[words]).max(axis=1, keepdims=True) / 127
@@ -132,7 +132,7 @@ def test_what_cannot_be_exported_is_one_line(tmp_path: Path) -> None:
             None,
             "a folder of transformers has one: choose with --head (sentiment, emotion, toxicity)",
         ),
-        ("mood", "has no head 'mood': there is sentiment, emotion, toxicity, toxic_spans"),
+        ("mood", "has no head 'mood'; there is sentiment, emotion, toxicity, toxic_spans"),
         ("toxic_spans", "the head toxic_spans marks tokens from several layers"),
     ):
         with pytest.raises(ExportError) as caught:

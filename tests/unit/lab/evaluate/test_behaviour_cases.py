@@ -1,4 +1,4 @@
-"""Files of behaviour cases: read as written, refused with a line that names the file."""
+"""Files of behaviour cases: reading them, and errors that name the file in one line."""
 
 from pathlib import Path
 
@@ -41,13 +41,13 @@ def test_a_table_of_labels_becomes_a_case_a_text(tmp_path: Path) -> None:
     [
         (("rate = 0.8", "rate = 80"), "`rate` must be a number from 0 to 1"),
         (("rate = 0.8", "rate = true"), "`rate` must be a number from 0 to 1"),
-        (('check = "label"', 'check = "labels"'), "`check` 'labels' is none of label, holds"),
-        (('check = "label"', "check = []"), "`check` [] is none of label, holds"),
-        (('about = "A', 'abuot = "A'), "`abuot` is none of about, cases"),
+        (('check = "label"', 'check = "labels"'), "`check` 'labels' is not one of label, holds"),
+        (('check = "label"', "check = []"), "`check` [] is not one of label, holds"),
+        (('about = "A', 'abuot = "A'), "`abuot` is not one of about, cases"),
         (('head = "sentiment"\n', ""), "head is missing; `label` needs it"),
         (('family = "negation"\n', ""), "family is missing"),
-        (('["Not good."]', '"Not good."'), "is no list"),
-        (('["Not good."]', "[7]"), "7 is no text"),
+        (('["Not good."]', '"Not good."'), "is not a list"),
+        (('["Not good."]', "[7]"), "7 is not a text"),
         (("[cases]", "[cases"), "cannot be read"),
         (('positive = ["Not bad at all!"]\n"neutral|negative" = ["Not good."]\n', ""), "has no cases"),
     ],
@@ -64,10 +64,10 @@ def test_a_mistake_is_named_with_its_file(change: tuple[str, str], complaint: st
 @pytest.mark.parametrize(
     ("check", "rest", "complaint"),
     [
-        ("swap", 'cases = ["{} is here."]\nfills = ["Ann"]\nwithin = 0.05', "two fills or more"),
+        ("swap", 'cases = ["{} is here."]\nfills = ["Ann"]\nwithin = 0.05', "at least two fills"),
         ("swap", 'cases = ["Ann is here."]\nfills = ["Ann", "Bo"]\nwithin = 0.05', "a {} in each case"),
         ("swap", 'cases = ["{} is here."]\nfills = ["Ann", "Bo"]', "within is missing"),
-        ("same", 'cases = [["one"]]', "two texts or more"),
+        ("same", 'cases = [["one"]]', "at least two texts"),
         ("order", 'cases = [["a", "b"]]\nhead = "sentiment"', "up is missing"),
         ("pair", 'cases = [["a", "b", "c"]]\nlabels = ["x", "y"]\nhead = "h"', "needs 2 texts"),
     ],

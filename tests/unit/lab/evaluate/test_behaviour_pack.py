@@ -1,4 +1,4 @@
-"""Families of every kind through a small pack with heads of every kind, from the files to the report."""
+"""Families of every kind on a small pack with heads of every kind, from the files to the report."""
 
 import pytest
 

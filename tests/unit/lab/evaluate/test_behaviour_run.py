@@ -1,4 +1,4 @@
-"""What holds and what misses, against a classifier that says what the test wants."""
+"""Which cases pass and which fail, with a fake classifier."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -84,7 +84,7 @@ def test_swap_looks_at_all_heads_and_names_the_score_that_moves_most() -> None:
 
 
 def test_a_family_of_swaps_also_fails_by_its_average() -> None:
-    """Every sentence may miss by rate, and the mean over all of them must still stay within."""
+    """Even if single sentences may fail by the rate, the mean over all of them must stay within the limit."""
     tested = family("swap", Case(("a", "b")), Case(("c", "d")), head=None, within=0.05, rate=0.5)
     answers = {"a": fields(0.5), "b": fields(0.5), "c": fields(0.1), "d": fields(0.4)}
     (result,) = run([tested], lambda texts: [answers[text] for text in texts], HEADS)

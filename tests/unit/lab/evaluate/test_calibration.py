@@ -1,4 +1,4 @@
-"""Calibration errors against values by hand, and temperatures that are known because they were put in."""
+"""Calibration errors against values computed by hand, and recovering a known temperature."""
 
 import numpy as np
 import pytest

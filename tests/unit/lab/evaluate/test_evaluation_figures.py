@@ -1,4 +1,4 @@
-"""Figures, intervals and thresholds against values worked out by hand or by a plain loop."""
+"""Figures, intervals and thresholds against values computed by hand or by a plain loop."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def test_multi_label_figures_by_hand() -> None:
     chosen = np.array([[1, 0, 0], [1, 0, 0], [0, 1, 1], [0, 0, 0]], dtype=bool)
     figures = multi_label(gold, chosen)
     assert figures["accuracy"] == pytest.approx(2 / 4)
-    # The third label has no case: its F1 and its recall are 0, and count.
+    # The third label has no case: its F1 and recall are 0 and are included in the mean.
     assert figures["macro_f1"] == pytest.approx((1 + 2 / 3 + 0) / 3)
     assert figures["micro_f1"] == pytest.approx(2 * 3 / (4 + 4))
     assert figures["macro_recall"] == pytest.approx((1 + 1 / 2 + 0) / 3)
@@ -90,7 +90,7 @@ def test_cross_fitting_does_not_flatter_scores_that_know_nothing() -> None:
 
 
 def test_a_cross_fitted_figure_hangs_little_on_how_the_folds_fell() -> None:
-    """Labels of ten cases in 400 rows: other divisions move the mean F1 less than single ones do."""
+    """Labels with ten cases in 400 rows: with repeats the mean F1 depends less on the split."""
     rng = np.random.default_rng(7)
     gold = rng.permuted(np.tile(np.arange(400)[:, None] < 10, 8), axis=0)
     scores = np.clip(rng.normal(np.where(gold, 0.55, 0.2), 0.15), 0, 1)
@@ -106,7 +106,7 @@ def test_a_cross_fitted_figure_hangs_little_on_how_the_folds_fell() -> None:
 
 
 def test_no_row_is_judged_by_a_threshold_that_it_helped_to_choose() -> None:
-    """With one case alone, the others know of none: the threshold is the middle, wherever the case lies."""
+    """With a single case the other folds have none, so the threshold is the middle wherever the case is."""
     scores, gold = np.full((20, 1), 0.4), np.zeros((20, 1), dtype=bool)
     gold[3] = True
     decisions = cross_fitted(scores, gold)

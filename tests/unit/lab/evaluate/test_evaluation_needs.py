@@ -1,4 +1,4 @@
-"""Who measures a pack needs no torch."""
+"""Measuring a pack does not need torch."""
 
 import subprocess
 import sys

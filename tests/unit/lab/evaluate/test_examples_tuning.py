@@ -1,4 +1,4 @@
-"""Known sets for whatever heads a model has, and what is fitted on them."""
+"""Finding the known sets that fit a model's heads, and fitting on them."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ EMOTIONS = Head("emotion", MULTI, EMOTION.labels, (0.5,) * len(EMOTION.labels))
 
 
 class Sure:
-    """Reads the label out of the text, and is four times too sure of it."""
+    """Reads the label from the text and is four times too confident."""
 
     title = "sure"
 
@@ -42,7 +42,7 @@ class Sure:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Tweets of which the text says the class rightly in seven of ten, and a binary set."""
+    """Tweets whose text names the right class in seven of ten cases, and a binary set."""
     folder = tmp_path / "tweeteval" / "sentiment"
     folder.mkdir(parents=True)
     labels = [number % 3 for number in range(300)]
@@ -72,7 +72,7 @@ def test_what_is_missing_is_passed_over_unless_it_is_named(root: Path) -> None:
     found = fitting({"sentiment": SENTIMENT, "emotion": EMOTIONS}, root, say=told.append)
     assert [examples.name for examples in found] == ["sst2", "tweeteval_sentiment"]
     assert any("goemotions" in line for line in told)
-    assert not any("six_emotions" in line for line in told)  # it judges no head of this model
+    assert not any("six_emotions" in line for line in told)  # it fits no head of this model
     with pytest.raises(TrainingError, match="data set goemotions: no file"):
         fitting({"emotion": EMOTIONS}, root, ["goemotions"])
 

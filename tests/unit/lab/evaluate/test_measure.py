@@ -1,4 +1,4 @@
-"""Measuring a scorer whose scores are known: every figure comes out as worked out by hand."""
+"""Measuring a scorer with known scores: every figure equals the value computed by hand."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ WORDS = Head("words", TOKENS, ("rude",), (0.5,), layers=(1,), gate=Gate("rude", 
 
 @dataclass
 class Fixed:
-    """A model that says what the test puts into it."""
+    """A model with fixed answers."""
 
     scores: Mapping[str, Any]
     given_tokens: list[TokenScores] = field(default_factory=list)
@@ -155,7 +155,7 @@ def test_the_span_threshold_is_chosen_behind_the_gate() -> None:
     spans = Examples("set", "Set", "words", texts, WORDS.labels, marked=marked)
     model = Fixed({"rude": [[0.5, 0.5], [0.9, 0.1], [0.9, 0.1]]}, tokens)
     assert 0.25 < tune_head(model, spans)["threshold"] <= 0.4
-    # At a temperature of 10 the gate opens for the other two, and to mark nothing is best.
+    # At a temperature of 10 the gate opens for the other two, and marking nothing is best.
     assert tune_head(model, spans, {"rude": {"temperature": 10.0}})["threshold"] > 0.45
 
 

@@ -1,4 +1,4 @@
-"""A pack's scores as the service gives them, cut texts, and token heads with the gate open and shut."""
+"""A pack's scores equal the service's; cut texts; token heads with the gate open and closed."""
 
 import builtins
 from pathlib import Path

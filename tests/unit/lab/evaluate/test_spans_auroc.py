@@ -66,7 +66,7 @@ def test_the_interval_of_a_biased_figure_surrounds_it() -> None:
     values = np.random.default_rng(1).normal(size=400)
 
     def distance(weights: np.ndarray) -> dict[str, float]:
-        # |mean| of noise: every resample lies farther from 0 on average than it should
+        # |mean| of noise: on average, resamples are farther from 0 than they should be
         return {"distance": abs(float(weights @ values / weights.sum()))}
 
     plain = with_intervals(distance, 400)["distance"]

@@ -1,4 +1,4 @@
-"""A user's own labelled file: what is read, and the one line for what is not."""
+"""A user's labelled file: reading it, and one-line errors."""
 
 import json
 from pathlib import Path
@@ -92,7 +92,7 @@ def test_only_so_many_rows(tmp_path: Path) -> None:
     [
         (
             "text,label\na,good\nb,great\n",
-            "its labels (good, great) are those of no head: mood has bad, so-so",
+            "no head has its labels (good, great): mood has bad, so-so",
         ),
         ("text,label\na,good\nb,good\n", "all its rows are labelled good: nothing to tell apart"),
         ("text,label\n", "has no rows"),
@@ -130,7 +130,7 @@ def test_other_formats_that_are_none(tmp_path: Path, name: str, content: bytes, 
 
 
 def test_places_outside_of_the_text_and_unknown_heads(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="line 2: an offset lies outside of its text of 4 characters"):
+    with pytest.raises(TrainingError, match="line 2: an offset is outside its text of 4 characters"):
         table_examples(_csv(tmp_path, 'fool,"[4]"'), HEADS, "text", "label", head="words")
     with pytest.raises(TrainingError, match="line 2: neither a list"):
         table_examples(_csv(tmp_path, "fool,rude"), HEADS, "text", "label", head="words")

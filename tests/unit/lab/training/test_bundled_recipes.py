@@ -1,4 +1,4 @@
-"""The recipes that ship: each starts from what earlier steps of `make pack` leave, and none is missing."""
+"""The bundled recipes: each starts from results of earlier steps of `make pack`, and none is missing."""
 
 import re
 from pathlib import Path
@@ -15,7 +15,7 @@ LEAVES = re.compile(r"build/train/([^/]+)/(pack|checkpoint)")
 
 
 def _steps() -> list[str]:
-    """The recipes in the order in which `make pack` runs them."""
+    """The recipes in the order of `make pack`."""
     text = (ROOT / "Makefile").read_text(encoding="utf-8").replace("\\\n", " ")
     found = STEPS.findall(text)
     return [name for several, taught, trained in found for name in (several or taught or trained).split()]

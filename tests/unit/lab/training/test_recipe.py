@@ -1,4 +1,4 @@
-"""A recipe is read as written, and a mistake in it gives one line that says where."""
+"""Reading recipes, and one line for each mistake that says where it is."""
 
 import subprocess
 import sys

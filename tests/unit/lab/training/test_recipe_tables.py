@@ -1,4 +1,4 @@
-"""Recipes that name tables, recipes from flags, and recipes back as text."""
+"""Recipes that name tables, recipes from flags, and writing recipes as text."""
 
 from pathlib import Path
 
@@ -55,7 +55,7 @@ def test_a_table_is_looked_for_beside_the_recipe(tmp_path: Path) -> None:
         ),
         (
             '[[tasks]]\ndata = "sst2"\nteacher = "a"\nteachers = ["b"]\n',
-            "tasks[0]: either teacher, or teachers for several",
+            "tasks[0]: use either teacher, or teachers for several",
         ),
         ('[[tasks]]\ndata = "sst2"\nteachers = "b"\n', "tasks[0].teachers must list folders"),
         ('[[tasks]]\ndata = "sst2"\nteachers = []\n', "tasks[0].teachers must list folders"),

@@ -1,4 +1,4 @@
-"""What a table's rows become: labels, a bounded draw without copies, a held-out part."""
+"""Rows of a table: labels, a bounded sample without duplicates, a held-out part."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ WORDS = st.text("abcxyz0123 ", min_size=1, max_size=12).filter(str.strip)
 
 
 def _quiet(_line: str) -> None:
-    """Lines are not looked at here."""
+    """Ignore progress lines."""
 
 
 def _upper(texts: Sequence[str]) -> list[str]:

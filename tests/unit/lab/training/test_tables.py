@@ -1,4 +1,4 @@
-"""A user's table as a task: heads, numbers, what is held out, and what is wrong with it."""
+"""A user's table as a task: heads, label indices, held-out rows, and mistakes."""
 
 import json
 from collections.abc import Sequence

@@ -30,7 +30,7 @@ CONFIG = {**SIZES, "heads": heads_table([head_named("sentiment"), head_named("em
 
 @pytest.fixture(autouse=True)
 def _no_pack(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The pack is asked for nothing."""
+    """Do not run the pack."""
     monkeypatch.setattr(card, "behaviour", lambda _pack: "(rates)")
     monkeypatch.setattr(card, "hard_table", lambda _pack: "(texts)")
 

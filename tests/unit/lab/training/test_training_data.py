@@ -1,4 +1,4 @@
-"""The readers on small files in each set's own form. The texts are made up here."""
+"""The readers on small files in each set's format, with made-up texts."""
 
 import gzip
 import json
@@ -142,7 +142,7 @@ def test_offensive_tweets_calm_comments_sentences_and_six_emotions(tmp_path: Pat
         _write(tmp_path, f"emotion/{split}.txt", f"{head}i feel {split} calm;joy\na; b;fear\n")
     assert data.load("offensive", "train", tmp_path).labels == [(1,), (0,)]
     six = data.load("six_emotions", "train", tmp_path)
-    assert (six.texts, six.labels) == (["i feel train calm"], [(1,)])  # the other stands in dev too
+    assert (six.texts, six.labels) == (["i feel train calm"], [(1,)])  # the other is also in dev
     _write(tmp_path, "goemotions/train.tsv", "kind\t17\tx\nplain\t27\tx\nfurious\t2,17\tx\n")
     assert data.load("goemotions_calm", "train", tmp_path).texts == ["kind", "plain"]
     (tmp_path / "imdb").mkdir()

@@ -1,4 +1,4 @@
-"""The history of a run, and its picture."""
+"""The history of a run, and its plot."""
 
 import itertools
 from pathlib import Path
@@ -34,9 +34,9 @@ def test_a_resumed_run_has_each_step_once(tmp_path: Path) -> None:
     history.begin(0)
     _run(history, 0, 700, 1_000)
     with path.open("a", encoding="utf-8") as file:
-        file.write('{"step": 705, "progr')  # the kill fell in the middle of a line
+        file.write('{"step": 705, "progr')  # killed in the middle of a line
     resumed = History(path)
-    resumed.begin(500)  # where the last state stands
+    resumed.begin(500)  # the step of the last state
     _run(resumed, 500, 1_000, 1_000)
     steps = [point.step for point in read_history(path)]
     assert steps == sorted(set(steps))

@@ -1,4 +1,4 @@
-"""The plan of a run: every row as often as asked, batches within their budget, tasks spread evenly."""
+"""The plan of a run: the right number of passes, batches within their budget, tasks spread evenly."""
 
 from collections import Counter
 from random import Random
@@ -59,4 +59,4 @@ def test_time_ends_a_run_that_is_too_slow_and_the_rate_with_it() -> None:
     assert schedule.progress(10, 59.4) == 0.99
     assert schedule.factor(0.99) < 0.02
     assert schedule.progress(10, 60) >= 1
-    assert schedule.progress(900, 10) == 0.9  # a fast machine ends by its steps
+    assert schedule.progress(900, 10) == 0.9  # on a fast machine the steps end the run
