@@ -21,7 +21,7 @@ COMMANDS = {
     "compress": Lazy(
         "worker.cli.compress:compress", "Make a smaller pack of a model, and draw what it costs."
     ),
-    "distill": Lazy("worker.cli.distill:distill", "Teach a small model what larger ones say."),
+    "distill": Lazy("worker.cli.distill:distill", "Train a small model on the scores of larger ones."),
     "train": Lazy("worker.cli.train:train", "Train a pack on labelled text: a table of yours, or a recipe."),
     "completion": Lazy("worker.cli.completion:completion", "Print the completion script for a shell."),
 }
