@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,13 +13,13 @@ from worker.cli.model import MODEL
 from worker.errors import ExitCode
 
 if TYPE_CHECKING:
+    from worker.lab import Progress
     from worker.lab.evaluate.behaviour import FamilyResult, Report
     from worker.lab.evaluate.examples import Examples
     from worker.lab.evaluate.measure import Thresholds
     from worker.lab.evaluate.result import Result
     from worker.lab.evaluate.score import Scorer, Tick
 
-    Say = Callable[[str], None]
     Measured = list[tuple[str, list[Result]]]
 
 _WIDTH = 100
@@ -216,7 +216,7 @@ def _sets(
     data: str | None,
     names: tuple[str, ...],
     rows: int,
-    say: "Say",
+    say: "Progress",
 ) -> "list[Examples]":
     """Read the sets that a model is measured on.
 
@@ -245,7 +245,7 @@ def _need_matplotlib() -> None:
 
 
 @contextmanager
-def _progress() -> "Iterator[tuple[Say, Tick]]":
+def _progress() -> "Iterator[tuple[Progress, Tick]]":
     """Report progress on standard error: as lines, or as one live line on a terminal."""
     if not sys.stderr.isatty():
         yield lambda line: click.echo(line, err=True), lambda _rows: None

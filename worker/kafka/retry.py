@@ -21,7 +21,7 @@ TELL_EVERY_S = 5.0
 """How often a line says what is waited for."""
 
 Result = TypeVar("Result")
-Say = Callable[[str, float], None]
+OnWait = Callable[[str, float], None]
 """Called with the reason and the seconds waited so far, instead of the log line."""
 
 _log = structlog.get_logger(__name__)
@@ -46,7 +46,7 @@ class Waiting:
         limit_s: float | None = None,
         stop: threading.Event | None = None,
         on_wait: Callable[[], None] | None = None,
-        say: Say | None = None,
+        say: OnWait | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._what = what
@@ -112,7 +112,7 @@ def patiently(
     limit_s: float,
     stop: threading.Event | None = None,
     on_wait: Callable[[], None] | None = None,
-    say: Say | None = None,
+    say: OnWait | None = None,
 ) -> Result | None:
     """Call `attempt` until it succeeds. None when `stop` was set before it did.
 
@@ -150,7 +150,7 @@ def first_connection(
     limit_s: float,
     stop: threading.Event | None = None,
     on_wait: Callable[[], None] | None = None,
-    say: Say | None = None,
+    say: OnWait | None = None,
 ) -> None:
     """Return once a broker can be worked with, or when `stop` is set.
 

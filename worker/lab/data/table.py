@@ -8,10 +8,11 @@ from typing import NamedTuple
 
 from worker.errors import TrainingError
 from worker.heads import MULTI, SINGLE, Head
+from worker.lab import Progress
 from worker.lab.data.field_labels import LabelReader, respelt
 from worker.lab.data.labels import HEADS, NEGATIVE, POSITIVE, SENTIMENT
 from worker.lab.data.sampling import FEWEST, MOST_HELD, BottomK, Counts, check_labels, held_out
-from worker.lab.data.table_rows import OpenedTable, Say, TableOptions, fill, open_table, texts
+from worker.lab.data.table_rows import OpenedTable, TableOptions, fill, open_table, texts
 from worker.lab.data.tokens import Ids, encode
 from worker.model.text.normaliser import Normaliser
 from worker.tables.rows import listed, shown
@@ -91,7 +92,7 @@ class TableReader:
     tokenizer: Path
     handling: Normaliser
     seed: int
-    say: Say
+    say: Progress
 
     def read(self, tables: Sequence[TableOptions], max_tokens: Sequence[int]) -> list[TableRows]:
         """Read tables, each with texts cut to its `max_tokens`. Tables of one head share their labels.

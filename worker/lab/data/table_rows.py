@@ -3,18 +3,18 @@
 import difflib
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from worker.errors import LabelError, TrainingError
+from worker.lab import Progress
 from worker.lab.data.field_labels import LabelReader, Many
 from worker.lab.data.sampling import BottomK, Counts, clean, row_key
 from worker.tables.open import Table
 from worker.tables.rows import BadRow, listed, shown
 
-Say = Callable[[str], None]
 Kept = TypeVar("Kept")
 
 TEXTS = (
@@ -115,7 +115,7 @@ def _guess(table: Table, names: Sequence[Sequence[str]], what: str, taken: str) 
     )
 
 
-def fill(opened: OpenedTable, labels: LabelReader, sample: BottomK[Kept], say: Say) -> None:
+def fill(opened: OpenedTable, labels: LabelReader, sample: BottomK[Kept], say: Progress) -> None:
     """Read the whole table into the sample, with a line a minute and one at the end.
 
     Raises:

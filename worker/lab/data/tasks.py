@@ -1,12 +1,12 @@
 """The tasks of a recipe with their rows: token ids, targets, teachers' answers and form of the loss."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from worker.errors import TrainingError
 from worker.heads import Branch, Head
+from worker.lab import Progress
 from worker.lab.data import sets as data
 from worker.lab.data.labels import head_named
 from worker.lab.data.table import TableReader, TableRows, passes
@@ -16,8 +16,6 @@ from worker.lab.losses import Form, class_weights
 from worker.lab.recipe import Recipe, Task
 from worker.lab.teachers import head_scores, head_token_scores, shared
 from worker.model.text.normaliser import Normaliser, normaliser
-
-Say = Callable[[str], None]
 
 
 @dataclass(slots=True)
@@ -47,7 +45,9 @@ class TaskData:
         return self.task.epochs or passes(len(self.ids))
 
 
-def read_tasks(recipe: Recipe, root: Path | None, tokenizer: Path, work: Path, say: Say) -> list[TaskData]:
+def read_tasks(
+    recipe: Recipe, root: Path | None, tokenizer: Path, work: Path, say: Progress
+) -> list[TaskData]:
     """Read and tokenise every task's train split or table, and ask the teachers.
 
     `root` holds the known data sets; it may be None if the recipe names only tables. Raises TrainingError.

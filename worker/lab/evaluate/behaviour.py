@@ -19,7 +19,7 @@ from worker.types import Failure
 Fields = Mapping[str, Any]
 """The fields of one text's output message."""
 
-Say = Callable[[Sequence[str]], Sequence[Fields]]
+LabelTexts = Callable[[Sequence[str]], Sequence[Fields]]
 """Labels texts; returns the fields of each text, in order."""
 
 BACKWARD = 0.02
@@ -139,7 +139,7 @@ def measure(cases: Path, pack: Path | None = None, *, threads: int = 0) -> Repor
     return Report(model, run(families, say, heads))
 
 
-def run(families: Sequence[Family], say: Say, heads: Sequence[Head]) -> tuple[FamilyResult, ...]:
+def run(families: Sequence[Family], say: LabelTexts, heads: Sequence[Head]) -> tuple[FamilyResult, ...]:
     """Run families. Each text is labelled once, however many cases contain it."""
     by_name = {head.name: head for head in heads}
     reasons = [_skipped(family, by_name) for family in families]

@@ -191,8 +191,8 @@ class PackScorer:
     @cached_property
     def _open(self) -> dict[str, Session]:
         """A session for each token head, in which it runs on every text."""
-        with tempfile.TemporaryDirectory() as room:
-            path = Path(room) / GRAPH
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / GRAPH
             heads = self._model.pack.token_heads
             gates = sum(head.gate is not None for head in heads)
             path.write_bytes(_without_gates(self._model.pack.path / GRAPH, gates))
