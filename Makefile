@@ -33,6 +33,7 @@ fuzz: $(VENV)/dev.stamp ## random messages, settings and files: none may end in 
 	$(VENV)/bin/python tests/fuzz/decode.py --inputs 1000000
 	$(VENV)/bin/python tests/fuzz/settings.py 10000
 	$(VENV)/bin/python tests/fuzz/tables.py --inputs 100000
+	$(VENV)/bin/python -m tests.fuzz.packs --inputs 20000
 
 lint: $(VENV)/dev.stamp ## ruff, mypy --strict and the layers between the packages
 	$(VENV)/bin/ruff check .

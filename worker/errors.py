@@ -45,6 +45,12 @@ class ExitCode(IntEnum):
     """A partition cannot be read past some offset; the reason names topic, partition and offset."""
 
 
+def one_line(error: BaseException, longest: int = 500) -> str:
+    """Return what a library says of an error in one line that can be printed, and not at length."""
+    line = " ".join(str(error).split())
+    return "".join(character if character.isprintable() else "\ufffd" for character in line)[:longest]
+
+
 class MoodstreamError(Exception):
     """The root of all. `exit_code` is what a command or a worker that ends with it exits with."""
 

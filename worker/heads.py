@@ -1,7 +1,8 @@
 """What a head is: its labels, and what turns its logits into answers. Read and written only here.
 
 A head judges a whole text (one label that wins, or any number of labels) or marks tokens. `config.json` of a
-pack and of a checkpoint describes all of them in its table `heads`; docs/packs.md explains the entries.
+pack and of a checkpoint describes all of them in its table `heads`; docs/reference/packs.md explains the
+entries.
 """
 
 import math

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import structlog
 from kafka import KafkaProducer
 
 from tests.support.brokers import KafkaCluster
@@ -22,7 +23,7 @@ from tests.support.topics import Topics
 from worker.errors import ExitCode, Fenced
 from worker.kafka.outcome import Outcome
 from worker.kafka.probe import probe
-from worker.kafka.topics import TopicSpec, create_topics, missing_topics
+from worker.kafka.topics import TopicSpec, create_topics
 from worker.settings.groups import DeliverySettings, KafkaSettings
 
 
@@ -197,29 +198,32 @@ def test_the_broker_being_away_is_alive_and_not_ready(
     assert worker.terminate() == ExitCode.OK
 
 
+@pytest.mark.timeout(240)
 def test_an_in_sync_replica_that_is_missing_is_named(
     make_cluster: Callable[..., KafkaCluster], unique: str
 ) -> None:
     """The client's own error says only that records have expired."""
-    cluster = make_cluster(1)
-    topics = StreamTopics(KafkaSettings(bootstrap_servers=[cluster.bootstrap]), unique)
-    config = {"min.insync.replicas": "2"}
+    cluster = make_cluster(3)
+    topics = StreamTopics(KafkaSettings(bootstrap_servers=cluster.bootstrap.split(",")), unique)
+    config = {"min.insync.replicas": "3"}
     names = (topics.source.topics[0], topics.sink.topic, topics.sink.dead_letter_topic)
-    create_topics(
-        topics.kafka, [TopicSpec(name, 1, 1, config if name == topics.sink.topic else {}) for name in names]
-    )
-    assert missing_topics(topics.kafka, names) == []
-    topics.feed(numbered(1))
-    import structlog
-
+    specs = [TopicSpec(name, 1, 3, config if name == topics.sink.topic else {}) for name in names]
+    create_topics(topics.kafka, specs)
+    fed = topics.feed(numbered(20))
     stream = _stream(topics).open().join()
-    records = stream.read(5.0)
+    cluster.kill(3)
+    time.sleep(5)  # until the others have taken it for dead
+    # Without it the failed transaction cannot be ended either, so the checkpoint waits for its return.
+    back = threading.Timer(12.0, cluster.start)
+    back.start()
     with structlog.testing.capture_logs() as lines:
-        assert stream.write(records) is Outcome.ABORTED
+        stream.run(len(fed))
+    back.join()
     stream.close()
-    [line] = [line for line in lines if line["event"].startswith("checkpoint failed")]
-    assert "NotEnoughReplicasError" in line["reason"]
-    assert f"{topics.sink.topic}-0" in line["reason"]
+    [reason, *_] = [line["reason"] for line in lines if line["event"].startswith("checkpoint failed")]
+    assert f"{topics.sink.topic}-0: " in reason
+    assert "NotEnoughReplicas" in reason
+    assert_each_once(fed, topics.read())
 
 
 def test_a_question_on_the_terminal_is_never_asked(tmp_path: Path) -> None:

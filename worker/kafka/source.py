@@ -21,7 +21,7 @@ from kafka.structs import TopicPartition as ClientTopicPartition
 
 from worker.errors import BrokerUnavailable, Fenced
 from worker.kafka import guards
-from worker.kafka.consumer import Rebalances, consumer_options, leave_group, to_record, who_leaves
+from worker.kafka.consumer import Rebalances, consumer_options, leave_group, subscribe, to_record, who_leaves
 from worker.kafka.diagnose import one_line, raise_if_final
 from worker.kafka.flow import Flow, fitting
 from worker.kafka.options import slot_name
@@ -251,7 +251,7 @@ class Source:
             self._trouble(problem, timeout_s)
             return None
         guards.refuse_topic_creation(consumer)
-        consumer.subscribe(self._settings.topics, listener=self._rebalances)
+        subscribe(consumer, self._settings, self._rebalances)
         guards.know_topics(consumer, self._settings.topics)
         self._consumer = consumer
         self._positions = Positions(consumer, self._settings.auto_offset_reset, self._on_gap)

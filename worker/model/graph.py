@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 
-from worker.errors import PackError
+from worker.errors import PackError, one_line
 from worker.heads import shown
 
 LARGEST_BYTES = 2**31 - 1
@@ -37,13 +37,21 @@ _OPERATORS = frozenset(
 )
 _MICROSOFT_OPERATORS = frozenset(
     {
-        *("BiasGelu", "FastGelu", "FusedMatMul", "Gelu", "MatMulIntegerToFloat", "MatMulNBits"),
-        *("DynamicQuantizeMatMul", "QAttention", "Attention", "MultiHeadAttention"),
-        *("SkipLayerNormalization", "EmbedLayerNormalization"),
+        *("BiasGelu", "DynamicQuantizeMatMul", "FastGelu", "FusedMatMul", "Gelu", "MatMulIntegerToFloat"),
+        "SkipLayerNormalization",
     }
 )
 """What encoders are made of. Not among them: what loops (Loop, Scan, SequenceMap) and what makes tensors of
 any size out of a number (ConstantOfShape, Tile, Pad, Resize, RandomNormal and the like)."""
+
+_WITH_OPTIONAL_INPUTS = frozenset(
+    {
+        *("Clip", "DequantizeLinear", "Gemm", "LayerNormalization", "QuantizeLinear", "ReduceMax"),
+        *("ReduceMean", "ReduceMin", "ReduceSum", "Slice", "Split", "Squeeze", "MatMulInteger"),
+        *("DynamicQuantizeMatMul", "FastGelu", "MatMulIntegerToFloat", "SkipLayerNormalization"),
+    }
+)
+"""Operators that take an input without a name for one that is left out; others read what is not there."""
 
 _SIZED = {"Expand": (1,), "Range": (0, 1, 2)}
 """Operators that take a size as an input, and which inputs those are."""
@@ -98,7 +106,7 @@ def check_graph(content: bytes, path: Path) -> None:
                 raise PackError(f"{path}: a graph may not have functions or training steps of its own")
         _check_sizes(found, path)
     except (_Unreadable, UnicodeDecodeError) as error:
-        raise PackError(f"{path} cannot be loaded: it is no ONNX graph ({error})") from error
+        raise PackError(f"{path} cannot be loaded: it is no ONNX graph ({one_line(error)})") from error
     if graphs != 1:
         raise PackError(f"{path} cannot be loaded: it is no ONNX graph (it holds {graphs})")
 
@@ -136,16 +144,23 @@ def _check_node(node: memoryview, found: _Found, path: Path, depth: int) -> None
     if domain not in _DOMAINS or operator not in allowed:
         name = f"{domain}.{operator}" if domain else operator
         raise PackError(f"{path}: the operator {shown(name)} is not allowed")
+    if "" in inputs and operator not in _WITH_OPTIONAL_INPUTS:
+        raise PackError(f"{path}: the operator {shown(operator)} lacks one of its inputs")
     for output in outputs:
         found.made_by[output] = (operator, inputs)
     for attribute in parts.get(5, ()):
-        for number, value in _fields(attribute):
-            if number in {5, 10}:  # a tensor, as Constant has one
-                _check_tensor(_message(value), found, path, outputs[0] if outputs else "")
-            elif number in {6, 11}:
-                _check(_message(value), found, path, depth + 1)
-            elif number in {22, 23}:
-                raise PackError(f"{path}: sparse tensors are not allowed")
+        _check_attribute(attribute, outputs[0] if outputs else "", found, path, depth)
+
+
+def _check_attribute(attribute: memoryview, output: str, found: _Found, path: Path, depth: int) -> None:
+    """Check the tensors and graphs of one attribute of the operator that gives `output`."""
+    for number, value in _fields(attribute):
+        if number in {5, 10}:  # a tensor, as Constant has one
+            _check_tensor(_message(value), found, path, output)
+        elif number in {6, 11}:
+            _check(_message(value), found, path, depth + 1)
+        elif number in {22, 23}:
+            raise PackError(f"{path}: sparse tensors are not allowed")
 
 
 def _check_tensor(tensor: memoryview, found: _Found, path: Path, name: str = "") -> None:

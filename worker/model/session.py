@@ -15,7 +15,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from worker.errors import InferenceError, PackError
+from worker.errors import InferenceError, PackError, one_line
 from worker.model.cpu import available_memory, saturates
 from worker.model.graph import check_graph
 
@@ -81,10 +81,11 @@ class Session:
                 options,
                 providers=["CPUExecutionProvider"],
                 disabled_optimizers=["ConstantFolding"],
+                enable_fallback=0,  # which tries the same again, and prints that it does
             )
         except Exception as error:
             # onnxruntime's errors share no base class but Exception.
-            raise PackError(f"{path} cannot be loaded: {_one_line(error)}") from error
+            raise PackError(f"{path} cannot be loaded: {one_line(error)}") from error
         self._outputs, self._others = list(outputs), list(others)
         self._check(path)
 
@@ -111,12 +112,8 @@ class Session:
         try:
             outputs = self._session.run([*self._outputs, *self._others], {IDS: ids, LENGTHS: lengths})
         except Exception as error:
-            raise InferenceError(f"the forward pass failed: {_one_line(error)}") from error
+            raise InferenceError(f"the forward pass failed: {one_line(error)}") from error
         for name, values in zip(self._outputs, outputs, strict=False):
             if len(values) != len(rows):
                 raise InferenceError(f"output {name}: {len(values)} results for a batch of {len(rows)}")
         return list(outputs)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:500]

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from tokenizers import Encoding
 from tokenizers import Tokenizer as RustTokenizer
 
-from worker.errors import InferenceError, PackError
+from worker.errors import InferenceError, PackError, one_line
 from worker.model.spans import whole_words
 from worker.model.text.normaliser import RAW, Normaliser
 from worker.model.tokenizer_file import check_tokenizer
@@ -213,8 +213,7 @@ def read_tokenizer(path: Path, content: bytes | None = None) -> tuple[RustTokeni
 def _raise_unreadable(error: BaseException, path: Path) -> None:
     """Raise PackError for what the library raises: a plain Exception, or a panic, a BaseException."""
     if isinstance(error, Exception) or is_panic(error):
-        line = " ".join(str(error).split())[:300]
-        raise PackError(f"{path} is no tokenizer that can be read: {line}") from error
+        raise PackError(f"{path} is no tokenizer that can be read: {one_line(error)}") from error
 
 
 _PROBE = "a \N{LATIN SMALL LETTER E WITH ACUTE} \N{PERSON WITH FOLDED HANDS} \N{CJK UNIFIED IDEOGRAPH-540D}"

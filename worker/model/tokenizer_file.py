@@ -6,13 +6,13 @@ model that looks for words of any length, never ends; some parts end in a panic.
 are published with passes: BERT's WordPiece and its relatives, byte-level BPE, and SentencePiece's models.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from worker.errors import PackError
+from worker.errors import PackError, one_line
 from worker.heads import is_whole, shown
 
 LARGEST_BYTES = 128 * 1024 * 1024
@@ -60,7 +60,7 @@ def check_tokenizer(content: bytes, path: Path) -> int:
     try:
         described = orjson.loads(content)
     except orjson.JSONDecodeError as error:
-        raise PackError(f"{path} is no tokenizer that can be read: {error}") from error
+        raise PackError(f"{path} is no tokenizer that can be read: {one_line(error)}") from error
     if not isinstance(described, dict):
         raise PackError(f"{path} is no tokenizer that can be read: it must hold a JSON object")
     kinds = {
@@ -74,7 +74,7 @@ def check_tokenizer(content: bytes, path: Path) -> int:
         if len(parts) > _MOST_PARTS:
             raise PackError(f"{path}: `{place}` has {len(parts)} parts; {_MOST_PARTS} are the most")
         for part in parts:
-            if part.get("type") not in known:
+            if not _is_one_of(part.get("type"), known):
                 raise PackError(f"{path}: the {place} {shown(part.get('type'))} is not supported")
             _check_part(part, f"{path}: {part['type']}")
             largest = max(largest, *_ends(part, f"{path}: {part['type']}"), 0)
@@ -92,7 +92,10 @@ def _parts(part: object, children: str, path: Path, depth: int = 0) -> Iterator[
     if not isinstance(part, dict) or depth > 4:
         raise PackError(f"{path} is no tokenizer that can be read: its parts must be tables, few levels deep")
     yield part
-    for child in part.get(children) or []:
+    within = part.get(children) or []
+    if not isinstance(within, list):
+        raise PackError(f"{path} is no tokenizer that can be read: `{children}` must be a list")
+    for child in within:
         yield from _parts(child, children, path, depth + 1)
 
 
@@ -101,7 +104,7 @@ def _largest_of_model(model: object, path: Path) -> int:
     if not isinstance(model, dict):
         raise PackError(f"{path} is no tokenizer that can be read: it has no `model`")
     kind = model.get("type")
-    if kind not in _MODELS:
+    if not _is_one_of(kind, _MODELS):
         raise PackError(f"{path}: the model {shown(kind)} is not supported")
     vocabulary = model.get("vocab")
     if kind == "Unigram":
@@ -114,9 +117,14 @@ def _largest_of_model(model: object, path: Path) -> int:
         longest = model.get("max_input_chars_per_word", 100)
         if not is_whole(longest) or not 0 < longest <= _LONGEST_WORD:
             raise PackError(f"{path}: `max_input_chars_per_word` must lie between 1 and {_LONGEST_WORD}")
-    if kind in {"WordPiece", "WordLevel"} and model.get("unk_token") not in vocabulary:
+    if kind in {"WordPiece", "WordLevel"} and not _is_one_of(model.get("unk_token"), vocabulary):
         raise PackError(f"{path}: the vocabulary lacks the unknown token {shown(model.get('unk_token'))}")
     return int(max(vocabulary.values(), default=0))
+
+
+def _is_one_of(value: object, known: Container[str]) -> bool:
+    """Whether a value of the file, which may be of any kind, is one of these texts."""
+    return isinstance(value, str) and value in known
 
 
 def _check_part(part: Mapping[str, Any], where: str) -> None:
@@ -128,11 +136,11 @@ def _check_part(part: Mapping[str, Any], where: str) -> None:
         pattern = part.get("pattern")
         plain = pattern.get("String") if isinstance(pattern, dict) else None
         known = pattern.get("Regex") if isinstance(pattern, dict) else None
-        if known not in _PATTERNS and not (isinstance(plain, str) and plain):
+        if not _is_one_of(known, _PATTERNS) and not (isinstance(plain, str) and plain):
             raise PackError(
                 f"{where}: the pattern {shown(known if plain is None else plain)} is not supported"
             )
-        least = 1 if plain is None else len(plain)
+        least = len(plain) if isinstance(plain, str) else 1
         if kind == "Replace" and len(str(part.get("content", ""))) > least:
             raise PackError(f"{where} may not make a text longer")
 
@@ -152,10 +160,11 @@ def _ends(part: Mapping[str, Any], where: str) -> list[int]:
         raise PackError(f"{where} needs `single`, `pair` and `special_tokens`")
     if len(single) > _SHORT or len(pair) > _SHORT:
         raise PackError(f"{where} puts too many tokens around a text")
-    wanted = [piece["SpecialToken"].get("id") for piece in (*single, *pair) if "SpecialToken" in piece]
+    pieces = [piece.get("SpecialToken") for piece in (*single, *pair) if isinstance(piece, dict)]
+    wanted = [piece.get("id") for piece in pieces if isinstance(piece, dict)]
     numbers: list[int] = []
     for token in wanted:
-        entry = special.get(token)
+        entry = special.get(token) if isinstance(token, str) else None
         ids = entry.get("ids") if isinstance(entry, dict) else None
         if not isinstance(ids, list) or len(ids) > _SHORT or not all(map(is_whole, ids)):
             raise PackError(f"{where} lacks the special token {shown(token)}")

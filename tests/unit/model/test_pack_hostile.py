@@ -288,6 +288,12 @@ GRAPHS: dict[str, tuple[Callable[[Path], onnx.ModelProto], str]] = {
         lambda _: sized("ConstantOfShape", "huge", constant("huge", [10**6, 10**6])),
         "'ConstantOfShape' is not allowed",
     ),
+    "an input left out": (
+        lambda _: graph_of(
+            [helper.make_node("Max", ["ids", ""], ["most"]), *ends("most")], CONSTANTS, OUTPUTS
+        ),
+        "'Max' lacks one of its inputs",
+    ),
     "tile": (lambda _: sized("Tile", "ids huge", constant("huge", [10**6, 10**6])), "'Tile' is not allowed"),
 }
 

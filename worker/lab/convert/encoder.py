@@ -4,10 +4,6 @@ The graph does some things that an exporter's does not: it prepares a layer's in
 values; it builds the mask once, and adds it only if there is padding; it runs all heads in one pass; and in
 the last layer it computes queries, feed-forward and norms only for the first token, since no head reads
 another one there.
-
-Three steps of the attention are folded into weights without changing the result: the factor 1/√width of the
-scores goes into the queries; the keys' bias is dropped, since it adds the same to all scores of a row; the
-values' bias goes into the output's bias, since attention weights add up to 1.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,9 @@
-"""Writing one transformer layer of DistilBERT as nodes of a graph: the encoder's or a token head's own."""
+"""One transformer layer of DistilBERT as nodes of a graph: the encoder's, or a token head's own.
+
+Three steps of the attention are folded into weights without changing the result: the factor 1/√width of the
+scores goes into the queries; the keys' bias is dropped, since it adds the same to all scores of a row; the
+values' bias goes into the output's bias, since attention weights add up to 1.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
