@@ -19,9 +19,9 @@ COMMANDS = {
     "model": Lazy("worker.cli.model:model", "Show, verify, import, export and compare model packs."),
     "evaluate": Lazy("worker.cli.evaluate:evaluate", "Measure packs on labelled texts, with intervals."),
     "compress": Lazy(
-        "worker.cli.compress:compress", "Make a smaller pack of a model, and draw what it costs."
+        "worker.cli.compress:compress", "Make a smaller pack from a model, and plot what it costs."
     ),
-    "distill": Lazy("worker.cli.distill:distill", "Train a small model on the scores of larger ones."),
+    "distill": Lazy("worker.cli.distill:distill", "Train a small model on the answers of larger ones."),
     "train": Lazy("worker.cli.train:train", "Train a pack on labelled text: a table of yours, or a recipe."),
     "completion": Lazy("worker.cli.completion:completion", "Print the completion script for a shell."),
 }
