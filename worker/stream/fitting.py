@@ -74,8 +74,8 @@ class Fitter:
             return self._failed(
                 record,
                 KeyMissing(
-                    f"the record has no key, and topic {output.topic} is compacted (cleanup.policy), which "
-                    "takes none without"
+                    f"the record has no key, and topic {output.topic} is compacted (cleanup.policy) and "
+                    "needs one"
                 ),
             )
         if not self._takes(output):
