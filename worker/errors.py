@@ -1,7 +1,7 @@
-"""Every error that Moodstream raises on purpose, in one tree, each with the exit code of a process it ends.
+"""Every error that Moodstream raises on purpose, in one tree, each with its exit code.
 
 `str()` of each is written for the person who reads it: what is wrong, where, and which setting to look at.
-None of them ever holds the text of a message.
+None of them ever contains the text of a message.
 """
 
 from collections.abc import Iterable
@@ -9,28 +9,28 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """What the exit code of a process says to its supervisor. docs/reference/exit-codes.md lists them."""
+    """What a process tells its supervisor on exit. docs/reference/exit-codes.md lists the codes."""
 
     OK = 0
     """Drained and stopped as asked."""
 
     INTERNAL = 1
-    """A fault of the program, or a state that only a fresh start clears."""
+    """A bug, or a state that only a restart clears."""
 
     USAGE = 2
-    """A setting or an input is wrong: starting again does not help before it is changed."""
+    """A setting or an input is wrong: restarting does not help until it is changed."""
 
     BROKER_UNAVAILABLE = 3
     """No broker answered within `kafka.connect_limit_s`."""
 
     BROKER_REFUSED = 4
-    """The broker answered and refused: login, TLS, rights, or a record that it does not take."""
+    """The broker answered and refused: login, TLS, rights, or a record that it does not accept."""
 
     FENCED = 5
     """Another, newer worker runs in the same slot of the same group."""
 
     WATCHDOG = 6
-    """A checkpoint hung for `delivery.watchdog_s`; a fresh start takes up the work."""
+    """A checkpoint hung for `delivery.watchdog_s`; after a restart the work goes on."""
 
     MODEL = 7
     """The model pack is missing or damaged."""
@@ -46,13 +46,13 @@ class ExitCode(IntEnum):
 
 
 def one_line(error: BaseException, longest: int = 500) -> str:
-    """Return what a library says of an error in one line that can be printed, and not at length."""
+    """Return a library's error message as one printable line of limited length."""
     line = " ".join(str(error).split())
     return "".join(character if character.isprintable() else "\ufffd" for character in line)[:longest]
 
 
 class MoodstreamError(Exception):
-    """The root of all. `exit_code` is what a command or a worker that ends with it exits with."""
+    """The root of the tree. `exit_code` is the exit code of a command or worker that ends with it."""
 
     exit_code: ExitCode = ExitCode.INTERNAL
 
@@ -65,11 +65,11 @@ class Fatal(MoodstreamError):
         self.exit_code = exit_code
 
 
-# Settings, inputs, and what runs beside the worker.
+# Settings, inputs and outputs.
 
 
 class SettingsError(MoodstreamError, ValueError):
-    """Wrong settings. `lines` holds one readable line a mistake; no secret is in any of them."""
+    """Wrong settings. `lines` holds one readable line per mistake, without secrets."""
 
     exit_code = ExitCode.USAGE
 
@@ -85,13 +85,13 @@ class InputError(MoodstreamError):
 
 
 class OutputError(MoodstreamError):
-    """What was labelled cannot be written: a full disk, a closed stream; one line that names the output."""
+    """Results cannot be written: a full disk, a closed stream; one line that names the output."""
 
     exit_code = ExitCode.USAGE
 
 
 class PortInUse(MoodstreamError):
-    """The port is taken, or the address is not ours; one line with the reason and the setting to look at."""
+    """The port or address cannot be used; one line with the reason and the setting to look at."""
 
     exit_code = ExitCode.USAGE
 
@@ -100,7 +100,7 @@ class PortInUse(MoodstreamError):
 
 
 class BrokerUnavailable(MoodstreamError):
-    """No broker answers, or none does in time: worth trying again."""
+    """No broker answers in time: worth trying again."""
 
     exit_code = ExitCode.BROKER_UNAVAILABLE
 
@@ -124,19 +124,19 @@ class TopicMissing(MoodstreamError):
 
 
 class CommitUnfinished(MoodstreamError):
-    """The group's offsets cannot be read: they lie behind a transaction that Kafka never finished."""
+    """The group's offsets cannot be read, because of a transaction that Kafka never finished."""
 
     exit_code = ExitCode.COMMIT_UNFINISHED
 
 
 class OutputRefused(MoodstreamError):
-    """Kafka refuses a record that is to be written, and would refuse it again."""
+    """Kafka refuses an output record, and would refuse it again."""
 
     exit_code = ExitCode.BROKER_REFUSED
 
 
 class SourceUnreadable(MoodstreamError):
-    """A partition cannot be read past some offset, and stepping over it does not help."""
+    """A partition cannot be read past some offset, and skipping it does not help."""
 
     exit_code = ExitCode.UNREADABLE
 
@@ -151,7 +151,7 @@ class MessageError(MoodstreamError):
 
 
 class DecodeError(MessageError):
-    """The value of a record holds no text to label."""
+    """The value of a record contains no text to label."""
 
     reason = "decode"
 
@@ -163,7 +163,7 @@ class InvalidUtf8(DecodeError):
 
 
 class NotJson(DecodeError):
-    """The value begins like JSON, or says that it is JSON, and cannot be parsed as JSON."""
+    """The value begins like JSON, or is declared as JSON, but cannot be parsed."""
 
     reason = "not_json"
 
@@ -193,31 +193,31 @@ class UnsupportedEncoding(DecodeError):
 
 
 class InvalidCloudEvent(DecodeError):
-    """The record says that it is a CloudEvent and lacks what the specification requires."""
+    """The record is declared as a CloudEvent but lacks what the specification requires."""
 
     reason = "invalid_cloudevent"
 
 
 class KeyMissing(MessageError):
-    """The record has no key, and the output topic is compacted, which takes none without."""
+    """The record has no key, and the output topic is compacted and needs one."""
 
     reason = "key_missing"
 
 
 class OutputTooLarge(MessageError):
-    """The output is larger than its topic takes, even without the text."""
+    """The output is larger than its topic accepts, even without the text."""
 
     reason = "output_too_large"
 
 
 class RefusedByKafka(MessageError):
-    """Kafka refuses the output, whatever the reason."""
+    """Kafka refuses the output for some other reason."""
 
     reason = "refused"
 
 
 class InternalError(MessageError):
-    """Labelling this one record fails with an error of the program."""
+    """Labelling this one record fails because of a bug."""
 
     reason = "internal_error"
 
@@ -244,7 +244,7 @@ class PackError(MoodstreamError):
 
 
 class TextError(PackError):
-    """A pack asks for a text handling that this version does not know."""
+    """A pack needs a text handling that this version does not have."""
 
 
 class InferenceError(MoodstreamError):
@@ -252,7 +252,7 @@ class InferenceError(MoodstreamError):
 
 
 class LanguageError(MoodstreamError):
-    """Languages cannot be told as the settings ask: which setting, and what to do."""
+    """Languages cannot be identified as the settings require: which setting, and what to do."""
 
     exit_code = ExitCode.USAGE
 
@@ -271,19 +271,19 @@ class RecipeError(LabError):
 
 
 class TrainingError(LabError):
-    """A data set, a base or a machine that training cannot go on with."""
+    """A data set, base model or device that cannot be used for training."""
 
 
 class TeacherError(LabError):
-    """A teacher that cannot teach this student: which one, and why."""
+    """A teacher that does not suit this student: which one, and why."""
 
 
 class CutError(LabError):
-    """A model cannot be made smaller as asked."""
+    """A model cannot be compressed as asked."""
 
 
 class PackagesMissing(LabError):
-    """What is asked for needs packages that are not installed; `str()` says how to install them."""
+    """The command needs packages that are not installed; `str()` says how to install them."""
 
 
 class CasesError(LabError):
@@ -291,7 +291,7 @@ class CasesError(LabError):
 
 
 class LabelError(LabError):
-    """A field of a table that holds no label; `str()` says what it holds instead."""
+    """A field of a table that does not hold a label; `str()` says what it holds instead."""
 
 
 class CheckpointError(LabError):
@@ -310,7 +310,7 @@ class ExportError(LabError):
 
 
 class DemoError(MoodstreamError):
-    """A part of the demo does not do its job."""
+    """A part of the demo failed."""
 
 
 class BrokerError(DemoError):
@@ -330,8 +330,8 @@ class ReaderError(DemoError):
 
 
 class AnswerError(DemoError):
-    """A record on the output or dead-letter topic is not the worker's; `str()` says where it lies."""
+    """A record on the output or dead-letter topic is not the worker's; `str()` says where it is."""
 
 
 class WorkerDied(DemoError):
-    """The worker ended though nobody asked it to; `str()` holds its exit code and its last lines."""
+    """The worker ended unexpectedly; `str()` contains its exit code and its last lines."""

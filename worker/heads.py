@@ -1,7 +1,7 @@
-"""What a head is: its labels, and what turns its logits into answers. Read and written only here.
+"""What a head is: its labels, and what turns its logits into results. Read and written only here.
 
-A head judges a whole text (one label that wins, or any number of labels) or marks tokens. `config.json` of a
-pack and of a checkpoint describes all of them in its table `heads`; docs/reference/packs.md explains the
+A head classifies a whole text (one winning label, or any number of labels) or marks tokens. `config.json` of
+a pack and of a checkpoint describes all of them in its table `heads`; docs/reference/packs.md explains the
 entries.
 """
 
@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, TypeGuard
 from worker.errors import PackError
 
 ProblemType = Literal["single_label_classification", "multi_label_classification", "token_classification"]
-"""As transformers names them: one label that wins (softmax), any number of labels (sigmoid), or one label for
+"""As named in transformers: one winning label (softmax), any number of labels (sigmoid), or one label for
 each token (sigmoid)."""
 
 SINGLE: Final = "single_label_classification"
@@ -25,13 +25,13 @@ TOKENS: Final = "token_classification"
 DEFAULT_THRESHOLD = 0.5
 
 ROWS = ".rows"
-"""The graph's second output for a token head is called like the head with this behind it."""
+"""The graph's second output for a token head has the head's name with this suffix."""
 
 MOST_HEADS, MOST_LABELS, LONGEST_NAME = 256, 10_000, 256
-"""Limits of what is read: a configuration may come from anywhere."""
+"""Limits for what is read: a configuration may come from anywhere."""
 
 COOLEST, HOTTEST = 1e-3, 1e3
-"""Between these lies a temperature: outside of them scores would be nothing but 0 and 1, or all alike."""
+"""The range of a temperature: outside of it all scores would be 0 or 1, or all the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +48,8 @@ class Branch:
     """A token head's own transformer layers, `layers` of them, on the output of the encoder's layer `after`.
 
     A tree of tasks that share the lower layers (Vandenhende et al. 2020, arXiv:1904.02920): what a task
-    cannot learn beside the others it learns in layers that run only for the texts that its gate lets through.
-    `after` 0 means the embeddings. `n_heads` and `hidden_dim` are the encoder's where they are 0.
+    cannot learn in the shared layers it learns in layers that run only for the texts that pass its gate.
+    `after` 0 means the embeddings. `n_heads` and `hidden_dim` of 0 mean the encoder's own.
     """
 
     after: int
@@ -64,15 +64,14 @@ class Head:
 
     `thresholds` holds one probability for each label of a multi-label head, one for a token head, and none
     for a single-label head or before any was fitted. Logits are divided by `temperature` before they become
-    probabilities, so that these are right as often as they say (Guo et al. 2017, arXiv:1706.04599).
-    `groups` gathers labels of a multi-label head under coarser names: a group scores what the strongest of
-    its labels does.
+    probabilities, so that these are calibrated (Guo et al. 2017, arXiv:1706.04599). `groups` gathers labels
+    of a multi-label head under coarser names: a group's score is that of its strongest label.
 
-    The rest is a token head's. It reads hidden states at several depths side by side (Palomino et al. 2021,
-    HLE-UPC): `layers` are the transformer layers whose outputs it reads, 1 being the first; with a `branch`
-    the encoder's count up to `branch.after`, and the branch's go on from there. `relative` says with the
-    threshold which tokens are marked: see `worker.model.spans.reaching`. Without a `gate` it reads every
-    text.
+    The other fields belong to token heads. A token head reads the hidden states of several layers side by
+    side (Palomino et al. 2021, HLE-UPC): `layers` are the transformer layers whose outputs it reads, 1 being
+    the first; with a `branch` the encoder's layers count up to `branch.after`, and the branch's go on from
+    there. `relative` and the threshold decide which tokens are marked: see `worker.model.spans.reaching`.
+    Without a `gate` it reads every text.
     """
 
     name: str
@@ -88,12 +87,12 @@ class Head:
 
     @property
     def by_token(self) -> bool:
-        """It marks tokens instead of judging the whole text."""
+        """Whether it marks tokens instead of classifying the whole text."""
         return self.problem_type == TOKENS
 
     @property
     def multi_label(self) -> bool:
-        """It judges whole texts, and any number of its labels can pass."""
+        """Whether it classifies whole texts, and any number of its labels can pass."""
         return self.problem_type == MULTI
 
     @property
@@ -103,7 +102,7 @@ class Head:
 
 
 def text_heads(heads: Iterable[Head]) -> tuple[Head, ...]:
-    """Return the heads that judge whole texts."""
+    """Return the heads that classify whole texts."""
     return tuple(head for head in heads if not head.by_token)
 
 
@@ -118,7 +117,7 @@ def heads_table(heads: Iterable[Head]) -> dict[str, Any]:
 
 
 def head_entry(head: Head) -> dict[str, Any]:
-    """Return one head as an entry of that table; what is as usual is left out."""
+    """Return one head as an entry of that table; default values are left out."""
     entry: dict[str, Any] = {
         "problem_type": head.problem_type,
         "id2label": {str(index): label for index, label in enumerate(head.labels)},
@@ -145,10 +144,10 @@ def head_entry(head: Head) -> dict[str, Any]:
 def read_heads(config: Mapping[str, Any], path: Path) -> tuple[Head, ...]:
     """Read the table `heads` of a configuration; `path` is named in errors.
 
-    Returns those that judge texts in the order of the table, then those that mark tokens.
+    Returns the heads that classify texts in the order of the table, then those that mark tokens.
 
     Raises:
-        PackError: no head that judges texts, an unknown problem type, or an entry that does not fit.
+        PackError: no head that classifies texts, an unknown problem type, or an invalid entry.
     """
     table = config.get("heads")
     if not isinstance(table, dict) or not table:
@@ -200,7 +199,7 @@ def read_labels(id2label: object, where: str) -> tuple[str, ...]:
 
 
 def is_name(value: object) -> TypeGuard[str]:
-    """Whether a value can be the name of something: short, and without control characters and surrogates."""
+    """Whether a value can be used as a name: short, and without control characters and surrogates."""
     return (
         isinstance(value, str)
         and 0 < len(value) <= LONGEST_NAME
@@ -213,7 +212,7 @@ _UNPRINTED = frozenset({"Cc", "Cs", "Zl", "Zp"})
 
 
 def shown(value: object) -> str:
-    """Return a value as a message quotes it: in one line, escaped, and not at length."""
+    """Return a value as quoted in a message: on one line, escaped and shortened."""
     try:
         text = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
     except (ValueError, RecursionError):  # a number of thousands of digits
@@ -222,7 +221,7 @@ def shown(value: object) -> str:
 
 
 def is_whole(value: object) -> TypeGuard[int]:
-    """Whether a value of JSON is a whole number; true and false are none."""
+    """Whether a JSON value is a whole number; true and false are not."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
@@ -234,14 +233,14 @@ def _read_text_head(name: str, entry: Mapping[str, Any], where: str) -> Head:
         if "groups" in entry:
             raise PackError(f"{where}: only a multi-label head can have `groups`")
         if len(labels) == 1:
-            raise PackError(f"{where}: one label alone would always score 1; let it be {MULTI}")
+            raise PackError(f"{where}: a single label would always score 1; use {MULTI} instead")
         return Head(name, SINGLE, labels, (), temperature)
     if problem == MULTI:
         thresholds = _read_thresholds(entry.get("thresholds"), len(labels), where)
         groups = _read_groups(entry.get("groups"), labels, where)
         return Head(name, MULTI, labels, thresholds, temperature, groups)
     raise PackError(
-        f"{where} has the problem type {shown(problem)}, which is none of {SINGLE}, {MULTI} and {TOKENS}"
+        f"{where} has the problem type {shown(problem)}; it must be {SINGLE}, {MULTI} or {TOKENS}"
     )
 
 
@@ -252,7 +251,7 @@ def _read_token_head(
     if len(labels) != 1:
         raise PackError(f"{where} marks tokens and needs exactly one label, not {len(labels)}")
     n_layers = config.get("n_layers")
-    # The last layer computes only the first token, and has nothing to say of the others.
+    # The last layer computes only the first token, and has no output for the others.
     last = n_layers - 1 if is_whole(n_layers) else 0
     branch = _read_branch(entry["branch"], last, where) if "branch" in entry else None
     return Head(
@@ -297,7 +296,7 @@ def _read_gate(value: object, texts: Sequence[Head], where: str) -> Gate:
         raise PackError(f"{where}: `gate` must be a table of `head`, `label` and `threshold`")
     head = next((head for head in texts if head.name == value["head"]), None)
     if head is None:
-        raise PackError(f"{where}: `gate` names the head {shown(value['head'])}, which judges no texts here")
+        raise PackError(f"{where}: `gate` names {shown(value['head'])}, which is not a text head here")
     if value["label"] not in head.labels:
         raise PackError(
             f"{where}: `gate` names the label {shown(value['label'])}, which {head.name!r} does not have"
@@ -335,7 +334,7 @@ def _read_groups(value: object, labels: tuple[str, ...], where: str) -> dict[str
             raise PackError(f"{where}: the group {name!r} must be a list of labels")
         if unknown := [member for member in members if member not in known]:
             raise PackError(
-                f"{where}: the group {name!r} names {shown(unknown[0])}, which is none of its labels"
+                f"{where}: the group {name!r} names {shown(unknown[0])}, which is not a label of this head"
             )
     return {name: tuple(members) for name, members in value.items()}
 

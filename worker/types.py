@@ -1,4 +1,4 @@
-"""The small values that the packages hand to one another."""
+"""The small value types that the packages exchange."""
 
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
@@ -26,7 +26,7 @@ class TopicPartition(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One record as it lies in Kafka: raw bytes. `timestamp_ms` is Unix time, or `NO_TIME`."""
+    """One record as stored in Kafka: raw bytes. `timestamp_ms` is Unix time, or `NO_TIME`."""
 
     topic: str
     partition: int
@@ -38,7 +38,7 @@ class Record:
 
     @property
     def topic_partition(self) -> TopicPartition:
-        """The partition that the record lies in."""
+        """The record's partition."""
         return TopicPartition(self.topic, self.partition)
 
     @property
@@ -51,7 +51,7 @@ class Record:
 class Message:
     """A decoded message: the text to label and what identifies it.
 
-    `event_time_ms` is Unix time as the sender gave it, however odd; `NO_TIME` where there is none.
+    `event_time_ms` is Unix time as the sender gave it, however odd; `NO_TIME` if there is none.
     """
 
     text: str
@@ -62,7 +62,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Tombstone:
-    """A record with a null value: it means that its key was deleted, and passes through as it is."""
+    """A record with a null value: it marks its key as deleted, and is passed through unchanged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +70,8 @@ class Failure:
     """Why one message got no labels.
 
     `reason` is a short stable code for metrics (`not_json`, `text_missing`, …), `message` one line for a
-    person; neither holds anything of the message's content. Whatever is given, all three texts are made safe
-    (see `safe_text`), so that headers and log lines can be made of any failure.
+    person; neither contains anything of the message's content. All three texts are made safe (see
+    `safe_text`), so that any failure can go into headers and log lines.
     """
 
     stage: Stage
@@ -86,7 +86,7 @@ class Failure:
 
     @classmethod
     def of(cls, stage: Stage, reason: str, error: Exception) -> "Failure":
-        """Make the failure that an exception stands for; its text becomes the message."""
+        """Make the failure for an exception, whose text becomes the message."""
         return cls(stage, reason, str(error), f"{type(error).__module__}.{type(error).__qualname__}")
 
 
@@ -95,7 +95,7 @@ LONGEST_MESSAGE = 500
 
 
 def safe_text(text: str) -> str:
-    """Make a text fit for headers, logs and terminals: one line of Unicode that prints, and not too long.
+    """Make a text safe for headers, logs and terminals: one line of printable Unicode, not too long.
 
     Control characters, line ends and halves of surrogate pairs are written as Python escapes.
     """
@@ -110,12 +110,12 @@ def safe_text(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A message that was given up: Kafka takes neither an output nor a dead letter for it."""
+    """A message that was given up: Kafka accepts neither an output nor a dead letter for it."""
 
 
 @dataclass(frozen=True, slots=True)
 class HeadResult:
-    """What one classification head says of one text.
+    """The result of one classification head for one text.
 
     `label` is the strongest label, `score` its probability, `scores` every label's probability (0 to 1) in
     the order of the pack. `labels` is None for a single-label head; for a multi-label head it holds the
@@ -132,9 +132,9 @@ class HeadResult:
 
 @dataclass(frozen=True, slots=True)
 class SpanResult:
-    """What one token head says of one text: the ranges that it marks, in order, no two of them touching.
+    """The result of one token head for one text: the ranges that it marks, in order, no two of them touching.
 
-    `read` says whether the head was asked at all: its gate keeps ordinary texts from it.
+    `read` says whether the head ran at all: its gate stays closed for ordinary texts.
     """
 
     ranges: tuple[Range, ...] = ()
@@ -143,7 +143,7 @@ class SpanResult:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """All heads' results for one text: `heads` judge it whole, `spans` mark places in it.
+    """All heads' results for one text: `heads` for the whole text, `spans` for places in it.
 
     `token_count` counts the tokens that the model read.
     """
@@ -160,7 +160,7 @@ Answer = Prediction | Tombstone | Failure | Skipped
 
 @dataclass(frozen=True, slots=True)
 class OutputRecord:
-    """One record to be written."""
+    """One record to write."""
 
     topic: str
     key: bytes | None

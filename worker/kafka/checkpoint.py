@@ -36,7 +36,7 @@ from worker.settings.groups import DeliverySettings, KafkaSettings, SinkSettings
 from worker.types import OutputRecord, TopicPartition
 
 SAME_FAILURES = 3
-"""After so many failures of one kind in a row, without a commit in between, a record is to blame."""
+"""After this many failures of one kind in a row, without a commit in between, a record is to blame."""
 
 _PASSING = (
     RetriableError,
@@ -45,7 +45,7 @@ _PASSING = (
     OutOfOrderSequenceNumberError,
     UnknownProducerIdError,
 )
-"""Failures that no record causes, however often they come."""
+"""Failures that no record causes, however often they occur."""
 
 _log = structlog.get_logger(__name__)
 
@@ -62,7 +62,7 @@ class Checkpoint(Protocol):
         """Write outputs and the last processed offsets. Raises MoodstreamError."""
 
     def close(self) -> None:
-        """Let go of the connection. Never raises."""
+        """Close the connection. Never raises."""
 
 
 class Watchdog:
@@ -109,7 +109,7 @@ class BaseCheckpoint(ABC):
         delivery: limits.
         options: the producer's keyword arguments.
         watchdog: what ends the process when a call into the client hangs.
-        on_wait: called again and again while a producer cannot be opened.
+        on_wait: called repeatedly while a producer cannot be opened.
     """
 
     def __init__(
@@ -155,15 +155,15 @@ class BaseCheckpoint(ABC):
 
         `snapshot` is the source's, taken right after the poll that fetched the records; None means that the
         membership was lost, and nothing is written. After ABORTED and UNKNOWN the producer is a new one and
-        the source must be rewound; the wait for brokers that are away happens in here.
+        the source must be rewound. If brokers are away, this call waits for them.
 
         Raises:
-            OutputRefused: Kafka refuses at least one of the outputs. Nothing counts, the producer is a new
-                one, and the same snapshot may be used for other outputs.
+            OutputRefused: Kafka refuses at least one of the outputs. Nothing is committed, the producer is a
+                new one, and the same snapshot may be used for other outputs.
             MoodstreamError: the worker must end.
         """
         if snapshot is None or snapshot.generation_id < 0 or not snapshot.member_id:
-            # Kafka takes offsets of «no member» without any fencing, so they must never reach it.
+            # Kafka accepts offsets from "no member" without fencing, so they must never reach it.
             return Outcome.ABORTED
         if not offsets and not outputs:
             return Outcome.COMMITTED
@@ -182,7 +182,7 @@ class BaseCheckpoint(ABC):
         return Outcome.COMMITTED
 
     def close(self) -> None:
-        """Let go of the producer at once. Never raises."""
+        """Discard the producer at once. Never raises."""
         if self._producer is not None:
             guards.discard(self._producer)
             self._producer = None
@@ -195,7 +195,7 @@ class BaseCheckpoint(ABC):
         offsets: Mapping[TopicPartition, int],
         snapshot: ConsumerGroupMetadata,
     ) -> None:
-        """Do it, and set `_phase` to ENDING just before the step that makes it count."""
+        """Write and commit, and set `_phase` to ENDING just before the step that commits."""
 
     @abstractmethod
     def _prepare(self, producer: KafkaProducer) -> None:
@@ -208,7 +208,7 @@ class BaseCheckpoint(ABC):
         outputs: Sequence[OutputRecord],
         snapshot: ConsumerGroupMetadata,
     ) -> Outcome:
-        refusal = isinstance(error, REFUSALS)  # it names the topic, which the transaction's error does not
+        refusal = isinstance(error, REFUSALS)  # names the topic, unlike the transaction's own error
         cause = error if refusal else guards.transaction_error(producer) or error
         reason = self._reason(cause)
         refused: OutputRefused | None = None
@@ -237,7 +237,7 @@ class BaseCheckpoint(ABC):
         return outcome
 
     def _judge(self, cause: Exception, reason: str) -> Outcome:
-        """What follows, also from the same failure again and again."""
+        """The outcome of a failure; the same failure several times in a row blames a record."""
         outcome = judge(cause, self._phase)
         kind, times = self._last_failure
         times = times + 1 if kind is type(cause) else 1
@@ -248,7 +248,7 @@ class BaseCheckpoint(ABC):
         return outcome
 
     def _reason(self, cause: Exception) -> str:
-        """One line. A batch that expired says nothing of what the broker answered meanwhile."""
+        """One line. An expired batch's own error does not include the broker's last answer."""
         answers = {
             f"{part.topic}-{part.partition}: {one_line(answer)}" for part, answer in self._answers.items()
         }
@@ -257,11 +257,11 @@ class BaseCheckpoint(ABC):
         return one_line(cause)
 
     def _fenced_itself(self, cause: Exception, snapshot: ConsumerGroupMetadata) -> bool:  # noqa: ARG002 - for the subclass that can tell
-        """Whether a fenced producer was fenced by no other worker."""
+        """Whether a producer was fenced without another worker having taken its slot."""
         return False
 
     def _refuse_missing_topics(self, outputs: Sequence[OutputRecord]) -> None:
-        """A topic that is gone looks like a slow broker to the client, and would be tried for ever."""
+        """To the client a deleted topic looks like a slow broker, so it would retry for ever."""
         try:
             gone = missing_topics(self._kafka, sorted({output.topic for output in outputs}))
         except (BrokerUnavailable, BrokerRefused):
@@ -283,7 +283,7 @@ class BaseCheckpoint(ABC):
         return self._producer
 
     def _open_once(self) -> KafkaProducer:
-        # The client's constructor hides why it fails; the probe says it, and leaks no connections.
+        # The client's constructor hides why it fails; the probe reports it, and leaks no connections.
         reached = probe(self._kafka)
         try:
             producer = KafkaProducer(**self._options | {"bootstrap_servers": reached.bootstrap_servers})
@@ -302,10 +302,10 @@ class BaseCheckpoint(ABC):
 
 
 class TransactionalCheckpoint(BaseCheckpoint):
-    """Begin, send, await every future, offsets, commit: in this order, and all of it counts or nothing does.
+    """Begin, send, await every future, offsets, commit: in this order, all or nothing.
 
-    `open` goes before the consumer joins its group: it ends what a killed worker in the same slot left open.
-    Inference goes before `commit`: the transaction's clock starts at its first send.
+    Call `open` before the consumer joins its group: it ends the transaction that a killed worker in the same
+    slot left open. Run inference before `commit`: the transaction's clock starts at its first send.
     """
 
     def __init__(
@@ -352,12 +352,12 @@ class TransactionalCheckpoint(BaseCheckpoint):
     def _fenced_itself(self, cause: Exception, snapshot: ConsumerGroupMetadata) -> bool:
         """Whether the broker ended a transaction that had timed out, and no other worker is in the slot.
 
-        Both fence the producer. A worker that stood still for so long may go on, with a new producer; its
-        group tells whether another one has come meanwhile.
+        Both fence the producer. A worker that was suspended for that long may go on with a new producer; the
+        group's members show whether another worker has taken the slot meanwhile.
         """
         if not isinstance(cause, FENCED):
             return False
-        # The steady clock may stand still with a machine that is suspended; the other one may be set back.
+        # The monotonic clock may stop while the machine is suspended; the wall clock may be set back.
         age_s = max(time.monotonic() - self._began[0], time.time() - self._began[1])
         if age_s < self._timeout_s:
             return False
@@ -378,7 +378,7 @@ class TransactionalCheckpoint(BaseCheckpoint):
 
 
 def next_offsets(offsets: Mapping[TopicPartition, int]) -> dict[ClientTopicPartition, OffsetAndMetadata]:
-    """Last processed offsets as Kafka wants them: the next one to read."""
+    """Last processed offsets as Kafka expects them: the next one to read."""
     return {
         ClientTopicPartition(part.topic, part.partition): OffsetAndMetadata(offset + 1, "", -1)
         for part, offset in offsets.items()
@@ -392,8 +392,8 @@ CommitOffsets = Callable[[Mapping[TopicPartition, int]], None]
 class AtLeastOnceCheckpoint(BaseCheckpoint):
     """Outputs are acknowledged before the offsets are committed; a crash in between repeats the outputs.
 
-    `commit_offsets` is `Source.commit`. After ABORTED outputs may have been written all the same; they come
-    again with the same `event_id`.
+    `commit_offsets` is `Source.commit`. After ABORTED, outputs may have been written all the same; they are
+    written again with the same `event_id`.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The group's consumer: its settings, what it tells about rebalances, and how it leaves its group."""
+"""The group's consumer: its settings, what it reports about rebalances, and how it leaves its group."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ from worker.settings.groups import KafkaSettings, SourceSettings
 from worker.types import Record
 
 FETCH_MAX_BYTES = 16 * 1024 * 1024
-"""The most that waits inside the client for a poll. A larger record still comes."""
+"""The most that the client buffers between polls. A larger record is still delivered."""
 
 _log = structlog.get_logger(__name__)
 
@@ -28,7 +28,7 @@ def consumer_options(kafka: KafkaSettings, source: SourceSettings, slot: str) ->
         **client_options(kafka),
         "group_id": source.group_id,
         "group_instance_id": slot_name(source.group_id, slot),
-        # Where to begin is decided in positions.py: the client would skip messages without a word.
+        # positions.py decides where to begin: the client would skip messages silently.
         "auto_offset_reset": "none",
         "enable_auto_commit": False,
         # Also makes the group's offsets wait for open transactions, which exactly-once needs for any input.
@@ -62,7 +62,7 @@ class Rebalances(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-pyth
 
     def __init__(self) -> None:
         self.changes = 0
-        """Partitions were taken, lost or given: what was read before is void."""
+        """Partitions were revoked, lost or assigned: what was read before is void."""
         self.assigned = 0
         """Rebalances that ended with an assignment."""
 
@@ -96,9 +96,9 @@ def to_record(row: ConsumerRecord) -> Record:
 def who_leaves(member: ConsumerGroupMetadata) -> MemberToRemove | None:
     """The member that the broker is to remove, or None where this worker never asked to join.
 
-    By name and member id, so that a successor in the slot is never hit. A first join that has not been
-    answered yet has no member id, and the name alone must do. Left in, the group would wait for a member that
-    is gone, first to take up its share and then until its session ends, and would stand still meanwhile.
+    By name and member id, so that a successor in the slot is never removed. A first join that has not been
+    answered yet has no member id, so the name alone must do. Without the removal the group would wait for a
+    member that is gone, first to take its share and then until its session ends, and would stall meanwhile.
     """
     if not member.member_id and member.state is not MemberState.REBALANCING:
         return None

@@ -1,4 +1,4 @@
-"""What an error of Kafka's means: one line for a person, which names the setting to look at."""
+"""What a Kafka error means: one line for a person, which names the setting to look at."""
 
 import re
 import ssl
@@ -37,7 +37,7 @@ from worker.kafka.login import TokenRefused, TokenUnavailable
 from worker.settings.groups import KafkaSettings
 
 FENCED = (FencedInstanceIdError, ProducerFencedError, InvalidProducerEpochError)
-"""What Kafka answers to a member or a producer whose place another one has taken."""
+"""What Kafka answers a member or a producer that another one has replaced."""
 
 ANOTHER_WORKER = "another worker runs in this slot; give each worker its own delivery.slot"
 
@@ -72,7 +72,7 @@ _REFUSALS: tuple[tuple[type[Exception], str], ...] = (
     ),
     (GroupMaxSizeReachedError, "says that the group is full (group.max.size of the broker)"),
 )
-"""What a broker refuses for good. The first row that fits counts."""
+"""What a broker refuses for good. The first matching row applies."""
 
 _NO_CERTIFICATE = "it wants a client certificate (kafka.ssl_certfile, kafka.ssl_keyfile)"
 _NO_TLS = "it does not speak TLS on this port (kafka.security_protocol)"
@@ -95,7 +95,7 @@ _TLS_REFUSALS: tuple[tuple[str, str], ...] = (
     ("record layer failure", _NO_TLS),
     ("packet length too long", _NO_TLS),
 )
-"""What OpenSSL says, in lower case, and what it means. The first row that fits counts."""
+"""What OpenSSL says, in lower case, and what it means. The first matching row applies."""
 
 _ABOUT_THE_CLIENTS_CERTIFICATE = ("unknown ca", "bad certificate", "certificate unknown", "handshake failure")
 
@@ -111,7 +111,7 @@ _SILENCES: tuple[tuple[str, str], ...] = (
     ("timed out", "does not answer in time (kafka.bootstrap_servers)"),
     ("timeout", "does not answer in time (kafka.bootstrap_servers)"),
 )
-"""What the client says where nobody answered, and what it means."""
+"""What the client says when nobody answered, and what it means."""
 
 _PASSING = (
     RetriableError,
@@ -167,13 +167,13 @@ def _of_the_connection(error: BaseException, server: str) -> MoodstreamError:
         if sign in lowered:
             return BrokerRefused(f"{server} cannot be reached over TLS: {meaning}: {text}")
     if isinstance(error, KafkaProtocolError) or "invalid frame length" in lowered:
-        # A TLS alert or a web page, read as if it were Kafka's.
+        # A TLS alert or a web page, read as if it were a Kafka response.
         return BrokerRefused(
-            f"{server} answers, but not as Kafka does there: {text} (kafka.security_protocol, the port in "
+            f"{server} answers, but not with Kafka's protocol: {text} (kafka.security_protocol, the port in "
             "kafka.bootstrap_servers)"
         )
     if isinstance(error, ssl.SSLError) or (isinstance(error, OSError) and error.filename is not None):
-        # A file is named where one could not be read; other operating system errors are the network's.
+        # The error names a file if one could not be read; other OS errors come from the network.
         return BrokerRefused(
             f"the TLS files cannot be used: {text} (kafka.ssl_cafile, kafka.ssl_certfile, kafka.ssl_keyfile)"
         )
@@ -184,9 +184,9 @@ def _of_the_connection(error: BaseException, server: str) -> MoodstreamError:
 
 
 def explain_connection(error: BaseException, server: str, kafka: KafkaSettings) -> MoodstreamError:
-    """What a failed connection means, given how it was tried.
+    """What a failed connection means, given the settings.
 
-    A broker that wants a client certificate answers one that is missing like one that it does not accept.
+    A broker that wants a client certificate gives the same answer to a missing one as to one that it rejects.
     """
     lowered = str(error).lower()
     alert = "alert" in lowered and any(sign in lowered for sign in _ABOUT_THE_CLIENTS_CERTIFICATE)
@@ -196,12 +196,12 @@ def explain_connection(error: BaseException, server: str, kafka: KafkaSettings) 
 
 
 def raise_if_final(error: KafkaError, twin: str) -> None:
-    """Raise what ends the source; return when waiting may help. `twin` is the line for a fenced slot.
+    """Raise what ends the source; return when waiting may help. `twin` is the message for a fenced slot.
 
     Raises:
         Fenced: another worker is in the slot.
         BrokerRefused: the broker refuses.
-        KafkaError: the error itself, when it is none that passes.
+        KafkaError: the error itself, when it is not a temporary one.
     """
     if isinstance(error, FencedInstanceIdError):
         raise Fenced(twin) from error
@@ -212,7 +212,7 @@ def raise_if_final(error: KafkaError, twin: str) -> None:
 
 
 def one_line(error: BaseException) -> str:
-    """An error on one line: what it says, and the class of one that is not ours. Never «None»."""
+    """An error on one line: its message, and its class if it is not ours. Never "None"."""
     if isinstance(error, MoodstreamError):
         return " ".join(str(error).split())
     name = type(error).__name__

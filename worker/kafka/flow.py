@@ -27,7 +27,7 @@ class Flow:
 
     @property
     def full(self) -> bool:
-        """Whether to read no more: from a limit on, until both counts are down to half of theirs."""
+        """Whether to stop reading: once a limit is reached, until both counts are down to half of theirs."""
         if self.messages >= self._max_messages or self._bytes >= self._max_bytes:
             self._full = True
         elif self.messages * 2 <= self._max_messages and self._bytes * 2 <= self._max_bytes:

@@ -1,6 +1,6 @@
-"""Every line that reaches into kafka-python's private parts, and why.
+"""Every line that relies on kafka-python's private parts, and why.
 
-Seen on kafka-python 3.0.12. Each guard answers a fault that lost or doubled data, hung, or hid a reason;
+Written for kafka-python 3.0.12. Each guard fixes a fault that lost or doubled data, hung, or hid a reason;
 `tests/kafka/test_connect_guards.py` fails when one stops working. `missing()` is the start-up check: it names
 the parts that a newer client no longer has, and `announce()` says so loudly.
 """
@@ -68,7 +68,7 @@ def missing(parts: tuple[tuple[type, str], ...] = _CLASS_PARTS) -> list[str]:
 
 
 def announce() -> bool:
-    """Check at start-up; one loud line when a guard cannot work. True when all is as it should be."""
+    """Check at start-up, and log an error when a guard cannot work. True when all guards can."""
     gone = missing()
     if gone:
         _warn(gone)
@@ -98,7 +98,7 @@ def refuse_epoch_bump(producer: KafkaProducer) -> None:
 def retry_lost_coordinator(producer: KafkaProducer) -> None:
     """Make the sender try again when the transaction coordinator's broker goes away.
 
-    Left alone, the exception out of `await_ready` drops the pending request, and the call that waits for it
+    Left alone, the exception from `await_ready` drops the pending request, and the call that waits for it
     (offsets, commit or abort) waits for ever. A False makes the sender look the coordinator up again.
     """
     client = producer._sender._client
@@ -117,8 +117,8 @@ def retry_lost_coordinator(producer: KafkaProducer) -> None:
 def refuse_topic_creation(client: KafkaConsumer | KafkaProducer) -> None:
     """Keep the client from making topics that are missing, as most brokers do for whoever asks.
 
-    The client takes `allow_auto_create_topics=False` and does not hand it on to what asks for metadata. A
-    mistyped topic would come into being, empty and with the wrong number of partitions.
+    The client accepts `allow_auto_create_topics=False` but does not pass it on to its metadata requests. A
+    mistyped topic would be created, empty and with the wrong number of partitions.
     """
     cluster = getattr(client, "_cluster", None) or getattr(client, "_metadata", None)
     if cluster is None or "allow_auto_create_topics" not in cluster.config:
@@ -130,7 +130,7 @@ def refuse_topic_creation(client: KafkaConsumer | KafkaProducer) -> None:
 def transaction_error(producer: KafkaProducer) -> Exception | None:
     """What put the producer into its error state.
 
-    The client's own exception for the next call («cannot execute … in an error state») hides the class, and
+    The client's own exception for the next call ("cannot execute … in an error state") hides the class, and
     the class decides between going on and exiting.
     """
     error = getattr(getattr(producer, "_transaction_manager", None), "last_error", None)
@@ -138,14 +138,14 @@ def transaction_error(producer: KafkaProducer) -> Exception | None:
 
 
 ProduceAnswers = dict[TopicPartition, Exception]
-"""The broker's last answer to records that it has not taken yet, for each partition."""
+"""The broker's last answer about records that it has not accepted yet, for each partition."""
 
 
 def note_answers(producer: KafkaProducer) -> ProduceAnswers:
     """Keep what brokers answer to records that the client sends again, such as NotEnoughReplicas.
 
-    Left alone, the answer is only in the client's log: when the record is given up, its error says how long
-    it has waited, and not for what.
+    Left alone, the answer is only in the client's log: when the client gives up on the record, its error says
+    how long it waited, but not why.
     """
     answers: ProduceAnswers = {}
     sender = getattr(producer, "_sender", None)
@@ -170,7 +170,7 @@ def discard(producer: KafkaProducer) -> None:
     """
     try:
         producer.close(timeout=0)
-    except Exception as error:  # noqa: BLE001 - it is thrown away whatever it says
+    except Exception as error:  # noqa: BLE001 - the producer is discarded whatever the error
         _log.debug("producer did not close by itself", error=str(error))
         sender = getattr(producer, "_sender", None)
         if sender is not None:
@@ -181,7 +181,7 @@ def heartbeats_stopped(consumer: KafkaConsumer) -> bool:
     """Whether the group's coordinator has fenced this static member.
 
     The heartbeat loop meets FencedInstanceIdError, logs it and stops, and `poll()` goes on as if nothing had
-    happened. A stable member that wants no rejoin and yet sends no heartbeats is a fenced one.
+    happened. A stable member that needs no rejoin and yet sends no heartbeats has been fenced.
     """
     coordinator = consumer._coordinator
     with coordinator._lock:
@@ -208,13 +208,13 @@ class _FinishedJoin:
 
 
 def finish_join(consumer: KafkaConsumer) -> None:
-    """Make the next poll take up a join that is under way, or that has ended since the last poll.
+    """Make the next poll continue a join that is under way, or that has ended since the last poll.
 
     When a join completes between two polls, the client throws its result away: the next poll sends another
     JoinGroup, and all other members have to join again. Two workers whose windows take seconds rebalanced for
     minutes that way. Worse, a group leader rejoins when the partitions of a topic change, and decides by
-    comparing two snapshots, which the join itself makes equal: then nothing tells the next poll that there is
-    a join to finish, and the member is out of the group for good, in silence. Seen at one in some twenty
+    comparing two snapshots, which the join itself makes equal: then the next poll does not know that there is
+    a join to finish, and the member silently stays out of the group for good. Seen in about one of twenty
     starts on a busy machine, when the first join came before the first metadata.
     """
     coordinator = consumer._coordinator
@@ -228,7 +228,7 @@ def finish_join(consumer: KafkaConsumer) -> None:
 
 
 def must_rejoin(consumer: KafkaConsumer) -> bool:
-    """Whether the next poll joins the group anew, because a heartbeat or the metadata has told so."""
+    """Whether the next poll rejoins the group, because a heartbeat or the metadata requires it."""
     coordinator = consumer._coordinator
     with coordinator._lock:
         return coordinator.state is not MemberState.STABLE or bool(coordinator.need_rejoin())
@@ -237,10 +237,11 @@ def must_rejoin(consumer: KafkaConsumer) -> bool:
 def know_topics(consumer: KafkaConsumer, topics: Sequence[str]) -> None:
     """Ask which partitions the topics have, before the first join.
 
-    A group leader that does not know yet assigns none to anybody, and joins anew once it knows. Killed in
-    between, its static successor gets that assignment without a rebalance (KIP-345) and is not told that it
-    leads (KIP-814, which the client lacks): nobody looks at the topics again, and the whole group stays
-    without partitions until somebody joins or leaves. Seen once in some hundred kills right after a start.
+    A group leader that does not know them yet assigns no partitions to anybody, and rejoins once it does. If
+    it is killed in between, its static successor gets that assignment without a rebalance (KIP-345) and does
+    not learn that it is the leader (KIP-814, which the client lacks): nobody looks at the topics again, and
+    the whole group stays without partitions until somebody joins or leaves. Seen about once in a hundred
+    kills right after a start.
     """
     cluster = consumer._cluster
     for _ in range(METADATA_ROUNDS):  # the first may be one that was under way without these topics
@@ -256,7 +257,7 @@ def know_topics(consumer: KafkaConsumer, topics: Sequence[str]) -> None:
 def in_group(consumer: KafkaConsumer) -> bool:
     """Whether this member is in its group and knows the coordinator.
 
-    While the brokers are away the client goes on calling itself stable: it cannot be told otherwise.
+    While the brokers are away the client still reports itself as stable, so its state alone is not enough.
     """
     coordinator = consumer._coordinator
     with coordinator._lock:
@@ -264,11 +265,11 @@ def in_group(consumer: KafkaConsumer) -> bool:
 
 
 def read_leniently() -> None:
-    """Make every consumer of this process read batches through `LenientRecordBatch`. Doing it twice is fine.
+    """Make every consumer of this process read batches through `LenientRecordBatch`. Idempotent.
 
-    Left alone, one header name that is not UTF-8 makes its batch unreadable, for the client parses a batch
-    from its first record whatever the position: seeking beyond the record comes back to it for ever. Also
-    makes any other error while parsing a `CorruptRecordError`, the one that the source knows.
+    Left alone, one header name that is not UTF-8 makes its batch unreadable, because the client parses a
+    batch from its first record whatever the position: seeking past the record returns to it for ever. Also
+    turns any other parsing error into a `CorruptRecordError`, which the source handles.
     """
     memory_records.DefaultRecordBatch = LenientRecordBatch
     records = Fetcher.PartitionRecords
@@ -289,10 +290,10 @@ def read_leniently() -> None:
 
 
 def stuck_partition(consumer: KafkaConsumer) -> tuple[TopicPartition, int] | None:
-    """The partition and offset whose batch made `poll()` raise, or None when none is in hand.
+    """The partition and offset whose batch made `poll()` raise, or None when the client holds no batch.
 
-    Lets go of that batch: the client would go on asking its parser, which has ended, and the next poll would
-    never return.
+    Drops that batch: otherwise the client would go on reading from a parser that has ended, and the next poll
+    would never return.
     """
     records = getattr(getattr(consumer, "_fetcher", None), "_next_partition_records", None)
     if records is None:
@@ -328,10 +329,10 @@ def committed_offsets(
 
 
 def hand_over_last_bytes(transport: Any) -> Any:
-    """Make a connection read what came before the end of the stream.
+    """Make a connection deliver the data that came before the end of the stream.
 
-    A broker answers a wrong password and closes at once. The client reads answer and end in one go and throws
-    the answer away; with this, the end is met at the next read, after the answer was understood.
+    A broker answers a wrong password and closes at once. The client reads the answer and the end in one go
+    and discards the answer; with this guard it sees the end only at the next read, after handling the answer.
     """
     receive = transport._sock_recv
 

@@ -1,4 +1,4 @@
-"""What a topic takes: the size of a record, its time, and whether it may lack a key."""
+"""What a topic accepts: the size of a record, its timestamp, and whether it may lack a key."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -32,10 +32,10 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class TopicLimits:
-    """What one topic takes. The defaults are for a topic whose configuration cannot be read.
+    """What one topic accepts. The defaults are for a topic whose configuration cannot be read.
 
-    `max_bytes` is the largest batch after compression, None where it is not known. `before_ms` and `after_ms`
-    say how far the time of a record may lie before and after the broker's clock.
+    `max_bytes` is the largest batch after compression, None if unknown. `before_ms` and `after_ms` say how
+    far a record's timestamp may lie before and after the broker's clock.
     """
 
     max_bytes: int | None = None
@@ -79,7 +79,7 @@ def _written_bytes(output: OutputRecord, headers: list[tuple[str, bytes]], compr
 
 
 def read_limits(kafka: KafkaSettings, names: Iterable[str]) -> dict[str, TopicLimits]:
-    """Read what each topic takes. A topic whose configuration may not be read has the defaults.
+    """Read what each topic accepts. A topic whose configuration may not be read gets the defaults.
 
     Raises:
         BrokerUnavailable: no broker answers.
@@ -119,12 +119,12 @@ def _limits(config: Mapping[str, Any]) -> TopicLimits:
 
 
 def batch_bytes(limits: Iterable[TopicLimits]) -> int:
-    """The size of a producer's batches: no batch of several records is larger than its topic takes."""
+    """The size of a producer's batches: no batch of several records is larger than its topic accepts."""
     return min([BATCH_BYTES, *(limit.max_bytes for limit in limits if limit.max_bytes is not None)])
 
 
 def room_for(inputs: Iterable[TopicLimits]) -> dict[str, str]:
-    """The configuration of an output or dead-letter topic that takes what comes of these inputs.
+    """The configuration that an output or dead-letter topic needs for records made from these inputs.
 
     A dead letter is its input plus headers, and an output with its text may be about as large.
     """

@@ -1,8 +1,8 @@
 """Logins that need more than a name and a password: OAUTHBEARER tokens, and AWS credentials for MSK.
 
 A token comes from a command, or from a server for the client's credentials (RFC 6749, section 4.4). It is
-fetched once for all clients of the process, and again in the background when most of its life is over, so
-that a client that logs in again does not wait for it.
+fetched once for all clients of the process, and renewed in the background when most of its lifetime is over,
+so that a client that logs in again does not wait for it.
 """
 
 import base64
@@ -37,10 +37,10 @@ RETRY_S = 10.0
 """Between two attempts in the background."""
 
 DEFAULT_LIFE_S = 300.0
-"""Of a token that does not say how long it is valid."""
+"""Lifetime of a token that does not say how long it is valid."""
 
 _FRESH_SHARE = 0.75
-"""Of a token's life, after which it is replaced. The client logs in again at 85 to 95 % of it (KIP-368)."""
+"""Share of its lifetime after which a token is replaced. The client logs in again at 85 to 95 % (KIP-368)."""
 
 _ANSWER_LIMIT = 256 * 1024
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
@@ -48,11 +48,11 @@ _log = structlog.get_logger(__name__)
 
 
 class TokenRefused(SaslAuthenticationFailedError):  # type: ignore[misc]  # kafka-python has no types
-    """No token is given: why, without the secret. The client treats it as a refused login."""
+    """A token was refused; the message says why, without the secret. To the client, a refused login."""
 
 
 class TokenUnavailable(KafkaConnectionError):  # type: ignore[misc]  # kafka-python has no types
-    """No token can be fetched at the moment: why. Worth trying again."""
+    """No token can be fetched at the moment; the message says why. Worth trying again."""
 
 
 class Token(NamedTuple):
@@ -81,7 +81,7 @@ class TokenProvider(AbstractTokenProvider):  # type: ignore[misc]  # kafka-pytho
         """The token to log in with.
 
         Raises:
-            TokenRefused, TokenUnavailable: there is none that is valid, and none can be fetched.
+            TokenRefused, TokenUnavailable: there is no valid token, and none can be fetched.
         """
         with self._lock:
             if self._token is None or self._left_s(1.0) <= 0:
@@ -92,7 +92,7 @@ class TokenProvider(AbstractTokenProvider):  # type: ignore[misc]  # kafka-pytho
             return self._token.text
 
     def _left_s(self, share: float) -> float:
-        """Seconds until so much of the token's life is over."""
+        """Seconds until this share of the token's lifetime is over."""
         return 0.0 if self._token is None else self._since + share * self._token.life_s - time.monotonic()
 
     def _refresh(self) -> None:
@@ -110,7 +110,7 @@ class TokenProvider(AbstractTokenProvider):  # type: ignore[misc]  # kafka-pytho
 
 
 def login_options(kafka: KafkaSettings) -> dict[str, Any]:
-    """The client's arguments for the mechanisms of this file; none for the others.
+    """The client's arguments for the mechanisms in this file; empty for the others.
 
     Raises:
         SettingsError: the AWS packages, a region or credentials are missing.
@@ -191,8 +191,8 @@ def from_server(url: str, client_id: str, secret: str, scope: str | None) -> Tok
     """Ask a server for a token with the client's credentials.
 
     Raises:
-        TokenRefused: it answers, and gives none.
-        TokenUnavailable: it does not answer, or is not well.
+        TokenRefused: it answers without a token.
+        TokenUnavailable: it does not answer, or reports an error of its own.
     """
     form = {"grant_type": "client_credentials"} | ({} if scope is None else {"scope": scope})
     login = f"{urllib.parse.quote_plus(client_id)}:{urllib.parse.quote_plus(secret)}"
@@ -227,7 +227,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 
 def _oauth_error(error: urllib.error.HTTPError) -> str:
-    """The reason as RFC 6749 has it, such as `invalid_client`; nothing else of the answer."""
+    """The error code from RFC 6749, such as `invalid_client`; nothing else of the answer."""
     try:
         reason = str(json.loads(error.read(_ANSWER_LIMIT))["error"])
     except (OSError, HTTPException, ValueError, TypeError, KeyError, RecursionError):

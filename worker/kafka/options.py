@@ -8,7 +8,7 @@ from worker.kafka.login import login_options
 from worker.settings.groups import KafkaSettings
 
 BOOTSTRAP_LIMIT_MS = 10_000
-"""How long a client's constructor may look for a broker. The probe goes first, so it seldom waits."""
+"""How long a client's constructor may look for a broker. The probe runs first, so it seldom waits."""
 
 
 def client_options(kafka: KafkaSettings) -> dict[str, Any]:
@@ -46,12 +46,12 @@ def _text(path: object) -> str | None:
 
 
 def slot_name(group_id: str, slot: str) -> str:
-    """The name under which a worker slot is known to the brokers, the same over restarts.
+    """The name by which the brokers know a worker slot, the same across restarts.
 
-    It is the transactional id and the group instance id. With an id of its own for each process, a killed
-    worker's transaction stays open until it times out, and nobody reads past it.
+    It is the transactional id and the group instance id. If each process had its own id, a killed worker's
+    transaction would stay open until it times out, and nobody could read past it.
 
-    A dot in the slot becomes `~`, which no slot holds: slot `eu.0` of group `app` and slot `0` of group
-    `app.eu` are two workers. Slots without a dot give the same name as ever.
+    A dot in the slot becomes `~`, which no slot contains: slot `eu.0` of group `app` and slot `0` of group
+    `app.eu` are two workers. Slots without a dot keep the name they always had.
     """
     return f"{group_id}.{slot.replace('.', '~')}"

@@ -1,4 +1,4 @@
-"""What follows a failed checkpoint: one table, read from the top, the first row that fits counts."""
+"""What follows a failed checkpoint: one table, read from the top; the first matching row applies."""
 
 import re
 from collections.abc import Callable
@@ -42,20 +42,20 @@ REFUSALS = (
     PolicyViolationError,
     Unsendable,
 )
-"""What speaks of one record among those of a checkpoint."""
+"""Errors about a single record of a checkpoint."""
 
 
 class Outcome(Enum):
     """How a checkpoint ended."""
 
     COMMITTED = "committed"
-    """Outputs and offsets are in. Go on."""
+    """Outputs and offsets are written. Go on."""
 
     ABORTED = "aborted"
     """Neither outputs nor offsets count. The producer is new; rewind the source and do the work again."""
 
     UNKNOWN = "unknown"
-    """The broker may have committed. The producer is new, which settles it; rewind to what is committed."""
+    """The broker may have committed. Opening the new producer has settled it; rewind to what is committed."""
 
 
 class Phase(Enum):
@@ -68,14 +68,14 @@ class Phase(Enum):
     """Outputs and offsets are on their way; nothing counts yet."""
 
     ENDING = "ending"
-    """The commit was asked for; its answer may have been lost."""
+    """The commit was requested; its answer may have been lost."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A row of the table. `follows` is an outcome, or what makes the error to raise.
+    """A row of the table. `follows` is an outcome, or a function that makes the error to raise.
 
-    That is `explain`, or what takes a line that begins with `because`.
+    That function is `explain`, or an error class whose message begins with `because`.
     """
 
     errors: tuple[type[Exception], ...]
@@ -84,7 +84,7 @@ class Rule:
     because: str = ""
 
     def fits(self, error: BaseException, phase: Phase) -> bool:
-        """Whether this row speaks of such an error in such a phase."""
+        """Whether this row covers such an error in such a phase."""
         return phase in self.phases and isinstance(error, self.errors)
 
 
@@ -150,7 +150,7 @@ TABLE: tuple[Rule, ...] = (
         "the answer to the commit is missing",
     ),
 )
-"""Every row's `because` is what the log says. A plain KafkaError while opening is tried again."""
+"""`because` says why. A plain KafkaError while opening is not listed: opening is tried again."""
 
 
 def find_rule(error: BaseException, phase: Phase) -> Rule | None:
@@ -160,10 +160,10 @@ def find_rule(error: BaseException, phase: Phase) -> Rule | None:
 
 
 def unwrap(error: BaseException) -> BaseException:
-    """What a plain KafkaError is about.
+    """The error that a plain KafkaError wraps, or the error itself.
 
-    The client puts the broker's answer into the text of another error («Unexpected error in
-    InitProducerIdResponse: [Error 50] InvalidTransactionTimeoutError»), and its class decides.
+    The client puts the broker's answer into the text of another error ("Unexpected error in
+    InitProducerIdResponse: [Error 50] InvalidTransactionTimeoutError"), and its class decides.
     """
     if type(error) is not KafkaError:
         return error
@@ -179,7 +179,7 @@ def judge(error: BaseException, phase: Phase) -> Outcome:
 
     Raises:
         MoodstreamError: when the table says so.
-        BaseException: the error itself, when no row speaks of it.
+        BaseException: the error itself, when no row covers it.
     """
     rule = find_rule(error, phase)
     if rule is None:

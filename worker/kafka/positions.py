@@ -21,7 +21,7 @@ LIMIT_MS = 5_000
 """How long one question to the broker may take."""
 
 STUCK_AFTER = 3
-"""So many failures at one place, with nothing read in between, end the worker."""
+"""This many failures at one place, with nothing read in between, end the worker."""
 
 Rows = dict[ClientTopicPartition, list[Any]]
 """What the client's `poll` returns: records of each partition."""
@@ -33,11 +33,11 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """A partition is read from another offset than the one that was due.
+    """A partition is read from an offset other than the one that was due.
 
     `new_partition`: it was added to a topic that the group reads already, and is read from its beginning.
     `retention`: the broker has removed `messages` messages before they were read.
-    `truncated`: the log ends before the offset that was due; it was made anew or has lost messages.
+    `truncated`: the log ends before the offset that was due; it was recreated or has lost messages.
     """
 
     partition: TopicPartition
@@ -46,7 +46,7 @@ class Gap:
     """The offset that would have been read next; for a new partition its end, where `latest` would begin."""
 
     offset: int
-    """The offset that is read next instead."""
+    """The offset that is read instead."""
 
     @property
     def messages(self) -> int:
@@ -56,7 +56,7 @@ class Gap:
 
 GapListener = Callable[[Gap], None]
 CorruptListener = Callable[[TopicPartition, int, int], None]
-"""Called with the first and the last offset of what cannot be read and is passed over, once for each."""
+"""Called once for each range that cannot be read and is skipped, with its first and last offset."""
 
 _SAID: dict[GapReason, str] = {
     "new_partition": "partition added: read from its beginning, whatever source.auto_offset_reset says",
@@ -71,7 +71,7 @@ class Positions:
     Args:
         consumer: the consumer.
         reset: where a group without committed offsets begins.
-        on_gap: called once for each gap, beside the log line.
+        on_gap: called once for each gap, in addition to the log line.
     """
 
     def __init__(
@@ -84,14 +84,14 @@ class Positions:
         self._clean: frozenset[ClientTopicPartition] | None = None
 
     def moved(self) -> None:
-        """Records were handed out, or the group has moved: the next rewind asks the broker again."""
+        """Records were handed out, or the group has rebalanced: the next rewind asks the broker again."""
         self._clean = None
 
     def rewind(self) -> bool:
         """Seek every assigned partition to its committed offset, or to where the group begins.
 
-        Not while the group rebalances: the question would wait for the join, which would then end outside
-        `poll`, where the client throws its result away.
+        Not while the group rebalances: the request would wait for the join, which would then end outside
+        `poll`, where the client discards its result.
 
         Returns:
             False when another worker has yet to say where the group begins (`latest` only): ask again.
@@ -115,7 +115,7 @@ class Positions:
         return True
 
     def out_of_range(self, offsets: Mapping[ClientTopicPartition, int]) -> None:
-        """Go on after the broker has said that it does not have these offsets (any more).
+        """Go on after the broker has reported that it does not have these offsets (any more).
 
         Raises:
             KafkaError: the broker did not answer in time.
@@ -129,11 +129,11 @@ class Positions:
             elif offset > ends[part]:
                 start = begins[part] if self._reset == "earliest" else ends[part]
                 self._go_on(part, "truncated", offset, start)
-            else:  # it is there by now: a new leader had not caught up
+            else:  # it exists by now: a new leader had not caught up
                 self._consumer.seek(part, offset)
 
     def truncated(self, error: LogTruncationError) -> None:
-        """Go on where a partition's log parts from what was read before a leader was lost."""
+        """Go on where a partition's log diverges from what was read before its leader was lost."""
         for part, found in error.divergent_offsets.items():
             due = guards.position(self._consumer, part)
             if due is None:
@@ -144,11 +144,11 @@ class Positions:
                 self._go_on(part, "truncated", due, found.offset)
 
     def _begin_at_the_end(self, missing: Iterable[ClientTopicPartition]) -> bool:
-        """Fix where a group begins that starts with `latest`: at the end of each partition that is there now.
+        """Record where a group with `latest` begins: at the current end of each existing partition.
 
         The worker with a topic's first partition commits the ends of all of them, in one request. So a worker
-        that dies before its first commit, or hands a partition on, does not begin at a later end, and a
-        partition without an offset beside others that have one is known to be new.
+        that dies before its first commit, or passes a partition on, does not begin at a later end, and a
+        partition without an offset whose siblings have one is known to be new.
         """
         by_topic: dict[str, list[ClientTopicPartition]] = defaultdict(list)
         for part in missing:
@@ -199,8 +199,8 @@ class Positions:
 class CorruptBatches:
     """Skips what cannot be read, and reports each place once.
 
-    No dead letter is possible, for the message itself is unreadable: all that is left is the log line and the
-    listener.
+    No dead letter is possible, because the message itself is unreadable: only the log line and the listener
+    report it.
     """
 
     def __init__(self, listener: CorruptListener | None) -> None:
@@ -209,13 +209,13 @@ class CorruptBatches:
         self._failures: dict[ClientTopicPartition, tuple[int, int]] = {}
 
     def rewound(self) -> None:
-        """After a rewind the same places come again, which does not mean that nothing moves."""
+        """After a rewind the same places come up again, which does not mean that reading is stuck."""
         self._failures.clear()
 
     def pass_over(self, consumer: KafkaConsumer, error: CorruptRecordError) -> None:
         """Skip one offset of a batch that fails its checksum.
 
-        One by one, because the batch's own word for where it ends cannot be trusted.
+        One by one, because the end offset in the batch itself cannot be trusted.
 
         Raises:
             SourceUnreadable: the client does not say where it is, or is still at the same place.

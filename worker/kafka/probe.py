@@ -1,8 +1,8 @@
-"""Find a broker that can be worked with, or say why there is none.
+"""Find a usable broker, or say why there is none.
 
-kafka-python's own clients answer every failure with «Unable to bootstrap» after half a minute, and they may
+kafka-python's own clients report every failure as "Unable to bootstrap" after half a minute, and they may
 spend all of that on one server that never answers. The probe asks every bootstrap server at the same time,
-through the same network layer, and keeps what each connection says.
+through the same network layer, and keeps each connection's error.
 """
 
 import contextlib
@@ -36,19 +36,19 @@ Speech = Literal["plain", "login", "tls"]
 
 
 class _Manager(KafkaConnectionManager):  # type: ignore[misc]  # kafka-python has no types
-    """The client's connections, which read a refusal before the end of the stream."""
+    """The client's connections, changed to read a refusal before the end of the stream."""
 
     async def _build_transport(self, node: Any, timeout_at: float | None = None) -> Any:
         transport = await super()._build_transport(node, timeout_at=timeout_at)
         return guards.hand_over_last_bytes(transport)
 
     async def pause(self, seconds: float) -> None:
-        """Let the connections get on."""
+        """Let the connections make progress."""
         await self._net.sleep(seconds)
 
 
 def probe(kafka: KafkaSettings, timeout_s: float = ATTEMPT_S) -> KafkaSettings:
-    """Connect, log in, ask for the cluster's brokers and reach one of them; then hang up.
+    """Connect, log in, ask for the cluster's brokers and reach one of them; then disconnect.
 
     Returns:
         The settings with the bootstrap server that answered as the only one, for a client's constructor.
@@ -100,7 +100,7 @@ class _Search:
             manager.get_connection(node_id).close()
 
     def problem(self, timeout_s: float) -> MoodstreamError:
-        """The one problem to tell: what a broker refused counts more than silence."""
+        """The one problem to report: a refusal takes precedence over silence."""
         refused = [problem for _, problem in self._problems if isinstance(problem, BrokerRefused)]
         if refused:
             return refused[0]
@@ -115,7 +115,7 @@ class _Search:
         return BrokerUnavailable(f"{servers}: no answer within {timeout_s:g} s (kafka.bootstrap_servers)")
 
     def _connect(self, manager: _Manager, servers: Mapping[Any, str]) -> dict[Any, Any]:
-        """Begin to connect to all at once, so that a host that swallows packets costs nothing."""
+        """Begin to connect to all at once, so that a host that drops packets costs no time."""
         connections = {}
         for node_id, server in servers.items():
             try:
@@ -211,7 +211,7 @@ def check_key(kafka: KafkaSettings) -> None:
 
 
 def _mismatch(kafka: KafkaSettings, server: str) -> BrokerRefused | None:
-    """Why a server hangs up: it speaks something else than it is spoken to. None when that is not it."""
+    """Why a server hangs up: it expects another protocol. None when that is not the reason."""
     speech = peek(server)
     encrypts, logs_in = kafka.security_protocol.endswith("SSL"), kafka.security_protocol.startswith("SASL")
     if speech is None or (encrypts == (speech == "tls") and (logs_in or speech != "login")):
@@ -225,7 +225,7 @@ def _mismatch(kafka: KafkaSettings, server: str) -> BrokerRefused | None:
 
 
 def peek(server: str) -> Speech | None:
-    """Find out what a port speaks that hangs up on us. None when it cannot be told.
+    """Find out which protocol a port that hangs up on us speaks. None when it cannot be determined.
 
     Sends nothing but the first requests of Kafka's own protocol, and no credentials.
     """
@@ -237,7 +237,7 @@ def peek(server: str) -> Speech | None:
             return "login" if answer in {_NO_ERROR, _UNSUPPORTED_MECHANISM} else "plain"
     with contextlib.suppress(OSError), socket.create_connection(place, _PEEK_S) as raw:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        # Nothing is sent over it: whom it belongs to does not matter here.
+        # Nothing is sent over it, so the server's identity does not matter here.
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         with context.wrap_socket(raw):
             return "tls"
@@ -251,7 +251,7 @@ _LONGEST_ANSWER = 1_000_000
 
 
 def _request(connection: socket.socket, request: bytes) -> int | None:
-    """Send a request and return the error code of its answer; None when what comes is not Kafka's."""
+    """Send a request and return the error code of its answer; None when the answer is not Kafka's."""
     connection.sendall(struct.pack(">i", len(request)) + request)
     answer = b""
     while len(answer) < 10:

@@ -46,10 +46,10 @@ class NullAware(Serializer):  # type: ignore[misc]  # kafka-python has no types
 
 LINGER_MS = 5
 OPENING_WAIT_MS = 5_000
-"""How long one wait for the transaction coordinator or for a topic's metadata lasts; a line follows it."""
+"""How long one wait for the transaction coordinator or a topic's metadata lasts; then a line is logged."""
 
 BATCH_BYTES = 128 * 1024
-"""Records of one partition are sent in batches of this size, or smaller ones where a topic takes no more."""
+"""Records of one partition are sent in batches of this size, or smaller if a topic's limit is lower."""
 
 MAX_RECORD_BYTES = 96 * 1024 * 1024
 """The client's own limit, just under what a broker reads in one request: the topic's limit decides."""
@@ -79,7 +79,7 @@ def producer_options(
         # delivery must exceed linger + request, or the client refuses the settings.
         "delivery_timeout_ms": deliver_ms,
         "request_timeout_ms": min(8_000, deliver_ms * 2 // 5),
-        # After a commit the coordinator answers the next transaction with «still busy» for a few
+        # After a commit the coordinator answers the next transaction with "still busy" for a few
         # milliseconds, and the client waits this long before it asks again: 100 by default, which halves the
         # transactions a second on one node and quarters them on three.
         "retry_backoff_ms": 10,
@@ -94,9 +94,9 @@ Sent = list[tuple[OutputRecord, Any]]
 def send_all(producer: KafkaProducer, outputs: Sequence[OutputRecord], turn: int) -> Sent:
     """Hand all outputs to the producer, whose value serialiser must be `NullAware`.
 
-    Records with a key go to the key's partition. All others of one checkpoint go to one partition a topic,
-    and `turn`, which counts up, moves on to the next: the client's own choice would add partitions to the
-    transaction that nothing is written to.
+    Records with a key go to the key's partition. The others of one checkpoint go to one partition per topic,
+    and `turn`, which counts up, selects the next one each time: the client's own choice would add partitions
+    to the transaction that nothing is written to.
 
     A header whose value is null is written with an empty value, because kafka-python cannot write null.
 
@@ -134,10 +134,10 @@ def await_all(producer: KafkaProducer, sent: Sent, limit_s: float) -> None:
     """Wait until every output is acknowledged, and look at each one's future.
 
     A batch that expired leaves the transaction open, and its commit then succeeds without the batch. Only
-    the futures tell.
+    the futures show it.
 
     Raises:
-        Unsendable: the client has split a batch; which of its records is too large is not known then.
+        Unsendable: the client has split a batch, so it is not known which of its records is too large.
         KafkaError: the error of a future, that of a refused record first; KafkaTimeoutError after `limit_s`
             seconds.
     """
@@ -159,7 +159,7 @@ def await_all(producer: KafkaProducer, sent: Sent, limit_s: float) -> None:
 
 
 def _named(error: KafkaError, output: OutputRecord) -> KafkaError:
-    """The same error with topic and size, where it is about the record."""
+    """The same error with topic and size, if it is about a record."""
     if not isinstance(error, REFUSALS):
         return error
     size = len(output.key or b"") + len(output.value or b"")

@@ -1,6 +1,6 @@
 """Reading record batches that hold something the client cannot parse.
 
-The client decodes header names as strict UTF-8, though a broker takes any bytes, and one record that it
+The client decodes header names as strict UTF-8, though a broker accepts any bytes, and one record that it
 cannot parse makes the whole batch unreadable: it parses a batch from its first record, whatever the position.
 So the source reads batches through `LenientRecordBatch`, which `guards.read_leniently` puts in place of the
 client's class. A batch whose checksum fails never gets here: the client refuses it before it reads a record.
@@ -17,14 +17,14 @@ from kafka.record.util import decode_varint
 class HeaderName(str):
     """A header name that is not UTF-8.
 
-    As text its odd bytes are lone surrogates (PEP 383); `encode` gives the bytes back, so that the client
-    counts and writes the name as it came.
+    As text, its invalid bytes are lone surrogates (PEP 383); `encode` returns the bytes, so that the client
+    counts and writes the name as it was received.
     """
 
     __slots__ = ()
 
     def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:  # noqa: ARG002 - str's signature
-        """The bytes of the name as they lie in Kafka."""
+        """The bytes of the name as stored in Kafka."""
         return super().encode(encoding, "surrogateescape")
 
 
@@ -40,7 +40,7 @@ def header_name(name: str | bytes) -> str:
 
 
 class Unreadable(list[tuple[str, bytes]]):
-    """Stands where a record's headers would: the record could not be parsed, and this says why.
+    """Takes the place of a record's headers: the record could not be parsed, and this says why.
 
     Args:
         first: the first offset that could not be parsed. The record's own offset is the last one.
@@ -156,7 +156,7 @@ class LenientRecordBatch(DefaultRecordBatch):  # type: ignore[misc]  # kafka-pyt
 
 
 def _nullable(buffer: bytearray, pos: int, end: int) -> tuple[bytes | None, int]:
-    """A field with its length in front, -1 for null, and the position behind it."""
+    """A field preceded by its length, -1 for null, and the position after it."""
     length, pos = decode_varint(buffer, pos)
     if length < 0:
         return None, pos

@@ -1,4 +1,4 @@
-"""The one retry policy: how long to pause, what to say meanwhile, and when to give up."""
+"""The one retry policy: how long to pause, what to log meanwhile, and when to give up."""
 
 import threading
 import time
@@ -18,7 +18,7 @@ FIRST_S, LONGEST_S = 0.1, 2.0
 """The first pause after a failure, and the longest; each is twice the one before."""
 
 TELL_EVERY_S = 5.0
-"""How often a line says what is waited for."""
+"""How often a line says what the worker is waiting for."""
 
 Result = TypeVar("Result")
 OnWait = Callable[[str, float], None]
@@ -31,12 +31,12 @@ class Waiting:
     """A wait for Kafka: growing pauses, a line every few seconds, and an end at the limit.
 
     Args:
-        what: what is waited for, as in `a broker to answer`.
-        limit_s: how long from the first failure on; None for ever. Seconds.
+        what: what to wait for, as in `a broker to answer`.
+        limit_s: how long from the first failure on; None for no limit. Seconds.
         stop: ends a pause at once.
         on_wait: called before each pause.
         say: called where a line is due, instead of logging one.
-        clock: seconds of a steady clock.
+        clock: a monotonic clock, in seconds.
     """
 
     def __init__(
@@ -65,11 +65,11 @@ class Waiting:
         return float(min(LONGEST_S, FIRST_S * 2**self._failures))
 
     def begin(self) -> None:
-        """Let the limit count from now on, and not from the first failure."""
+        """Start the limit now instead of at the first failure."""
         self._since = self._clock()
 
     def failed(self, problem: Exception) -> None:
-        """Say so if a line is due, and pause.
+        """Log the problem if a line is due, and pause.
 
         Raises:
             BrokerUnavailable: the limit has passed.
@@ -98,7 +98,7 @@ class Waiting:
         self._stop.wait(pause_s if at_most_s is None else min(pause_s, at_most_s))
 
     def succeeded(self) -> None:
-        """The next failure is a first one again."""
+        """The next failure counts as the first one again."""
         self._failures, self._since, self._tell_at = 0, None, float("-inf")
 
     def _log_line(self, reason: str, waited_s: float) -> None:
@@ -117,7 +117,7 @@ def patiently(
     """Call `attempt` until it succeeds. None when `stop` was set before it did.
 
     Args:
-        what: what is waited for, as in `a broker to answer`.
+        what: what to wait for, as in `a broker to answer`.
         attempt: raises what Kafka's client or this package raises.
         limit_s: how long to go on while no broker answers. Seconds.
         stop: ends the wait.
@@ -126,7 +126,7 @@ def patiently(
 
     Raises:
         BrokerUnavailable: the limit has passed.
-        MoodstreamError: what `attempt` raises and waiting cannot mend.
+        MoodstreamError: what `attempt` raises, when waiting cannot help.
     """
     stop = stop or threading.Event()
     waiting = Waiting(what, limit_s=limit_s, stop=stop, on_wait=on_wait, say=say)
@@ -152,7 +152,7 @@ def first_connection(
     on_wait: Callable[[], None] | None = None,
     say: OnWait | None = None,
 ) -> None:
-    """Return once a broker can be worked with, or when `stop` is set.
+    """Return once a usable broker is found, or when `stop` is set.
 
     Raises:
         BrokerRefused: at once, when a broker refuses.
@@ -170,7 +170,7 @@ def first_connection(
 
 
 def since_until(waited_s: float, limit_s: float | None) -> dict[str, object]:
-    """For a log line: since when something is waited for, and until when at most. UTC, to the second."""
+    """For a log line: when a wait began, and when it ends at the latest. UTC, to the second."""
     now = datetime.now(UTC)
     since = now - timedelta(seconds=waited_s)
     times: dict[str, object] = {"since": _clock_time(since), "waited_s": round(waited_s)}

@@ -36,11 +36,11 @@ SETTLE_LIMIT_S = 5.0
 """How long one poll may wait for a rebalance to end. The next poll goes on waiting for the same one."""
 
 SETTLE_STEP_S = 0.5
-"""How often it looks meanwhile whether the rebalance has ended, or the worker is to stop."""
+"""How often that poll checks whether the rebalance has ended, or the worker must stop."""
 
 COMMIT_LIMIT_MS = 15_000
 PAUSE_S = 0.5
-"""Rest after trouble with the connection, so that a broker that is away does not make the loop spin."""
+"""Pause after trouble with the connection, so that a broker that is away does not make the loop spin."""
 
 TELL_EVERY_S = 5.0
 """How often a line says that the broker cannot be read from."""
@@ -60,9 +60,9 @@ class Source:
         source: what to read.
         slot: the worker's place in the group.
         stop: when set, a poll does not wait for a rebalance to end.
-        on_corrupt: called for what cannot be read and is passed over (see `CorruptBatches`).
-        on_gap: called when a partition is read from another offset than the one due (see `Gap`).
-        on_withheld: told whether Kafka withholds the group's offsets (see `Withheld`).
+        on_corrupt: called for what cannot be read and is skipped (see `CorruptBatches`).
+        on_gap: called when a partition is read from an offset other than the one due (see `Gap`).
+        on_withheld: called with whether Kafka withholds the group's offsets (see `Withheld`).
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class Source:
 
     @property
     def generation(self) -> int:
-        """Changes whenever partitions were taken, lost or given. Records of another generation are void."""
+        """Changes whenever partitions were revoked, lost or assigned. Records of another one are void."""
         return self._rebalances.changes
 
     @property
@@ -107,7 +107,7 @@ class Source:
 
     @property
     def rebalances(self) -> int:
-        """How often the group has shared out its partitions since the start."""
+        """How often the group has assigned its partitions since the start."""
         return self._rebalances.assigned
 
     @property
@@ -117,18 +117,18 @@ class Source:
 
     @property
     def must_rejoin(self) -> bool:
-        """Whether the next poll joins the group anew, so that what has not been committed by then is void."""
+        """Whether the next poll rejoins the group, so that what has not been committed by then is void."""
         return self._consumer is not None and guards.must_rejoin(self._consumer)
 
     def poll(self, max_messages: int, timeout_s: float) -> list[Record]:
         """Up to `max_messages` records, in order for each partition; empty after `timeout_s` without any.
 
-        A poll that meets a rebalance returns nothing and leaves `generation` changed. It may take
-        `SETTLE_LIMIT_S` longer than asked; when the rebalance is not over then, the next poll goes on.
+        A poll during a rebalance returns nothing and changes `generation`. It may take `SETTLE_LIMIT_S`
+        longer than asked; if the rebalance is not over by then, the next poll goes on waiting.
 
         Raises:
             Fenced: another worker is in this slot.
-            SourceUnreadable: a partition cannot be read on.
+            SourceUnreadable: a partition cannot be read any further.
             CommitUnfinished: Kafka has withheld the group's offsets for too long.
             BrokerRefused: the broker refuses (rights, login, a setting).
         """
@@ -138,7 +138,7 @@ class Source:
         if guards.heartbeats_stopped(consumer):
             raise Fenced(self._twin())
         if self._rewind_due and _stable(consumer) and not self._try_rewind():
-            self._fetch(consumer, 1, timeout_s)  # stay a member; the rewind makes whatever comes void
+            self._fetch(consumer, 1, timeout_s)  # stay a member; the rewind voids whatever is fetched
             return []
         self._apply_flow(consumer)
         room, room_bytes = self._flow.room()
@@ -159,10 +159,10 @@ class Source:
         return self._snapshot
 
     def rewind(self) -> None:
-        """Go back to what is committed, or to where the source began where nothing is.
+        """Go back to the committed offsets, or to where the source began if there are none.
 
-        Nothing is in flight afterwards. While the group rebalances or the broker is away, the next polls go
-        back before they return a record.
+        Nothing is in flight afterwards. While the group rebalances or the broker is away, the next polls
+        rewind before they return a record.
         """
         self._flow.reset()
         self._corrupt.rewound()
@@ -172,7 +172,7 @@ class Source:
             self._try_rewind()
 
     def release(self, records: Iterable[Record]) -> None:
-        """Records that are committed or dropped: makes room for others."""
+        """Count these records as committed or dropped, which makes room for others."""
         self._flow.release(records)
 
     def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
@@ -189,7 +189,7 @@ class Source:
         )
 
     def assignment(self) -> frozenset[TopicPartition]:
-        """The partitions that are this worker's now."""
+        """The partitions that this worker has now."""
         if self._consumer is None:
             return frozenset()
         return frozenset(TopicPartition(*part) for part in self._consumer.assignment())
@@ -201,9 +201,9 @@ class Source:
         return self._consumer is not None and guards.in_group(self._consumer)
 
     def lag(self) -> dict[TopicPartition, int]:
-        """Records behind the end of each partition whose end the broker has told. On the polling thread.
+        """Records behind the end of each partition whose end is known. Call it on the polling thread.
 
-        Asks the broker nothing: position and end are those that the client holds.
+        Sends the broker no request: position and end are those that the client already has.
         """
         behind: dict[TopicPartition, int] = {}
         if self._consumer is None or self._rewind_due:
@@ -216,10 +216,10 @@ class Source:
         return behind
 
     def leave(self) -> None:
-        """Disconnect and give the partitions to the other workers at once, for a stop that was asked for.
+        """Disconnect and give the partitions to the other workers at once, for a requested stop.
 
         Without it a static member's partitions would lie idle until `source.session_timeout_ms` has passed.
-        Also right in the middle of a join. Never raises: if it fails, the session times out.
+        Also safe in the middle of a join. Never raises: if it fails, the session times out.
         """
         if self._consumer is None:
             return
@@ -265,7 +265,7 @@ class Source:
             self._corrupt.pass_over(consumer, error)
         except NoOffsetForPartitionError:
             self._rewind_later()
-            if self._rebalances.changes == self._seen_changes:  # another worker has yet to say where to begin
+            if self._rebalances.changes == self._seen_changes:  # another worker has yet to commit the start
                 time.sleep(min(PAUSE_S, timeout_s))
         except (OffsetOutOfRangeError, LogTruncationError) as error:
             self._find_place(error, timeout_s)
@@ -278,7 +278,7 @@ class Source:
         return {}
 
     def _find_place(self, error: OffsetOutOfRangeError | LogTruncationError, timeout_s: float) -> None:
-        """Find where to go on when the broker does not have the offset due. A due rewind does so too."""
+        """Find where to go on when the broker does not have the next offset. A pending rewind does so too."""
         if self._rewind_due or self._positions is None:
             return
         try:
@@ -291,7 +291,7 @@ class Source:
             self._trouble(problem, timeout_s)
 
     def _settle(self, consumer: KafkaConsumer) -> None:
-        """Wait for a rebalance to end. Rows that come meanwhile are void, for the generation changes."""
+        """Wait for a rebalance to end. Rows fetched meanwhile are void, because the generation changes."""
         if _stable(consumer):
             return
         if self._rebalances.changes == self._seen_changes:
@@ -306,8 +306,8 @@ class Source:
         if not _stable(consumer):
             return  # the next poll comes here again
         self._seen_changes = self._rebalances.changes
-        # A partition that comes back keeps its old position and pause, past rows that are dropped now; and
-        # another member may have had it meanwhile.
+        # A partition that is assigned again keeps its old position, past rows that are dropped now, and its
+        # pause; and another member may have had it meanwhile.
         self._paused = False
         assigned = consumer.assignment()
         if assigned:
@@ -351,7 +351,7 @@ class Source:
         records = [to_record(row) for part_rows in rows.values() for row in part_rows]
         count = fitting(records, room_bytes)
         for record in reversed(records[count:]):
-            # What does not fit is read again later; the earliest of each partition seeks last.
+            # What does not fit is read again later. In reverse, so that each partition's earliest seek wins.
             consumer.seek(_theirs(record.topic_partition), record.offset)
         records = records[:count]
         if self._positions is not None:
@@ -379,7 +379,7 @@ class Source:
 
 
 def _stable(consumer: KafkaConsumer) -> bool:
-    """Whether the group has shared out its partitions, as far as this member knows."""
+    """Whether the group has assigned its partitions, as far as this member knows."""
     return consumer.group_metadata().state is MemberState.STABLE
 
 

@@ -1,4 +1,4 @@
-"""What an admin client asks and makes: topics and their partitions, members and offsets of a group."""
+"""What the admin client is used for: topics and their partitions, members and offsets of a group."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,14 +19,14 @@ ROOM_FOR_LARGE_RECORDS = {"max.message.bytes": str(8 * 1024 * 1024)}
 broker's usual limit of 1 MiB would not fit into a topic with that same limit."""
 
 REQUEST_LIMIT_MS = 8_000
-"""How long one question may take: a broker that has just been killed does not say that it will not answer."""
+"""How long one request may take: a broker that has just been killed answers nothing at all."""
 
 Created = Literal["created", "exists"]
 
 
 @dataclass(frozen=True, slots=True)
 class TopicSpec:
-    """A topic to make. `partitions` or `replication` of -1 take the broker's own default."""
+    """A topic to create. A `partitions` or `replication` of -1 means the broker's default."""
 
     name: str
     partitions: int = -1
@@ -82,7 +82,7 @@ def missing_topics(kafka: KafkaSettings, names: Sequence[str]) -> list[str]:
 
 
 def group_members(kafka: KafkaSettings, group: str) -> list[tuple[str, str | None]]:
-    """The members of a consumer group: for each its id, and its name where it has one that stays.
+    """The members of a consumer group: for each its id, and its static name if it has one.
 
     Raises:
         BrokerRefused, BrokerUnavailable: see `admin_client`.
@@ -93,7 +93,7 @@ def group_members(kafka: KafkaSettings, group: str) -> list[tuple[str, str | Non
 
 
 def committed_anyhow(kafka: KafkaSettings, group: str) -> int:
-    """How many partitions the group has offsets for, read without a wait for unfinished transactions.
+    """How many partitions the group has offsets for, read without waiting for unfinished transactions.
 
     Raises:
         BrokerRefused, BrokerUnavailable: see `admin_client`.
@@ -103,10 +103,10 @@ def committed_anyhow(kafka: KafkaSettings, group: str) -> int:
 
 
 def create_topics(kafka: KafkaSettings, topics: Sequence[TopicSpec]) -> dict[str, Created]:
-    """Make the topics that do not exist and wait until each has its leaders. Existing ones are left alone.
+    """Create the topics that do not exist and wait until each has its leaders. Existing ones are left alone.
 
     Raises:
-        BrokerRefused, BrokerUnavailable: see `admin_client`; refused also when the broker does not take a
+        BrokerRefused, BrokerUnavailable: see `admin_client`; BrokerRefused also when the broker rejects a
             topic's numbers, such as more replicas than there are brokers.
     """
     wanted: dict[str, dict[str, Any]] = {

@@ -1,9 +1,9 @@
-"""Committed offsets that Kafka does not hand out, because a transaction that wrote some has no end yet.
+"""Committed offsets that Kafka does not return, because a transaction that wrote some is not finished yet.
 
-That is usual for as long as `delivery.transaction_timeout_ms` after a worker was killed. It lasts for ever
-where Kafka has left out the markers of a commit, as a single broker that is killed within milliseconds of it
-does at times. Nothing that this worker could write mends it: a transaction with offsets alone, tried as a
-repair, lost messages.
+This is normal for up to `delivery.transaction_timeout_ms` after a worker was killed. It lasts for ever if
+Kafka never wrote the markers of a commit, which can happen when a single broker is killed within milliseconds
+of it. Nothing that this worker could write repairs it: a transaction with offsets alone, tried as a repair,
+lost messages.
 """
 
 import time
@@ -22,13 +22,13 @@ _log = structlog.get_logger(__name__)
 
 
 class Withheld:
-    """Follows the attempts to read the group's offsets: says what is amiss, and gives up at a limit.
+    """Follows the attempts to read the group's offsets: logs what is wrong, and gives up at a limit.
 
     Args:
         kafka: how to reach the brokers; the limit is `connect_limit_s`.
         group: the consumer group.
-        on_change: told whether the offsets are withheld now.
-        clock: seconds of a steady clock.
+        on_change: called with whether the offsets are withheld now.
+        clock: a monotonic clock, in seconds.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Withheld:
             self._on_change(False)
 
     def _are_withheld(self, error: KafkaError) -> bool:
-        """Whether the broker answers the same question when unfinished transactions do not matter to it."""
+        """Whether the broker answers the same request when it may ignore unfinished transactions."""
         if not isinstance(error, KafkaTimeoutError):
             return False
         try:

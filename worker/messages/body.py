@@ -1,4 +1,4 @@
-"""From the bytes of a value to the text to label and its language."""
+"""Reads the text to label and its language from the bytes of a value."""
 
 import html
 import json
@@ -21,36 +21,36 @@ _INVISIBLE = (
     r"\U0001bca0-\U0001bca3\U0001d159\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
 )
 _VISIBLE = re.compile(f"[^{_INVISIBLE}]")
-"""A character that leaves a mark: neither blank nor control nor ignored where fonts are drawn (Unicode's
-Default_Ignorable_Code_Point), nor a blank that Unicode calls a letter or a symbol."""
+"""A visible character: neither a blank nor a control character nor one that fonts do not draw (Unicode's
+Default_Ignorable_Code_Point), nor a blank that Unicode classifies as a letter or a symbol."""
 
 _CONTROL = re.compile(r"[\x00-\x06\x0e-\x1a\x1c-\x1f]")
-"""Control characters that no text needs. Backspaces, form feeds and terminal escapes may pass."""
+"""Control characters that no text needs. Backspaces, form feeds and terminal escapes are allowed."""
 
 _LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*")
 _LONGEST_TAG = 35
-"""The longest that RFC 5646, section 4.4.1, finds worth making room for."""
+"""The longest tag that RFC 5646, section 4.4.1, recommends supporting."""
 
 _OLD_CODES = {"iw": "he", "in": "id", "ji": "yi"}
-"""What ISO 639 called Hebrew, Indonesian and Yiddish until 1989, and Java until version 17."""
+"""Codes for Hebrew, Indonesian and Yiddish that ISO 639 used until 1989, and Java until version 17."""
 
 
 def read_value(value: bytes, media: MediaType, frame: Frame | None = None) -> object:
     """Read bytes as what they are declared to be, or as what they look like: a JSON value or text.
 
-    Undeclared bytes are JSON where they begin with `{`, or where all of them are a JSON string, array or
-    `null`; numbers and the words `true` and `false` stay text, as people write them.
+    Undeclared bytes are JSON if they begin with `{`, or if the whole is a JSON string, array or `null`;
+    numbers and the words `true` and `false` remain text, because people write them.
 
     Args:
         value: the bytes, without the frame.
         media: their content type.
-        frame: a schema registry's frame that stood before them.
+        frame: the schema registry's frame that came before them.
 
     Returns:
-        Whatever JSON holds, or the text as a string.
+        The JSON value, or the text as a string.
 
     Raises:
-        UnsupportedEncoding: they are declared as a form that cannot be read, or are no text.
+        UnsupportedEncoding: they are declared as a format that cannot be read, or are not text.
         InvalidUtf8, NotJson, TextEmpty: see `parse_json` and `plain_text`.
     """
     if media.kind == "unreadable":
@@ -75,14 +75,14 @@ def read_value(value: bytes, media: MediaType, frame: Frame | None = None) -> ob
 
 
 def _first_byte(value: bytes) -> bytes:
-    """Return the first byte behind a byte order mark and blanks."""
+    """Return the first byte after a byte order mark and blanks."""
     found = _BEGINNING.match(value)
     return value[found.end() : found.end() + 1] if found else b""
 
 
 def _recoded(value: bytes, charset: str) -> bytes:
     if not charset:
-        raise UnsupportedEncoding("the content type names a character set that is not known")
+        raise UnsupportedEncoding("the content type names an unknown character set")
     try:
         return value.decode(charset).encode()
     except (UnicodeError, LookupError):
@@ -103,7 +103,7 @@ def _json_value(value: bytes) -> object:
 
 
 def unwrapped(text: str) -> object:
-    """Return the object that a JSON string holds as JSON, or the string itself where it holds none."""
+    """Return the object that a JSON string contains as JSON, or the string itself if it contains none."""
     if text.lstrip()[:1] != "{":
         return text
     try:
@@ -114,11 +114,11 @@ def unwrapped(text: str) -> object:
 
 
 def plain_text(value: bytes, *, declared: bool) -> str:
-    """Decode bare text. Where it is declared to be text, odd control characters pass.
+    """Decode plain text. If it is declared to be text, odd control characters are allowed.
 
     Raises:
         InvalidUtf8: it is not UTF-8.
-        TextEmpty: nothing in it can be seen.
+        TextEmpty: nothing in it is visible.
         UnsupportedEncoding: it is binary, or text in UTF-16.
     """
     try:
@@ -128,13 +128,13 @@ def plain_text(value: bytes, *, declared: bool) -> str:
             raise UnsupportedEncoding(f"the value is not UTF-8 text: it is {name}") from None
         raise
     text = as_text(text, "the value")
-    # Programs in C leave zeros behind a text.
+    # C programs leave zeros at the end of a text.
     control = _CONTROL.search(text.rstrip("\0"))
     if control is not None:
         if (name := foreign_format(value)) is not None:
             raise UnsupportedEncoding(f"the value is not UTF-8 text: it is {name}")
         if not declared or "\0" in text.rstrip("\0"):
-            raise UnsupportedEncoding("the value is binary: it has control characters that no text has")
+            raise UnsupportedEncoding("the value is binary: it has control characters that text never has")
     return text
 
 
@@ -180,9 +180,9 @@ def parse_json(data: bytes) -> object:
 
 
 def text_and_language(body: object, text_field: str) -> tuple[str, str | None]:
-    """Find the text in a JSON value, and the language that stands beside it or further out.
+    """Find the text in a JSON value, and its language in the same object or an enclosing one.
 
-    A JSON string is the text itself. The nearest object with a language tag as its `lang` names the language.
+    A JSON string is the text itself. The nearest object whose `lang` is a language tag gives the language.
 
     Raises:
         TextMissing, TextNotString, TextEmpty: there is no text at `text_field`.
@@ -198,13 +198,13 @@ def text_and_language(body: object, text_field: str) -> tuple[str, str | None]:
 
 
 def _walk(value: object, path: str) -> list[object]:
-    """Follow a dotted path through objects and, by number, arrays. A key that holds the dots itself wins.
+    """Follow a dotted path through objects and, by number, arrays. A key that contains the dots itself wins.
 
     Returns:
-        All values on the way, from the outermost to the one that the path names.
+        All values on the path, from the outermost to the one that it names.
 
     Raises:
-        TextMissing: naming the first step that leads nowhere, and the kind of value that is there instead.
+        TextMissing: names the first step that does not exist, and the kind of value that is there instead.
     """
     if isinstance(value, Mapping) and path in value:
         return [value, value[path]]
@@ -232,7 +232,7 @@ def _step(here: object, step: str) -> object:
 
 
 def _what_is_there(here: object) -> str:
-    """Say what a value is. Never by the names of its fields: they are content too."""
+    """Describe a value, but never by the names of its fields: they are content too."""
     if isinstance(here, Mapping):
         if not here:
             return "it is an empty object"
@@ -253,16 +253,16 @@ def _kind(value: object) -> str:
 
 
 def as_text(value: object, where: str) -> str:
-    """Check that a value is text in which something can be seen, and mend halves of surrogate pairs.
+    """Check that a value is text with something visible in it, and repair halves of surrogate pairs.
 
     Raises:
         TextNotString: it is something else.
-        TextEmpty: nothing, or only what nobody sees: blanks, control characters, marks of direction.
+        TextEmpty: it is empty or invisible: blanks, control characters, direction marks.
     """
     if not isinstance(value, str):
         raise TextNotString(f"{where} is {_kind(value)}, not a string")
     if not visible(value):
-        raise TextEmpty(f"{where} is {'blank: nothing in it can be seen' if value else 'empty'}")
+        raise TextEmpty(f"{where} is {'blank: nothing in it is visible' if value else 'empty'}")
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -271,7 +271,7 @@ def as_text(value: object, where: str) -> str:
 
 
 def visible(text: str) -> bool:
-    """Whether anything in a text can be seen. Emoji can; `&nbsp;` and other blanks of HTML cannot."""
+    """Whether anything in a text is visible. Emoji are; `&nbsp;` and other HTML blanks are not."""
     found = _VISIBLE.search(text)
     if found is None:
         return False
@@ -279,9 +279,9 @@ def visible(text: str) -> bool:
 
 
 def language_tag(value: object) -> str | None:
-    """Return a language tag as BCP 47 writes it, or None for anything else.
+    """Return a language tag in BCP 47 form, or None for anything else.
 
-    `en_US` and `en_US.UTF-8` become `en-US`, and codes that ISO 639 has withdrawn their replacements.
+    `en_US` and `en_US.UTF-8` become `en-US`, and codes that ISO 639 has withdrawn become their replacements.
     """
     if not isinstance(value, str) or len(value) > _LONGEST_TAG:
         return None

@@ -31,7 +31,7 @@ class CloudEvent:
         """`source#id`, which the specification makes unique.
 
         A `#` in the source is written `%23`: otherwise `a#b` with the id `c` would be the same as `a` with
-        `b#c`. A source that already holds `%23` gets `%2523`, so that no two events share an id.
+        `b#c`. A source that already contains `%23` gets `%2523`, so that no two events share an id.
         """
         source = self.source
         if "#" in source or "%" in source:
@@ -40,10 +40,10 @@ class CloudEvent:
 
 
 def from_headers(headers: Mapping[str, str]) -> CloudEvent | None:
-    """Read binary mode: attributes in `ce_` headers. None when the record is no CloudEvent in that mode.
+    """Read binary mode: attributes in `ce_` headers. None when the record is not a CloudEvent in that mode.
 
     Raises:
-        InvalidCloudEvent: `ce_specversion` is there, and another required attribute is not.
+        InvalidCloudEvent: `ce_specversion` is present, but another required attribute is not.
     """
     if "ce_specversion" not in headers:
         return None
@@ -52,14 +52,14 @@ def from_headers(headers: Mapping[str, str]) -> CloudEvent | None:
 
 
 def is_structured(media: MediaType, value: object) -> bool:
-    """Tell whether a parsed JSON value is a CloudEvent in structured mode."""
+    """Whether a parsed JSON value is a CloudEvent in structured mode."""
     if media.cloudevent:
         return True
     return isinstance(value, Mapping) and all(isinstance(value.get(name), str) for name in REQUIRED)
 
 
 def from_object(value: object) -> tuple[CloudEvent, object]:
-    """Read structured mode: the event and its data. `data_base64` gives bytes, `data` whatever it is.
+    """Read structured mode: the event and its data. `data_base64` gives bytes, `data` any JSON value.
 
     Raises:
         InvalidCloudEvent: not an object, a required attribute missing, or data that is not base64.
@@ -97,7 +97,7 @@ def _event(attributes: Mapping[str, object], content_type: str | None) -> CloudE
 
 
 def _time_ms(value: object) -> int | None:
-    """Read an RFC 3339 time. An unreadable one is no reason to lose a message: the record's time stands."""
+    """Read an RFC 3339 time. An unreadable one must not cost the message: the record's time is used."""
     if not isinstance(value, str):
         return None
     try:

@@ -1,4 +1,4 @@
-"""Names of the output columns: they follow from the heads of the pack, and from nothing else."""
+"""Names of the output columns, which depend only on the heads of the pack."""
 
 import re
 from collections.abc import Container, Iterable, Sequence
@@ -23,7 +23,7 @@ FIXED = frozenset(
         "text_omitted",
     }
 )
-"""The columns that no pack changes."""
+"""The columns that are the same for every pack."""
 
 _SUFFIXES = ("label", "score", "labels")
 
@@ -50,12 +50,12 @@ class SpanColumn(NamedTuple):
 
 
 def head_columns(heads: Sequence[Head]) -> list[TextColumns | SpanColumn]:
-    """Name all columns of the heads of a pack, in their order; no two are alike.
+    """Name all columns of the heads of a pack, in their order; all names are different.
 
-    A head `mood` has `mood_label`, `mood_score`, `mood_labels` where any number of labels can pass, a column
-    per label (`mood_<label>`, in lower case, `_` for what SQL would quote), and with groups `mood_group` and
-    `mood_group_<group>`. A token head has one column of its name. A label that would take the name of another
-    column gets `_probability` behind it; names that come out alike are numbered.
+    A head `mood` has `mood_label`, `mood_score`, `mood_labels` if any number of labels can pass, a column per
+    label (`mood_<label>`, in lower case, `_` for what SQL would quote), and with groups `mood_group` and
+    `mood_group_<group>`. A token head has one column with its name. A label that would take the name of
+    another column gets the suffix `_probability`; names that would be the same are numbered.
     """
     taken = set(FIXED)
     own = {head.name: _own_columns(head, taken) for head in heads}
@@ -73,7 +73,7 @@ def head_columns(heads: Sequence[Head]) -> list[TextColumns | SpanColumn]:
 
 
 def _own_columns(head: Head, taken: set[str]) -> tuple[str, ...]:
-    """Name what a head has besides a column per label."""
+    """Name the columns that a head has besides one per label."""
     if head.by_token:
         return (_claim(head.name if head.name not in taken else f"{head.name}_spans", taken),)
     columns = tuple(_claim(f"{head.name}_{suffix}", taken) for suffix in _SUFFIXES)
@@ -90,7 +90,7 @@ def _columns(prefix: str, labels: Iterable[str], fixed: Container[str], taken: s
 
 
 def _claim(name: str, taken: set[str]) -> str:
-    """Take a name; a number follows it where it is taken already."""
+    """Take a name, with a number added if it is already taken."""
     unique, number = name, 2
     while unique in taken:
         unique, number = f"{name}_{number}", number + 1

@@ -1,4 +1,4 @@
-"""Dead letters: the original record, with headers that say why it failed, named as people's tools know them.
+"""Dead letters: the original record, with headers that say why it failed, under names that tools know.
 
 Sources: Kafka Connect's errant-record headers (KIP-298) and Spring Kafka's `KafkaHeaders.DLT_*`.
 """
@@ -51,7 +51,7 @@ def spring_headers(record: Record, failure: Failure, origin: Origin) -> Headers:
 
 
 def _utf8(text: str) -> bytes:
-    """Encode text that may come from the environment of the process, where bytes of any kind can be."""
+    """Encode text that may come from the environment of the process, which can contain any bytes."""
     return text.encode("utf-8", "backslashreplace")
 
 
@@ -75,7 +75,7 @@ class DeadLetters:
     def to_dead_letter(self, record: Record, failure: Failure) -> OutputRecord:
         """Make the dead letter: key, value, timestamp and headers byte for byte, then the reason.
 
-        Headers of an earlier failure, which a replayed dead letter has, are replaced. Never fails.
+        Headers of an earlier failure, as in a replayed dead letter, are replaced. Never fails.
         """
         headers = (
             *without_errors(record.headers),

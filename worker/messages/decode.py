@@ -1,4 +1,4 @@
-"""One record to a message, a tombstone or a failure."""
+"""Decodes one record into a message, a tombstone or a failure."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -18,11 +18,11 @@ def decode(record: Record, text_field: str) -> Message | Tombstone | Failure:
     """Read one record.
 
     The value is JSON or UTF-8 text: what its `content-type` says, or what it looks like. In a JSON object the
-    text lies at `text_field` (dots go deeper); a JSON string is the text. CloudEvents are read in binary and
-    in structured mode, and a schema registry's frame is taken off when JSON lies behind it. A null value is a
+    text is at `text_field` (dots go deeper); a JSON string is the text. CloudEvents are read in binary and in
+    structured mode, and a schema registry's frame is removed when JSON follows it. A null value is a
     tombstone.
 
-    Never raises for what a producer may have written: whatever is wrong becomes a `Failure`.
+    Never raises for anything a producer may have written: every error becomes a `Failure`.
     """
     if record.value is None:
         return Tombstone()
@@ -30,7 +30,7 @@ def decode(record: Record, text_field: str) -> Message | Tombstone | Failure:
         return _message(record, record.value, text_field)
     except DecodeError as error:
         return Failure.of("decode", error.reason, error)
-    except Exception as error:  # noqa: BLE001 - a fault of the decoder costs one message, and not the stream
+    except Exception as error:  # noqa: BLE001 - a decoder bug costs one message, not the stream
         return Failure(
             "decode",
             "decoder_failed",
@@ -62,7 +62,7 @@ def _message(record: Record, value: bytes, text_field: str) -> Message:
 
 
 def _declared(headers: Mapping[str, str]) -> MediaType:
-    """Read what the headers say of the value.
+    """Read what the headers say about the value.
 
     Raises:
         UnsupportedEncoding: they say that it is compressed, or encoded in another way.
@@ -81,7 +81,7 @@ def _declared(headers: Mapping[str, str]) -> MediaType:
         raise UnsupportedEncoding(
             f"the value is compressed: content-encoding says {name}"
             if name in _COMPRESSED
-            else "content-encoding names an encoding that is not known"
+            else "content-encoding names an unknown encoding"
         )
     return media if charset is None else replace(media, charset=charset)
 

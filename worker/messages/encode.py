@@ -30,7 +30,7 @@ class OutputEncoder:
         self._include_text = include_text
 
     def fields(self, prediction: Prediction, text: str) -> dict[str, object]:
-        """Make the fields that need no broker: what each head says, and how much of the text was read."""
+        """Make the fields that need no record: each head's result, and how much of the text was read."""
         fields: dict[str, object] = {}
         for columns in self._columns:
             if isinstance(columns, SpanColumn):
@@ -49,7 +49,7 @@ class OutputEncoder:
     def encode(
         self, record: Record, message: Message, prediction: Prediction, processed_time_ms: int
     ) -> OutputRecord:
-        """Make the output record. Key, timestamp and headers of the input survive.
+        """Make the output record. Key, timestamp and headers of the input are kept.
 
         Raises:
             TypeError: a name that is not Unicode text, such as that of a file, cannot be written as JSON.
@@ -79,7 +79,7 @@ class OutputEncoder:
 
 
 def _judgement(fields: dict[str, object], columns: TextColumns, result: HeadResult) -> None:
-    """Write what a head says of a whole text."""
+    """Write a head's result for a whole text."""
     fields[columns.label] = result.label
     fields[columns.score] = round(result.score, _DIGITS)
     if result.labels is not None:
@@ -87,14 +87,14 @@ def _judgement(fields: dict[str, object], columns: TextColumns, result: HeadResu
     for label, column in columns.scores.items():
         fields[column] = round(result.scores[label], _DIGITS)
     if result.groups:
-        # Of equals the first in the pack's order, so that a replay gives the same.
+        # On a tie the first in the pack's order, so that a replay gives the same.
         fields[columns.group] = max(result.groups, key=result.groups.__getitem__)
         for group, column in columns.groups.items():
             fields[column] = round(result.groups[group], _DIGITS)
 
 
 def without_text(value: bytes) -> bytes | None:
-    """Take the text out of an output message and mark it as left out. None when there is no text in it."""
+    """Remove the text from an output message and mark it as omitted. None when there is no text in it."""
     body = orjson.loads(value)
     if "text" not in body:
         return None

@@ -1,4 +1,4 @@
-"""What bytes are when they are not plain text: frames of schema registries, marks of binary formats."""
+"""Recognises bytes that are not plain text: frames of schema registries, signatures of binary formats."""
 
 import re
 from typing import NamedTuple
@@ -37,18 +37,18 @@ _UTF16_SAMPLE = 512
 
 
 class Frame(NamedTuple):
-    """What stood in front of a value: its length, and the words for it in a message."""
+    """What comes before a value: its length, and its description in error messages."""
 
     length: int
     words: str
 
 
 def registry_frame(value: bytes) -> Frame | None:
-    """Recognise what a schema registry's serializer puts in front of a value.
+    """Recognise the frame that a schema registry's serializer puts before a value.
 
     Confluent writes a zero byte and a 4-byte id, or a one and a 16-byte GUID; Apicurio may write a zero byte
     and an 8-byte id; AWS Glue writes 3, the compression (0 or 5) and a UUID. Confluent's id is recognised by
-    the zero byte; any other frame only by the JSON behind it, since such bytes alone prove nothing.
+    the zero byte; any other frame only by the JSON after it, since such bytes alone prove nothing.
     """
     if value[:1] == b"\x00":
         if _unicode_form(value) or not value.strip(b"\x00"):
@@ -68,9 +68,9 @@ def _json_begins(value: bytes, at: int) -> bool:
 
 
 def foreign_format(value: bytes) -> str | None:
-    """Name the format of bytes that are not plain UTF-8 text, or None where they do not show one.
+    """Name the format of bytes that are not plain UTF-8 text, or None if it is not recognised.
 
-    Only for bytes that cannot be read: some of the marks also begin ordinary words.
+    Only for bytes that cannot be read: some of the signatures also begin ordinary words.
     """
     if (encoding := _unicode_form(value)) is not None:
         return encoding
@@ -87,7 +87,7 @@ def foreign_format(value: bytes) -> str | None:
 
 
 def _unicode_form(value: bytes) -> str | None:
-    """Recognise UTF-16 and UTF-32 by the byte order mark, or by the zero beside each ASCII character."""
+    """Recognise UTF-16 and UTF-32 by the byte order mark, or by the zero next to each ASCII character."""
     if value.startswith((b"\xff\xfe\x00\x00", b"\x00\x00\xfe\xff")) and len(value) % 4 == 0:
         return "UTF-32"
     if len(value) % 2 or len(value) < 4:

@@ -1,4 +1,4 @@
-"""Record headers: which of them describe the value, how they are read, and which must not be passed on."""
+"""Record headers: which ones describe the value, how they are read, and which must not be passed on."""
 
 import re
 from dataclasses import dataclass
@@ -80,10 +80,10 @@ _UNREADABLE_TYPES = [(re.compile(pattern), form) for form, pattern in _UNREADABL
 
 @dataclass(frozen=True, slots=True)
 class MediaType:
-    """What a content type says of the bytes that it belongs to.
+    """What a content type says about the bytes that it belongs to.
 
-    `name` is the type in lower case, without parameters; empty where nothing is said. `form` names a form
-    that cannot be read. `charset` is None for UTF-8 or where nothing is said, empty for an unknown one.
+    `name` is the type in lower case, without parameters; empty if not given. `form` names a format that
+    cannot be read. `charset` is None for UTF-8 or if not given, empty for an unknown one.
     """
 
     name: str = ""
@@ -98,11 +98,11 @@ class MediaType:
 
 
 UNDECLARED = MediaType()
-"""What is known where no content type says anything."""
+"""The media type when no content type is given."""
 
 
 def media_type(value: str | None) -> MediaType:
-    """Read a `content-type`. One that cannot be read, or is absurdly long, says nothing."""
+    """Read a `content-type`. One that cannot be read, or is absurdly long, is ignored."""
     return _media_type(value) if value and len(value) <= _LONGEST_TYPE else UNDECLARED
 
 
@@ -127,8 +127,8 @@ def _media_type(value: str) -> MediaType:
 def known_charset(name: str) -> str | None:
     """Return the codec for the name of a character set: None for UTF-8, an empty string if it is unknown.
 
-    The names are a fixed list: Python would look for a module of any name that a producer makes up, and keep
-    each in memory.
+    The names are a fixed list: Python would search for a module of any name that a producer makes up, and
+    cache each one in memory.
     """
     name = name.lower()
     if name in _UTF8:
@@ -137,9 +137,9 @@ def known_charset(name: str) -> str | None:
 
 
 def read_headers(headers: Headers) -> dict[str, str]:
-    """Return the headers that the decoder looks at, names in lower case; of two alike the last one counts.
+    """Return the headers that the decoder looks at, names in lower case; of duplicates the last one counts.
 
-    Bytes that are not UTF-8 become lone surrogates (PEP 383), so that no two values come out alike.
+    Bytes that are not UTF-8 become lone surrogates (PEP 383), so that different values stay different.
     """
     found: dict[str, str] = {}
     for name, value in headers:
@@ -150,9 +150,9 @@ def read_headers(headers: Headers) -> dict[str, str]:
 
 
 def output_headers(headers: Headers) -> Headers:
-    """Keep the input's headers (trace context among them) that are true of the output as well.
+    """Keep the input's headers (trace context among them) that are also true of the output.
 
-    Dropped are those that describe the input's value, and those of a failure that a replay has overcome.
+    Headers that describe the input's value are dropped, and so are those of an earlier failure.
     """
     kept = (
         (name, value)

@@ -17,9 +17,9 @@ Place = Annotated[int, Field(ge=0)]
 
 
 class InputMessage(BaseModel):
-    """A JSON message with the text where it lies by default. Other fields are allowed and ignored.
+    """A JSON message with the text in its default place. Other fields are allowed and ignored.
 
-    For the schema only: the decoder takes any path for the text and looks at nothing else.
+    For the schema only: the decoder accepts any path to the text and ignores everything else.
     """
 
     model_config = ConfigDict(extra="allow", title="Moodstream input message")
@@ -42,7 +42,7 @@ def input_schema() -> dict[str, Any]:
 
 
 class OutputBase(BaseModel):
-    """The fields of an output message that no pack changes."""
+    """The fields of an output message that are the same for every pack."""
 
     model_config = ConfigDict(extra="forbid", title="Moodstream output message")
 

@@ -28,7 +28,7 @@ _UNREAD = SpanResult()
 
 
 class Listener(Protocol):
-    """Who wants to know what a call cost. Times in seconds. Called from several threads."""
+    """Receives what a call cost. Times in seconds. Called from several threads."""
 
     def stage(self, name: str, seconds: float) -> None:
         """Take the duration of one stage of one window: `tokenise`."""
@@ -40,7 +40,7 @@ class Listener(Protocol):
 
 
 class Silent:
-    """A listener that drops all it is told."""
+    """A listener that ignores everything."""
 
     def stage(self, name: str, seconds: float) -> None:
         """Drop it."""
@@ -50,14 +50,14 @@ class Silent:
 
 
 class Classifier:
-    """Labels texts with one model pack, in micro-batches of like length. `load` makes one.
+    """Labels texts with one model pack, in micro-batches of similar length. `load` makes one.
 
-    The same text gets the same scores whatever stands beside it. Micro-batches run side by side, one on each
-    thread: passes are too short to be shared out within. `classify` has one caller at a time; `tokenize` and
+    The same text gets the same scores whatever else is in its batch. Micro-batches run in parallel, one on
+    each thread: a single pass is too short to split. `classify` has one caller at a time; `tokenize` and
     `predict` may be called from several threads, on different texts.
 
-    A classifier may go on in a forked child. Pickled, it is the path and revision of its pack, and is loaded
-    again where it arrives; its listener stays behind.
+    A classifier also works in a forked child. Its pickle holds the path and revision of its pack, which is
+    loaded again when unpickled; the listener is not pickled.
     """
 
     def __init__(
@@ -92,12 +92,12 @@ class Classifier:
 
         Args:
             path: folder of a pack, or the name of one that ships.
-            threads: forward passes side by side; 0 takes what the machine or its cgroup grants.
+            threads: parallel forward passes; 0 means as many as the machine or its cgroup allows.
             batch: how to cut micro-batches; the defaults serve a CPU.
-            listener: told what each window cost.
+            listener: called with what each window cost.
 
         Raises:
-            PackError: the folder is no pack, a byte of it has changed, or its parts do not fit together.
+            PackError: the folder is not a pack, a byte of it has changed, or its parts do not fit together.
         """
         pack, contents = open_pack(Path(path) if path is not None else bundled_pack(), (TOKENIZER, GRAPH))
         file = pack.path / TOKENIZER
@@ -119,8 +119,8 @@ class Classifier:
         """Label texts. Result i belongs to text i; what cannot be labelled gives a `Failure`.
 
         Args:
-            texts: a list or any other iterable of texts, such as a column of a data frame. What is no text in
-                it, such as None or NaN, gives a `Failure` with the reason `text_not_string`.
+            texts: a list or any other iterable of texts, such as a column of a data frame. A value that is
+                not a text, such as None or NaN, gives a `Failure` with the reason `text_not_string`.
 
         Raises:
             TypeError: one text instead of several, or a table with more than one column.
@@ -142,10 +142,10 @@ class Classifier:
     def predict(self, batch: Sequence[Tokens]) -> list[Prediction]:
         """Run one forward pass over exactly these rows, padded to the longest.
 
-        Returns one prediction a row, in order. A row's scores do not depend on the rows beside it.
+        Returns one prediction per row, in order. A row's scores do not depend on the other rows.
 
         Raises:
-            InferenceError: the pass failed, or a result is not a finite number. The batch has no result then.
+            InferenceError: the pass failed, or a result is not a finite number; the batch has no result then.
         """
         if not batch:
             return []
@@ -167,7 +167,7 @@ class Classifier:
     def _spans(
         self, head: Head, batch: Sequence[Tokens], rows: NDArray[Any], logits: NDArray[Any]
     ) -> list[SpanResult]:
-        """Return what one token head marks in each text; places are looked up only where it marks any."""
+        """Return what one token head marks in each text; places are looked up only if it marks any."""
         results = [_UNREAD] * len(batch)
         for row, marks in marked_tokens(head, rows, logits, [len(tokens.ids) for tokens in batch]).items():
             ranges = self._tokenizer.ranges(batch[row]) if marks.any() else ()
@@ -196,7 +196,7 @@ class Classifier:
         return [result for result in results if result is not None]
 
     def _tokens(self, texts: Sequence[object]) -> list[Tokens | Failure]:
-        """Tokenise what are texts; for anything else, and where the tokenizer fails, say why not."""
+        """Tokenise the texts; anything else, and any text that the tokenizer fails on, gives a `Failure`."""
         # Subclasses of str, such as numpy's, become plain ones.
         plain = [str.__str__(text) for text in texts if isinstance(text, str)]
         try:
@@ -214,7 +214,7 @@ class Classifier:
         if self.threads == 1:
             return map(self._micro_batch, batches)
         if self._pool is None or self._pool_process != os.getpid():
-            # Threads do not come along into a forked child: there, those of the parent would never answer.
+            # A forked child does not inherit threads: there, the parent's pool would never answer.
             self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="classify")
             self._pool_process = os.getpid()
         return self._pool.map(self._micro_batch, batches)
@@ -223,7 +223,7 @@ class Classifier:
         started = time.perf_counter()
         try:
             predictions = self.predict(rows)
-        except Exception as error:  # noqa: BLE001 - whatever one text does to the model, it costs that text alone
+        except Exception as error:  # noqa: BLE001 - an error for one text must cost only that text
             if len(rows) > 1:
                 return [answer for row in rows for answer in self._micro_batch([row])]
             return [_failure(error)]
@@ -234,11 +234,11 @@ class Classifier:
 
 
 def plan(lengths: Sequence[int], *, max_padded_tokens: int, max_padding_share: float) -> list[list[int]]:
-    """Cut a window into micro-batches of texts of like length.
+    """Cut a window into micro-batches of texts of similar length.
 
-    Texts are sorted by length and taken in that order. A micro-batch ends where one more text would take
-    it over `max_padded_tokens` (rows times the longest row) or would make more of it than
-    `max_padding_share` padding. A text longer than the budget gets a batch of its own: none is left out.
+    Texts are sorted by length and taken in that order. A micro-batch ends when one more text would exceed
+    `max_padded_tokens` (rows times the longest row) or bring its share of padding above `max_padding_share`.
+    A text longer than the budget gets a batch of its own: none is left out.
 
     Args:
         lengths: tokens of each text.
@@ -265,7 +265,7 @@ def plan(lengths: Sequence[int], *, max_padded_tokens: int, max_padding_share: f
 
 
 def _load_again(path: str, revision: str, threads: int, batch: BatchSettings) -> Classifier:
-    """Load a classifier that was pickled. Raises PackError where its pack is another one by now."""
+    """Load a classifier that was pickled. Raises PackError if its pack has changed since."""
     classifier = Classifier.load(path, threads=threads, batch=batch)
     if classifier.pack.revision != revision:
         raise PackError(
@@ -275,7 +275,7 @@ def _load_again(path: str, revision: str, threads: int, batch: BatchSettings) ->
 
 
 def _as_list(texts: Iterable[str]) -> Sequence[object]:
-    """Return several texts in their order. Raises TypeError for what is not that."""
+    """Return the texts as a sequence. Raises TypeError for anything else."""
     if isinstance(texts, list):
         return texts
     if isinstance(texts, str | bytes | bytearray):
@@ -296,7 +296,7 @@ def _no_text(value: object) -> Failure:
     return Failure(
         stage="classify",
         reason=TextNotString.reason,
-        message=f"this is no text: {type(value).__name__}",
+        message=f"this is not a text: {type(value).__name__}",
         exception=f"{TextNotString.__module__}.{TextNotString.__qualname__}",
     )
 

@@ -1,4 +1,4 @@
-"""What the machine grants: cores and memory, within the cgroup's limits, and what its processor can do."""
+"""What the machine offers: cores and memory, within the cgroup's limits, and its processor's abilities."""
 
 import contextlib
 import math
@@ -31,10 +31,10 @@ def _whole_cores(cpus: Sequence[int]) -> int:
 
 
 def cgroup_quota(root: Path, membership: Path) -> float | None:
-    """Return the CPU quota of this process in cores, or None where there is none.
+    """Return the CPU quota of this process in cores, or None if there is none.
 
-    Reads cgroup v2 (`cpu.max`) on the way from the process's own group up to `root`, where the smallest
-    quota counts, and cgroup v1 (`cpu/cpu.cfs_quota_us`).
+    Reads cgroup v2 (`cpu.max`) from the process's own group up to `root`, taking the smallest quota, and
+    cgroup v1 (`cpu/cpu.cfs_quota_us`).
     """
     quotas = [
         quota for folder in _groups(root, membership) if (quota := _v2_quota(folder / "cpu.max")) is not None
@@ -50,7 +50,7 @@ def cgroup_quota(root: Path, membership: Path) -> float | None:
 
 
 def available_memory(root: Path = _CGROUPS, membership: Path = _MEMBERSHIP) -> int:
-    """Return how many bytes of memory this process may use: the machine's, or fewer that its cgroup allows.
+    """Return how many bytes of memory this process may use: the machine's, or less if its cgroup limits it.
 
     Reads cgroup v2 (`memory.max`) as `cgroup_quota` does, and v1 (`memory/memory.limit_in_bytes`).
     """
@@ -87,11 +87,11 @@ _SUMS_IN_32_BITS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
 
 
 def saturates(machine: str | None = None, cpuinfo: Path = _CPUINFO) -> bool:
-    """Whether onnxruntime's quick product of uint8 by int8 would clip its sums on this processor.
+    """Whether onnxruntime's fast uint8 by int8 product would clip its sums on this processor.
 
     On x86 it adds pairs of products in 16 bits, unless the processor has VNNI or AMX, which sum in 32. The
     exact product that onnxruntime has for the others takes three times as long (measured: 118 against 38 ms
-    a pass), so it is asked for only where it is needed, and where nothing is known of the processor.
+    per pass), so it is used only where it is needed, or if the processor is unknown.
 
     Args:
         machine: architecture as `platform.machine()` names it.

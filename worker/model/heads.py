@@ -1,4 +1,4 @@
-"""Logits of heads that judge a whole text, to scores and labels."""
+"""Turns the logits of text heads into scores and labels."""
 
 from collections.abc import Mapping
 
@@ -11,10 +11,10 @@ from worker.types import HeadResult
 
 
 def text_results(head: Head, logits: NDArray[np.float32]) -> list[HeadResult]:
-    """Turn a head's logits of shape (batch, labels) into one result a row.
+    """Turn a head's logits of shape (batch, labels) into one result per row.
 
     Raises:
-        InferenceError: the shape is another one, or a logit is not finite.
+        InferenceError: the shape is different, or a logit is not finite.
     """
     if logits.ndim != 2 or logits.shape[1] != len(head.labels):
         raise InferenceError(

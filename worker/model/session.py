@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-# Before the import: the wheels for Linux report to their maker as soon as they are loaded.
+# Before the import: the wheels for Linux send telemetry as soon as they are loaded.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 import onnxruntime as ort
@@ -28,23 +28,23 @@ _LEAST_MEMORY = 1 << 30
 
 @cache
 def _limit_memory() -> None:
-    """Let all sessions of this process share one pool of memory, of half of what the process may use.
+    """Make all sessions of this process share one memory pool, half of what the process may use.
 
-    A graph can make a tensor of any size out of small ones, by joining them over and over; it gets an error
-    then, instead of taking the machine along.
+    A graph can make a tensor of any size out of small ones by joining them repeatedly; with the limit it gets
+    an error instead of exhausting the machine.
     """
     kind = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
     limit = max(_LEAST_MEMORY, available_memory() // 2)
-    with contextlib.suppress(Exception):  # another part of the process has made such a pool: then that one
+    with contextlib.suppress(Exception):  # another part of the process has made such a pool: use that one
         ort.create_and_register_allocator(kind, ort.OrtArenaCfg({"max_mem": limit}))
 
 
 class Session:
     """One graph, ready to run.
 
-    Several threads may run passes at the same time, and that is how to use more than one core: a pass itself
-    keeps to the thread that calls it. Passes of a few hundred tokens are too short to be shared out: handing
-    each of their small operators to a second thread costs most of what the second thread gains.
+    Several threads may run passes at the same time, which is how to use more than one core: a pass itself
+    runs on the thread that calls it. Passes of a few hundred tokens are too short to split: handing each of
+    their small operators to a second thread costs most of what the second thread gains.
     """
 
     def __init__(
@@ -52,11 +52,11 @@ class Session:
     ) -> None:
         """Check and load the ONNX graph at `path`, which must have these outputs.
 
-        `outputs` give one result a row of the batch, `others` any number of them. With `content`, what was
-        read from the file already, `path` is only named in errors.
+        `outputs` give one result per row of the batch, `others` any number. `content` is the file's content
+        if it was read already; `path` is then only named in errors.
 
         Raises:
-            PackError: the graph holds what is not allowed, cannot be loaded, or has other inputs or outputs.
+            PackError: the graph is not allowed, cannot be loaded, or has other inputs or outputs.
         """
         try:
             content = path.read_bytes() if content is None else content
@@ -66,7 +66,7 @@ class Session:
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
-        options.log_severity_level = 4  # what goes wrong is raised; a line beside it would tell it twice
+        options.log_severity_level = 4  # errors are raised; a log line would only repeat them
         # Never onnxruntime's own format, whatever the bytes look like: it was not checked.
         options.add_session_config_entry("session.load_model_format", "ONNX")
         options.add_session_config_entry("session.use_env_allocators", "1")
@@ -74,14 +74,14 @@ class Session:
         if saturates():
             options.add_session_config_entry("session.x64quantprecision", "1")
         try:
-            # What follows from constants alone would be worked out here, outside of the limited memory. The
-            # graphs of this project have nothing of the kind.
+            # Constant folding would compute constant expressions here, outside of the limited memory. The
+            # graphs of this project have none.
             self._session = ort.InferenceSession(
                 content,
                 options,
                 providers=["CPUExecutionProvider"],
                 disabled_optimizers=["ConstantFolding"],
-                enable_fallback=0,  # which tries the same again, and prints that it does
+                enable_fallback=0,  # the fallback tries the same again, and prints that it does
             )
         except Exception as error:
             # onnxruntime's errors share no base class but Exception.
@@ -103,7 +103,7 @@ class Session:
         Returns one array (batch, …) for each of the outputs asked for, then the others, in their order.
 
         Raises:
-            InferenceError: onnxruntime refused the batch, or answered with another number of rows.
+            InferenceError: onnxruntime refused the batch, or returned a different number of rows.
         """
         lengths = np.fromiter(map(len, rows), dtype=np.int32, count=len(rows))
         ids = np.zeros((len(rows), int(lengths.max())), dtype=np.int32)

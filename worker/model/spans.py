@@ -1,4 +1,4 @@
-"""Logits of heads that mark tokens, to marked tokens, and these to ranges of the text."""
+"""Turns the logits of token heads into marked tokens, and these into ranges of the text."""
 
 import re
 import unicodedata
@@ -23,7 +23,7 @@ _NO_SPACES = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff]"
 def whole_words(text: str, ranges: Sequence[Range], words: Sequence[int | None]) -> list[Range]:
     """Return for each token the range of its word in `text`, so that no word is marked in part.
 
-    `ranges` are the tokens' own, `words` the numbers of the words that the tokenizer saw, None for a mark.
+    `ranges` are the tokens' own, `words` the numbers of the tokenizer's words, None for a special token.
     Tokens of scripts without spaces keep their own range.
     """
     found: dict[int, Range] = {}
@@ -41,9 +41,9 @@ def whole_words(text: str, ranges: Sequence[Range], words: Sequence[int | None])
 def joined(text: str, marked: Iterable[Range]) -> tuple[Range, ...]:
     """Join the ranges of marked tokens (in the order of the text) and return what they cover.
 
-    Ranges that touch, overlap, or have nothing visible between them become one. None of them cuts a sign in
-    two: accents that stand as characters of their own, variation selectors, skin tones and what a zero-width
-    joiner ties on belong to the character before them. Empty ranges are left out.
+    Ranges that touch, overlap, or have nothing visible between them become one. None of them splits a visible
+    sign: combining accents, variation selectors, skin tones and whatever a zero-width joiner attaches belong
+    to the character before them. Empty ranges are left out.
     """
     found: list[Range] = []
     for start, end in marked:
@@ -71,16 +71,16 @@ def _belongs_before(character: str) -> bool:
 
 
 def _shows(between: str) -> bool:
-    """Whether anything of it can be seen: not so for white space, control characters and stray accents."""
+    """Whether anything in it is visible: white space, control characters and stray accents are not."""
     return any(not sign.isspace() and unicodedata.category(sign) not in _UNSEEN for sign in between)
 
 
 def reaching(scores: NDArray[np.float64], threshold: float, relative: float) -> NDArray[np.bool_]:
     """Return which tokens of a text are marked, from their probabilities (tokens,).
 
-    Without `relative`: those of at least `threshold`. With it: where the strongest reaches `threshold`, those
-    that reach this share of the strongest. Where F1 is the aim, the best threshold of a text is half of the
-    F1 that can be had in it (Lipton et al. 2014, arXiv:1402.1892), so it lies lower where all is less sure.
+    Without `relative`: those of at least `threshold`. With it: if the strongest reaches `threshold`, those
+    that reach this share of the strongest. To maximise F1, the best threshold for a text is half of the F1
+    that it allows (Lipton et al. 2014, arXiv:1402.1892), so it is lower where the model is less certain.
     """
     strongest = scores.max(initial=0.0)
     least = relative * strongest if relative else threshold
@@ -94,7 +94,7 @@ def marked_tokens(
 
     `rows` (read) are the numbers of these texts in the batch, `logits` (read, longest) their tokens' logits,
     padding included; `lengths` counts the tokens of each text in the batch. The first and the last token are
-    no part of the text and never marked.
+    not part of the text and never marked.
 
     Raises:
         InferenceError: the outputs do not belong to such a batch, or a logit is not finite.

@@ -1,4 +1,4 @@
-"""Texts to token numbers, with the `tokenizers` library alone: the same in training and in service."""
+"""Turns texts into token ids, using only the `tokenizers` library: the same in training and in service."""
 
 import re
 from collections.abc import Sequence
@@ -15,15 +15,15 @@ from worker.model.tokenizer_file import check_tokenizer
 from worker.types import Range
 
 CHARACTERS_A_TOKEN = 64
-"""A text is cut to so many characters for each token the model reads, before it is tokenised.
+"""A text is cut to this many characters for each token the model reads, before it is tokenised.
 
 Ordinary words take 1 to 10. The cut is there so that a megabyte of text costs no more than a long review
 does; where it takes effect, the result says `truncated`, since its tail was not read.
 """
 
 _AT_FIRST = 8
-"""So many prepared characters for each token the model reads are tokenised at first, and more only if these
-do not fill it."""
+"""This many prepared characters for each token the model reads are tokenised at first, and more only if these
+are not enough."""
 
 _MARGIN = 16
 """How many words must follow what is read before the rest of a text cannot change it: the end of what was
@@ -33,7 +33,7 @@ tokenised may lie within a word, a sign or an added token."""
 class Tokens(NamedTuple):
     """One text as the model reads it: token numbers with [CLS] and [SEP]; `truncated` if cut short.
 
-    `text` is the text itself: where a head marks tokens, their places in it are asked for.
+    `text` is the text itself: if a head marks tokens, their places in it are needed.
     """
 
     ids: list[int]
@@ -42,7 +42,7 @@ class Tokens(NamedTuple):
 
 
 class Places(NamedTuple):
-    """Where the tokens of a text stand in it, one entry a token: its own range, and the number of its word.
+    """Where the tokens of a text are, one entry per token: its own range, and the number of its word.
 
     [CLS] and [SEP] have an empty range and no word.
     """
@@ -55,8 +55,8 @@ class Places(NamedTuple):
 class Tokenizer:
     """A tokenizer that prepares texts as `handling` does.
 
-    Several threads may use it: the library refuses them only where one changes its settings, and these stay
-    as they are made here.
+    Several threads may use it: the library refuses them only when one changes its settings, which never
+    change after `__init__`.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class Tokenizer:
         ]
 
     def _encoded(self, texts: Sequence[str]) -> list[Encoding]:
-        """Tokenise texts, each hardly further than the model reads."""
+        """Tokenise texts, each only a little further than the model reads."""
         begun = [self._handling.begin(text, self._at_first) for text in texts]
         short = iter(self._rust.encode_batch_fast([beginning for beginning, whole in begun if whole]))
         return [
@@ -125,7 +125,7 @@ class Tokenizer:
         ]
 
     def _long(self, text: str, beginning: str) -> tuple[Encoding, str]:
-        """Tokenise so much of a long text that the rest cannot change what the model reads: most often its
+        """Tokenise enough of a long text that the rest cannot change what the model reads: most often its
         `beginning`. Returns the tokens, and the part of the prepared text that they are made of."""
         enough, whole = self._at_first, False
         encoding = self._rust.encode(beginning)
@@ -136,7 +136,7 @@ class Tokenizer:
         return encoding, beginning
 
     def places(self, text: str) -> Places:
-        """Tokenise a text and return where in it each token stands, in code points.
+        """Tokenise a text and return where each token is in it, in code points.
 
         Raises:
             InferenceError: the tokenizer failed on this text.
@@ -162,7 +162,7 @@ class Tokenizer:
         """Return the range in `tokens.text` of each token's word, in code points; empty for [CLS] and [SEP].
 
         A word is what the tokenizer cuts tokens from; see `spans.whole_words`. The text is tokenised again
-        for it: places cost time, and few texts are asked for theirs.
+        for this: places cost time, and few texts need them.
 
         Raises:
             InferenceError: the tokens are not those of the text.
@@ -175,7 +175,7 @@ class Tokenizer:
 
 
 def _is_filled(encoding: Encoding) -> bool:
-    """Whether so many words follow those that are read that more of the text would change nothing."""
+    """Whether enough words follow those that are read that more of the text would change nothing."""
     if not encoding.overflowing:
         return False
     read, last = (
@@ -188,8 +188,8 @@ def _is_filled(encoding: Encoding) -> bool:
 def read_tokenizer(path: Path, content: bytes | None = None) -> tuple[RustTokenizer, int]:
     """Check and read the `tokenizer.json` at `path`; return it, and the largest token number that it gives.
 
-    Padding and truncation that the file carries are taken off. With `content`, what was read from the file
-    already, `path` is only named in errors.
+    Padding and truncation set in the file are removed. `content` is the file's content if it was read
+    already; `path` is then only named in errors.
 
     Raises:
         PackError: the file cannot be read, or does not describe a tokenizer that is safe to use.
@@ -213,11 +213,11 @@ def read_tokenizer(path: Path, content: bytes | None = None) -> tuple[RustTokeni
 def _raise_unreadable(error: BaseException, path: Path) -> None:
     """Raise PackError for what the library raises: a plain Exception, or a panic, a BaseException."""
     if isinstance(error, Exception) or is_panic(error):
-        raise PackError(f"{path} is no tokenizer that can be read: {one_line(error)}") from error
+        raise PackError(f"{path} is not a readable tokenizer: {one_line(error)}") from error
 
 
 _PROBE = "a \N{LATIN SMALL LETTER E WITH ACUTE} \N{PERSON WITH FOLDED HANDS} \N{CJK UNIFIED IDEOGRAPH-540D}"
-"""Tokenised once as it is loaded: plain, accented, and what a vocabulary may not have."""
+"""Tokenised once on loading: plain, accented, and characters that a vocabulary may lack."""
 
 _PAIRS = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 
@@ -237,7 +237,7 @@ def _with_places(text: str) -> tuple[str, Sequence[int]]:
 
 
 def is_panic(error: BaseException) -> bool:
-    """Whether the library's Rust code panicked; such an error is no Exception, and has no class to import."""
+    """Whether the library's Rust code panicked; such an error is not an Exception, and cannot be imported."""
     return type(error).__name__ == "PanicException"
 
 

@@ -1,9 +1,9 @@
-"""What a `tokenizer.json` may hold: parts that are known, of sizes that keep time and memory bounded.
+"""What a `tokenizer.json` may contain: known parts, of sizes that keep time and memory bounded.
 
-A pack comes from anywhere, and the `tokenizers` library does whatever the file says: a replacement that makes
-a thousand letters of one, three times in a row, takes all memory; a pattern that backtracks, or a WordPiece
-model that looks for words of any length, never ends; some parts end in a panic. What distilbert checkpoints
-are published with passes: BERT's WordPiece and its relatives, byte-level BPE, and SentencePiece's models.
+A pack may come from anywhere, and the `tokenizers` library does whatever the file says: a replacement that
+turns one letter into a thousand, three times in a row, takes all memory; a pattern that backtracks, or a
+WordPiece model that looks for words of any length, never ends; some parts panic. The tokenizers of published
+DistilBERT checkpoints are accepted: BERT's WordPiece and its relatives, byte-level BPE, and SentencePiece.
 """
 
 from collections.abc import Container, Iterator, Mapping
@@ -46,23 +46,23 @@ _PATTERNS = frozenset(
         r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
     }
 )
-"""The patterns that are known to end soon."""
+"""The patterns that are known to end quickly."""
 
 
 def check_tokenizer(content: bytes, path: Path) -> int:
     """Check what is in a `tokenizer.json`, and return the largest token number that it can give.
 
     Raises:
-        PackError: it is no JSON object, or has a part that is unknown, too large, or would not end.
+        PackError: it is not a JSON object, or has a part that is unknown, too large, or would not end.
     """
     if len(content) > LARGEST_BYTES:
         raise PackError(f"{path} is too large for a tokenizer: {len(content)} bytes")
     try:
         described = orjson.loads(content)
     except orjson.JSONDecodeError as error:
-        raise PackError(f"{path} is no tokenizer that can be read: {one_line(error)}") from error
+        raise PackError(f"{path} is not a readable tokenizer: {one_line(error)}") from error
     if not isinstance(described, dict):
-        raise PackError(f"{path} is no tokenizer that can be read: it must hold a JSON object")
+        raise PackError(f"{path} is not a readable tokenizer: it must hold a JSON object")
     kinds = {
         "normalizer": _NORMALIZERS,
         "pre_tokenizer": _PRE_TOKENIZERS,
@@ -90,11 +90,11 @@ def _parts(part: object, children: str, path: Path, depth: int = 0) -> Iterator[
     if part is None:
         return
     if not isinstance(part, dict) or depth > 4:
-        raise PackError(f"{path} is no tokenizer that can be read: its parts must be tables, few levels deep")
+        raise PackError(f"{path} is not a readable tokenizer: its parts must be tables, few levels deep")
     yield part
     within = part.get(children) or []
     if not isinstance(within, list):
-        raise PackError(f"{path} is no tokenizer that can be read: `{children}` must be a list")
+        raise PackError(f"{path} is not a readable tokenizer: `{children}` must be a list")
     for child in within:
         yield from _parts(child, children, path, depth + 1)
 
@@ -102,7 +102,7 @@ def _parts(part: object, children: str, path: Path, depth: int = 0) -> Iterator[
 def _largest_of_model(model: object, path: Path) -> int:
     """Check the model and return its largest token number."""
     if not isinstance(model, dict):
-        raise PackError(f"{path} is no tokenizer that can be read: it has no `model`")
+        raise PackError(f"{path} is not a readable tokenizer: it has no `model`")
     kind = model.get("type")
     if not _is_one_of(kind, _MODELS):
         raise PackError(f"{path}: the model {shown(kind)} is not supported")
@@ -123,7 +123,7 @@ def _largest_of_model(model: object, path: Path) -> int:
 
 
 def _is_one_of(value: object, known: Container[str]) -> bool:
-    """Whether a value of the file, which may be of any kind, is one of these texts."""
+    """Whether a value from the file, which may have any type, is one of these strings."""
     return isinstance(value, str) and value in known
 
 

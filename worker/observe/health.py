@@ -1,4 +1,4 @@
-"""Whether the worker lives, and whether it works."""
+"""Whether the worker is alive, and whether it is ready."""
 
 import threading
 import time
@@ -6,15 +6,15 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 READY_CHECKS = ("model", "brokers", "partitions")
-"""What must be there before a worker is ready: the model loaded, brokers reached, partitions assigned."""
+"""What a worker needs to be ready: the model loaded, brokers reached, partitions assigned."""
 
 
 class Health:
-    """Keeps what the parts of a worker say of themselves. Every method may be called from any thread.
+    """Keeps what the parts of a worker report. Every method may be called from any thread.
 
     A part that has called `beat` once must call it again within `stall_after_s`, until it calls `rest`. A
-    thread handed to `watch` must live. Both make `healthy` red. `ready` is red too while one of
-    `ready_checks`, or anything else given to `set_ready`, is not true.
+    thread passed to `watch` must stay alive. Otherwise `healthy` is false. `ready` is false then too, and
+    while one of `ready_checks`, or anything else passed to `set_ready`, is false.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class Health:
         self._ready = dict.fromkeys(ready_checks, False)
 
     def beat(self, name: str) -> None:
-        """The part `name` has just turned once more."""
+        """The part `name` is making progress."""
         with self._lock:
             self._beats[name] = self._clock()
 
@@ -47,19 +47,19 @@ class Health:
             self._threads[name] = thread
 
     def set_ready(self, name: str, ready: bool) -> None:
-        """Say whether one of the things that work needs is there."""
+        """Set whether something that the worker needs is available."""
         with self._lock:
             self._ready[name] = ready
 
     def waiting(self, name: str) -> None:
-        """Say that the worker waits for `name`, such as brokers: it is alive, and not ready."""
+        """Report that the worker waits for `name`, such as brokers: it is alive, but not ready."""
         with self._lock:
             self._ready[name] = False
             now = self._clock()
             self._beats = dict.fromkeys(self._beats, now)
 
     def healthy(self) -> tuple[bool, dict[str, Any]]:
-        """Whether all parts turn; and for each what it is about, fit for JSON."""
+        """Whether all parts make progress, and the state of each, ready for JSON."""
         with self._lock:
             now = self._clock()
             checks: dict[str, dict[str, Any]] = {}
@@ -73,7 +73,7 @@ class Health:
         return _verdict(checks)
 
     def ready(self) -> tuple[bool, dict[str, Any]]:
-        """Whether all that work needs is there, and the worker healthy; and each point, fit for JSON."""
+        """Whether the worker is healthy and has everything it needs; and each check, ready for JSON."""
         alive, _ = self.healthy()
         with self._lock:
             checks: dict[str, dict[str, Any]] = {name: {"ok": ok} for name, ok in self._ready.items()}

@@ -16,14 +16,14 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["auto", "json", "console"]
 
 QUIET_S = 10.0
-"""How soon a line of the Kafka client may be repeated. While a broker is away it logs one every second."""
+"""How soon a line of the Kafka client may repeat. While a broker is away the client logs one every second."""
 
 
 def configure(level: LogLevel = "info", format: LogFormat = "auto", stream: TextIO | None = None) -> None:  # noqa: A002 - the setting is called log_format
     """Send every log line of this process to one stream (standard error by default) in one format.
 
     `auto` is `console` when the stream is a terminal and `json` when it is not. Colours need a terminal and
-    no `NO_COLOR`. The lines of kafka-python are left out, for ours say what they are about; at level debug
+    no `NO_COLOR`. The lines of kafka-python are left out, because ours cover the same events; at level debug
     they are included from info on. May be called again; the last call counts.
     """
     stream = sys.stderr if stream is None else stream
@@ -77,7 +77,7 @@ def _renderers(*, console: bool, colours: bool) -> list[Processor]:
 
 
 def _json_line(_: WrappedLogger, __: str, event: EventDict) -> str:
-    """Write one JSON object, with the fields that a reader looks for first in front."""
+    """Write one JSON object, with the fields that readers look for first at its start."""
     first = {name: event.pop(name) for name in ("timestamp", "level", "event", "logger") if name in event}
     line = {**first, **event}
     try:
@@ -87,7 +87,7 @@ def _json_line(_: WrappedLogger, __: str, event: EventDict) -> str:
 
 
 class Quieter(logging.Filter):
-    """Lets a line of the same kind pass once every `QUIET_S` seconds, for the loggers under `prefix`.
+    """Lets lines of the same kind pass once every `QUIET_S` seconds, for the loggers under `prefix`.
 
     The kind is the line of code that logs, since texts differ in addresses and times. The next line that
     passes has the number of suppressed ones as `repeated`.

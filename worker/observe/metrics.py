@@ -1,4 +1,4 @@
-"""The Prometheus instruments. Callers say what happened; the names and labels of metrics are only here."""
+"""The Prometheus instruments. Callers report events; the names and labels of metrics are only here."""
 
 import os
 import resource
@@ -42,7 +42,7 @@ class Metrics:
     """All instruments of a worker, in one registry (a fresh one by default).
 
     The values of every label come from a short list: outcomes, stages, failure codes, the labels of the pack,
-    the partitions assigned now. Any thread may call any method; `source` must not be called by two at once.
+    the partitions assigned now. Any thread may call any method, but only one at a time may call `source`.
     """
 
     def __init__(
@@ -144,7 +144,7 @@ class Metrics:
             for task, spans in answer.spans.items():
                 self._spans.labels(task, _span_outcome(spans)).inc()
         if record.timestamp_ms >= 0:
-            # A producer's clock may be ahead of ours; a negative age makes no sense.
+            # A producer's clock may be ahead of ours, but a negative age makes no sense.
             self._latency.observe(max(0.0, self._clock() - record.timestamp_ms / 1000))
 
     def stage(self, name: str, seconds: float) -> None:
@@ -183,7 +183,7 @@ class Metrics:
         self._refused.labels(topic, outcome).inc()
 
     def corrupt_batch(self, topic: str) -> None:
-        """Count a place in the log that could not be read and was passed over."""
+        """Count a place in the log that could not be read and was skipped."""
         self._corrupt.labels(topic).inc()
 
     def dropped(self, messages: int) -> None:
@@ -191,7 +191,7 @@ class Metrics:
         self._dropped.inc(messages)
 
     def offset_reset(self, topic: str, reason: str, messages: int) -> None:
-        """Count a partition that is read from another offset than the one due, and what was lost by it.
+        """Count a partition that is read from an offset other than the one due, and the messages lost by it.
 
         `reason` is `new_partition`, `retention` or `truncated`; only with `retention` are messages lost.
         """

@@ -1,7 +1,7 @@
 """One small HTTP server for `/metrics`, `/healthz` and `/readyz`.
 
-It runs on one thread, whoever calls: a client that sends slowly, or nothing, costs a descriptor for a few
-seconds and never a thread. Connections, their headers and their lifetime are bounded.
+It runs on one thread for all clients: one that sends slowly, or nothing, costs a descriptor for a few seconds
+and never a thread. Connections, their headers and their lifetime are bounded.
 """
 
 import asyncio
@@ -22,30 +22,30 @@ from worker.errors import PortInUse
 from worker.observe.health import Health
 
 CONNECTIONS = 64
-"""Open at the same time, at most. A new one above that ends the oldest."""
+"""Maximum number open at the same time. A new one above that closes the oldest."""
 
 HEADER_BYTES = 16 * 1024
-"""The request line and all headers."""
+"""Maximum size of the request line and all headers."""
 
 LIFETIME_S = 10.0
-"""From the first byte until the answer is sent."""
+"""Maximum time from the first byte until the answer is sent."""
 
 PACE_S = 0.005
-"""Between two answers, so that a client that asks without a pause does not slow the worker down."""
+"""Minimum time between two answers, so that a client that asks constantly does not slow the worker down."""
 
 _log = structlog.get_logger(__name__)
 _JSON = "application/json; charset=utf-8"
 _REQUEST = re.compile(r"([A-Z]+) (\S+) HTTP/1\.[01]")
 _BACKLOG = 256
-"""Connections that may wait to be accepted. What comes above that is asked to try again a second later."""
+"""Connections that may wait to be accepted. Any above that have to try again a second later."""
 
 _STOP_S = 1.0
 _QUIET_S = 60.0
-"""Between two lines about trouble of the server itself."""
+"""Minimum time between two log lines about problems of the server itself."""
 
 
 class _Refused(Exception):
-    """A request that gets no answer but a status."""
+    """A request that is answered only with a status."""
 
     def __init__(self, status: HTTPStatus) -> None:
         super().__init__(status.phrase)
@@ -55,7 +55,7 @@ class _Refused(Exception):
 class ObserveServer:
     """Serves metrics and health from a daemon thread, so that it never keeps a process alive.
 
-    `port` 0 takes a free one; after `start` the attribute says which.
+    `port` 0 takes a free one; after `start` the attribute holds its number.
     """
 
     def __init__(self, host: str, port: int, registry: CollectorRegistry, health: Health) -> None:
@@ -70,7 +70,7 @@ class ObserveServer:
         self._open: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     def start(self) -> None:
-        """Listen and answer.
+        """Start listening.
 
         Raises:
             PortInUse: the address is taken, does not belong to this machine, or cannot be resolved.
@@ -92,7 +92,7 @@ class ObserveServer:
         started.wait()
 
     def stop(self) -> None:
-        """Stop listening. Twice, or before a start, does nothing."""
+        """Stop listening. Does nothing the second time, or before `start`."""
         if self._thread is None or self._loop is None or self._stop is None:
             return
         self._loop.call_soon_threadsafe(self._stop.set)
@@ -101,7 +101,7 @@ class ObserveServer:
 
     async def _serve(self, listener: socket.socket, started: threading.Event) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        # Where descriptors run out, asyncio stops accepting for a second, and reports it here each time.
+        # If descriptors run out, asyncio stops accepting for a second, and reports it here each time.
         self._loop.set_exception_handler(self._report)
         try:
             server = await asyncio.start_server(
@@ -135,7 +135,7 @@ class ObserveServer:
             async with asyncio.timeout(LIFETIME_S):
                 await self._answer(reader, writer)
         except (OSError, TimeoutError, asyncio.IncompleteReadError) as error:
-            # A client that went away, or never came to the point, is its own affair.
+            # A client that went away, or never finished its request, is not our problem.
             _log.debug("observe_request_failed", reason=type(error).__name__)
         finally:
             self._open.pop(task, None)
@@ -145,7 +145,7 @@ class ObserveServer:
                 writer.close()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Read one request and answer it; the connection ends then."""
+        """Read one request and answer it; then the connection ends."""
         try:
             method, path, headers = await _read_request(reader)
             await self._wait_for_turn()

@@ -54,7 +54,7 @@ def run(settings: Settings) -> int:
 
 
 def _run(settings: Settings, stop: threading.Event) -> None:
-    """Start in the order in which things can go wrong cheaply; what was started ends in reverse."""
+    """Start the parts so that mistakes show up early and cheaply, and end them in reverse."""
     health, metrics = Health(settings.observe.stall_after_s), Metrics()
     for part in ("model", "brokers", "partitions"):
         health.set_ready(part, ready=False)
@@ -74,7 +74,7 @@ def _run(settings: Settings, stop: threading.Event) -> None:
         ends.callback(source.close)
         checkpoint = _checkpoint(settings, health, source, limits)
         ends.callback(checkpoint.close)
-        # Before the source joins: it ends what a dead predecessor in this slot left open.
+        # Before the source joins: it ends the transaction that a dead predecessor in this slot left open.
         checkpoint.open(stop)
         log.info(
             "started",
@@ -131,7 +131,7 @@ def _say_pack(pack: Pack) -> None:
 
 
 def _connect(settings: Settings, health: Health, stop: threading.Event) -> dict[str, TopicLimits] | None:
-    """Wait for a broker, refuse to start without the topics, and read what each of them takes.
+    """Wait for a broker, refuse to start without the topics, and read what each of them accepts.
 
     None when `stop` was set meanwhile.
     """
@@ -157,7 +157,7 @@ def _connect(settings: Settings, health: Health, stop: threading.Event) -> dict[
 
 
 def _compare(settings: Settings, limits: Mapping[str, TopicLimits]) -> None:
-    """Say at the start what will not fit later."""
+    """Warn at the start about what will not fit later."""
     largest = max((limits[name].max_bytes or 0 for name in settings.source.topics), default=0)
     sink = settings.sink
     wanted = {sink.dead_letter_topic: "dead letters without the original's value"}

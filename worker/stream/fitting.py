@@ -1,6 +1,6 @@
-"""Outputs as their topics take them: not too large, at a time that the broker accepts, with a key if need be.
+"""Makes outputs acceptable to their topics: not too large, with a valid timestamp, with a key if needed.
 
-Whatever is changed is marked in the record, and the original can be found again.
+Every change is marked in the record, so that the original can be found.
 """
 
 import hashlib
@@ -20,10 +20,10 @@ ToDeadLetter = Callable[[Record, Failure], OutputRecord]
 """Makes the dead letter of a record."""
 
 TIME_HEADER = OWN_PREFIX + "timestamp"
-"""The time of the input, Unix ms, where the record could not carry it itself."""
+"""The timestamp of the input, Unix ms, if the output record could not carry it itself."""
 
 VALUE_HEADERS = (OWN_PREFIX + "value.bytes", OWN_PREFIX + "value.sha256", OWN_PREFIX + "value.at")
-"""Size and SHA-256 of a value that was left out, and where it lies: `topic:partition:offset`."""
+"""Size and SHA-256 of a value that was left out, and where it is: `topic:partition:offset`."""
 
 KEY_HEADERS = (OWN_PREFIX + "key.bytes", OWN_PREFIX + "key.sha256")
 HEADERS_HEADER = OWN_PREFIX + "headers.omitted"
@@ -31,10 +31,10 @@ HEADERS_HEADER = OWN_PREFIX + "headers.omitted"
 
 
 class Fitter:
-    """Fits outputs to what their topics take.
+    """Fits outputs to what their topics accept.
 
     Args:
-        limits: what each topic takes.
+        limits: what each topic accepts.
         to_dead_letter: makes dead letters.
         dead_letter_topic: where they go.
         compression: `sink.compression_type`.
@@ -74,8 +74,8 @@ class Fitter:
             return self._failed(
                 record,
                 KeyMissing(
-                    f"the record has no key, and topic {output.topic} is compacted (cleanup.policy), which "
-                    "takes none without"
+                    f"the record has no key, and topic {output.topic} is compacted (cleanup.policy) and "
+                    "needs one"
                 ),
             )
         if not self._takes(output):
@@ -112,7 +112,7 @@ class Fitter:
         return Failure.of("write", problem.reason, problem)
 
     def at_the_current_time(self, record: Record, output: OutputRecord) -> OutputRecord | None:
-        """The same output without the input's time. None when it carries none."""
+        """The same output without the input's timestamp. None when it has none."""
         return None if output.timestamp_ms is None else _without_time(record, output)
 
     def _failed(self, record: Record, problem: MessageError) -> tuple[OutputRecord, Answer]:
@@ -120,7 +120,7 @@ class Fitter:
         return self.dead_letter(record, answer), answer
 
     def _ever_smaller(self, record: Record, answer: Failure) -> Iterator[OutputRecord]:
-        """The dead letter with all that the record holds, then with less and less of it."""
+        """The complete dead letter of the record, then ones with less and less of it."""
         yield self._to_dead_letter(record, answer)
         gone: Headers = ()
         if record.value is not None:

@@ -1,8 +1,8 @@
-"""No single record ends the worker: one that fails is found among its window and dealt with by itself.
+"""No single record ends the worker: a failing one is found within its window and handled by itself.
 
-A window that cannot be labelled, or whose outputs Kafka refuses, is cut in half again and again. What remains
-is the record, or the records, to blame. That happens at once and within this process, so a restart does not
-begin to count anew.
+A window that cannot be labelled, or whose outputs Kafka refuses, is bisected until the record or records to
+blame are found. This happens at once and within this process, so there is no count of attempts that a restart
+would reset.
 """
 
 import time
@@ -20,7 +20,7 @@ from worker.stream.pipeline import Pipeline, Processed
 from worker.types import Answer, Failure, OutputRecord, Record, Skipped, TopicPartition
 
 SEARCH_S = 30.0
-"""A search stops after so long, once it has made headway: the worker must poll to stay in its group."""
+"""A search that has made progress stops after this time: the worker must poll to stay in its group."""
 
 _log = structlog.get_logger(__name__)
 
@@ -40,8 +40,8 @@ class Isolation:
         checkpoint: commits outputs and offsets.
         fitter: fits outputs to their topics, and makes ever smaller dead letters. Without one nothing is
             isolated, and every error goes to the caller.
-        on_poison: what to do with a record for which Kafka takes no dead letter either.
-        metrics: told what became of refused records.
+        on_poison: what to do with a record for which Kafka refuses even a dead letter.
+        metrics: count what became of refused records.
         beat: called during a search, which may take longer than a commit does.
     """
 
@@ -66,7 +66,7 @@ class Isolation:
         """How many records of the last window are committed. They are the first ones."""
 
     def process(self, records: Sequence[Record]) -> Processed:
-        """Turn each record into one output that its topic takes, in the same order.
+        """Turn each record into one output that its topic accepts, in the same order.
 
         Raises:
             Exception: the pipeline's own error, when it also fails for a record that was labelled before.
@@ -76,7 +76,7 @@ class Isolation:
             return self._pipeline.process(records)
         try:
             processed = self._pipeline.process(records)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it must not end the worker twice
+        except Exception as error:  # noqa: BLE001 - no error of one record may end the worker
             _log.warning(
                 "a window cannot be labelled; looking for the message that fails",
                 messages=len(records),
@@ -92,10 +92,10 @@ class Isolation:
         """Commit a window. Outputs and answers of records that Kafka refuses are replaced in `processed`.
 
         Returns:
-            COMMITTED, or what kept the window from it; `done` says how much of it was committed before.
+            COMMITTED, or why the window was not committed whole; `done` says how much of it was.
 
         Raises:
-            OutputRefused: with `on_poison` `stop`, for a record for which Kafka takes no dead letter either.
+            OutputRefused: with `on_poison` `stop`, for a record for which Kafka refuses even a dead letter.
             MoodstreamError: as the checkpoint raises it.
         """
         window = _Window(records, processed, snapshot, time.monotonic())
@@ -135,14 +135,14 @@ class Isolation:
                 into.answers.extend(processed.answers)
 
     def _check_pipeline(self, error: Exception) -> None:
-        """Make sure that it is the record which fails, and not everything.
+        """Make sure that this record is at fault, and not the pipeline.
 
         Raises:
             Exception: `error`, when a record that was labelled before fails too.
         """
         try:
             self._pipeline.process([self._labelled or Record("", 0, 0, -1, None, b"It is a fine day.")])
-        except Exception:  # noqa: BLE001 - the first error tells more
+        except Exception:  # noqa: BLE001 - the first error is the informative one
             raise error from None
 
     def _commit(self, window: _Window, start: int, stop: int) -> Outcome:
@@ -189,7 +189,7 @@ class Isolation:
         return self._give_up(window, index, refusal)
 
     def _give_up(self, window: _Window, index: int, refusal: OutputRefused) -> Outcome:
-        """Kafka takes nothing at all for this record."""
+        """Stop, or skip the record: Kafka refuses every output for it."""
         record = window.records[index]
         if self._on_poison == "stop":
             self._say(record, refusal, "stopped")
@@ -220,7 +220,7 @@ class Isolation:
 def _other_forms(
     fitter: Fitter, window: _Window, index: int, refusal: OutputRefused
 ) -> Iterator[tuple[OutputRecord, Answer, str]]:
-    """What else may be written for a record whose output is refused: ever less of it."""
+    """What else can be written for a record whose output is refused, from the most to the least complete."""
     record = window.records[index]
     output, answer = window.processed.outputs[index], window.processed.answers[index]
     now = fitter.at_the_current_time(record, output)
@@ -233,5 +233,5 @@ def _other_forms(
 
 
 def last_offsets(records: Sequence[Record]) -> dict[TopicPartition, int]:
-    """The last offset of each partition among records that lie in order."""
+    """The last offset of each partition among records in order."""
     return {record.topic_partition: record.offset for record in records}

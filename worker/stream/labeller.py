@@ -1,4 +1,4 @@
-"""Files through the worker's own pipeline: rows become records, and their results lines."""
+"""Labels files with the worker's own pipeline: rows become records, and their results become lines."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
@@ -13,7 +13,7 @@ WINDOW_ROWS = 256
 """Rows labelled together."""
 
 WINDOW_BYTES = 4 * 1024 * 1024
-"""Their bytes, at most (one row may be longer)."""
+"""Maximum size of such a window in bytes (a single row may be longer)."""
 
 
 class RowResult(NamedTuple):
@@ -38,7 +38,7 @@ class Labeller:
         """Read an input to its end; one list of results per window, in the order of the rows.
 
         Raises:
-            InputError: the input breaks off. What was read before has been answered.
+            InputError: the input breaks off. Results for everything read before have been yielded.
         """
         for window in _windows(source):
             yield self._results(source.name, window)
@@ -66,7 +66,7 @@ def as_record(name: str, row: Row) -> Record:
 
 
 def _windows(items: Iterable[Item]) -> Iterator[list[Row | BadRow]]:
-    """Gather rows until there are enough, or none arrives for now."""
+    """Gather rows until there are enough, or until no more arrive for now."""
     window: list[Row | BadRow] = []
     size = 0
     for item in items:

@@ -1,7 +1,7 @@
 """The language of a message, and the pack that labels it.
 
 py3langid (extra `lang`) detects languages. It is langid.py (Lui and Baldwin 2012, "langid.py: An
-Off-the-shelf Language Identification Tool", ACL), trained anew: naive Bayes over byte n-grams. Its model is
+Off-the-shelf Language Identification Tool", ACL), retrained: naive Bayes over byte n-grams. Its model is
 part of the package, so nothing is fetched. docs/explanation/language-identifier.md says why it was chosen.
 """
 
@@ -16,7 +16,7 @@ from worker.settings.languages import ANY, DEFAULT, UNKNOWN, UNSUPPORTED, canoni
 from worker.types import Failure, Message
 
 CHARACTERS = 240
-"""How much of a text is looked at. More makes the answer no surer; each takes about half a microsecond."""
+"""How much of a text is examined. More does not improve the result; each takes about half a microsecond."""
 
 _NO_LANGUAGE = "zxx"
 """What the identifier calls text without words (ISO 639-2's own code)."""
@@ -29,7 +29,7 @@ class Identifier:
     """Names the language of texts. One caller at a time.
 
     Args:
-        candidates: languages to choose among; all that the model knows when empty.
+        candidates: languages to choose among; if empty, all that the model knows.
         min_confidence: probability from 0 to 1 below which no language is named.
 
     Raises:
@@ -41,18 +41,18 @@ class Identifier:
         self._min_confidence = min_confidence
         if not candidates:
             return
-        # The model has three letters for a few languages that have two.
+        # The model uses three-letter codes for a few languages that have a two-letter one.
         known = {canonical(label): label for label in self._model.labels if label != _NO_LANGUAGE}
         if unknown := [code for code in candidates if code not in known]:
             raise LanguageError(
                 f"language.candidates: the identifier does not know {', '.join(unknown)}; "
                 f"it knows {', '.join(sorted(known))}"
             )
-        # Text without words stays a choice, or it would be one of the languages.
+        # "No language" stays a choice, or text without words would be given one of the languages.
         self._model.set_languages([*(known[code] for code in candidates), _NO_LANGUAGE])
 
     def __call__(self, text: str) -> str | None:
-        """Name the language by its ISO 639 code, or None where it is not sure enough. Never raises."""
+        """Return the language's ISO 639 code, or None if the model is not sure enough. Never raises."""
         words = " ".join(_NO_WORDS.sub(" ", text[: 4 * CHARACTERS]).split())[:CHARACTERS]
         if not any(letter.isalpha() for letter in words):
             return None
@@ -73,8 +73,8 @@ def _load() -> Any:
 class Route:
     """The table of `language.route`.
 
-    A tag is looked up whole, then shorter by its last part, as RFC 4647 looks tags up: `pt-br`, then `pt`;
-    then comes `*`, and without that the default pack. A language that is not known is `und`.
+    A tag is looked up whole, then without its last part, as in RFC 4647: `pt-br`, then `pt`; then comes `*`,
+    and without that the default pack. An unknown language is `und`.
     """
 
     def __init__(self, table: Mapping[str, str]) -> None:
@@ -82,7 +82,7 @@ class Route:
 
     @property
     def packs(self) -> tuple[str, ...]:
-        """The folders of the packs that it names, each once."""
+        """The folders of the packs in the table, each once."""
         targets = dict.fromkeys(self._table.values())
         return tuple(target for target in targets if target not in {DEFAULT, UNSUPPORTED})
 
@@ -119,11 +119,11 @@ class Languages:
         return replace(message, lang=self._identify(message.text))
 
     def target(self, message: Message) -> str | Failure:
-        """The pack for a message that is `named`: `default`, a folder, or a failure where there is none."""
+        """The pack for a message from `named`: `default`, a folder, or a failure if there is none."""
         target = self._route.target(message.lang)
         if target != UNSUPPORTED:
             return target
-        # Only the language itself: the rest of a tag is whatever the sender put there.
+        # Only the language itself: the rest of the tag is arbitrary text from the sender.
         language = "und (not known)" if message.lang is None else canonical(message.lang).partition("-")[0]
         error = LanguageUnsupported(
             f"no pack for the language {language}: language.route says `{UNSUPPORTED}`"

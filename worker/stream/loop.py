@@ -24,7 +24,7 @@ from worker.stream.window import Pace, Progress, Window
 from worker.types import Failure, Record
 
 REBALANCES_WITHOUT_COMMIT = 5
-"""So many rebalances in a row that void all work make the worker say so, and turn it unready."""
+"""After this many rebalances in a row that void all work, the worker logs it and becomes unready."""
 
 _IDLE_POLL_S = 0.5
 _WINDOW_BYTES = 8 * 1024 * 1024
@@ -47,12 +47,12 @@ class LabelledWindow:
 class Loop:
     """Runs the stream on the thread that calls it.
 
-    While one window is labelled, the window before it is committed on a second thread, so the broker's
-    answers cost the model no time. `poll` is called only when no commit is under way: rebalances happen
-    inside `poll`, so none can fall between a commit and the window that it belongs to. A window whose
-    generation has passed is dropped and read again: its partitions may belong to another worker now.
+    While one window is labelled, the window before it is committed on a second thread, so the model never
+    waits for the broker. `poll` is called only when no commit is under way: rebalances happen inside `poll`,
+    so none can fall between a commit and the window that it belongs to. A window of an earlier generation is
+    dropped and read again: its partitions may belong to another worker now.
 
-    Records that were polled and do not fit into the time of a window stay in hand for the next one.
+    Polled records that do not fit into the time of a window are kept for the next one.
     """
 
     def __init__(
@@ -93,8 +93,8 @@ class Loop:
         """Work until `stop` is set, then commit what is labelled and return.
 
         Raises:
-            MoodstreamError: the source or the checkpoint found something that only a new process can mend, or
-                the worker has been outside its group for `connect_limit_s`.
+            MoodstreamError: the source or the checkpoint met an error that needs a new process, or the worker
+                has been outside its group for `connect_limit_s`.
         """
         self._health.watch("loop", threading.current_thread())
         pending: LabelledWindow | None = None
@@ -109,7 +109,7 @@ class Loop:
             raise
 
     def _turn(self, pending: LabelledWindow | None, thread: ThreadPoolExecutor) -> LabelledWindow | None:
-        """Read one window, commit the pending one beside labelling it, and return the new pending one."""
+        """Read one window, commit the pending one while labelling it, and return the new pending one."""
         if pending is not None and self._source.must_rejoin:
             # The next poll rebalances, which would void the window. Its partitions are still ours.
             self._finish(pending, self._commit(pending))
@@ -129,16 +129,16 @@ class Loop:
         if pending is None:
             return labelled
         if outcome is not Outcome.COMMITTED:
-            self._drop(records)  # they lie behind the pending window and are read again with it
+            self._drop(records)  # they come after the pending window and are read again with it
             labelled = None
         self._finish(pending, outcome)
         return labelled
 
     def _collect(self, *, wait: bool) -> list[Record]:
-        """Read a window; what is in hand comes first.
+        """Read a window, starting with the records kept from the last one.
 
         Args:
-            wait: nothing else is to be done, so an empty topic may be waited for and a window filled.
+            wait: there is nothing else to do, so it may wait for messages and fill the window.
         """
         most = min(self._batch.max_messages, self._pace.expected())
         window = Window(most, _WINDOW_BYTES, self._batch.max_wait_ms / 1000)
@@ -157,7 +157,7 @@ class Loop:
         return records
 
     def _cut(self, records: list[Record]) -> list[Record]:
-        """What can be labelled within `batch.max_window_s`; the rest stays in hand."""
+        """What can be labelled within `batch.max_window_s`; the rest is kept for the next window."""
         count = self._pace.fitting(records)
         self._in_hand = records[count:]
         return records[:count]
@@ -167,7 +167,7 @@ class Loop:
         started = time.perf_counter()
         processed = self._isolation.process(records)
         self._pace.measured(records, time.perf_counter() - started)
-        self._health.rest("classify")  # an idle topic is no stall
+        self._health.rest("classify")  # an idle topic is not a stall
         return LabelledWindow(records, processed, snapshot)
 
     def _commit(self, window: LabelledWindow) -> Outcome:
@@ -178,7 +178,7 @@ class Loop:
         return outcome
 
     def _finish(self, window: LabelledWindow, outcome: Outcome) -> None:
-        """After the commit of a window: count it, or go back to its beginning."""
+        """After the commit of a window: count it, or rewind to its beginning."""
         self._source.release(window.records)
         if self._isolation.done:
             self._progressed()
@@ -197,7 +197,7 @@ class Loop:
             self._in_hand = []
 
     def _start_over(self, records: list[Record], pending: LabelledWindow | None) -> None:
-        """After a rebalance: forget what an earlier generation read, and read on from what is committed."""
+        """After a rebalance: drop what an earlier generation read, and go on from the committed offsets."""
         self._generation = self._source.generation
         dropped = len(records) + (len(pending.records) if pending else 0)
         self._source.release([*records, *(pending.records if pending else ())])
@@ -222,7 +222,7 @@ class Loop:
         self._progress.reset()
 
     def _report(self, *, idle: bool) -> None:
-        """Tell health and metrics where the stream stands."""
+        """Update health and metrics."""
         self._health.beat("poll")
         joined, now = self._source.joined, time.monotonic()
         self._health.set_ready("brokers", joined)
@@ -237,10 +237,10 @@ class Loop:
             lag = self._source.lag()
             self._metrics.source(lag, self._source.rebalances)
             if idle and joined and len(lag) == len(self._source.assignment()) and not any(lag.values()):
-                self._progressed()  # all that there is has been committed
+                self._progressed()  # everything there is has been committed
 
     def _outside(self, now: float) -> None:
-        """The worker is not in its group: say so from time to time, and end at the limit."""
+        """The worker is not in its group: log this from time to time, and end at the limit."""
         waited_s = now - self._joined_at
         if waited_s > self._connect_limit_s:
             raise BrokerUnavailable(

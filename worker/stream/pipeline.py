@@ -13,7 +13,7 @@ from worker.types import Answer, Failure, Message, OutputRecord, Record, Tombsto
 
 
 class Result(NamedTuple):
-    """What became of one record, and what is to be written: None for a failure where no dead letters are."""
+    """What became of one record, and what to write: None for a failure when there are no dead letters."""
 
     answer: Answer
     output: OutputRecord | None
@@ -21,20 +21,20 @@ class Result(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Processed:
-    """What became of a window, in the order of its records: what is to be written, and the answers."""
+    """The results of a window, in the order of its records: what to write, and the answers."""
 
     outputs: list[OutputRecord]
     answers: list[Answer]
 
 
 class Pipeline:
-    """The way of records through decoder, router and encoder.
+    """Takes records through decoder, router and encoder.
 
     Args:
-        text_field: where the text lies in a JSON message.
+        text_field: where the text is in a JSON message.
         router: labels the messages.
         dead_letters: makes dead letters; without it a failure has no output.
-        listener: told what each stage cost.
+        listener: called with the duration of each stage.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Pipeline:
             return self._failed(record, answer)
         try:
             return Result(answer, encoder.encode(record, message, answer, now_ms))
-        except TypeError as error:  # what orjson raises for half a surrogate pair, as in the name of a file
+        except TypeError as error:  # orjson raises it for half a surrogate pair, as in the name of a file
             return self._failed(record, Failure.of("encode", "not_encodable", error))
 
     def _failed(self, record: Record, failure: Failure) -> Result:

@@ -1,4 +1,4 @@
-"""The loaded packs, and which of them labels a message: that of its language."""
+"""The loaded packs, and the choice of a pack for each message by its language."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,14 +15,14 @@ from worker.types import Failure, Message, Prediction
 
 
 class LoadedPack(NamedTuple):
-    """A pack at work: its classifier, and the encoder whose columns follow from its heads."""
+    """A loaded pack: its classifier, and the encoder whose columns follow from its heads."""
 
     classifier: Classifier
     encoder: OutputEncoder
 
 
 class LabelledMessage(NamedTuple):
-    """A message, with its language where that is known; what the model says of it; and the pack's encoder."""
+    """A message with its language if known, the model's result for it, and the pack's encoder."""
 
     message: Message
     answer: Prediction | Failure
@@ -36,7 +36,7 @@ class PackRouter:
         default: the pack for what is not routed elsewhere.
         languages: names languages and routes by them.
         others: the packs that `languages` routes to, by their folders.
-        listener: told how long naming languages took, as stage `language`.
+        listener: called with the time that naming languages took, as stage `language`.
     """
 
     def __init__(
@@ -67,11 +67,11 @@ class PackRouter:
             settings: groups `model`, `batch` and `language`.
             topic: output topic.
             include_text: write the text itself into the output.
-            listener: told what labelling costs.
+            listener: called with what labelling costs.
             on_pack: called with each pack once it is loaded, the default one first.
 
         Raises:
-            LanguageError: languages cannot be told as the settings ask.
+            LanguageError: languages cannot be identified as the settings require.
             PackError: a pack is missing or damaged.
         """
         language = settings.language
@@ -117,7 +117,7 @@ class PackRouter:
         ]
 
     def _routed(self, messages: Sequence[Message]) -> tuple[Sequence[Message], list[str | Failure]]:
-        """The messages with their languages, and for each the pack that it goes to."""
+        """The messages with their languages, and the target pack of each."""
         languages = self._languages
         if languages is None:
             return messages, [DEFAULT] * len(messages)

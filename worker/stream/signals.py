@@ -17,7 +17,7 @@ _asked = threading.Event()
 def listen() -> None:
     """Keep a signal for the run that is about to start. Without this it would end the process.
 
-    Does nothing outside the main thread, where Python allows no handlers.
+    Does nothing in any other thread than the main one: Python allows handlers only there.
     """
     with contextlib.suppress(ValueError):
         for number in _SIGNALS:
@@ -39,7 +39,7 @@ def stop_on_signals(stop: threading.Event, limit_s: float, give_up: Callable[[],
 
     Args:
         stop: set by the first signal.
-        limit_s: how long after the first signal `give_up` is called. Seconds.
+        limit_s: how long after the first signal to call `give_up`. Seconds.
         give_up: called on another thread.
     """
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from worker.types import Record
 
 MESSAGE_COST, LONGEST_COST = 100, 4_096
-"""What a message costs beside its bytes, and the most that its bytes count for, since the model reads only
-the beginning of a long text. In bytes."""
+"""What a message costs in addition to its bytes, and the most bytes that are counted for one, since the model
+reads only the beginning of a long text. In bytes."""
 
 FIRST_RATE = 20_000.0
-"""Cost labelled in a second before anything was measured: about that of one slow core."""
+"""Cost per second that is assumed before anything was measured: about that of one slow core."""
 
 _SLACK = 1.25
 _FASTER = 0.3
@@ -21,11 +21,11 @@ _FASTER = 0.3
 
 @dataclass(slots=True)
 class Window:
-    """How full a window is: open from its first message, closed by number, by bytes or by time.
+    """How full a window is: open from its first message, closed by count, by bytes or by time.
 
     Args:
         max_messages: messages in one window.
-        max_bytes: their keys and values; the message that exceeds the limit still belongs to the window.
+        max_bytes: size of their keys and values; the message that exceeds the limit is still included.
         max_wait_s: how long after its first message a window stays open. Seconds.
     """
 
@@ -37,7 +37,7 @@ class Window:
     opened_at: float | None = None
 
     def add(self, messages: int, size: int, now: float) -> None:
-        """Count messages that came in at `now` (seconds of any steady clock), `size` bytes in all."""
+        """Count messages that came in at `now` (seconds of any monotonic clock), `size` bytes in all."""
         if messages and self.opened_at is None:
             self.opened_at = now
         self.messages += messages
@@ -54,7 +54,7 @@ class Window:
         return max(0.0, self.opened_at + self.max_wait_s - now)
 
     def complete(self, now: float) -> bool:
-        """Tell whether the window is to be processed now. An empty one never is."""
+        """Whether to process the window now. An empty one is never complete."""
         if self.opened_at is None:
             return False
         return self.room() == 0 or self.bytes >= self.max_bytes or self.remaining_s(now) <= 0
@@ -63,8 +63,9 @@ class Window:
 class Pace:
     """How many messages can be labelled in the time that one window may take.
 
-    Estimated from the windows before: a message costs its bytes, up to a limit, and a little more. A slower
-    window counts at once, a faster one bit by bit, so that a burst of long texts is met with short windows.
+    Estimated from earlier windows: a message costs its bytes, up to a limit, and a little more. A slower
+    window lowers the estimate at once, a faster one raises it gradually, so that a burst of long texts gets
+    short windows.
 
     Args:
         max_window_s: how long labelling one window may take. Seconds.
@@ -80,9 +81,9 @@ class Pace:
         return max(1, int(self._rate * self._max_window_s / self._message_cost))
 
     def fitting(self, records: Sequence[Record]) -> int:
-        """How many of the first records fit into a window; at least one, where there are any.
+        """How many of the first records fit into a window; at least one, if there are any.
 
-        A little over the estimate is taken along.
+        All of them if they are only a little over the estimate.
         """
         budget = self._rate * self._max_window_s
         if sum(map(cost, records)) <= budget * _SLACK:
@@ -95,7 +96,7 @@ class Pace:
         return len(records)
 
     def measured(self, records: Sequence[Record], seconds: float) -> None:
-        """Take how long labelling these records has taken."""
+        """Update the estimate with how long labelling these records took."""
         if not records or seconds <= 0:
             return
         total = sum(map(cost, records))
@@ -113,13 +114,13 @@ class Progress:
     """Whether a group that rebalances still gets something committed.
 
     Args:
-        limit: after so many rebalances with work and without a commit, the group is stuck.
+        limit: after this many rebalances with work and without a commit, the group is stuck.
     """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self.rebalances = 0
-        """Rebalances since the last commit, or since there was last nothing to do."""
+        """Rebalances since the last commit, or since the last time when there was nothing to do."""
 
     @property
     def stuck(self) -> bool:
@@ -127,10 +128,10 @@ class Progress:
         return self.rebalances >= self._limit
 
     def rebalanced(self) -> bool:
-        """Count a rebalance; true when it makes the group stuck, or has done so `limit` times more."""
+        """Count a rebalance; true when it makes the group stuck, and again every `limit` rebalances."""
         self.rebalances += 1
         return self.rebalances % self._limit == 0
 
     def reset(self) -> None:
-        """Something was committed, or nothing is left to do."""
+        """Start again: something was committed, or nothing is left to do."""
         self.rebalances = 0

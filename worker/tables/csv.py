@@ -1,4 +1,4 @@
-"""Comma-separated tables, whatever separates them: the dialect, the columns, the rows."""
+"""CSV tables with any common separator: the dialect, the columns, the rows."""
 
 import contextlib
 import csv
@@ -21,7 +21,7 @@ _SNIFFED_RECORDS = 64
 
 
 class Dialect(NamedTuple):
-    """What the csv module has to know."""
+    """What the csv module needs to know."""
 
     delimiter: str = ","
     backslash: bool = False
@@ -47,12 +47,12 @@ _BARE = (Dialect("\t", quotes=False),)
 
 
 def sniff(lines: Sequence[str], wanted: Sequence[str] = ()) -> Dialect:
-    """Return the dialect of these first lines of a file, the header in front.
+    """Return the dialect of these first lines of a file, the header first.
 
-    The best one makes the `wanted` names columns; then it reads most records as wide as the header, then it
-    finds more columns. Of equals the first counts: doubled quotes, then backslashes, then none.
+    The best dialect finds most of the `wanted` columns, then has most records as wide as the header, then
+    finds most columns. On a tie the first one wins: doubled quotes, then backslashes, then no quotes.
     """
-    # The csv module reads backslashed quotes leniently, so that way is tried only where there are any.
+    # The csv module reads backslashed quotes leniently, so that dialect is tried only if there are any.
     backslash = _BACKSLASH if any('\\"' in line for line in lines) else ()
     return max((*_DOUBLED, *backslash, *_BARE), key=lambda dialect: _fit(dialect, lines, wanted))
 
@@ -75,16 +75,16 @@ def _fit(dialect: Dialect, lines: Sequence[str], wanted: Sequence[str]) -> tuple
 
 
 class CsvReader:
-    """A table in text: a line of column names, then a row a line, or over several where a field is quoted.
+    """A table in text: a line of column names, then one row per line, or over several if a field is quoted.
 
-    Blank lines are not rows. Quotes are taken strictly. Where the lines of a row make no sense together, the
-    row is bad and reading goes on in the line behind its first one: a quote that never closes costs one row.
+    Blank lines are not rows. Quotes are read strictly. If the lines of a row make no sense together, the row
+    is bad and reading goes on in the line after its first one: a quote that never closes costs one row.
     """
 
     def __init__(self, name: str, lines: Iterable[Line | None], wanted: Sequence[str] = ()) -> None:
-        """Tell the dialect and read the column names.
+        """Detect the dialect and read the column names.
 
-        `wanted` are columns that the table should have: they help to tell how it is separated.
+        `wanted` are columns that the table should have: they help to detect the separator.
 
         Raises:
             InputError: there is no header, it cannot be read, or it has one name twice.
@@ -155,7 +155,7 @@ class CsvReader:
         columns = tuple(name.strip() for name in record or ())
         twice = [name for name, count in Counter(columns).items() if name and count > 1]
         if twice:
-            raise InputError(f"{self._name}: the column '{shown(twice[0])}' is there twice")
+            raise InputError(f"{self._name}: the column '{shown(twice[0])}' occurs twice")
         return columns
 
     def _are_rows(self, lines: Sequence[Line]) -> bool:
@@ -168,7 +168,7 @@ class CsvReader:
         return 2 * count > len(lines)
 
     def _reason(self, error: Exception) -> str:
-        """Return why the lines taken are not a row; for an open quote also in which line it opens."""
+        """Return why the lines taken are not a row; for an open quote also the line in which it opens."""
         taken, backslash = self._lines.taken, self.dialect.backslash
         if taken[0].value is None:
             return too_long()
@@ -228,7 +228,7 @@ class _RecordLines:
             return line.value.decode("utf-8", "replace")
 
     def look_ahead(self) -> list[str]:
-        """Return the first lines, as far as they have arrived. They are read again, but for blank ones."""
+        """Return the first lines, as far as they have arrived. All but blank ones are read again."""
         found, size = list[str](), 0
         for line in self._lines:
             if line is None:
@@ -246,16 +246,16 @@ class _RecordLines:
         return found
 
     def resume(self) -> None:
-        """Read all lines of the row again but its first one."""
+        """Read all lines of the row again except its first one."""
         self._again.extendleft(reversed(self.taken[1:]))
         self.bad_bytes = ""
 
 
 def place_of(name: str, columns: Sequence[str], wanted: str) -> int:
-    """Return where a column stands.
+    """Return the index of a column.
 
     Raises:
-        InputError: it is not there; the line names those that are.
+        InputError: there is no such column; the message names those that there are.
     """
     if wanted not in columns:
         raise InputError(f"{name}: no column '{shown(wanted)}'; there are: {listed(columns)}")
@@ -263,7 +263,7 @@ def place_of(name: str, columns: Sequence[str], wanted: str) -> int:
 
 
 def _open_since(lines: Sequence[Line], backslash: bool) -> int:
-    """Return the number of the line in which the quote opens that is open behind these lines."""
+    """Return the number of the line that opens the quote which is still open after these lines."""
     opened, inside = lines[0].number, False
     for line in lines:
         value = line.value or b""

@@ -1,4 +1,4 @@
-"""Lines of UTF-8 from a file or a pipe, plain or gzipped, with a bound on what one line may cost."""
+"""Lines of UTF-8 from a file or a pipe, plain or gzipped, with a limit on the size of a line."""
 
 import io
 import itertools
@@ -14,7 +14,7 @@ from worker.tables.rows import JSON, BadRow, Cells, Item, Pause, Row, shown
 from worker.tables.source import ByteSource
 
 MAX_LINE_BYTES = 16 * 1024 * 1024
-"""Longer lines are passed over. Kafka's own limit for a message is 1 MiB unless somebody raised it."""
+"""Longer lines are skipped. Kafka's own limit for a message is 1 MiB unless it was raised."""
 
 _PATIENCE_S = 0.05
 
@@ -27,13 +27,13 @@ class Line(NamedTuple):
 
 
 class LineReader:
-    r"""Cuts what a file descriptor gives into lines, and counts the bytes of those it has handed on.
+    r"""Splits the data of a file descriptor into lines, and counts the bytes of those it has yielded.
 
     Iterating gives a `Line` each, and None whenever a pipe or terminal has been silent for 50 ms, so that
     `tail -f posts.jsonl | moodstream label -` answers at once.
 
-    A line ends with LF or CRLF; where the first one ends with a lone CR, that is an end too, as old Macs and
-    some spreadsheets write it. Gzip is told by the content, whatever the name. A byte order mark is dropped.
+    A line ends with LF or CRLF; if the first one ends with a lone CR, a CR ends a line too, as old Macs and
+    some spreadsheets write it. Gzip is detected by the content, not the name. A byte order mark is dropped.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class LineReader:
 
     @property
     def position(self) -> int:
-        """Bytes of the lines handed on so far; of what is packed or recoded, the bytes read so far."""
+        """Bytes of the lines yielded so far; for compressed or recoded input, the bytes read so far."""
         return self._source.skipped + self._handed if self._source.plain else self._source.read_bytes
 
     def __iter__(self) -> Iterator[Line | None]:
@@ -91,7 +91,7 @@ class LineReader:
 
     def _line(self, number: int, kept: list[bytes], last: bytes, size: int) -> Line:
         value = b"".join((*kept, last)) if kept else last
-        # Of what grew too long nothing was kept.
+        # Nothing was kept of a line that grew too long.
         whole = len(value) == size and (size <= self._max_bytes or len(without_end(value)) <= self._max_bytes)
         return Line(number, value if whole else None)
 
@@ -104,13 +104,13 @@ def without_end(line: bytes) -> bytes:
 
 
 class _Cutter:
-    """Cuts chunks behind each line end. The last piece of a chunk may be the beginning of a line."""
+    """Cuts chunks after each line end. The last piece of a chunk may be the beginning of a line."""
 
     _FIRST_END = re.compile(rb"[\r\n]")
 
     def __init__(self) -> None:
         self.lone_returns: bool | None = None
-        """Whether a lone CR ends a line, as the first end in the input does; None before that."""
+        """Whether a lone CR ends a line, as it did the first line; None before the first line end."""
         self._held = b""
 
     def cut(self, chunk: bytes) -> list[bytes]:
@@ -130,7 +130,7 @@ class _Cutter:
 
 
 def bad_bytes(line: bytes) -> str | None:
-    """Return why a line is not UTF-8, or None where it is."""
+    """Return why a line is not UTF-8, or None if it is."""
     try:
         line.decode()
     except UnicodeDecodeError as error:
@@ -144,7 +144,7 @@ def bad_bytes(line: bytes) -> str | None:
 
 
 def line_rows(name: str, lines: Iterable[Line | None], content_type: str | None) -> Iterator[Item]:
-    """Make each line a row. Blank lines are passed over.
+    """Make each line a row. Blank lines are skipped.
 
     Raises:
         InputError: JSON lines are expected and the input begins with `[`: it is one JSON document.
@@ -174,7 +174,7 @@ def too_long() -> str:
 
 
 def refuse_document(name: str, first: bytes) -> None:
-    """Raise InputError where the first line of JSON lines begins a list: the whole is one document."""
+    """Raise InputError if the first of the JSON lines begins a list: the file is a single document."""
     if first.lstrip().startswith(b"["):
         raise InputError(
             f"{name}: is one JSON document, not one object a line; `jq -c '.[]' {name}` makes lines of it"
@@ -182,17 +182,17 @@ def refuse_document(name: str, first: bytes) -> None:
 
 
 _LOOKED_AT = 100
-"""Rows whose fields are the columns of JSON lines."""
+"""How many first rows determine the columns of JSON lines."""
 
 
 class JsonReader:
-    """A table in JSON lines, an object a line. A dot in a column's name goes deeper: `body.text`."""
+    """A table in JSON lines, one object per line. A dot in a column's name goes deeper: `body.text`."""
 
     def __init__(self, name: str, lines: Iterable[Line | None]) -> None:
         """Look at the first rows.
 
         Raises:
-            InputError: there is none, or the whole is one JSON document.
+            InputError: there are none, or the file is a single JSON document.
         """
         self._lines = (line for line in lines if line is not None and not _is_blank(line))
         self._first = list(itertools.islice(self._lines, _LOOKED_AT))

@@ -1,4 +1,4 @@
-"""From a name to rows: the formats by their names, folders of parts, pipes and standard input."""
+"""Opens inputs by name: the formats by their suffixes, folders of parts, pipes and standard input."""
 
 import contextlib
 import os
@@ -24,7 +24,7 @@ Format = Literal["auto", "jsonl", "txt", "csv", "parquet"]
 STDIN = "-"
 
 WRITER_WAIT_S = 5.0
-"""How long a named pipe may have nobody who writes to it."""
+"""How long a named pipe may have no writer."""
 
 _BY_SUFFIX: dict[str, Format] = {
     ".jsonl": "jsonl",
@@ -41,9 +41,9 @@ _BY_SUFFIX: dict[str, Format] = {
 
 @dataclass
 class Input:
-    """One opened input. Iterating reads it, once and in bounded memory; closing it is the end of that.
+    """One open input. Iterating reads it, once and in bounded memory.
 
-    `name` is what its rows are called by; `size` its bytes, None where nobody knows (a pipe).
+    `name` identifies its rows; `size` is in bytes, None if unknown (a pipe).
     """
 
     name: str
@@ -61,7 +61,7 @@ class Input:
         return iter(self.items)
 
     def close(self) -> None:
-        """Give back the file. Standard input stays open."""
+        """Close the file. Standard input stays open."""
         if isinstance(self.reader, ParquetReader):
             self.reader.close()
         if self.descriptor is not None:
@@ -70,10 +70,10 @@ class Input:
 
 
 def format_of(name: str) -> Format:
-    """Tell an input's format by the end of its name, before `.gz`; `auto` for standard input.
+    """Return an input's format by the suffix of its name, before `.gz`; `auto` for standard input.
 
     Raises:
-        InputError: the name says nothing, or it is a packed Parquet file.
+        InputError: the suffix is unknown, or it is a gzipped Parquet file.
     """
     if name == STDIN:
         return "auto"
@@ -91,7 +91,7 @@ def format_of(name: str) -> Format:
 
 
 def _suffix(name: str) -> str:
-    """Return the end of a name that tells the format."""
+    """Return the suffix that determines the format."""
     lower = name.lower().removesuffix(".gz")
     return Path(lower).suffix
 
@@ -101,13 +101,13 @@ def check_inputs(
     format: Format = "auto",  # noqa: A002 - see open_input
     encoding: str = "utf-8",
 ) -> list[str]:
-    """See that every input is there and of a known format, before the work on the first begins.
+    """Check that every input exists and has a known format, before the work on the first begins.
 
     Returns:
         The names to open: a folder is replaced by its parts.
 
     Raises:
-        InputError: naming the first that cannot be read.
+        InputError: the first that cannot be read.
     """
     check_encoding(encoding)
     found = []
@@ -121,10 +121,10 @@ def check_inputs(
 
 
 def parts_of(name: str, format: Format = "auto") -> list[str]:  # noqa: A002 - see open_input
-    """Return the files of a folder as Spark writes one, or the name itself where it is not a folder.
+    """Return the files of a folder as Spark writes one, or the name itself if it is not a folder.
 
-    The parts lie side by side or in folders called `column=value`. What begins with `_` or `.` (markers,
-    checksums) is not data.
+    The parts are side by side or in folders called `column=value`. Names that begin with `_` or `.` (markers,
+    checksums) are not data.
 
     Raises:
         InputError: a folder with something other than parts of one format in it.
@@ -169,12 +169,12 @@ def open_input(
 ) -> Input:
     """Open an input: a path, or `-` for standard input.
 
-    `format` `auto` goes by the end of the name; on standard input a line that begins with `{` is JSON, and
+    `format` `auto` goes by the suffix of the name; on standard input a line that begins with `{` is JSON, and
     any other is the text itself.
 
     Raises:
-        InputError: it is not there, is a folder, cannot be read, its format is unknown or its text field
-            not there.
+        InputError: it does not exist, is a folder, cannot be read, or its format is unknown or its text field
+            missing.
     """
     chosen = format_of(name) if format == "auto" else format
     if chosen == "parquet":
@@ -208,7 +208,7 @@ def _open_parquet(name: str, text_field: str) -> Input:
 
 
 def _table_rows(name: str, reader: CsvReader | ParquetReader, text_field: str) -> Iterator[Item]:
-    """Make each row of a table a JSON object with its text and, where there is such a column, `lang`."""
+    """Make each row of a table a JSON object with its text and, if there is such a column, `lang`."""
     known = reader.has(text_field) if isinstance(reader, ParquetReader) else text_field in reader.columns
     if not known:
         raise InputError(
@@ -233,16 +233,16 @@ def _as_json(names: Sequence[str], cells: Iterable[Cells | BadRow | Pause]) -> I
 
 
 class Table:
-    """A CSV, JSON-lines or Parquet file, or a folder of such parts, to be read as often as needed.
+    """A CSV, JSON-lines or Parquet file, or a folder of such parts, which can be read repeatedly.
 
-    `columns` are those of the first part; of JSON lines the fields of its first rows.
+    `columns` are those of the first part; for JSON lines the fields of its first rows.
     """
 
     def __init__(self, path: Path, wanted: Sequence[str] = ()) -> None:
-        """Look at the columns. `wanted` are some that it should have: they help to tell how CSV is separated.
+        """Read the columns. `wanted` are some that it should have: they help to detect the CSV separator.
 
         Raises:
-            InputError: not there, unreadable, empty, or a name that tells no format of tables.
+            InputError: it does not exist, is unreadable or empty, or its suffix is not that of a table.
         """
         self.path = path
         self._parts = parts_of(str(path))
@@ -260,7 +260,7 @@ class Table:
         """Yield these columns of every row, in bounded memory.
 
         Raises:
-            InputError: a column is not there, or the file cannot be read to its end.
+            InputError: a column is missing, or the file cannot be read to its end.
         """
         if format_of(self._parts[0]) == "jsonl":  # where a row may lack what others have
             for name in names:
@@ -273,7 +273,7 @@ class Table:
                         yield row
 
     def place(self, row: Cells | BadRow) -> str:
-        """Return where the row that came last stands: file and line, in Parquet the row."""
+        """Return the place of the row that was yielded last: file and line, in Parquet the row."""
         unit = "row" if format_of(self._part) == "parquet" else "line"
         return f"{shown(self._part)}, {unit} {row.place}"
 
@@ -300,7 +300,7 @@ def open_descriptor(name: str) -> int:
     """Open a file or a pipe for reading; `-` is standard input.
 
     Raises:
-        InputError: it is not there, cannot be read, is a folder or a device, or a pipe that nobody writes to.
+        InputError: it does not exist, cannot be read, is a folder or a device, or a pipe without a writer.
     """
     if name == STDIN:
         if sys.stdin is None:
@@ -315,10 +315,10 @@ def open_descriptor(name: str) -> int:
 
 
 def _check(name: str, *, regular: bool = False) -> int:
-    """Return the kind of a file, unopened: opening a pipe would wait for its writer.
+    """Return the kind of a file without opening it: opening a pipe would wait for its writer.
 
     Raises:
-        InputError: it is not there, may not be read, or is not a file or (if `regular`) not one on disk.
+        InputError: it does not exist, may not be read, or is not a file or (if `regular`) not one on disk.
     """
     if name == STDIN:
         return stat.S_IFIFO
@@ -351,7 +351,7 @@ def _is_terminal_or_null(name: str, mode: int) -> bool:
 
 
 def _open_pipe(name: str) -> int:
-    """Open a named pipe, which waits for somebody who writes to it, but not for ever."""
+    """Open a named pipe, which waits for a writer, but not for ever."""
     opened: queue.SimpleQueue[int | OSError] = queue.SimpleQueue()
 
     def wait() -> None:
@@ -364,7 +364,7 @@ def _open_pipe(name: str) -> int:
     try:
         found = opened.get(timeout=WRITER_WAIT_S)
     except queue.Empty:
-        os.close(os.open(name, os.O_RDWR))  # a writer for a moment, which lets the thread go
+        os.close(os.open(name, os.O_RDWR))  # be the writer for a moment, which releases the thread
         found = opened.get()
         if isinstance(found, int):
             os.close(found)

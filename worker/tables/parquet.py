@@ -13,14 +13,14 @@ _MOST_ROWS = 512
 _BATCH_BYTES = 8 * 1024 * 1024
 _FEW_ROWS = 16
 _SMALL_CHUNK = 32 * 1024 * 1024
-"""Bytes of the columns in a row group up to which dictionaries are kept; they take some six times as much."""
+"""Size of a row group's columns up to which dictionaries are kept; they take about six times as much."""
 
 _UNFOLDED_BYTES = 32 * 1024 * 1024
-"""Bytes of repeated values up to which the rows of a batch become Python objects together."""
+"""Size of repeated values up to which the rows of a batch become Python objects together. Bytes."""
 
 _LARGE_CHUNK = 256 * 1024 * 1024
 _LIKELY_RATIO = 100
-"""Text packs to a tenth at best: what is large and packed to a hundredth was made to fill the memory."""
+"""Text compresses to a tenth at best: large data at a hundredth was made to fill the memory."""
 
 
 class _Leaf(NamedTuple):
@@ -37,8 +37,8 @@ class _Leaf(NamedTuple):
 class ParquetReader:
     """A Parquet file as a table. A dot in a column's name goes into a struct, a number into a list.
 
-    Memory is bounded: rows are read a few at a time, so that they are about 8 MiB by what the file says of
-    its sizes; and what a small row group repeats is kept once, as the dictionary that the file has of it.
+    Memory is bounded: rows are read a few at a time, about 8 MiB of them by the sizes that the file states;
+    and what a small row group repeats is kept once, as the file's own dictionary.
     """
 
     def __init__(self, path: Path, name: str = "") -> None:
@@ -66,7 +66,7 @@ class ParquetReader:
         self._schema: Any = self._file.schema_arrow
         twice = [name for name, count in Counter(self._schema.names).items() if count > 1]
         if twice:
-            raise InputError(f"{self._name}: the column '{shown(twice[0])}' is there twice")
+            raise InputError(f"{self._name}: the column '{shown(twice[0])}' occurs twice")
         self.columns: tuple[str, ...] = tuple(
             name for field in self._schema for name in _leaves(arrow.types, field.type, field.name)
         )
@@ -132,7 +132,7 @@ class ParquetReader:
             raise InputError(f"{self._name}: is not a Parquet file: {_first_line(error)}") from None
 
     def _leaf(self, column: str) -> _Leaf | None:
-        """Return what to read for a column. Of structs that is the field alone."""
+        """Return what to read for a column. In a struct that is only the field."""
         types = self._arrow.types
         if column in self._schema.names:
             return _Leaf(column, column, (), (), self._schema.field(column).type)
@@ -155,10 +155,10 @@ class ParquetReader:
         return _Leaf(first, read, tuple(fields), items, kind)
 
     def _how_to_read(self, group: int, leaves: Sequence[str]) -> tuple[Any, int]:
-        """Return the file as these columns of a row group are to be read, and how many rows to read together.
+        """Return the file object for these columns of a row group, and how many rows to read at once.
 
         Raises:
-            InputError: by what the file says of itself, its content is many times what one would keep in it.
+            InputError: the stated uncompressed size is implausibly large.
         """
         metadata = self._file.metadata.row_group(group)
         total = most_repeated = 0
@@ -184,7 +184,7 @@ class ParquetReader:
         return self._file, max(1, min(rows, max(_FEW_ROWS, _BATCH_BYTES // max(1, most_repeated))))
 
     def _records(self, batch: Any, leaves: Sequence[_Leaf]) -> Iterator[tuple[Any, ...] | str]:
-        """Yield the wanted values of each row of a batch, or why there are none."""
+        """Yield the wanted values of each row of a batch, or why it has none."""
         arrays = []
         for leaf in leaves:
             array = batch.column(batch.schema.get_field_index(leaf.top))
@@ -229,7 +229,7 @@ class ParquetReader:
         return values
 
     def _with_dictionaries(self, leaves: Sequence[str]) -> Any:
-        """Return the file, opened so that texts come as dictionaries, in which each is there once."""
+        """Return the file, opened so that texts are read as dictionaries, in which each occurs once."""
         if self._repeated is None:
             schema = self._file.schema
             found = [schema.column(place) for place in range(len(schema))]
@@ -245,7 +245,7 @@ class ParquetReader:
 
 
 def _leaves(types: Any, kind: Any, name: str) -> Iterator[str]:
-    """Yield the name of a column, or of a struct's those of its fields."""
+    """Yield the name of a column, or for a struct the names of its fields."""
     if types.is_struct(kind) and kind.num_fields:
         for place in range(kind.num_fields):
             yield from _leaves(types, kind.field(place).type, f"{name}.{kind.field(place).name}")
@@ -259,7 +259,7 @@ def _is_text(types: Any, kind: Any) -> bool:
 
 
 def _plain(value: Any, items: Sequence[str]) -> Any:
-    """Return a value, or what is at these steps in it; bytes as text, which they are in files of Spark's."""
+    """Return a value, or what is at these steps in it; bytes as text, because Spark writes text that way."""
     if items:
         value = field_at({"": value}, "".join(items), ["", *items])
     return value.decode() if isinstance(value, bytes) else value

@@ -1,4 +1,4 @@
-"""What the readers hand on, and how names from outside are shown in messages."""
+"""What the readers yield, and how names from outside are shown in messages."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -32,7 +32,7 @@ class Cells(NamedTuple):
 
 
 class BadRow(NamedTuple):
-    """A row that cannot be read. `reason` never holds its text."""
+    """A row that cannot be read. `reason` never contains its text."""
 
     number: int
     place: int
@@ -40,14 +40,14 @@ class BadRow(NamedTuple):
 
 
 class Pause(NamedTuple):
-    """Nothing more has arrived for now: whoever gathers rows should go on with those that are there."""
+    """Nothing more has arrived for now: whoever gathers rows should process those it has."""
 
 
 Item = Row | BadRow | Pause
 
 
 def shown(name: str) -> str:
-    """Return a name as a terminal may show it: control characters, line ends and half pairs are escaped."""
+    """Return a name that is safe for a terminal: control characters, line ends and surrogates are escaped."""
     if name.isprintable():
         return name
     return "".join(
@@ -56,7 +56,7 @@ def shown(name: str) -> str:
 
 
 def listed(names: Sequence[str]) -> str:
-    """Return names for an error message; of many or long ones only the beginning."""
+    """Return names for an error message; long lists and long names are shortened."""
     parts = [
         shown(name if len(name) <= _NAME_LENGTH else name[:_NAME_LENGTH] + "…")
         for name in names[:_NAMES_SHOWN]

@@ -1,4 +1,4 @@
-"""Bytes of UTF-8 from a file descriptor: unpacked, recoded, and told what they are by their beginning."""
+"""Bytes of UTF-8 from a file descriptor: decompressed, recoded, their format detected by the first bytes."""
 
 import codecs
 import itertools
@@ -23,7 +23,7 @@ _LONGEST_MARK = 4
 
 
 class ByteSource:
-    """Bytes of UTF-8 from a descriptor: unpacked, recoded, and without a byte order mark."""
+    """Bytes of UTF-8 from a descriptor: decompressed, recoded, and without a byte order mark."""
 
     def __init__(self, descriptor: int, name: str, encoding: str) -> None:
         self._descriptor = descriptor
@@ -31,13 +31,13 @@ class ByteSource:
         self._encoding = encoding
         self._pending = False
         self.plain = True
-        """Neither packed nor recoded: bytes read and bytes given are the same ones."""
+        """Neither compressed nor recoded: the bytes read and the bytes yielded are the same."""
         self.read_bytes = 0
         self.skipped = 0
-        """Bytes of a mark that was dropped."""
+        """Length of a byte order mark that was dropped."""
 
     def ready(self, seconds: float) -> bool:
-        """Whether something can be read, be it the end. Always true for a file on disk."""
+        """Whether something can be read, or the end has come. Always true for a file on disk."""
         return self._pending or bool(select.select([self._descriptor], [], [], seconds)[0])
 
     def chunks(self) -> Iterator[bytes]:
@@ -71,7 +71,7 @@ class ByteSource:
         return data
 
     def _unpacked(self, packed: bytes) -> Iterator[bytes]:
-        """Yield unpacked bytes, no more than a chunk at once however well they were packed."""
+        """Yield decompressed bytes, at most one chunk at a time, whatever the compression ratio."""
         member = zlib.decompressobj(wbits=31)
         try:
             while True:
@@ -106,7 +106,7 @@ class ByteSource:
 
 
 def _beginning(source: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
-    """Take enough bytes to know a mark, and return them with the rest."""
+    """Read enough bytes to recognise a signature, and return them with the rest."""
     head = b""
     for data in source:
         head += data
@@ -118,7 +118,7 @@ def _beginning(source: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
 
 
 def check_encoding(encoding: str) -> None:
-    """Check that Python knows an encoding of text by this name.
+    """Check that Python has a text encoding with this name.
 
     Raises:
         InputError: it does not.
@@ -133,7 +133,7 @@ def check_encoding(encoding: str) -> None:
 
 
 def _check_mark(name: str, head: bytes) -> None:
-    """Raise InputError for content whose first bytes say that it is something other than UTF-8."""
+    """Raise InputError for content whose first bytes show that it is something other than UTF-8."""
     kind = next((kind for mark, kind in _MARKS.items() if head.startswith(mark)), _unmarked(head))
     if kind is None:
         return
@@ -146,7 +146,7 @@ def _check_mark(name: str, head: bytes) -> None:
 
 
 def _unmarked(head: bytes) -> str | None:
-    """Tell UTF-16 without a mark by its zeros: every other byte of most letters, digits and commas."""
+    """Detect UTF-16 without a mark by its zeros: every other byte of most letters, digits and commas."""
     sample = head[:1024]
     for start, kind in ((1, "UTF-16LE"), (0, "UTF-16BE")):
         zeros, others = sample[start::2].count(0), sample[1 - start :: 2].count(0)

@@ -91,7 +91,7 @@ def test_skip_bad_ends_well(moodstream: Any) -> None:
             2,
             "moodstream: wide.csv: the line of column names (line 1) cannot be read: the line is",
         ),
-        (["twice.csv"], 2, "moodstream: twice.csv: the column 'text' is there twice"),
+        (["twice.csv"], 2, "moodstream: twice.csv: the column 'text' occurs twice"),
         (["utf16.csv"], 2, "moodstream: utf16.csv: is UTF-16, not UTF-8"),
         (["good.txt", "--encoding", "utf-17"], 2, "moodstream: no encoding 'utf-17' is known"),
         (["bad\x1b[31m.csv"], 2, r"moodstream: bad\x1b[31m.csv: is empty"),

@@ -212,8 +212,8 @@ def test_a_pause_between_rows_is_handed_on_and_one_within_a_row_is_waited_throug
     [
         (b"", "is empty; a table begins with a line of column names"),
         (b"\n \r\n", "is empty; a table begins with a line of column names"),
-        (b"text,id,text\na,1,b\n", "the column 'text' is there twice"),
-        (b"text, text \na,b\n", "the column 'text' is there twice"),
+        (b"text,id,text\na,1,b\n", "the column 'text' occurs twice"),
+        (b"text, text \na,b\n", "the column 'text' occurs twice"),
         (b'"text,n\na,1\n', "(line 1) cannot be read: the quote that opens in line 1 is never closed"),
         (b"text,caf\xe9\n", "the line of column names is not UTF-8: byte 0xe9 at position 8"),
         (b"body,n\na,1\n", "no column 'text'; there are: body, n"),

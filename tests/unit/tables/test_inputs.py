@@ -115,7 +115,7 @@ def test_labelling_and_training_read_the_same_files(tmp_path: Path, name: str, c
     [
         ("a.csv", b"", "is empty; a table begins with a line of column names"),
         ("a.csv", b"\n\n", "is empty"),
-        ("a.csv", b"text,text\na,b\n", "the column 'text' is there twice"),
+        ("a.csv", b"text,text\na,b\n", "the column 'text' occurs twice"),
         (
             "a.csv",
             "text,label\n".encode("utf-16"),

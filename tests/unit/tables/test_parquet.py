@@ -179,7 +179,7 @@ def test_a_missing_column_a_column_twice_and_no_parquet(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=rf"no column `{field}`; there are: body, s\.x \(choose"):
             open_input(name, field)
     twice = arrow.table([["a"], ["b"]], names=["text", "text"])
-    with pytest.raises(InputError, match="the column 'text' is there twice"):
+    with pytest.raises(InputError, match="the column 'text' occurs twice"):
         open_input(write(tmp_path / "b.parquet", twice), "text")
     for content in (b"text\n", b"", b"PAR1", b"PAR1" + b"\xff" * 100 + b"PAR1"):
         (tmp_path / "c.parquet").write_bytes(content)

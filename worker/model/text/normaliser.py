@@ -1,4 +1,4 @@
-"""How texts are prepared before they are tokenised. A pack names the way and its version, and gets that."""
+"""How texts are prepared before they are tokenised. A pack names the method and the version that it needs."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ Piece = tuple[str, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Normaliser:
-    """One way to prepare texts. A change in what it does is another version: packs keep theirs.
+    """One way to prepare texts. Any change in its behaviour is a new version: packs keep theirs.
 
     `pieces` yields the new text in pieces, each with its range in the original, in order; a piece as long as
     its range stands character for character.
@@ -49,7 +49,7 @@ class Normaliser:
     def with_offsets(self, text: str, enough: int | None = None) -> tuple[str, list[Span]]:
         """Return the prepared text, and for each of its characters the range in `text` that it stands for.
 
-        With `enough` only up to so many characters of the prepared text.
+        With `enough`, only up to that many characters of the prepared text.
         """
         if self.pieces is None:
             return text[:enough], [(index, index + 1) for index in range(len(text[:enough]))]

@@ -102,7 +102,7 @@ def _matches(text: str) -> Iterator[re.Match[str]]:
 
 
 def _replacement(match: re.Match[str], once: frozenset[str]) -> str:
-    """Return what stands for a match of any kind but a hashtag."""
+    """Return the replacement for a match of any kind except a hashtag."""
     found = match.group()
     if match["link"]:
         return "http"

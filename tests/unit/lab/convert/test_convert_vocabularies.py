@@ -100,7 +100,7 @@ def test_special_tokens_may_have_other_names(tmp_path: Path) -> None:
         ("vocab.txt", b"[PAD]\n[UNK]\n[SEP]\nword\n", "has no [CLS]"),
         ("tokenizer_config.json", b"{", "tokenizer_config.json cannot be read"),
         ("tokenizer_config.json", b"[]", "must hold a JSON object"),
-        ("tokenizer.json", b"{}", "is no tokenizer that can be read"),
+        ("tokenizer.json", b"{}", "is not a readable tokenizer"),
     ],
 )
 def test_what_is_wrong_with_a_tokenizer_is_one_line(
