@@ -190,9 +190,12 @@ def test_ipv6(health: Health) -> None:
         server.start()
     except PortInUse:
         pytest.skip("this machine has no IPv6")
-    with socket.create_connection(("::1", server.port), timeout=5):
-        pass
-    server.stop()
+    try:
+        with socket.create_connection(("::1", server.port), timeout=5) as client:
+            client.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert client.recv(12) == b"HTTP/1.1 200"
+    finally:
+        server.stop()
 
 
 def test_a_stopped_server_frees_its_port(server: ObserveServer, health: Health) -> None:
