@@ -45,10 +45,18 @@ class ExitCode(IntEnum):
     """A partition cannot be read past some offset; the reason names topic, partition and offset."""
 
 
+def printable(text: str) -> str:
+    """Return a text safe for terminals and logs: control characters, line ends and surrogates are escaped."""
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text
+    )
+
+
 def one_line(error: BaseException, longest: int = 500) -> str:
-    """Return a library's error message as one printable line of limited length."""
-    line = " ".join(str(error).split())
-    return "".join(character if character.isprintable() else "\ufffd" for character in line)[:longest]
+    """Return a library's error message as one printable line of at most `longest` characters."""
+    return printable(" ".join(str(error).split()))[:longest]
 
 
 class MoodstreamError(Exception):

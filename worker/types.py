@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+from worker.errors import printable
+
 Headers = tuple[tuple[str, bytes | None], ...]
 """Kafka record headers in their order; a name may occur more than once."""
 
@@ -101,10 +103,7 @@ def safe_text(text: str) -> str:
     """
     if len(text) > LONGEST_MESSAGE:
         text = text[: LONGEST_MESSAGE - 1] + "…"
-    if not text.isprintable():
-        text = "".join(
-            char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text
-        )
+    text = printable(text)
     return text if len(text) <= LONGEST_MESSAGE else text[: LONGEST_MESSAGE - 1] + "…"
 
 

@@ -9,9 +9,10 @@ from pydantic import SecretStr
 
 from worker.cli.flags import SettingsCommand, settings_flags
 from worker.cli.group import CommandGroup
+from worker.errors import printable
 from worker.settings.fields import all_fields, groups
 from worker.settings.load import DEFAULT_ORIGIN, Loaded
-from worker.settings.mistakes import hides, one_line
+from worker.settings.mistakes import hides
 from worker.settings.reference import reference
 
 
@@ -28,7 +29,7 @@ def as_toml(loaded: Loaded) -> str:
             if field.group == group:
                 value, origin = getattr(values, field.leaf), loaded.origins[field.name]
                 hidden = origin != DEFAULT_ORIGIN and hides(str(value), loaded.secrets)
-                rows.append((_assignment(field.leaf, SecretStr("-") if hidden else value), one_line(origin)))
+                rows.append((_assignment(field.leaf, SecretStr("-") if hidden else value), printable(origin)))
         width = min(60, max(len(row) for row, _ in rows))
         parts.append(f"[{group}]\n" + "".join(f"{row:<{width}}  # {origin}\n" for row, origin in rows))
     return "\n".join(parts)

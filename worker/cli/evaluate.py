@@ -130,7 +130,7 @@ def evaluate(
     With --behaviour the exit code is 1 if a family of cases does not reach its rate. Shares are in per cent.
     Progress goes to standard error.
     """
-    from worker.lab.evaluate.run import evaluate as measure_all
+    from worker.lab.evaluate.measure import evaluate as measure_all
 
     if behaviour is not None:
         if file is not None or names or plots is not None:

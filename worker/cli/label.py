@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, BinaryIO, Self
 
 import click
 
-from worker.errors import ExitCode, OutputError
+from worker.errors import ExitCode, OutputError, printable
 from worker.settings.groups import Settings
 from worker.settings.load import load_settings
-from worker.tables.rows import shown
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
@@ -59,7 +58,7 @@ class Progress:
         if self._bars is not None:
             if self._bar is not None:
                 self._bars.remove_task(self._bar)
-            self._bar = self._bars.add_task(shown(name), total=size, rows=self._rows())
+            self._bar = self._bars.add_task(printable(name), total=size, rows=self._rows())
 
     def advance(self, position: int, *, labelled: int) -> None:
         """So many bytes of the input are read, and so many rows more are labelled."""
@@ -70,7 +69,7 @@ class Progress:
     def bad(self, name: str, place: int, reason: str) -> None:
         """Count a row that could not be labelled, and say why."""
         self.failed += 1
-        line = shown(f"{name}:{place}: {reason}")
+        line = printable(f"{name}:{place}: {reason}")
         if self._bars is not None:
             # Above the bar. No markup: a file may be called `[red].csv`.
             self._bars.console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -130,7 +129,7 @@ class Output:
         try:
             self._stream = self._opened(self._path.resolve())
         except OSError as error:
-            raise click.UsageError(f"--output {shown(str(self._path))}: {error.strerror}") from None
+            raise click.UsageError(f"--output {printable(str(self._path))}: {error.strerror}") from None
         return self
 
     def __exit__(
@@ -147,7 +146,9 @@ class Output:
             with contextlib.suppress(OSError):
                 self._stream.close()
             if self._written:
-                click.echo(f"moodstream: what was labelled so far is in {shown(str(self._part))}", err=True)
+                click.echo(
+                    f"moodstream: what was labelled so far is in {printable(str(self._part))}", err=True
+                )
             else:
                 self._part.unlink(missing_ok=True)
 
@@ -174,7 +175,7 @@ class Output:
         self._written = self._written or bool(lines)
 
     def _name(self) -> str:
-        return "standard output" if self._path is None else shown(str(self._path))
+        return "standard output" if self._path is None else printable(str(self._path))
 
     def _opened(self, path: Path) -> BinaryIO:
         """Open the file, or one beside it where it is or becomes a file on disk."""
@@ -197,7 +198,7 @@ class Output:
             part.replace((self._path or part).resolve())
         except OSError as error:
             raise OutputError(
-                f"{self._name()}: {error.strerror}; what was labelled is in {shown(str(part))}"
+                f"{self._name()}: {error.strerror}; what was labelled is in {printable(str(part))}"
             ) from None
 
 
@@ -329,5 +330,5 @@ def _check_output(output: Path | None, inputs: list[str]) -> None:
         with contextlib.suppress(OSError, ValueError, AttributeError):
             read = os.fstat(sys.stdin.fileno()) if name == "-" else Path(name).stat()
             if stat.S_ISREG(read.st_mode) and os.path.samestat(read, written):
-                shown_output = "standard output" if output is None else f"--output {shown(str(output))}"
+                shown_output = "standard output" if output is None else f"--output {printable(str(output))}"
                 raise click.UsageError(f"{shown_output} is an input too")

@@ -25,7 +25,7 @@ from kafka.structs import TopicPartition as ClientTopicPartition
 
 from worker.errors import BrokerRefused, BrokerUnavailable, ExitCode, OutputRefused, TopicMissing
 from worker.kafka import guards
-from worker.kafka.diagnose import FENCED, one_line
+from worker.kafka.diagnose import FENCED, describe
 from worker.kafka.options import slot_name
 from worker.kafka.outcome import REFUSALS, Outcome, Phase, find_rule, judge
 from worker.kafka.probe import probe
@@ -250,11 +250,11 @@ class BaseCheckpoint(ABC):
     def _reason(self, cause: Exception) -> str:
         """One line. An expired batch's own error does not include the broker's last answer."""
         answers = {
-            f"{part.topic}-{part.partition}: {one_line(answer)}" for part, answer in self._answers.items()
+            f"{part.topic}-{part.partition}: {describe(answer)}" for part, answer in self._answers.items()
         }
         if isinstance(cause, KafkaTimeoutError) and answers:
-            return f"{one_line(cause)}; the broker's last answer was {'; '.join(sorted(answers))}"
-        return one_line(cause)
+            return f"{describe(cause)}; the broker's last answer was {'; '.join(sorted(answers))}"
+        return describe(cause)
 
     def _fenced_itself(self, cause: Exception, snapshot: ConsumerGroupMetadata) -> bool:  # noqa: ARG002 - for the subclass that can tell
         """Whether a producer was fenced without another worker having taken its slot."""
@@ -297,7 +297,7 @@ class BaseCheckpoint(ABC):
         except KafkaError as error:
             if find_rule(error, Phase.OPENING) is not None:
                 judge(error, Phase.OPENING)
-            raise BrokerUnavailable(one_line(error)) from error
+            raise BrokerUnavailable(describe(error)) from error
         return producer
 
 
@@ -364,7 +364,7 @@ class TransactionalCheckpoint(BaseCheckpoint):
         try:
             members = group_members(self._kafka, self._group)
         except (BrokerUnavailable, BrokerRefused) as problem:
-            _log.warning("cannot ask whether another worker is in this slot", reason=one_line(problem))
+            _log.warning("cannot ask whether another worker is in this slot", reason=describe(problem))
             return False
         if any(name == self._slot and member != snapshot.member_id for member, name in members):
             return False

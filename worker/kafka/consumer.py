@@ -10,7 +10,7 @@ from kafka.errors import KafkaError
 from kafka.structs import ConsumerGroupMetadata, MemberState
 
 from worker.errors import BrokerRefused, BrokerUnavailable
-from worker.kafka.diagnose import one_line
+from worker.kafka.diagnose import describe
 from worker.kafka.options import client_options, slot_name
 from worker.kafka.topics import admin_client
 from worker.settings.groups import KafkaSettings, SourceSettings
@@ -114,4 +114,4 @@ def leave_group(kafka: KafkaSettings, group: str, leaving: MemberToRemove) -> No
         with admin_client(kafka) as admin:
             admin.remove_group_members(group, [leaving])
     except (BrokerUnavailable, BrokerRefused, KafkaError) as error:
-        _log.info("could not leave the group", reason=one_line(error))
+        _log.info("could not leave the group", reason=describe(error))

@@ -146,7 +146,7 @@ def explain(error: BaseException, server: str = "the broker") -> MoodstreamError
         BrokerUnavailable: trying again may help.
     """
     if isinstance(error, FENCED):
-        return Fenced(f"{ANOTHER_WORKER}: {one_line(error)}")
+        return Fenced(f"{ANOTHER_WORKER}: {describe(error)}")
     if isinstance(error, TokenUnavailable):
         return BrokerUnavailable(f"{server} cannot be logged in to yet: {plain(error)}")
     for kind, meaning in _REFUSALS:
@@ -154,7 +154,7 @@ def explain(error: BaseException, server: str = "the broker") -> MoodstreamError
             return BrokerRefused(f"{server} {meaning}: {plain(error)}")
     if isinstance(error, KafkaError) and not isinstance(error, (KafkaConnectionError, KafkaProtocolError)):
         kind = BrokerUnavailable if isinstance(error, _PASSING) else BrokerRefused
-        text = one_line(error)
+        text = describe(error)
         silence = next((meaning for sign, meaning in _SILENCES if sign in text.lower()), None)
         return kind(f"{server} {silence}" if silence else f"{server} says: {text}")
     return _of_the_connection(error, server)
@@ -211,7 +211,7 @@ def raise_if_final(error: KafkaError, twin: str) -> None:
         raise error
 
 
-def one_line(error: BaseException) -> str:
+def describe(error: BaseException) -> str:
     """An error on one line: its message, and its class if it is not ours. Never "None"."""
     if isinstance(error, MoodstreamError):
         return " ".join(str(error).split())

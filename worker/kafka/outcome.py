@@ -27,7 +27,7 @@ from kafka.errors import (
 )
 
 from worker.errors import BrokerRefused, ExitCode, Fatal, MoodstreamError, OutputRefused
-from worker.kafka.diagnose import FENCED, explain, one_line
+from worker.kafka.diagnose import FENCED, describe, explain
 
 
 class Unsendable(KafkaError):  # type: ignore[misc]  # kafka-python has no types
@@ -189,4 +189,4 @@ def judge(error: BaseException, phase: Phase) -> Outcome:
     error = unwrap(error)
     if rule.follows is explain:
         raise explain(error) from error
-    raise rule.follows(f"{rule.because}: {one_line(error)}") from error
+    raise rule.follows(f"{rule.because}: {describe(error)}") from error

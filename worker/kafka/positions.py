@@ -13,7 +13,7 @@ from kafka.structs import TopicPartition as ClientTopicPartition
 
 from worker.errors import SourceUnreadable
 from worker.kafka import guards
-from worker.kafka.diagnose import one_line
+from worker.kafka.diagnose import describe
 from worker.kafka.records import Unreadable
 from worker.types import TopicPartition
 
@@ -220,7 +220,7 @@ class CorruptBatches:
         Raises:
             SourceUnreadable: the client does not say where it is, or is still at the same place.
         """
-        reason = one_line(error)
+        reason = describe(error)
         place = guards.stuck_partition(consumer)
         if place is None:
             raise SourceUnreadable(f"the client cannot read and does not say where: {reason}")

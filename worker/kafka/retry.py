@@ -10,7 +10,7 @@ import structlog
 from kafka.errors import KafkaError
 
 from worker.errors import BrokerUnavailable
-from worker.kafka.diagnose import explain, one_line
+from worker.kafka.diagnose import describe, explain
 from worker.kafka.probe import ATTEMPT_S, probe
 from worker.settings.groups import KafkaSettings
 
@@ -82,11 +82,11 @@ class Waiting:
         if left_s is not None and left_s <= 0:
             raise BrokerUnavailable(
                 f"gave up waiting for {self._what} after {waited_s:.0f} s (kafka.connect_limit_s): "
-                f"{one_line(problem)}"
+                f"{describe(problem)}"
             ) from problem
         if now >= self._tell_at:
             self._tell_at = now + TELL_EVERY_S
-            self._say(one_line(problem), waited_s)
+            self._say(describe(problem), waited_s)
         if self._on_wait is not None:
             self._on_wait()
         self.pause(left_s)

@@ -22,7 +22,7 @@ from kafka.structs import TopicPartition as ClientTopicPartition
 from worker.errors import BrokerUnavailable, Fenced
 from worker.kafka import guards
 from worker.kafka.consumer import Rebalances, consumer_options, leave_group, subscribe, to_record, who_leaves
-from worker.kafka.diagnose import one_line, raise_if_final
+from worker.kafka.diagnose import describe, raise_if_final
 from worker.kafka.flow import Flow, fitting
 from worker.kafka.options import slot_name
 from worker.kafka.positions import CorruptBatches, CorruptListener, GapListener, Positions
@@ -368,7 +368,7 @@ class Source:
             self._tell_trouble_at = now + TELL_EVERY_S
             _log.warning(
                 "waiting for Kafka to be read from",
-                reason=one_line(error),
+                reason=describe(error),
                 **since_until(now - since, self._kafka.connect_limit_s),
             )
         time.sleep(min(PAUSE_S, timeout_s))

@@ -13,7 +13,7 @@ import structlog
 from kafka.errors import KafkaError, KafkaTimeoutError
 
 from worker.errors import CommitUnfinished, MoodstreamError
-from worker.kafka.diagnose import one_line
+from worker.kafka.diagnose import describe
 from worker.kafka.retry import TELL_EVERY_S, since_until
 from worker.kafka.topics import committed_anyhow
 from worker.settings.groups import KafkaSettings
@@ -61,7 +61,7 @@ class Withheld:
         waited_s = now - self._since
         times = since_until(waited_s, self._kafka.connect_limit_s)
         if not self._are_withheld(error):
-            _log.warning("waiting for the group's committed offsets", reason=one_line(error), **times)
+            _log.warning("waiting for the group's committed offsets", reason=describe(error), **times)
             return
         if not self._withheld:
             self._withheld = True

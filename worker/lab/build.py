@@ -19,8 +19,8 @@ from worker.lab.convert.writer import convert_checkpoint
 from worker.lab.data.labels import HEADS
 from worker.lab.data.table import Held
 from worker.lab.evaluate.examples import Examples, fitting, gold_table
+from worker.lab.evaluate.measure import evaluate
 from worker.lab.evaluate.result import table
-from worker.lab.evaluate.run import as_json, evaluate
 from worker.lab.evaluate.score import Scorer, checkpoint_scorer, pack_scorer
 from worker.lab.evaluate.tuning import tune, tune_head
 from worker.lab.recipe import Recipe, recipe_text
@@ -108,7 +108,7 @@ def _measure(trained: Trained, places: Places, draft: Path, say: Progress) -> Fi
         "int8": evaluate(pack_scorer(draft), sets, say=say),
     }
     say(table(list(figures.items())))
-    report = {form: as_json(results) for form, results in figures.items()}
+    report = {form: [result.as_json() for result in results] for form, results in figures.items()}
     _write_text(places.work / "report.json", json.dumps(report, indent=2, ensure_ascii=False) + "\n")
     return figures
 

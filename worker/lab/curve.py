@@ -20,9 +20,9 @@ from worker.errors import CutError
 from worker.heads import Head
 from worker.lab import Progress
 from worker.lab.evaluate.examples import Examples
+from worker.lab.evaluate.measure import evaluate
 from worker.lab.evaluate.metrics import Floats
 from worker.lab.evaluate.result import Result
-from worker.lab.evaluate.run import evaluate
 from worker.lab.evaluate.score import PackScorer
 from worker.lab.evaluate.spans import characters, post_f1
 from worker.lab.plots import empty_picture

@@ -22,11 +22,11 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from worker.errors import SettingsError
+from worker.errors import SettingsError, printable
 from worker.settings.base import CONFLICT, Conflict, WrongValue
 from worker.settings.fields import DELIMITER, PREFIX, SettingField, all_fields, all_names, groups
 from worker.settings.groups import Settings
-from worker.settings.mistakes import Given, Mistakes, one_line, unknown_name
+from worker.settings.mistakes import Given, Mistakes, unknown_name
 from worker.settings.values import check_file, expand_path
 
 DEFAULT_ORIGIN = "default"
@@ -221,10 +221,10 @@ def _read_dotenv(path: Path | None) -> Place:
             return {}, []
         source = _DotEnv(path)
     except (OSError, ValueError) as error:
-        return {}, [one_line(f"{path}: {_why_unreadable(error)}")]
+        return {}, [printable(f"{path}: {_why_unreadable(error)}")]
     given, mistakes = _read_variables(source, str(path))
     mistakes += [
-        one_line(f"{path}: line {line} cannot be read; write NAME=value") for line in source.unreadable
+        printable(f"{path}: line {line} cannot be read; write NAME=value") for line in source.unreadable
     ]
     # One file, one origin: the name of the variable follows from that of the setting.
     return {name: Given(value, str(path)) for name, (value, _) in given.items()}, mistakes
@@ -238,7 +238,7 @@ def _read_toml(path: Path | None) -> Place:
         source = _Toml(Settings, toml_file=path)
         given = _ask(source, lambda _: str(path))
     except (OSError, ValueError, RuntimeError) as error:
-        return {}, [one_line(f"{path}: {_why_unreadable(error)}")]
+        return {}, [printable(f"{path}: {_why_unreadable(error)}")]
     names: list[str] = []
     for group, value in source.toml_data.items():
         if isinstance(value, dict) and (value or group in groups()):
@@ -270,7 +270,7 @@ def _merge(given: dict[str, Given], values: Mapping[str, Given]) -> list[str]:
             given.pop(field.file_of, None)
             if field.file_of in values:
                 origin = values[name].origin
-                mistakes.append(one_line(f"{name} ({origin}): {field.file_of} is given there too; drop one"))
+                mistakes.append(printable(f"{name} ({origin}): {field.file_of} is given there too; drop one"))
         elif name in values and field.secret:
             given.pop(field.from_file.name, None)
     given.update(values)

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from pydantic_core import ErrorDetails
 
+from worker.errors import printable
 from worker.settings.base import Conflict
 from worker.settings.fields import SettingField, all_fields, groups, nearest, nearest_choice, render
 
@@ -71,7 +72,7 @@ class Mistakes:
     def wrong_file(self, field: SettingField, message: str) -> str:
         """The line for a file that a secret cannot be read from."""
         origin = self._given[field.name].origin
-        return one_line(
+        return printable(
             f"{field.name} ({origin}): {self._quoted(field, self._given[field.name].value)} {message}"
         )
 
@@ -84,7 +85,7 @@ class Mistakes:
 
     def _line(self, name: str, message: str) -> str:
         origin = f" ({self._given[name].origin})" if name in self._given else ""
-        return one_line(f"{name}{origin}: {message}")
+        return printable(f"{name}{origin}: {message}")
 
     def _quoted(self, field: SettingField, value: object) -> str:
         if isinstance(value, (list, dict)):
@@ -118,16 +119,11 @@ def unknown_name(written: str, name: str, spell: Callable[[SettingField], str]) 
     written = _shortened(written, 3 * _SHOWN)
     if name in groups():
         leaf = next(iter(groups()[name].model_fields))
-        return one_line(f"{written}: is a group of settings; set one of them, as in {name}.{leaf}")
+        return printable(f"{written}: is a group of settings; set one of them, as in {name}.{leaf}")
     near = nearest(name)
     if near is None:
-        return one_line(f"{written}: no such setting; `moodstream config reference` lists them")
-    return one_line(f"{written}: no such setting; did you mean {spell(near)}?")
-
-
-def one_line(text: str) -> str:
-    """The text with everything escaped that is not printable: line breaks, and what terminals obey."""
-    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+        return printable(f"{written}: no such setting; `moodstream config reference` lists them")
+    return printable(f"{written}: no such setting; did you mean {spell(near)}?")
 
 
 def _predicate(detail: ErrorDetails, field: SettingField) -> str:

@@ -7,9 +7,9 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from worker.errors import InputError
+from worker.errors import InputError, printable
 from worker.tables.lines import MAX_LINE_BYTES, Line, bad_bytes, too_long
-from worker.tables.rows import BadRow, Cells, Pause, listed, shown
+from worker.tables.rows import BadRow, Cells, Pause, listed
 
 MAX_RECORD_LINES = 1_000
 """Lines that one row may span. A quote that is open for longer was never meant to be one."""
@@ -90,7 +90,7 @@ class CsvReader:
             InputError: there is no header, it cannot be read, or it has one name twice.
         """
         csv.field_size_limit(MAX_LINE_BYTES)  # the csv module has one limit for everybody
-        self._name = shown(name)
+        self._name = printable(name)
         self._lines = _RecordLines(lines)
         first = self._lines.look_ahead()
         if not first:
@@ -155,7 +155,7 @@ class CsvReader:
         columns = tuple(name.strip() for name in record or ())
         twice = [name for name, count in Counter(columns).items() if name and count > 1]
         if twice:
-            raise InputError(f"{self._name}: the column '{shown(twice[0])}' occurs twice")
+            raise InputError(f"{self._name}: the column '{printable(twice[0])}' occurs twice")
         return columns
 
     def _are_rows(self, lines: Sequence[Line]) -> bool:
@@ -182,7 +182,7 @@ class CsvReader:
             return f"the quote that opens in line {opened} closes in line {taken[-1].number} within a field"
         if "new-line character" in str(error):
             return "not CSV: a carriage return in a field without quotes"
-        return f"not CSV: {shown(str(error))}"
+        return f"not CSV: {printable(str(error))}"
 
 
 class _Silence(Exception):
@@ -258,7 +258,7 @@ def place_of(name: str, columns: Sequence[str], wanted: str) -> int:
         InputError: there is no such column; the message names those that there are.
     """
     if wanted not in columns:
-        raise InputError(f"{name}: no column '{shown(wanted)}'; there are: {listed(columns)}")
+        raise InputError(f"{name}: no column '{printable(wanted)}'; there are: {listed(columns)}")
     return columns.index(wanted)
 
 

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from worker.errors import InputError
-from worker.tables.rows import JSON, BadRow, Cells, Item, Pause, Row, shown
+from worker.errors import InputError, printable
+from worker.tables.rows import JSON, BadRow, Cells, Item, Pause, Row
 from worker.tables.source import ByteSource
 
 MAX_LINE_BYTES = 16 * 1024 * 1024
@@ -45,7 +45,7 @@ class LineReader:
         encoding: str = "utf-8",
     ) -> None:
         self._max_bytes = max_bytes
-        self._source = ByteSource(descriptor, shown(name), encoding)
+        self._source = ByteSource(descriptor, printable(name), encoding)
         self._handed = 0
 
     @property
@@ -135,7 +135,7 @@ def bad_bytes(line: bytes) -> str | None:
         line.decode()
     except UnicodeDecodeError as error:
         byte = line[error.start : error.start + 1]
-        letter = shown(byte.decode("windows-1252", "replace"))
+        letter = printable(byte.decode("windows-1252", "replace"))
         return (
             f"not UTF-8: byte 0x{byte.hex()} at position {error.start}; in Latin-1 (Windows-1252) that is "
             f"{letter!r}: recode the file with iconv, or label it with --encoding windows-1252"
@@ -197,7 +197,7 @@ class JsonReader:
         self._lines = (line for line in lines if line is not None and not _is_blank(line))
         self._first = list(itertools.islice(self._lines, _LOOKED_AT))
         if not self._first:
-            raise InputError(f"{shown(name)}: is empty")
+            raise InputError(f"{printable(name)}: is empty")
         refuse_document(name, self._first[0].value or b"")
         found: dict[str, None] = {}
         for line in self._first:

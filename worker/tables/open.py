@@ -13,11 +13,11 @@ from typing import Literal
 
 import orjson
 
-from worker.errors import InputError
+from worker.errors import InputError, printable
 from worker.tables.csv import CsvReader, place_of
 from worker.tables.lines import JsonReader, LineReader, line_rows
 from worker.tables.parquet import ParquetReader
-from worker.tables.rows import JSON, TEXT, BadRow, Cells, Item, Pause, Row, listed, shown
+from worker.tables.rows import JSON, TEXT, BadRow, Cells, Item, Pause, Row, listed
 from worker.tables.source import check_encoding
 
 Format = Literal["auto", "jsonl", "txt", "csv", "parquet"]
@@ -82,11 +82,11 @@ def format_of(name: str) -> Format:
     if found is None:
         known = " ".join(_BY_SUFFIX)
         raise InputError(
-            f"{shown(name)}: the name does not tell the format "
+            f"{printable(name)}: the name does not tell the format "
             f"(known: {known}, all but Parquet also with .gz behind); say it with --format"
         )
     if packed and found == "parquet":
-        raise InputError(f"{shown(name)}: Parquet is read from its end: unpack it first")
+        raise InputError(f"{printable(name)}: Parquet is read from its end: unpack it first")
     return found
 
 
@@ -133,14 +133,14 @@ def parts_of(name: str, format: Format = "auto") -> list[str]:  # noqa: A002 - s
         return [name]
     if (Path(name) / "_delta_log").is_dir():
         raise InputError(
-            f"{shown(name)}: is a Delta table, whose log says which files count: write it as Parquet"
+            f"{printable(name)}: is a Delta table, whose log says which files count: write it as Parquet"
         )
     found = list(_parts(Path(name)))
     if not found:
-        raise InputError(f"{shown(name)}: is a folder without files of rows")
+        raise InputError(f"{printable(name)}: is a folder without files of rows")
     if format == "auto" and len({_suffix(part) for part in found}) > 1:
         raise InputError(
-            f"{shown(name)}: is a folder with more in it than parts of one format; name the files"
+            f"{printable(name)}: is a folder with more in it than parts of one format; name the files"
         )
     return found
 
@@ -149,7 +149,7 @@ def _parts(folder: Path) -> Iterator[str]:
     try:
         entries = sorted(folder.iterdir())
     except OSError as error:
-        raise InputError(f"{shown(str(folder))}: {error.strerror}") from None
+        raise InputError(f"{printable(str(folder))}: {error.strerror}") from None
     for entry in entries:
         if entry.name.startswith(("_", ".")):
             continue
@@ -158,7 +158,9 @@ def _parts(folder: Path) -> Iterator[str]:
         elif "=" in entry.name:
             yield from _parts(entry)
         else:
-            raise InputError(f"{shown(str(folder))}: is a folder with other folders in it; name the files")
+            raise InputError(
+                f"{printable(str(folder))}: is a folder with other folders in it; name the files"
+            )
 
 
 def open_input(
@@ -186,7 +188,7 @@ def open_input(
         if chosen == "csv":
             items = _table_rows(called, CsvReader(called, lines, [text_field]), text_field)
         else:
-            items = line_rows(shown(called), lines, {"jsonl": JSON, "txt": TEXT}.get(chosen))
+            items = line_rows(printable(called), lines, {"jsonl": JSON, "txt": TEXT}.get(chosen))
     except BaseException:
         if name != STDIN:
             os.close(descriptor)
@@ -203,7 +205,7 @@ def _open_parquet(name: str, text_field: str) -> Input:
     items = _table_rows(called, reader, text_field)
     kind = reader.kind_of(text_field)
     if kind != "text":
-        raise InputError(f"{shown(called)}: the column '{shown(text_field)}' holds {kind}, not text")
+        raise InputError(f"{printable(called)}: the column '{printable(text_field)}' holds {kind}, not text")
     return Input(called, Path(name).stat().st_size, items, reader)
 
 
@@ -212,7 +214,7 @@ def _table_rows(name: str, reader: CsvReader | ParquetReader, text_field: str) -
     known = reader.has(text_field) if isinstance(reader, ParquetReader) else text_field in reader.columns
     if not known:
         raise InputError(
-            f"{shown(name)}: no column `{shown(text_field)}`; there are: {listed(reader.columns)} "
+            f"{printable(name)}: no column `{printable(text_field)}`; there are: {listed(reader.columns)} "
             "(choose with --text-field)"
         )
     names = list(dict.fromkeys([text_field, *(["lang"] if "lang" in reader.columns else [])]))
@@ -250,7 +252,8 @@ class Table:
         for part in self._parts:
             if format_of(part) == "txt":
                 raise InputError(
-                    f"{shown(part)}: lines of text are not a table; name a CSV, JSON-lines or Parquet file"
+                    f"{printable(part)}: lines of text are not a table; "
+                    "name a CSV, JSON-lines or Parquet file"
                 )
         self._part = self._parts[0]
         with self._opened(self._part) as reader:
@@ -264,7 +267,7 @@ class Table:
         """
         if format_of(self._parts[0]) == "jsonl":  # where a row may lack what others have
             for name in names:
-                place_of(shown(str(self.path)), self.columns, name)
+                place_of(printable(str(self.path)), self.columns, name)
         for part in self._parts:
             self._part = part
             with self._opened(part) as reader:
@@ -275,7 +278,7 @@ class Table:
     def place(self, row: Cells | BadRow) -> str:
         """Return the place of the row that was yielded last: file and line, in Parquet the row."""
         unit = "row" if format_of(self._part) == "parquet" else "line"
-        return f"{shown(self._part)}, {unit} {row.place}"
+        return f"{printable(self._part)}, {unit} {row.place}"
 
     @contextlib.contextmanager
     def _opened(self, part: str) -> Iterator[CsvReader | JsonReader | ParquetReader]:
@@ -311,7 +314,7 @@ def open_descriptor(name: str) -> int:
     try:
         return os.open(name, os.O_RDONLY)
     except OSError as error:
-        raise InputError(f"{shown(name)}: {error.strerror}") from None
+        raise InputError(f"{printable(name)}: {error.strerror}") from None
 
 
 def _check(name: str, *, regular: bool = False) -> int:
@@ -325,7 +328,7 @@ def _check(name: str, *, regular: bool = False) -> int:
     try:
         mode = Path(name).stat().st_mode
     except (OSError, ValueError) as error:
-        raise InputError(f"{shown(name)}: {getattr(error, 'strerror', None) or error}") from None
+        raise InputError(f"{printable(name)}: {getattr(error, 'strerror', None) or error}") from None
     why = None
     if stat.S_ISDIR(mode):
         why = "is a folder"
@@ -336,7 +339,7 @@ def _check(name: str, *, regular: bool = False) -> int:
     elif not os.access(name, os.R_OK):
         why = "Permission denied"
     if why is not None:
-        raise InputError(f"{shown(name)}: {why}")
+        raise InputError(f"{printable(name)}: {why}")
     return mode
 
 
@@ -370,7 +373,7 @@ def _open_pipe(name: str) -> int:
             os.close(found)
             found = OSError(0, f"is a named pipe that nobody has opened for writing in {WRITER_WAIT_S:g} s")
     if isinstance(found, OSError):
-        raise InputError(f"{shown(name)}: {found.strerror}")
+        raise InputError(f"{printable(name)}: {found.strerror}")
     return found
 
 

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from worker.errors import InputError
+from worker.errors import InputError, printable
 from worker.tables.lines import MAX_LINE_BYTES, field_at
-from worker.tables.rows import BadRow, Cells, listed, shown
+from worker.tables.rows import BadRow, Cells, listed
 
 _MOST_ROWS = 512
 _BATCH_BYTES = 8 * 1024 * 1024
@@ -53,11 +53,11 @@ class ParquetReader:
             import pyarrow.parquet as parquet  # noqa: PLC0415, PLR0402 - see above
         except ImportError:
             raise InputError(
-                f"{shown(str(path))}: reading Parquet needs: pip install 'moodstream[parquet]'"
+                f"{printable(str(path))}: reading Parquet needs: pip install 'moodstream[parquet]'"
             ) from None
         self._arrow, self._compute, self._parquet = arrow, compute, parquet
         self._errors: tuple[type[Exception], ...] = (arrow.ArrowException, OSError)
-        self._path, self._name = path, shown(name or str(path))
+        self._path, self._name = path, printable(name or str(path))
         self._size = path.stat().st_size
         self.position = 0
         """Bytes, in proportion to the rows read."""
@@ -66,7 +66,7 @@ class ParquetReader:
         self._schema: Any = self._file.schema_arrow
         twice = [name for name, count in Counter(self._schema.names).items() if count > 1]
         if twice:
-            raise InputError(f"{self._name}: the column '{shown(twice[0])}' occurs twice")
+            raise InputError(f"{self._name}: the column '{printable(twice[0])}' occurs twice")
         self.columns: tuple[str, ...] = tuple(
             name for field in self._schema for name in _leaves(arrow.types, field.type, field.name)
         )
@@ -102,7 +102,7 @@ class ParquetReader:
             leaf = self._leaf(name)
             if leaf is None:
                 raise InputError(
-                    f"{self._name}: no column '{shown(name)}'; there are: {listed(self.columns)}"
+                    f"{self._name}: no column '{printable(name)}'; there are: {listed(self.columns)}"
                 )
             leaves.append(leaf)
         read = [leaf.read for leaf in leaves]
@@ -170,7 +170,7 @@ class ParquetReader:
             size, packed = chunk.total_uncompressed_size, max(1, chunk.total_compressed_size)
             if size > _LARGE_CHUNK and size > _LIKELY_RATIO * packed:
                 raise InputError(
-                    f"{self._name}: row group {group + 1} of the column '{shown(path)}' unpacks from "
+                    f"{self._name}: row group {group + 1} of the column '{printable(path)}' unpacks from "
                     f"{packed:,} to {size:,} bytes: too much at once; write the file in smaller row groups"
                 )
             total += size
@@ -270,4 +270,4 @@ def _too_long(values: tuple[Any, ...]) -> bool:
 
 
 def _first_line(error: Exception) -> str:
-    return shown(str(error).partition("\n")[0])
+    return printable(str(error).partition("\n")[0])

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from worker.errors import printable
+
 JSON = "application/json"
 TEXT = "text/plain"
 
@@ -46,19 +48,10 @@ class Pause(NamedTuple):
 Item = Row | BadRow | Pause
 
 
-def shown(name: str) -> str:
-    """Return a name that is safe for a terminal: control characters, line ends and surrogates are escaped."""
-    if name.isprintable():
-        return name
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in name
-    )
-
-
 def listed(names: Sequence[str]) -> str:
     """Return names for an error message; long lists and long names are shortened."""
     parts = [
-        shown(name if len(name) <= _NAME_LENGTH else name[:_NAME_LENGTH] + "…")
+        printable(name if len(name) <= _NAME_LENGTH else name[:_NAME_LENGTH] + "…")
         for name in names[:_NAMES_SHOWN]
     ]
     return ", ".join(parts) + (", …" if len(names) > _NAMES_SHOWN else "")

@@ -7,8 +7,7 @@ import select
 import zlib
 from collections.abc import Iterable, Iterator
 
-from worker.errors import InputError
-from worker.tables.rows import shown
+from worker.errors import InputError, printable
 
 _CHUNK = 1 << 16
 _GZIP = b"\x1f\x8b"
@@ -102,7 +101,7 @@ class ByteSource:
                     yield (text.removeprefix("\ufeff") if first else text).encode()
                     first = False
         except UnicodeError as error:
-            raise InputError(f"{self._name}: is not {shown(self._encoding)}: {error}") from None
+            raise InputError(f"{self._name}: is not {printable(self._encoding)}: {error}") from None
 
 
 def _beginning(source: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
@@ -128,7 +127,7 @@ def check_encoding(encoding: str) -> None:
         codecs.getincrementaldecoder(encoding)()
     except (LookupError, ValueError, TypeError):
         raise InputError(
-            f"no encoding {shown(encoding)!r} is known; usual ones are utf-16 and windows-1252"
+            f"no encoding {printable(encoding)!r} is known; usual ones are utf-16 and windows-1252"
         ) from None
 
 

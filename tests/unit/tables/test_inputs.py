@@ -12,11 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from worker.errors import InputError
+from worker.errors import InputError, printable
 from worker.tables import open as opening
 from worker.tables.lines import MAX_LINE_BYTES
 from worker.tables.open import Format, Input, Table, check_inputs, open_input, parts_of
-from worker.tables.rows import BadRow, Cells, Row, listed, shown
+from worker.tables.rows import BadRow, Cells, Row, listed
 
 FILES = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
 
@@ -195,14 +195,14 @@ def test_names_that_are_not_utf8_are_read_and_shown(tmp_path: Path) -> None:
     source.name.encode()
     source.close()
     assert table_rows(Path(name), "text") == [("a",)]
-    assert shown(name) == f"{tmp_path}/caf\\udce9\\x1b.csv"
+    assert printable(name) == f"{tmp_path}/caf\\udce9\\x1b.csv"
 
 
 @given(st.text(st.characters(), max_size=20))
 def test_shown_names_are_printable_and_plain_ones_stay(name: str) -> None:
-    assert shown(name).isprintable()
-    shown(name).encode()
-    assert shown(name) == name or not name.isprintable()
+    assert printable(name).isprintable()
+    printable(name).encode()
+    assert printable(name) == name or not name.isprintable()
     assert len(listed([name * 100] * 50)) < 12 * 650
 
 

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from worker.errors import TrainingError
+from worker.errors import TrainingError, printable
 from worker.heads import MULTI, SINGLE, Head
 from worker.lab import Progress
 from worker.lab.data.field_labels import LabelReader, respelt
@@ -15,7 +15,7 @@ from worker.lab.data.sampling import FEWEST, MOST_HELD, BottomK, Counts, check_l
 from worker.lab.data.table_rows import OpenedTable, TableOptions, fill, open_table, texts
 from worker.lab.data.tokens import Ids, encode
 from worker.model.text.normaliser import Normaliser
-from worker.tables.rows import listed, shown
+from worker.tables.rows import listed
 
 MOST_ROWS = 500_000
 """The default for the most rows to keep: some 250 MB as token ids."""
@@ -73,7 +73,7 @@ class _Draft:
     @property
     def path(self) -> str:
         """The file, as messages show it."""
-        return shown(str(self.options.path))
+        return printable(str(self.options.path))
 
     def respell(self, names: Mapping[str, str]) -> None:
         """Replace spellings of labels by those used elsewhere in the table or by its head."""
@@ -140,7 +140,7 @@ class TableReader:
         names = respelt(rows, HEADS[head].labels if head in HEADS else ())
         for name, chosen in names.items():
             count = sum(name in row for row in rows)
-            self.say(f"{shown(str(path))}: the label {name!r} ({count:,} rows) is taken as {chosen!r}")
+            self.say(f"{printable(str(path))}: the label {name!r} ({count:,} rows) is taken as {chosen!r}")
         return _respelt(rows, names)
 
     def _add_dev(self, read: _Draft, path: Path) -> None:
@@ -152,7 +152,7 @@ class TableReader:
         sample: BottomK[str] = BottomK(self.seed, MOST_HELD, list)
         fill(opened, reader, sample, self.say)
         rows = list(sample.rows())
-        where = shown(str(path))
+        where = printable(str(path))
         if not rows:
             raise TrainingError(f"{where}: no row has both a text and a label")
         known = sorted({name for names in read.labels for name in names})

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from worker.errors import LabelError, TrainingError
+from worker.errors import LabelError, TrainingError, printable
 from worker.lab import Progress
 from worker.lab.data.field_labels import LabelReader, Many
 from worker.lab.data.sampling import BottomK, Counts, clean, row_key
 from worker.tables.open import Table
-from worker.tables.rows import BadRow, listed, shown
+from worker.tables.rows import BadRow, listed
 
 Kept = TypeVar("Kept")
 
@@ -93,7 +93,7 @@ def choose_columns(table: Table, text: str = "", label: str = "") -> tuple[str, 
 
 
 def _path(table: Table) -> str:
-    return shown(str(table.path))
+    return printable(str(table.path))
 
 
 def _guess(table: Table, names: Sequence[Sequence[str]], what: str, taken: str) -> str:

@@ -1,5 +1,6 @@
 """Measuring one model on one set of labelled texts: from scores to a result."""
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -35,6 +36,20 @@ class _Answers:
     chosen: Bools
     """The answers as a table (rows, labels)."""
     decisions: str
+
+
+def evaluate(
+    scorer: Scorer,
+    sets: Iterable[Examples],
+    thresholds: Thresholds = "auto",
+    say: Callable[[str], None] = lambda _line: None,
+) -> list[Result]:
+    """Measure a model on sets that fit it (`examples.fitting` finds them)."""
+    results = []
+    for examples in sets:
+        say(f"{scorer.title}: {examples.title}, {len(examples):,} rows")
+        results.append(measure(scorer, examples, thresholds))
+    return results
 
 
 def measure(scorer: Scorer, examples: Examples, thresholds: Thresholds = "auto") -> Result:

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from worker.errors import LabelError, TrainingError
+from worker.errors import LabelError, TrainingError, printable
 from worker.heads import MULTI, SINGLE, TOKENS, Head
 from worker.lab.data.field_labels import LabelReader, spelling_key
 from worker.lab.data.table_rows import TableOptions, open_table
 from worker.lab.evaluate.examples import Examples, gold_table
 from worker.lab.evaluate.spans import characters
-from worker.tables.rows import BadRow, shown
+from worker.tables.rows import BadRow
 
 
 @dataclass(slots=True)
@@ -55,18 +55,18 @@ def table_examples(
             raise TrainingError(f"{place}: {row.reason}")
         text, label = row.values
         if not isinstance(text, str) or not text.strip():
-            raise TrainingError(f"{place}: no text in the column {shown(opened.text)}")
+            raise TrainingError(f"{place}: no text in the column {printable(opened.text)}")
         found.places.append(place)
         found.texts.append(text)
         found.values.append(label)
         if rows and len(found.texts) == rows:
             break
     if not found.texts:
-        raise TrainingError(f"{shown(str(path))} has no rows")
+        raise TrainingError(f"{printable(str(path))} has no rows")
     chosen = [_named(heads, head)] if head is not None else _candidates(found, heads)
     if not chosen:
         raise TrainingError(
-            f"{shown(str(path))}: no head has its labels ({_some(found.values)}): {_known(heads)}"
+            f"{printable(str(path))}: no head has its labels ({_some(found.values)}): {_known(heads)}"
         )
     return _examples(found, chosen[0])
 
@@ -173,7 +173,7 @@ def _known(heads: Mapping[str, Head]) -> str:
 
 
 def _some(values: Sequence[Any]) -> str:
-    return _shorten(tuple(dict.fromkeys(shown(str(value)[:40]) for value in values)))
+    return _shorten(tuple(dict.fromkeys(printable(str(value)[:40]) for value in values)))
 
 
 def _shorten(names: Sequence[str]) -> str:

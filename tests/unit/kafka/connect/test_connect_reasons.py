@@ -18,7 +18,7 @@ from kafka.errors import (
 )
 
 from worker.errors import BrokerRefused, BrokerUnavailable
-from worker.kafka.diagnose import explain, explain_connection, one_line
+from worker.kafka.diagnose import describe, explain, explain_connection
 from worker.settings.groups import KafkaSettings
 
 _BAD_CERTIFICATE = "Handshake failed: [SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: "
@@ -123,6 +123,6 @@ def test_no_line_ever_says_none(kind: type[KafkaError]) -> None:
     """The client raises many of its errors without a message, or with None for one."""
     for arguments in ((), (None,), ("",)):
         with contextlib.suppress(TypeError, AttributeError):  # a few take other arguments
-            line = one_line(kind(*arguments))
+            line = describe(kind(*arguments))
             assert "None" not in line
             assert kind.__name__ in line
