@@ -23,7 +23,7 @@ test: $(VENV)/dev.stamp ## all tests that need no more than Python
 	$(VENV)/bin/python -m pytest $(SIDE_BY_SIDE) -m "not kafka and not train and not stack and not container" $(PYTEST_ARGS)
 
 test-kafka: $(VENV)/dev.stamp ## the tests against a real Apache Kafka (Java 17, Maven)
-	MOODSTREAM_REQUIRE_KAFKA=1 $(VENV)/bin/python -m pytest -m kafka $(PYTEST_ARGS)
+	MOODSTREAM_REQUIRE_KAFKA=1 $(VENV)/bin/python -m pytest $(SIDE_BY_SIDE) -m kafka $(PYTEST_ARGS)
 
 test-train: $(TRAIN)/train.stamp ## the tests that need torch (a large download), and the types of the lab against torch's
 	$(TRAIN)/bin/mypy worker/lab tests/lab tests/support
