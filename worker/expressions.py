@@ -144,9 +144,9 @@ def parse_list(text: str) -> tuple[Expression, ...]:
         ExpressionError: one of them does not parse or calls an unknown function, or there is none.
     """
     if len(text) > LONGEST:
-        raise ExpressionError(f"is longer than {LONGEST} characters", text[:_SHOWN], _SHOWN)
+        raise _error(f"is longer than {LONGEST} characters", text, LONGEST)
     if not text.strip():
-        raise ExpressionError("is blank", text, 0)
+        raise _error("is blank", text, 0)
     if _PLAIN.fullmatch(text):
         return (Expression(text, (Path(text),)),)
     return tuple(_parse_part(text, piece) for piece in _pieces(text, ","))
@@ -245,8 +245,7 @@ def _parse_part(whole: str, piece: _Piece) -> Expression:
 
 def _query(whole: str, start: int, text: str) -> Query:
     try:
-        query = Query(text)
-        _check_calls(whole, start, text, jmespath.compile(text).parsed)
+        query, parsed = Query(text), jmespath.compile(text).parsed
     except IncompleteExpressionError:
         raise _error("ends too early", whole, start + len(text)) from None
     except LexerError as error:
@@ -255,6 +254,7 @@ def _query(whole: str, start: int, text: str) -> Query:
         raise _error(_odd_token(error), whole, start + error.lex_position) from None
     except (EmptyExpressionError, ValueError, RecursionError):
         raise _error("is not a JMESPath expression, or is nested too deeply", whole, start) from None
+    _check_calls(whole, start, text, parsed)
     return query
 
 
