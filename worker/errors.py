@@ -30,7 +30,7 @@ class ExitCode(IntEnum):
     """Another, newer worker runs in the same slot of the same group."""
 
     WATCHDOG = 6
-    """A checkpoint hung for `delivery.watchdog_s`; after a restart the work goes on."""
+    """A checkpoint hung for `delivery.watchdog_s` with a broker in reach; a restart lets the work go on."""
 
     MODEL = 7
     """The model pack is missing or damaged."""

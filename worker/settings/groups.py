@@ -220,7 +220,8 @@ class DeliverySettings(Group):
         default=60.0,
         ge=30,
         description="A checkpoint that hangs for so long ends the worker, so that its supervisor starts it "
-        "again. Seconds.",
+        "again. Time in which no broker answers does not count: that is waiting, up to "
+        "`kafka.connect_limit_s`. Seconds.",
     )
 
 
