@@ -1,5 +1,6 @@
 """The small value types that the packages exchange."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -14,6 +15,9 @@ Range = tuple[int, int]
 Stage = Literal["decode", "classify", "encode", "write"]
 """Where a message failed."""
 
+
+Scalar = str | int | float | bool | None
+"""A value of one column."""
 
 NO_TIME = -1
 """The timestamp of a record that has none, as Kafka writes it."""
@@ -60,11 +64,18 @@ class Message:
     event_id: str
     event_time_ms: int
     lang: str | None = None
+    kept: Mapping[str, Scalar] = field(default_factory=dict)
+    """The sender's fields that the output keeps, by the names of their columns."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tombstone:
-    """A record with a null value: it marks its key as deleted, and is passed through unchanged."""
+    """A record that marks its key as deleted: its output has the same key and a null value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filtered:
+    """A record that is not to be labelled: it has no output, is counted, and its offset is committed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +164,7 @@ class Prediction:
     spans: dict[str, SpanResult] = field(default_factory=dict)
 
 
-Answer = Prediction | Tombstone | Failure | Skipped
+Answer = Prediction | Tombstone | Failure | Skipped | Filtered
 """What became of one record."""
 
 

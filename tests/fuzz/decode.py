@@ -29,10 +29,12 @@ from worker.messages.body import visible
 from worker.messages.deadletter import DeadLetters, Origin
 from worker.messages.decode import decode
 from worker.messages.encode import OutputEncoder
+from worker.messages.fields import Fields
 from worker.observe.logs import configure as configure_logging
 from worker.types import (
     LONGEST_MESSAGE,
     Failure,
+    Filtered,
     Headers,
     HeadResult,
     Message,
@@ -211,12 +213,12 @@ class Checker:
     def check(self, record: Record, text_field: str) -> str | None:
         """Return what is wrong with the way of a record, or None."""
         try:
-            result = decode(record, text_field)
+            result = decode(record, Fields.at(text_field))
             if isinstance(result, Failure):
                 self.outcomes[result.reason] += 1
                 return self._check_failure(record, result)
             self.outcomes[type(result).__name__] += 1
-            return None if isinstance(result, Tombstone) else self._check_message(record, result)
+            return None if isinstance(result, Tombstone | Filtered) else self._check_message(record, result)
         except Exception as error:  # noqa: BLE001 - whatever is raised is a finding
             return f"raised {error!r}"
 

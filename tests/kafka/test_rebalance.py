@@ -35,7 +35,7 @@ class Slow:
         self.windows.append(len(records))
         time.sleep(SECONDS * len(records))
         outputs = [OutputRecord(self._topic, record.key, record.value) for record in records]
-        return Processed(outputs, [Tombstone() for _ in records])
+        return Processed([*outputs], [Tombstone() for _ in records])
 
 
 class LoopThread(threading.Thread):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from worker.cli.config import columns
+from worker.messages.fields import Fields
 
 if TYPE_CHECKING:
     from worker.heads import Head
@@ -79,7 +80,7 @@ def _texts(file: str, text_field: str) -> Iterator[str]:
             if isinstance(item, BadRow):
                 click.echo(f"{source.name}:{item.place}: {item.reason}", err=True)
             elif isinstance(item, Row):
-                decoded = decode(as_record(source.name, item), text_field)
+                decoded = decode(as_record(source.name, item), Fields.at(text_field))
                 if isinstance(decoded, Message):
                     yield decoded.text
                 else:

@@ -1,24 +1,25 @@
-"""Decodes one record into a message, a tombstone or a failure."""
+"""Decodes one record into a message, a tombstone, a failure, or nothing that is wanted."""
 
 from collections.abc import Mapping
 from dataclasses import replace
 
 from worker.errors import DecodeError, UnsupportedEncoding
 from worker.messages import cloudevents
-from worker.messages.body import read_value, text_and_language, unwrapped
+from worker.messages.body import read_value, unwrapped
+from worker.messages.fields import Fields
 from worker.messages.framing import Frame, registry_frame
 from worker.messages.headers import SCHEMA_ID, UNDECLARED, MediaType, known_charset, media_type, read_headers
-from worker.types import Failure, Message, Record, Tombstone
+from worker.types import Failure, Filtered, Message, Record, Tombstone
 
 _COMPRESSED = frozenset({"gzip", "zstd", "deflate", "br", "lz4", "snappy", "compress", "bzip2", "xz"})
 """Content encodings that a message may name. Anything else is the sender's own text."""
 
 
-def decode(record: Record, text_field: str) -> Message | Tombstone | Failure:
+def decode(record: Record, fields: Fields) -> Message | Tombstone | Failure | Filtered:
     """Read one record.
 
     The value is JSON or UTF-8 text: what its `content-type` says, or what it looks like. In a JSON object the
-    text is at `text_field` (dots go deeper); a JSON string is the text. CloudEvents are read in binary and in
+    text is where `fields` says; a JSON string is the text. CloudEvents are read in binary and in
     structured mode, and a schema registry's frame is removed when JSON follows it. A null value is a
     tombstone.
 
@@ -27,7 +28,7 @@ def decode(record: Record, text_field: str) -> Message | Tombstone | Failure:
     if record.value is None:
         return Tombstone()
     try:
-        return _message(record, record.value, text_field)
+        return _message(record, record.value, fields)
     except DecodeError as error:
         return Failure.of("decode", error.reason, error)
     except Exception as error:  # noqa: BLE001 - a decoder bug costs one message, not the stream
@@ -39,7 +40,7 @@ def decode(record: Record, text_field: str) -> Message | Tombstone | Failure:
         )
 
 
-def _message(record: Record, value: bytes, text_field: str) -> Message:
+def _message(record: Record, value: bytes, fields: Fields) -> Message | Tombstone | Filtered:
     headers = read_headers(record.headers)
     media = _declared(headers)
     # The content type decides: an event in structured mode may carry its attributes in headers as well.
@@ -53,12 +54,17 @@ def _message(record: Record, value: bytes, text_field: str) -> Message:
     if event is None and cloudevents.is_structured(media, body):
         event, body = cloudevents.from_object(body)
         body = _event_data(body, media_type(event.content_type))
-    text, lang = text_and_language(body, text_field)
-    if event is None:
-        event_id = f"{record.topic}:{record.partition}:{record.offset}"
-        return Message(text, event_id, record.timestamp_ms, lang)
-    time_ms = record.timestamp_ms if event.time_ms is None else event.time_ms
-    return Message(text, event.event_id, time_ms, lang)
+    found = fields.read(body)
+    if found is None:
+        return Filtered()
+    if isinstance(found, Tombstone):
+        return found
+    text, lang, event_id, time_ms, kept = found
+    if event_id is None:
+        event_id = f"{record.topic}:{record.partition}:{record.offset}" if event is None else event.event_id
+    if time_ms is None and event is not None:
+        time_ms = event.time_ms
+    return Message(text, event_id, record.timestamp_ms if time_ms is None else time_ms, lang, kept)
 
 
 def _declared(headers: Mapping[str, str]) -> MediaType:

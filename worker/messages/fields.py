@@ -18,10 +18,10 @@ from worker.expressions import (
 from worker.messages.body import as_text, kind_of, language_tag
 from worker.messages.html_text import HtmlText
 from worker.messages.presets import PRESETS, UNAVAILABLE, Preset, Verdict
-from worker.messages.scalars import Scalar, identifier, scalar, time_ms
+from worker.messages.scalars import identifier, scalar, time_ms
 from worker.messages.watch import Unmatched, Watch
 from worker.settings.groups import SourceSettings
-from worker.types import Tombstone
+from worker.types import Scalar, Tombstone
 
 __all__ = ["Extracted", "Fields", "Keep", "Scalar", "parse_keep"]
 
@@ -82,7 +82,7 @@ class Fields:
         only = text[0].plain if len(text) == 1 else None
         extras = (time, id_, lang, self._filters, self._keep, preset)
         self._simple = None if html or any(extras) else only
-        """The path of the text where that is all there is to read: by far the most common case."""
+        """The path of the text where that is all there is to read."""
         self._watch = None
         if on_unmatched is not None:
             filtered = f"source.filter `{filters[-1].text}`" if filters else None
@@ -117,6 +117,15 @@ class Fields:
             on_unmatched=on_unmatched,
         )
 
+    @classmethod
+    def at(cls, text_field: str) -> "Fields":
+        """Make what reads the text alone.
+
+        Raises:
+            ExpressionError: `text_field` cannot be used.
+        """
+        return cls(parse_list(text_field))
+
     def read(self, body: object) -> Extracted | Tombstone | None:
         """Read one body. A string is the text itself.
 
@@ -130,7 +139,8 @@ class Fields:
         if self._watch is not None:
             self._observe(body)
         if self._simple is not None:
-            return Extracted(*_text_at(body, self._simple))
+            text, lang = _text_at(body, self._simple)
+            return Extracted(text, lang)
         body = self._unwrapped(body)
         if isinstance(body, Verdict):
             return Tombstone() if body is Verdict.DELETED else None
@@ -275,8 +285,11 @@ def _text_at(body: object, path: Path) -> tuple[str, str | None]:
     """
     if isinstance(body, str):
         return as_text(body, "the value"), None
+    if isinstance(body, dict) and (value := body.get(path.text)) is not None:  # by far the most common case
+        tag = language_tag(body.get("lang"))
+        return as_text(value, path.quoted), None if tag == "und" else tag
     around = _walk(body, path)
-    return as_text(around[-1], f"`{path.text}`"), _language_of(around)
+    return as_text(around[-1], path.quoted), _language_of(around)
 
 
 def _language_of(around: Sequence[object]) -> str | None:

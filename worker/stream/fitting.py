@@ -60,7 +60,7 @@ class Fitter:
         """Fit the outputs of a window."""
         fitted = Processed([], [])
         for record, output, answer in zip(records, processed.outputs, processed.answers, strict=True):
-            fits, means = self.fit(record, output, answer)
+            fits, means = (None, answer) if output is None else self.fit(record, output, answer)
             fitted.outputs.append(fits)
             fitted.answers.append(means)
         return fitted

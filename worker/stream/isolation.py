@@ -66,7 +66,7 @@ class Isolation:
         """How many records of the last window are committed. They are the first ones."""
 
     def process(self, records: Sequence[Record]) -> Processed:
-        """Turn each record into one output that its topic accepts, in the same order.
+        """Turn each record into one output that its topic accepts, or none if it is filtered, in order.
 
         Raises:
             Exception: the pipeline's own error, when it also fails for a record that was labelled before.
@@ -148,7 +148,9 @@ class Isolation:
     def _commit(self, window: _Window, start: int, stop: int) -> Outcome:
         records = window.records[start:stop]
         outcome = self._checkpoint.commit(
-            window.processed.outputs[start:stop], last_offsets(records), window.snapshot
+            [output for output in window.processed.outputs[start:stop] if output is not None],
+            last_offsets(records),
+            window.snapshot,
         )
         if outcome is Outcome.COMMITTED:
             self.done = stop
@@ -223,7 +225,7 @@ def _other_forms(
     """What else can be written for a record whose output is refused, from the most to the least complete."""
     record = window.records[index]
     output, answer = window.processed.outputs[index], window.processed.answers[index]
-    now = fitter.at_the_current_time(record, output)
+    now = None if output is None else fitter.at_the_current_time(record, output)
     if now is not None:
         yield now, answer, "dead_letter" if isinstance(answer, Failure) else "written"
     if not isinstance(answer, Failure):

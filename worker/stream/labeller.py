@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from worker.expressions import column_of
+from worker.messages.fields import Fields
 from worker.stream.pipeline import Pipeline
 from worker.stream.router import PackRouter
 from worker.tables.open import Input
@@ -31,8 +33,8 @@ class Labeller:
     """
 
     def __init__(self, router: PackRouter, *, text_field: str) -> None:
-        self._pipeline = Pipeline(text_field=text_field, router=router)
-        self.text_field = text_field
+        self._pipeline = Pipeline(fields=Fields.at(text_field), router=router)
+        self.text_field = column_of(text_field)
 
     def label(self, source: Input) -> Iterator[list[RowResult]]:
         """Read an input to its end; one list of results per window, in the order of the rows.

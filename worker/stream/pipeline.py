@@ -7,13 +7,17 @@ from typing import NamedTuple
 
 from worker.messages.deadletter import DeadLetters
 from worker.messages.decode import decode
+from worker.messages.fields import Fields
 from worker.model.classifier import Listener, Silent
 from worker.stream.router import LabelledMessage, PackRouter
-from worker.types import Answer, Failure, Message, OutputRecord, Record, Tombstone
+from worker.types import Answer, Failure, Filtered, Message, OutputRecord, Record, Tombstone
 
 
 class Result(NamedTuple):
-    """What became of one record, and what to write: None for a failure when there are no dead letters."""
+    """What became of one record, and what to write.
+
+    `output` is None for a filtered record, and for a failure when there are no dead letters.
+    """
 
     answer: Answer
     output: OutputRecord | None
@@ -21,17 +25,22 @@ class Result(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Processed:
-    """The results of a window, in the order of its records: what to write, and the answers."""
+    """The results of a window, one for each record in order: what to write (if anything), and the answers."""
 
-    outputs: list[OutputRecord]
+    outputs: list[OutputRecord | None]
     answers: list[Answer]
+
+    @property
+    def written(self) -> list[OutputRecord]:
+        """The outputs that there are."""
+        return [output for output in self.outputs if output is not None]
 
 
 class Pipeline:
     """Takes records through decoder, router and encoder.
 
     Args:
-        text_field: where the text is in a JSON message.
+        fields: where things lie in a message.
         router: labels the messages.
         dead_letters: makes dead letters; without it a failure has no output.
         listener: called with the duration of each stage.
@@ -40,28 +49,25 @@ class Pipeline:
     def __init__(
         self,
         *,
-        text_field: str,
+        fields: Fields,
         router: PackRouter,
         dead_letters: DeadLetters | None = None,
         listener: Listener | None = None,
     ) -> None:
-        self._text_field = text_field
+        self._fields = fields
         self._router = router
         self._dead_letters = dead_letters
         self._listener: Listener = listener or Silent()
 
     def process(self, records: Sequence[Record]) -> Processed:
-        """Turn each record into exactly one output record, in the same order."""
+        """Turn each record into one output record, or none if it is filtered, in the same order."""
         results = self.label(records)
-        return Processed(
-            [result.output for result in results if result.output is not None],
-            [result.answer for result in results],
-        )
+        return Processed([result.output for result in results], [result.answer for result in results])
 
     def label(self, records: Sequence[Record]) -> list[Result]:
         """Label records. Result i belongs to record i."""
         started = time.perf_counter()
-        decoded = [decode(record, self._text_field) for record in records]
+        decoded = [decode(record, self._fields) for record in records]
         self._listener.stage("decode", time.perf_counter() - started)
 
         labelled = iter(self._router.label([item for item in decoded if isinstance(item, Message)]))
@@ -75,6 +81,8 @@ class Pipeline:
                     results.append(self._encoded(record, next(labelled), now_ms))
                 case Tombstone():
                     results.append(Result(item, self._router.default.encoder.passed_through(record)))
+                case Filtered():
+                    results.append(Result(item, None))
                 case Failure():
                     results.append(self._failed(record, item))
         self._listener.stage("encode", time.perf_counter() - started)

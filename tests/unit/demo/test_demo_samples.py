@@ -8,14 +8,15 @@ import pytest
 from worker.demo.samples import Sample, load_samples, parse_samples
 from worker.errors import SampleError
 from worker.messages.decode import decode
-from worker.types import Failure, Message, Record, Tombstone
+from worker.messages.fields import Fields
+from worker.types import Failure, Filtered, Message, Record, Tombstone
 
 SAMPLES = load_samples()
 
 
-def _decoded(sample: Sample) -> Message | Tombstone | Failure:
+def _decoded(sample: Sample) -> Message | Tombstone | Failure | Filtered:
     record = Record("posts", 0, 7, 1_700_000_000_000, sample.key, sample.value, sample.headers)
-    return decode(record, "text")
+    return decode(record, Fields.at("text"))
 
 
 def _outcome(sample: Sample) -> str:
@@ -24,6 +25,8 @@ def _outcome(sample: Sample) -> str:
             return "labelled"
         case Tombstone():
             return "tombstone"
+        case Filtered():
+            return "filtered"
         case Failure() as failure:
             return f"dead_letter:{failure.reason}"
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from worker.messages.body import visible
 from worker.messages.cloudevents import CloudEvent
 from worker.messages.decode import decode
+from worker.messages.fields import Fields
 from worker.types import Failure, Headers, Message, Record, Tombstone
 
 
@@ -20,13 +21,13 @@ def record(
 
 
 def message(value: bytes | None, *headers: tuple[str, bytes | None], text_field: str = "text") -> Message:
-    result = decode(record(value, *headers), text_field)
+    result = decode(record(value, *headers), Fields.at(text_field))
     assert isinstance(result, Message), result
     return result
 
 
 def failure(value: bytes | None, *headers: tuple[str, bytes | None], text_field: str = "text") -> Failure:
-    result = decode(record(value, *headers), text_field)
+    result = decode(record(value, *headers), Fields.at(text_field))
     assert isinstance(result, Failure), result
     return result
 
@@ -53,7 +54,7 @@ def test_key_that_holds_the_dots_wins() -> None:
 
 
 def test_null_value_is_a_tombstone() -> None:
-    assert decode(record(None), "text") == Tombstone()
+    assert decode(record(None), Fields.at("text")) == Tombstone()
 
 
 @pytest.mark.parametrize(
@@ -164,7 +165,7 @@ def test_the_message_of_a_failure_never_holds_content(value: str) -> None:
 @pytest.mark.parametrize("name", ["content-type", "content-encoding", "ce_datacontenttype"])
 @pytest.mark.parametrize("value", [b"SECRET", b"application/xml; x=SECRET", b"text/plain; charset=SECRET"])
 def test_nor_what_the_headers_say(name: str, value: bytes) -> None:
-    result = decode(record(b"\x02\x06abc", (name, value)), "text")
+    result = decode(record(b"\x02\x06abc", (name, value)), Fields.at("text"))
     assert isinstance(result, Failure)
     assert "secret" not in result.message.lower()
 
@@ -299,7 +300,7 @@ JSON = st.recursive(
 def test_nothing_that_a_producer_writes_raises(
     value: bytes, headers: list[tuple[str, bytes | None]], text_field: str
 ) -> None:
-    result = decode(record(value, *headers), text_field)
+    result = decode(record(value, *headers), Fields.at(text_field))
     if isinstance(result, Message):
         assert visible(result.text)
         result.text.encode()  # no half surrogates: the tokenizer and the encoder take any decoded text

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from worker.messages.body import visible
 from worker.messages.decode import decode
-from worker.types import Failure, Message, Record, Tombstone
+from worker.messages.fields import Fields
+from worker.types import Failure, Filtered, Message, Record, Tombstone
 
 Header = tuple[str, bytes | None]
 
@@ -28,8 +29,10 @@ def of_type(content_type: bytes) -> Header:
     return ("content-type", content_type)
 
 
-def decoded(value: bytes, *headers: Header, text_field: str = "text") -> Message | Tombstone | Failure:
-    return decode(Record("posts", 0, 7, 1, None, value, headers), text_field)
+def decoded(
+    value: bytes, *headers: Header, text_field: str = "text"
+) -> Message | Tombstone | Failure | Filtered:
+    return decode(Record("posts", 0, 7, 1, None, value, headers), Fields.at(text_field))
 
 
 def text_of(value: bytes, *headers: Header, text_field: str = "text") -> str:

@@ -60,7 +60,7 @@ class Copy:
         outputs = [
             OutputRecord("moods", record.key, record.value, (), record.timestamp_ms) for record in records
         ]
-        return Processed(outputs, [Tombstone() for _ in records])
+        return Processed([*outputs], [Tombstone() for _ in records])
 
 
 def _records(count: int) -> list[Record]:
@@ -167,7 +167,7 @@ def test_one_record_alone_in_its_window_does_not_end_the_worker_either() -> None
     processed = _isolation(Broker(lambda _: False), Copy(lambda record: record.key == b"0")).process(
         _records(1)
     )
-    assert processed.outputs[0].topic == "dead"
+    assert processed.written[0].topic == "dead"
 
 
 def test_a_pipeline_that_fails_for_everything_is_no_fault_of_the_messages() -> None:

@@ -92,7 +92,7 @@ class Echo:
         self.windows.append(len(records))
         time.sleep(self.seconds * len(records))
         outputs = [OutputRecord(str(record.offset), record.key, None) for record in records]
-        return Processed(outputs, [Tombstone() for _ in records])
+        return Processed([*outputs], [Tombstone() for _ in records])
 
 
 def run(
