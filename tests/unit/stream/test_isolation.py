@@ -1,6 +1,7 @@
 """A record that fails is found and dealt with, and all others of its window go their way, in order."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal, cast
 
 import pytest
@@ -16,7 +17,7 @@ from worker.observe.metrics import Metrics
 from worker.stream.fitting import Fitter
 from worker.stream.isolation import Isolation
 from worker.stream.pipeline import Pipeline, Processed
-from worker.types import Failure, OutputRecord, Record, Skipped, Tombstone, TopicPartition
+from worker.types import Failure, Filtered, OutputRecord, Record, Skipped, Tombstone, TopicPartition
 
 NOW_MS = 1_700_000_000_000
 
@@ -60,7 +61,8 @@ class Copy:
         outputs = [
             OutputRecord("moods", record.key, record.value, (), record.timestamp_ms) for record in records
         ]
-        return Processed([*outputs], [Tombstone() for _ in records])
+        wanted = [output if output.value != b"filtered" else None for output in outputs]
+        return Processed(wanted, [Filtered() if output is None else Tombstone() for output in wanted])
 
 
 def _records(count: int) -> list[Record]:
@@ -97,6 +99,22 @@ def test_refused_outputs_become_dead_letters_and_the_others_go_out_once(count: i
         assert output.topic == ("dead" if output.key in keys else "moods")
     last = {record.topic_partition: record.offset for record in records}
     assert broker.offsets == last
+
+
+@given(filtered=st.sets(st.integers(0, 19)), bad=st.integers(0, 19))
+def test_filtered_records_have_no_output_and_their_offsets_are_committed(
+    filtered: set[int], bad: int
+) -> None:
+    broker = Broker(lambda output: output.topic == "moods" and output.key == b"%d" % bad)
+    records = [
+        replace(record, value=b"filtered") if number in filtered else record
+        for number, record in enumerate(_records(20))
+    ]
+    processed = _run(_isolation(broker), records)
+    wanted = [record.key for number, record in enumerate(records) if number not in filtered]
+    assert [output.key for output in broker.written] == wanted
+    assert {n for n, answer in enumerate(processed.answers) if isinstance(answer, Filtered)} == filtered
+    assert broker.offsets == {record.topic_partition: record.offset for record in records}
 
 
 def test_one_bad_record_among_256_takes_few_commits() -> None:
