@@ -141,6 +141,17 @@ def parse_expression(text: str) -> Expression:
     return parts[0]
 
 
+def parse_filter(text: str) -> Expression:
+    """Parse an expression that is true or false. A key with blanks needs quotes here: `a and b` is none.
+
+    Raises:
+        ExpressionError: as for `parse_expression`.
+    """
+    if _PLAIN.fullmatch(text) and len(text.split()) > 1:
+        return Expression(text, (_query(text, 0, text),))
+    return parse_expression(text)
+
+
 def parse_list(text: str) -> tuple[Expression, ...]:
     """Parse expressions that are separated by commas, as in `title, body`.
 

@@ -12,6 +12,7 @@ from worker.expressions import (
     Query,
     follow,
     parse_expression,
+    parse_filter,
     parse_keep,
     parse_list,
 )
@@ -113,7 +114,7 @@ class Fields:
             time=_expression(source.time_field or base.time),
             id_=_expression(source.id_field or base.id),
             lang=_expression(source.lang_field or base.lang),
-            filters=[parse_expression(each) for each in filters],
+            filters=[parse_filter(each) for each in filters],
             keep=[parse_keep(each) for each in keep],
             preset=preset,
             html=source.html == "strip" or (source.html == "auto" and base.html),
