@@ -135,6 +135,8 @@ class Metrics:
             self._dead_letters.labels(answer.stage, answer.reason).inc()
         elif isinstance(answer, Skipped):
             self._messages.labels("skipped").inc()
+        elif isinstance(answer, Filtered):
+            self._messages.labels("filtered").inc()
         elif isinstance(answer, Tombstone):
             self._messages.labels("tombstone").inc()
         elif isinstance(answer, Filtered):
