@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from worker.cli.config import columns
-from worker.messages.fields import Fields
 
 if TYPE_CHECKING:
     from worker.heads import Head
@@ -69,18 +68,21 @@ def _texts(file: str, text_field: str) -> Iterator[str]:
     """Yield the texts of a file as `moodstream label` reads them. A row without one is told, no more."""
     import contextlib
 
+    from worker.expressions import column_of
     from worker.messages.decode import decode
+    from worker.messages.fields import Fields
     from worker.stream.labeller import as_record
     from worker.tables.open import open_input
     from worker.tables.rows import BadRow, Row
     from worker.types import Message
 
-    with contextlib.closing(open_input(file, text_field)) as source:
+    fields = Fields.at(text_field)
+    with contextlib.closing(open_input(file, column_of(text_field))) as source:
         for item in source:
             if isinstance(item, BadRow):
                 click.echo(f"{source.name}:{item.place}: {item.reason}", err=True)
             elif isinstance(item, Row):
-                decoded = decode(as_record(source.name, item), Fields.at(text_field))
+                decoded = decode(as_record(source.name, item), fields)
                 if isinstance(decoded, Message):
                     yield decoded.text
                 else:
