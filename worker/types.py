@@ -16,9 +16,6 @@ Stage = Literal["decode", "classify", "encode", "write"]
 """Where a message failed."""
 
 
-Scalar = str | int | float | bool | None
-"""A value of one column."""
-
 NO_TIME = -1
 """The timestamp of a record that has none, as Kafka writes it."""
 
@@ -53,29 +50,35 @@ class Record:
         return len(self.key or b"") + len(self.value or b"")
 
 
+Scalar = str | int | float | bool | None
+"""A value of the sender that the output keeps."""
+
+_NOTHING_KEPT: Mapping[str, Scalar] = {}
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """A decoded message: the text to label and what identifies it.
 
-    `event_time_ms` is Unix time as the sender gave it, however odd; `NO_TIME` if there is none.
+    `event_time_ms` is Unix time as the sender gave it, however odd; `NO_TIME` if there is none. `kept` holds
+    the sender's fields by the names of their columns.
     """
 
     text: str
     event_id: str
     event_time_ms: int
     lang: str | None = None
-    kept: Mapping[str, Scalar] = field(default_factory=dict)
-    """The sender's fields that the output keeps, by the names of their columns."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tombstone:
-    """A record that marks its key as deleted: its output has the same key and a null value."""
+    kept: Mapping[str, Scalar] = field(default_factory=lambda: _NOTHING_KEPT)
 
 
 @dataclass(frozen=True, slots=True)
 class Filtered:
-    """A record that is not to be labelled: it has no output, is counted, and its offset is committed."""
+    """A message that nobody wants labelled: it gets no output, and its offset is committed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tombstone:
+    """A record with a null value: it marks its key as deleted, and is passed through unchanged."""
 
 
 @dataclass(frozen=True, slots=True)

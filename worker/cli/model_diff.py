@@ -69,25 +69,26 @@ def _texts(file: str, text_field: str) -> Iterator[str]:
     import contextlib
 
     from worker.expressions import column_of
-    from worker.messages.decode import decode
+    from worker.messages.decode import Decoder
     from worker.messages.fields import Fields
+    from worker.settings.groups import SourceSettings
     from worker.stream.labeller import as_record
     from worker.tables.open import open_input
     from worker.tables.rows import BadRow, Row
     from worker.types import Message
 
-    fields = Fields.at(text_field)
+    decoder = Decoder(Fields.of(SourceSettings(text_field=text_field)))
     with contextlib.closing(open_input(file, column_of(text_field))) as source:
         for item in source:
             if isinstance(item, BadRow):
                 click.echo(f"{source.name}:{item.place}: {item.reason}", err=True)
             elif isinstance(item, Row):
-                decoded = decode(as_record(source.name, item), fields)
-                if isinstance(decoded, Message):
-                    yield decoded.text
-                else:
-                    reason = getattr(decoded, "message", "the row has no value")
-                    click.echo(f"{source.name}:{item.place}: {reason}", err=True)
+                for _, decoded in decoder.decode(as_record(source.name, item)):
+                    if isinstance(decoded, Message):
+                        yield decoded.text
+                    else:
+                        reason = getattr(decoded, "message", "the row has no value")
+                        click.echo(f"{source.name}:{item.place}: {reason}", err=True)
 
 
 def _description(pack: "Pack") -> dict[str, Any]:

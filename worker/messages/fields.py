@@ -122,14 +122,14 @@ class Fields:
             own=own if preset is not None else own | {"text_field"},
         )
 
-    @classmethod
-    def at(cls, text_field: str) -> "Fields":
-        """Make what reads the text alone.
-
-        Raises:
-            ExpressionError: `text_field` cannot be used.
-        """
-        return cls(parse_list(text_field))
+    @property
+    def whole_arrays(self) -> bool:
+        """Whether the text is looked for in an array as a whole, as in `0.text` or `[0].text`."""
+        return any(
+            expression.text.lstrip()[:1] in {"[", "@"}
+            or (expression.plain is not None and expression.plain.steps[0].isdigit())
+            for expression in self._text
+        )
 
     def read(self, body: object) -> Extracted | Tombstone | None:
         """Read one body. A string is the text itself.

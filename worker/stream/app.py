@@ -14,6 +14,7 @@ from worker.kafka.retry import patiently
 from worker.kafka.source import Source
 from worker.kafka.topics import missing_topics, topic_names
 from worker.messages.deadletter import DeadLetters, Origin
+from worker.messages.decode import Decoder
 from worker.messages.fields import Fields
 from worker.messages.watch import BODIES, Unmatched
 from worker.model.pack import Pack
@@ -121,7 +122,7 @@ def _pipeline(settings: Settings, metrics: Metrics, dead_letters: DeadLetters) -
     pack = router.default.classifier.pack
     metrics.model(pack.name, pack.revision)
     return Pipeline(
-        fields=Fields.of(settings.source, on_unmatched=_say_unmatched),
+        decoder=Decoder(Fields.of(settings.source, on_unmatched=_say_unmatched)),
         router=router,
         dead_letters=dead_letters,
         listener=metrics,
@@ -130,9 +131,10 @@ def _pipeline(settings: Settings, metrics: Metrics, dead_letters: DeadLetters) -
 
 def _say_unmatched(unmatched: Unmatched) -> None:
     log.warning(
-        f"settings that match nothing in the first {BODIES} messages",
+        "these settings have matched none of the first messages",
         settings=list(unmatched.settings),
-        fields=list(unmatched.fields),
+        messages=BODIES,
+        fields_seen=list(unmatched.fields),
     )
 
 

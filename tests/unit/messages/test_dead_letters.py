@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.decoding import decode
 from worker.messages.deadletter import DeadLetters, Origin
-from worker.messages.decode import decode
-from worker.messages.fields import Fields
 from worker.types import LONGEST_MESSAGE, Failure, Headers, Record, safe_text
 
 FAILURE = Failure(
@@ -112,7 +111,7 @@ def test_a_dead_letter_holds_no_field_name_of_the_body(
     profile: Literal["connect", "spring"], value: bytes
 ) -> None:
     record = Record("posts", 1, 2, 5, b"k", value)
-    failure = decode(record, Fields.at("text"))
+    failure = decode(record, "text")
     assert isinstance(failure, Failure)
     letter = DeadLetters("dead", profile, ORIGIN).to_dead_letter(record, failure)
     said = b" ".join(data or b"" for _, data in letter.headers)

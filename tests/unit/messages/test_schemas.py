@@ -10,9 +10,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.decoding import decode
 from worker.messages.deadletter import DeadLetters, Origin
-from worker.messages.decode import decode
-from worker.messages.fields import Fields
 from worker.messages.schema import input_schema, output_schema
 from worker.model.pack import bundled_pack, load_pack
 from worker.types import Failure, Message, Record
@@ -39,7 +38,7 @@ def test_the_input_schema_is_the_codes() -> None:
 )
 def test_what_the_input_schema_allows_is_decoded(body: dict[str, object]) -> None:
     valid = jsonschema.Draft202012Validator(input_schema()).is_valid(body)
-    result = decode(Record("t", 0, 0, 0, None, json.dumps(body).encode()), Fields.at("text"))
+    result = decode(Record("t", 0, 0, 0, None, json.dumps(body).encode()), "text")
     if valid:
         # JSON Schema cannot say what is invisible: of that it knows only blanks.
         assert isinstance(result, Message) or (isinstance(result, Failure) and result.reason == "text_empty")

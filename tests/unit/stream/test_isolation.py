@@ -1,7 +1,6 @@
 """A record that fails is found and dealt with, and all others of its window go their way, in order."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Literal, cast
 
 import pytest
@@ -9,6 +8,7 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.decoding import one_each
 from worker.errors import ExitCode, OutputRefused
 from worker.kafka.limits import TopicLimits
 from worker.kafka.outcome import Outcome
@@ -16,7 +16,7 @@ from worker.messages.deadletter import DeadLetters, Origin
 from worker.observe.metrics import Metrics
 from worker.stream.fitting import Fitter
 from worker.stream.isolation import Isolation
-from worker.stream.pipeline import Pipeline, Processed
+from worker.stream.pipeline import Pipeline, Processed, Result
 from worker.types import Failure, Filtered, OutputRecord, Record, Skipped, Tombstone, TopicPartition
 
 NOW_MS = 1_700_000_000_000
@@ -61,8 +61,7 @@ class Copy:
         outputs = [
             OutputRecord("moods", record.key, record.value, (), record.timestamp_ms) for record in records
         ]
-        wanted = [output if output.value != b"filtered" else None for output in outputs]
-        return Processed(wanted, [Filtered() if output is None else Tombstone() for output in wanted])
+        return one_each(records, outputs)
 
 
 def _records(count: int) -> list[Record]:
@@ -101,20 +100,39 @@ def test_refused_outputs_become_dead_letters_and_the_others_go_out_once(count: i
     assert broker.offsets == last
 
 
-@given(filtered=st.sets(st.integers(0, 19)), bad=st.integers(0, 19))
-def test_filtered_records_have_no_output_and_their_offsets_are_committed(
-    filtered: set[int], bad: int
-) -> None:
-    broker = Broker(lambda output: output.topic == "moods" and output.key == b"%d" % bad)
+class Several(Copy):
+    """A pipeline whose records hold one message for each letter of their value; an `x` is filtered out."""
+
+    def process(self, records: Sequence[Record]) -> Processed:
+        return Processed(
+            [[self._result(record, letter) for letter in record.value or b""] for record in records]
+        )
+
+    def _result(self, record: Record, letter: int) -> Result:
+        if letter == ord("x"):
+            return Result(record, Filtered(), None)
+        return Result(record, Tombstone(), OutputRecord("moods", record.key, bytes([letter])))
+
+
+@given(
+    values=st.lists(st.text("abcx", max_size=5), min_size=1, max_size=20),
+    bad=st.sets(st.integers(0, 19), max_size=4),
+)
+def test_messages_of_one_record_are_committed_together(values: list[str], bad: set[int]) -> None:
+    """Whatever is refused: an offset is never committed without all outputs of its record."""
+    keys = {b"%d" % number for number in bad}
+    broker = Broker(lambda output: output.topic == "moods" and output.key in keys)
     records = [
-        replace(record, value=b"filtered") if number in filtered else record
-        for number, record in enumerate(_records(20))
+        Record("posts", 0, number, NOW_MS, b"%d" % number, value.encode())
+        for number, value in enumerate(values)
     ]
-    processed = _run(_isolation(broker), records)
-    wanted = [record.key for number, record in enumerate(records) if number not in filtered]
-    assert [output.key for output in broker.written] == wanted
-    assert {n for n, answer in enumerate(processed.answers) if isinstance(answer, Filtered)} == filtered
-    assert broker.offsets == {record.topic_partition: record.offset for record in records}
+    _run(_isolation(broker, Several()), records)
+    expected = [(record.key, len((record.value or b"").replace(b"x", b""))) for record in records]
+    for key, count in expected:
+        of_record = [output for output in broker.written if output.key == key]
+        assert len(of_record) == count
+        assert {output.topic for output in of_record} <= {"dead" if key in keys else "moods"}
+    assert broker.offsets == {records[0].topic_partition: len(records) - 1}
 
 
 def test_one_bad_record_among_256_takes_few_commits() -> None:
@@ -185,7 +203,7 @@ def test_one_record_alone_in_its_window_does_not_end_the_worker_either() -> None
     processed = _isolation(Broker(lambda _: False), Copy(lambda record: record.key == b"0")).process(
         _records(1)
     )
-    assert processed.written[0].topic == "dead"
+    assert processed.outputs[0].topic == "dead"
 
 
 def test_a_pipeline_that_fails_for_everything_is_no_fault_of_the_messages() -> None:

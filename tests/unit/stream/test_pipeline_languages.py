@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.decoding import decoder
 from worker.messages.deadletter import DeadLetters, Origin
 from worker.messages.encode import OutputEncoder
-from worker.messages.fields import Fields
 from worker.model.classifier import Classifier
 from worker.model.pack import bundled_pack
 from worker.settings.groups import LanguageSettings
@@ -36,7 +36,7 @@ def pipeline(settings: LanguageSettings, second_pack: Path) -> Pipeline:
     languages = Languages(settings)
     others = {folder: desk(Path(folder), "second") for folder in languages.packs}
     return Pipeline(
-        fields=Fields.at("text"),
+        decoder=decoder(),
         router=PackRouter(desk(bundled_pack(), "first"), languages, others),
         dead_letters=DeadLetters("dead", "connect", Origin("test", "0")),
     )
@@ -63,10 +63,10 @@ def test_each_message_goes_to_the_pack_of_its_language_and_order_stays(second_pa
         b'{"text": "the last", "lang": "en"}',
     ]
     processed = lines.process(records(*values))
-    assert [output.key for output in processed.written] == [str(n).encode() for n in range(len(values))]
+    assert [output.key for output in processed.outputs] == [str(n).encode() for n in range(len(values))]
     bodies = [
         json.loads(output.value) if output.topic == "moods" and output.value else None
-        for output in processed.written
+        for output in processed.outputs
     ]
     assert [body and body.get("model") for body in bodies] == [
         *("second@0", "first@0", None, None, "first@0", "second@0", None, "first@0")
@@ -86,7 +86,7 @@ def test_each_message_goes_to_the_pack_of_its_language_and_order_stays(second_pa
     ]
     kinds = [type(answer) for answer in processed.answers]
     assert kinds == [Prediction, Prediction, Failure, Tombstone, Prediction, Prediction, Failure, Prediction]
-    dead = processed.written[2]
+    dead = processed.outputs[2]
     assert (dead.topic, dead.value) == ("dead", values[2])
     headers = dict(dead.headers)
     assert headers["moodstream.reason"] == b"language_unsupported"
@@ -105,15 +105,15 @@ def test_what_is_detected_is_in_the_output(second_pack: Path) -> None:
         "che bella giornata",
     )
     processed = lines.process(records(*(value.encode() for value in values)))
-    langs = [json.loads(output.value or b"").get("lang") for output in processed.written]
+    langs = [json.loads(output.value or b"").get("lang") for output in processed.outputs]
     assert langs == ["it", "en", None, "fr", "it"]
 
 
 def test_off_by_default_nothing_is_named() -> None:
     lines = Pipeline(
-        fields=Fields.at("text"),
+        decoder=decoder(),
         router=PackRouter(desk(bundled_pack(), "first")),
         dead_letters=DeadLetters("dead", "connect", Origin("test", "0")),
     )
-    (output,) = lines.process(records(b'{"text": "che bella giornata"}')).written
+    (output,) = lines.process(records(b'{"text": "che bella giornata"}')).outputs
     assert "lang" not in json.loads(output.value or b"")

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import jsonschema
 
+from tests.support.decoding import decoder
 from worker.demo.samples import load_samples
 from worker.messages.deadletter import DeadLetters, Origin
-from worker.messages.fields import Fields
 from worker.settings.groups import Settings
 from worker.stream.pipeline import Pipeline
 from worker.stream.router import PackRouter
@@ -18,7 +18,7 @@ SCHEMA = Path(__file__).resolve().parents[3] / "schemas" / "output.v1.json"
 
 def test_every_output_of_the_demo_validates() -> None:
     pipeline = Pipeline(
-        fields=Fields.at("text"),
+        decoder=decoder(),
         router=PackRouter.load(Settings(), topic="moods", include_text=True),
         dead_letters=DeadLetters("dead", "connect", Origin("demo", "0")),
     )
@@ -29,7 +29,7 @@ def test_every_output_of_the_demo_validates() -> None:
     processed = pipeline.process(records)
     validator = jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text()))
     kinds = {Prediction: 0, Tombstone: 0, Failure: 0}
-    for record, output, answer in zip(records, processed.written, processed.answers, strict=True):
+    for record, output, answer in zip(records, processed.outputs, processed.answers, strict=True):
         kinds[type(answer)] += 1
         assert output.key == record.key
         if isinstance(answer, Prediction):
