@@ -139,8 +139,6 @@ class Metrics:
             self._messages.labels("filtered").inc()
         elif isinstance(answer, Tombstone):
             self._messages.labels("tombstone").inc()
-        elif isinstance(answer, Filtered):
-            self._messages.labels("filtered").inc()
         else:
             self._messages.labels("labelled").inc()
             for task, result in answer.heads.items():
