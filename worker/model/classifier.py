@@ -53,8 +53,7 @@ class Classifier:
     """Labels texts with one model pack, in micro-batches of similar length. `load` makes one.
 
     The same text gets the same scores whatever else is in its batch. Micro-batches run in parallel, one on
-    each thread: a single pass is too short to split. `classify` has one caller at a time; `tokenize` and
-    `predict` may be called from several threads, on different texts.
+    each thread: a single pass is too short to split. All methods may be called from several threads.
 
     A classifier also works in a forked child. Its pickle holds the path and revision of its pack, which is
     loaded again when unpickled; the listener is not pickled.
@@ -76,8 +75,7 @@ class Classifier:
         self._session = session
         self._batch = batch or BatchSettings()
         self._listener: Listener = listener or Silent()
-        self._pool: ThreadPoolExecutor | None = None
-        self._pool_process = 0
+        self._pool: tuple[int, ThreadPoolExecutor] | None = None  # with the process that it belongs to
 
     @classmethod
     def load(
@@ -115,7 +113,7 @@ class Classifier:
     def __reduce__(self) -> tuple[Any, ...]:
         return _load_again, (str(self.pack.path.resolve()), self.pack.revision, self.threads, self._batch)
 
-    def classify(self, texts: Iterable[str]) -> list[Prediction | Failure]:
+    def classify(self, texts: Iterable[object]) -> list[Prediction | Failure]:
         """Label texts. Result i belongs to text i; what cannot be labelled gives a `Failure`.
 
         Args:
@@ -125,7 +123,7 @@ class Classifier:
         Raises:
             TypeError: one text instead of several, or a table with more than one column.
         """
-        rows = _as_list(texts)
+        rows = as_list(texts)
         results: list[Prediction | Failure] = []
         for start in range(0, len(rows), _WINDOW):
             results += self._window(rows[start : start + _WINDOW])
@@ -213,11 +211,12 @@ class Classifier:
     def _side_by_side(self, batches: Iterable[list[Tokens]]) -> Iterable[Sequence[Prediction | Failure]]:
         if self.threads == 1:
             return map(self._micro_batch, batches)
-        if self._pool is None or self._pool_process != os.getpid():
+        pool = self._pool
+        if pool is None or pool[0] != os.getpid():
             # A forked child does not inherit threads: there, the parent's pool would never answer.
-            self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="classify")
-            self._pool_process = os.getpid()
-        return self._pool.map(self._micro_batch, batches)
+            pool = os.getpid(), ThreadPoolExecutor(self.threads, thread_name_prefix="classify")
+            self._pool = pool
+        return pool[1].map(self._micro_batch, batches)
 
     def _micro_batch(self, rows: list[Tokens]) -> Sequence[Prediction | Failure]:
         started = time.perf_counter()
@@ -274,7 +273,7 @@ def _load_again(path: str, revision: str, threads: int, batch: BatchSettings) ->
     return classifier
 
 
-def _as_list(texts: Iterable[str]) -> Sequence[object]:
+def as_list(texts: Iterable[object]) -> Sequence[object]:
     """Return the texts as a sequence. Raises TypeError for anything else."""
     if isinstance(texts, list):
         return texts

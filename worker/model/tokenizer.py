@@ -9,6 +9,7 @@ from tokenizers import Encoding
 from tokenizers import Tokenizer as RustTokenizer
 
 from worker.errors import InferenceError, PackError, one_line
+from worker.model.forks import no_fork
 from worker.model.spans import whole_words
 from worker.model.text.normaliser import RAW, Normaliser
 from worker.model.tokenizer_file import check_tokenizer
@@ -118,7 +119,8 @@ class Tokenizer:
     def _encoded(self, texts: Sequence[str]) -> list[Encoding]:
         """Tokenise texts, each only a little further than the model reads."""
         begun = [self._handling.begin(text, self._at_first) for text in texts]
-        short = iter(self._rust.encode_batch_fast([beginning for beginning, whole in begun if whole]))
+        with no_fork():
+            short = iter(self._rust.encode_batch_fast([beginning for beginning, whole in begun if whole]))
         return [
             next(short) if whole else self._long(text, beginning)[0]
             for text, (beginning, whole) in zip(texts, begun, strict=True)
