@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import compress
 from pathlib import Path
@@ -21,7 +21,7 @@ from worker.model.tokenizer import Tokenizer, Tokens
 from worker.settings.groups import BatchSettings
 from worker.types import Failure, Prediction, SpanResult
 
-_WINDOW = 1_024
+WINDOW = 1_024
 """Texts sorted together. Padding falls to about 3 % at 256 and hardly further; memory grows with it."""
 
 _UNREAD = SpanResult()
@@ -38,6 +38,10 @@ class Listener(Protocol):
         """Take the size of one forward pass and its duration."""
         ...
 
+    def pack(self, name: str, seconds: float) -> None:
+        """Take how long one pack took for one window, all its passes together."""
+        ...
+
 
 class Silent:
     """A listener that ignores everything."""
@@ -46,6 +50,9 @@ class Silent:
         """Drop it."""
 
     def micro_batch(self, rows: int, tokens: int, padded_tokens: int, seconds: float) -> None:
+        """Drop it."""
+
+    def pack(self, name: str, seconds: float) -> None:
         """Drop it."""
 
 
@@ -125,8 +132,8 @@ class Classifier:
         """
         rows = as_list(texts)
         results: list[Prediction | Failure] = []
-        for start in range(0, len(rows), _WINDOW):
-            results += self._window(rows[start : start + _WINDOW])
+        for start in range(0, len(rows), WINDOW):
+            results += self._window(rows[start : start + WINDOW])
         return results
 
     def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
@@ -172,10 +179,28 @@ class Classifier:
             results[row] = SpanResult(joined(batch[row].text, compress(ranges, marks)), read=True)
         return results
 
+    @property
+    def tokenizer_key(self) -> Hashable:
+        """Two classifiers with the same key give every text the same tokens."""
+        return self._tokenizer.key
+
+    def with_tokenizer_of(self, other: "Classifier") -> Self:
+        """Use the tokenizer of a classifier with the same `tokenizer_key`, so that memory holds it once."""
+        self._tokenizer = other._tokenizer
+        return self
+
     def _window(self, texts: Sequence[object]) -> list[Prediction | Failure]:
+        return self.labelled(self.tokens(texts))
+
+    def tokens(self, texts: Sequence[object]) -> list[Tokens | Failure]:
+        """Tokenise one window of texts; what is not a text, or cannot be tokenised, gives a `Failure`."""
         started = time.perf_counter()
         tokens = self._tokens(texts)
         self._listener.stage("tokenise", time.perf_counter() - started)
+        return tokens
+
+    def labelled(self, tokens: Sequence[Tokens | Failure]) -> list[Prediction | Failure]:
+        """Label one window of texts from `tokens`. Result i belongs to text i; failures stay as they are."""
         results: list[Prediction | Failure | None] = [
             row if isinstance(row, Failure) else None for row in tokens
         ]

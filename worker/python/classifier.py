@@ -1,7 +1,7 @@
 """The public `Classifier`: texts in, labels out, from any process and any kind of column."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self
@@ -9,57 +9,73 @@ from typing import Any, Self
 from worker.errors import PackError, TextEmpty
 from worker.messages.body import visible
 from worker.messages.encode import OutputEncoder
-from worker.model.classifier import Classifier as PackClassifier
 from worker.model.classifier import as_list
 from worker.model.pack import Pack
+from worker.model.several import PackSet
 from worker.python.frames import FAILURE_MESSAGE, FAILURE_REASON, as_frame, frame_columns
 from worker.settings.groups import BatchSettings
 from worker.types import PUBLIC, Failure, Prediction
+
+_Path = Path | str
+_Packs = tuple[tuple[str, str], ...]
+"""Path and revision of each pack."""
 
 _Batch = tuple[tuple[str, Any], ...] | None
 """Settings of a batch as a value that can be compared; None for the defaults."""
 
 
 class Classifier:
-    """Labels texts with a model pack: the bundled one, or the one at `path`.
+    """Labels texts with a model pack: the bundled one, or the one at `path`, or several at once.
+
+    Several packs label every text side by side. Each prediction holds the heads of all; where two packs have
+    a head of the same name, it gets the name of its pack in front, as in `compact_sentiment`.
 
     The same text gets the same scores whatever else it is labelled with. All methods may be called from
-    several threads. A classifier goes on working in a forked child. Its pickle holds the path and the
-    revision of its pack; a process loads each pack once, however often it unpickles it.
+    several threads. A classifier goes on working in a forked child. Its pickle holds the paths and revisions
+    of its packs; a process loads them once, however often it unpickles them.
 
     Args:
-        path: folder of a pack, or the name of one that ships; the default one when None.
+        path: folder of a pack, or the name of one that ships, or a list of these; the default one when None.
         threads: parallel forward passes; 0 means as many as the machine or its cgroup allows.
         batch: how texts are grouped into micro-batches; the defaults serve a CPU.
 
     Raises:
-        PackError: the folder is not a pack, a byte of it has changed, or its parts do not fit together.
+        PackError: a folder is not a pack, a byte of it has changed, its parts do not fit together, or a pack
+            is given twice.
     """
 
     __module__ = PUBLIC
 
     def __init__(
-        self, path: Path | str | None = None, *, threads: int = 0, batch: BatchSettings | None = None
+        self,
+        path: _Path | Sequence[_Path] | None = None,
+        *,
+        threads: int = 0,
+        batch: BatchSettings | None = None,
     ) -> None:
-        self._model = PackClassifier.load(path, threads=threads, batch=batch)
+        paths = () if path is None else (path,) if isinstance(path, str | Path) else path
+        self._model = PackSet.load(paths, threads=threads, batch=batch)
         self._given = (threads, batch)
-        pack = self._model.pack
-        self._kinds = frame_columns(pack.outputs)
+        self._kinds = frame_columns(self._model.heads)
         self._encoder = OutputEncoder(
-            pack.outputs, model=f"{pack.name}@{pack.revision}", topic="", include_text=False
+            self._model.heads, model=self._model.model, topic="", include_text=False
         )
 
     @classmethod
     def load(
-        cls, path: Path | str | None = None, *, threads: int = 0, batch: BatchSettings | None = None
+        cls,
+        path: _Path | Sequence[_Path] | None = None,
+        *,
+        threads: int = 0,
+        batch: BatchSettings | None = None,
     ) -> Self:
         """Do what the constructor does."""
         return cls(path, threads=threads, batch=batch)
 
     @property
-    def pack(self) -> Pack:
-        """The pack that is loaded."""
-        return self._model.pack
+    def packs(self) -> tuple[Pack, ...]:
+        """The packs that are loaded, in the order in which they were given."""
+        return self._model.packs
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -115,22 +131,22 @@ class Classifier:
     def __reduce__(self) -> tuple[Any, ...]:
         threads, batch = self._given
         settings = None if batch is None else tuple(batch.model_dump().items())
-        return Classifier._unpickled, (str(self.pack.path.resolve()), self.pack.revision, threads, settings)
+        packs = tuple((str(pack.path.resolve()), pack.revision) for pack in self.packs)
+        return Classifier._unpickled, (packs, threads, settings)
 
     @classmethod
-    def _unpickled(cls, path: str, revision: str, threads: int, batch: _Batch) -> "Classifier":
-        """Return the classifier that a pickle stands for. Raises PackError if its pack has changed since."""
-        return _loaded(path, revision, threads, batch)
+    def _unpickled(cls, packs: _Packs, threads: int, batch: _Batch) -> "Classifier":
+        """Return the classifier that a pickle stands for. Raises PackError if a pack has changed since."""
+        return _loaded(packs, threads, batch)
 
 
 @lru_cache(maxsize=8)
-def _loaded(path: str, revision: str, threads: int, batch: _Batch) -> Classifier:
+def _loaded(packs: _Packs, threads: int, batch: _Batch) -> Classifier:
     settings = None if batch is None else BatchSettings.model_validate(dict(batch))
-    classifier = Classifier(path, threads=threads, batch=settings)
-    if classifier.pack.revision != revision:
-        raise PackError(
-            f"{path} held revision {revision} when it was pickled, and now {classifier.pack.revision}"
-        )
+    classifier = Classifier([path for path, _ in packs], threads=threads, batch=settings)
+    for (path, revision), pack in zip(packs, classifier.packs, strict=True):
+        if pack.revision != revision:
+            raise PackError(f"{path} held revision {revision} when it was pickled, and now {pack.revision}")
     return classifier
 
 

@@ -14,7 +14,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from worker.settings.base import Conflict, Group, refuse
 from worker.settings.kafka import KafkaSettings
 from worker.settings.languages import ANY, UNKNOWN, LanguageList, RouteTable
-from worker.settings.values import HomePath, Host, Pattern, TopicList, TopicName
+from worker.settings.values import Host, PathList, Pattern, TopicList, TopicName
 
 __all__ = [
     "BatchSettings",
@@ -210,10 +210,10 @@ class BatchSettings(Group):
 class ModelSettings(Group):
     """Which model to run."""
 
-    path: HomePath | None = Field(
-        default=None,
+    path: PathList = Field(
+        default=[],
         description="Folder of a model pack, or the name of one that ships: `compact` (when empty) or "
-        "`compact-fast`.",
+        "`compact-fast`. Several, as in `compact,./my-pack`, label every message side by side.",
     )
     threads: int = Field(
         default=0,

@@ -96,7 +96,7 @@ def test_what_is_no_column_is_refused(classifier: Classifier, method: str, value
 
 def wire(classifier: Classifier, text: str) -> dict[str, Any]:
     """What a worker with this pack writes about a text, without what it takes from the record."""
-    pack = classifier.pack
+    pack = classifier.packs[0]
     encoder = OutputEncoder(
         pack.outputs, model=f"{pack.name}@{pack.revision}", topic="moods", include_text=False
     )
@@ -271,3 +271,21 @@ def test_a_pack_that_has_changed_since_is_not_taken_for_the_pickled_one(tmp_path
     vouch(own)
     with pytest.raises(PackError, match="when it was pickled"):
         pickle.loads(pickled)
+
+
+def test_several_packs_label_side_by_side() -> None:
+    packs = ["compact", BUNDLED]
+    several = Classifier(packs, threads=2)
+    assert [pack.name for pack in several.packs] == ["compact", "compact-fast"]
+    first, second = (Classifier(pack, threads=2).to_dicts(TEXTS) for pack in packs)
+    rows = several.to_dicts(TEXTS)
+    assert [row["compact_sentiment_label"] for row in rows] == [row["sentiment_label"] for row in first]
+    for row, fast in zip(rows, second, strict=True):
+        for name, value in fast.items():
+            if name.startswith(("sentiment_", "emotion_", "toxicity_")):
+                assert row[f"compact_fast_{name}"] == value
+    assert set(rows[0]) < set(several.columns)
+    assert several.predict_frame(pd.Series(TEXTS))["model"][0] == rows[0]["model"]
+    assert pickle.loads(pickle.dumps(several)).classify(TEXTS) == several.classify(TEXTS)
+    with pytest.raises(PackError, match="twice"):
+        Classifier(["compact", "compact"])
