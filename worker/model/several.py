@@ -193,7 +193,7 @@ def _refuse_twice(packs: Sequence[Pack]) -> None:
         if pack.revision in revisions[:place]:
             first = packs[revisions.index(pack.revision)].path
             also = "" if first == pack.path else f", and as {first}"
-            raise PackError(f"model.path names the pack {pack.path} twice{also}")
+            raise PackError(f"the pack {pack.path} is given twice{also}")
 
 
 def _renamed(head: Head, names: dict[str, str]) -> Head:

@@ -274,7 +274,7 @@ def test_a_pack_that_has_changed_since_is_not_taken_for_the_pickled_one(tmp_path
 
 
 def test_several_packs_label_side_by_side() -> None:
-    packs = ["compact", BUNDLED]
+    packs: list[Path | str] = ["compact", BUNDLED]
     several = Classifier(packs, threads=2)
     assert [pack.name for pack in several.packs] == ["compact", "compact-fast"]
     first, second = (Classifier(pack, threads=2).to_dicts(TEXTS) for pack in packs)
