@@ -6,6 +6,7 @@ import orjson
 import pytest
 
 from tests.support.checkpoints import ONE_HEAD, SIZES, TWO_HEADS, random_tensors, write_checkpoint
+from tests.support.decoding import decoder
 from worker.lab.convert.writer import convert_checkpoint
 from worker.messages.schema import output_model
 from worker.model.several import load_packs, named_heads
@@ -30,7 +31,7 @@ def packs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 def outputs(settings: Settings, metrics: Metrics, *values: bytes) -> list[dict[str, object]]:
     router = PackRouter.load(settings, topic="moods", include_text=False, listener=metrics)
-    pipeline = Pipeline(text_field="text", router=router, listener=metrics)
+    pipeline = Pipeline(decoder=decoder(), router=router, listener=metrics)
     records = [Record("posts", 0, place, 0, None, value) for place, value in enumerate(values)]
     answers = pipeline.process(records).outputs
     return [orjson.loads(answer.value or b"") for answer in answers]
