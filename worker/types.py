@@ -16,6 +16,10 @@ Stage = Literal["decode", "classify", "encode", "write"]
 """Where a message failed."""
 
 
+PUBLIC = "moodstream"
+"""The module that exports the classes of results. Pickles name them by it, which works whatever else has the
+name `worker`."""
+
 NO_TIME = -1
 """The timestamp of a record that has none, as Kafka writes it."""
 
@@ -90,6 +94,8 @@ class Failure:
     `safe_text`), so that any failure can go into headers and log lines.
     """
 
+    __module__ = PUBLIC
+
     stage: Stage
     reason: str
     message: str
@@ -136,6 +142,8 @@ class HeadResult:
     head's groups of labels, in the order of the pack; None where it has none.
     """
 
+    __module__ = PUBLIC
+
     label: str
     score: float
     scores: dict[str, float]
@@ -150,6 +158,8 @@ class SpanResult:
     `read` says whether the head ran at all: its gate stays closed for ordinary texts.
     """
 
+    __module__ = PUBLIC
+
     ranges: tuple[Range, ...] = ()
     read: bool = False
 
@@ -160,6 +170,8 @@ class Prediction:
 
     `token_count` counts the tokens that the model read.
     """
+
+    __module__ = PUBLIC
 
     heads: dict[str, HeadResult]
     token_count: int

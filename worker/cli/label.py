@@ -213,7 +213,9 @@ _FORMATS = ["auto", "jsonl", "txt", "csv", "parquet"]
 @click.option(
     "--output", "-o", type=click.Path(path_type=Path), help="File to write.  [default: standard output]"
 )
-@click.option("--model", "model_path", metavar="FOLDER", help="Model pack.  [default: the bundled one]")
+@click.option(
+    "--model", "model_path", metavar="PACK,…", help="Model pack, or several.  [default: the bundled one]"
+)
 @click.option(
     "--format",
     "format_",
@@ -289,7 +291,10 @@ def _labeller(settings: Settings, *, include_text: bool) -> "Labeller":
     from worker.stream.labeller import Labeller
     from worker.stream.router import PackRouter
 
-    router = PackRouter.load(settings, topic="", include_text=include_text)
+    def warn(line: str) -> None:
+        click.echo(f"moodstream: {line}", err=True)
+
+    router = PackRouter.load(settings, topic="", include_text=include_text, warn=warn)
     return Labeller(router, text_field=settings.source.text_field)
 
 

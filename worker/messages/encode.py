@@ -17,8 +17,8 @@ class OutputEncoder:
     """Turns predictions of one pack into output messages.
 
     Args:
-        heads: the heads of the pack; the columns follow from them.
-        model: `name@revision` of the pack.
+        heads: the heads of the pack, or of all packs; the columns follow from them.
+        model: `name@revision` of the pack; of several, each of them, joined by `+`.
         topic: output topic.
         include_text: write the text itself.
     """

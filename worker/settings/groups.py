@@ -16,8 +16,8 @@ from worker.settings.kafka import KafkaSettings
 from worker.settings.languages import ANY, UNKNOWN, LanguageList, RouteTable
 from worker.settings.values import (
     FilterExpression,
-    HomePath,
     Host,
+    PathList,
     Pattern,
     TextExpression,
     TopicList,
@@ -264,10 +264,10 @@ class BatchSettings(Group):
 class ModelSettings(Group):
     """Which model to run."""
 
-    path: HomePath | None = Field(
-        default=None,
+    path: PathList = Field(
+        default=[],
         description="Folder of a model pack, or the name of one that ships: `compact` (when empty) or "
-        "`compact-fast`.",
+        "`compact-fast`. Several, as in `compact,./my-pack`, label every message side by side.",
     )
     threads: int = Field(
         default=0,

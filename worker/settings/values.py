@@ -73,6 +73,25 @@ def split_table(value: object) -> object:
     return table
 
 
+def split_paths(value: object) -> object:
+    """Read a list of paths as `split_list` does; a single path, or None, is taken as a list too."""
+    if value is None:
+        return []
+    return [value] if isinstance(value, Path) else split_list(value)
+
+
+def check_different(value: list[Path]) -> list[Path]:
+    """Return paths that are all different.
+
+    Raises:
+        WrongValue: one of them appears twice.
+    """
+    for place, path in enumerate(value):
+        if path in value[:place]:
+            raise WrongValue("is named more than once", str(path))
+    return value
+
+
 def check_broker(value: str) -> str:
     """Return a `host:port`.
 
@@ -217,6 +236,8 @@ TopicList = Annotated[list[TopicName], BeforeValidator(split_list)]
 BrokerList = Annotated[list[Broker], BeforeValidator(split_list)]
 HomePath = Annotated[Path, BeforeValidator(expand_path)]
 """A path in which `~` means the home folder."""
+PathList = Annotated[list[HomePath], AfterValidator(check_different), BeforeValidator(split_paths)]
+"""Paths, none of them twice; a single one need not be in a list."""
 ReadableFile = Annotated[HomePath, AfterValidator(check_file)]
 TextExpression = Annotated[str, AfterValidator(_expression_check(parse_list))]
 FilterExpression = Annotated[str, AfterValidator(_expression_check(parse_filter))]

@@ -118,9 +118,10 @@ def _pipeline(settings: Settings, metrics: Metrics, dead_letters: DeadLetters) -
         include_text=settings.sink.include_text,
         listener=metrics,
         on_pack=_say_pack,
+        warn=log.warning,
     )
-    pack = router.default.classifier.pack
-    metrics.model(pack.name, pack.revision)
+    packs = router.default.classifier.packs
+    metrics.model("+".join(pack.name for pack in packs), "+".join(pack.revision for pack in packs))
     return Pipeline(
         decoder=Decoder(Fields.of(settings.source, on_unmatched=_say_unmatched)),
         router=router,
