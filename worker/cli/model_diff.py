@@ -71,13 +71,12 @@ def _texts(file: str, text_field: str) -> Iterator[str]:
     from worker.expressions import column_of
     from worker.messages.decode import Decoder
     from worker.messages.fields import Fields
-    from worker.settings.groups import SourceSettings
     from worker.stream.labeller import as_record
     from worker.tables.open import open_input
     from worker.tables.rows import BadRow, Row
     from worker.types import Message
 
-    decoder = Decoder(Fields.of(SourceSettings(text_field=text_field)))
+    decoder = Decoder(Fields.at(text_field))
     with contextlib.closing(open_input(file, column_of(text_field))) as source:
         for item in source:
             if isinstance(item, BadRow):

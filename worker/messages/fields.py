@@ -131,6 +131,15 @@ class Fields:
             for expression in self._text
         )
 
+    @classmethod
+    def at(cls, text_field: str) -> "Fields":
+        """Make what reads the text alone.
+
+        Raises:
+            ExpressionError: `text_field` cannot be used.
+        """
+        return cls(parse_list(text_field))
+
     def read(self, body: object) -> Extracted | Tombstone | None:
         """Read one body. A string is the text itself.
 

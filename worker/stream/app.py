@@ -131,10 +131,9 @@ def _pipeline(settings: Settings, metrics: Metrics, dead_letters: DeadLetters) -
 
 def _say_unmatched(unmatched: Unmatched) -> None:
     log.warning(
-        "these settings have matched none of the first messages",
+        f"settings that match nothing in the first {BODIES} messages",
         settings=list(unmatched.settings),
-        messages=BODIES,
-        fields_seen=list(unmatched.fields),
+        fields=list(unmatched.fields),
     )
 
 

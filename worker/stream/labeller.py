@@ -6,7 +6,6 @@ from typing import NamedTuple
 from worker.expressions import column_of
 from worker.messages.decode import Decoder
 from worker.messages.fields import Fields
-from worker.settings.groups import SourceSettings
 from worker.stream.pipeline import Pipeline
 from worker.stream.router import PackRouter
 from worker.tables.open import Input
@@ -35,8 +34,7 @@ class Labeller:
     """
 
     def __init__(self, router: PackRouter, *, text_field: str) -> None:
-        fields = Fields.of(SourceSettings(text_field=text_field))
-        self._pipeline = Pipeline(decoder=Decoder(fields), router=router)
+        self._pipeline = Pipeline(decoder=Decoder(Fields.at(text_field)), router=router)
         self.text_field = column_of(text_field)
 
     def label(self, source: Input) -> Iterator[list[RowResult]]:
