@@ -50,6 +50,6 @@ def test_what_the_filter_drops_is_counted_and_committed(embedded: str, unique: s
     places = [TopicPartition(topics.posts, number) for number in range(PARTITIONS)]
     assert [consumer.committed(place) for place in places] == [COUNT // PARTITIONS] * PARTITIONS
     consumer.close()
-    (warning,) = [event for event in worker.events() if "match nothing" in str(event.get("event"))]
+    (warning,) = [event for event in worker.events() if "matched none" in str(event.get("event"))]
     assert warning["settings"] == ["source.time_field `sent_at`"]
-    assert warning["fields"] == ["id", "title", "body", "stars"]
+    assert warning["fields_seen"] == ["id", "title", "body", "stars"]

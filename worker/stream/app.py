@@ -131,9 +131,10 @@ def _pipeline(settings: Settings, metrics: Metrics, dead_letters: DeadLetters) -
 
 def _say_unmatched(unmatched: Unmatched) -> None:
     log.warning(
-        f"settings that match nothing in the first {BODIES} messages",
+        "these settings have matched none of the first messages",
         settings=list(unmatched.settings),
-        fields=list(unmatched.fields),
+        messages=BODIES,
+        fields_seen=list(unmatched.fields),
     )
 
 

@@ -34,7 +34,8 @@ class Labeller:
     """
 
     def __init__(self, router: PackRouter, *, text_field: str) -> None:
-        self._pipeline = Pipeline(decoder=Decoder(Fields.at(text_field)), router=router)
+        fields = Fields.at(text_field)
+        self._pipeline = Pipeline(decoder=Decoder(fields), router=router)
         self.text_field = column_of(text_field)
 
     def label(self, source: Input) -> Iterator[list[RowResult]]:
