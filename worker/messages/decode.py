@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from worker.errors import DecodeError, UnsupportedEncoding
+from worker.errors import DecodeError, RecordUnreadable, UnsupportedEncoding
 from worker.messages import cloudevents
 from worker.messages.body import read_value, text_and_language, unwrapped
 from worker.messages.framing import Frame, registry_frame
@@ -24,6 +24,9 @@ def decode(record: Record, text_field: str) -> Message | Tombstone | Failure:
 
     Never raises for anything a producer may have written: every error becomes a `Failure`.
     """
+    if record.unreadable is not None:
+        problem = RecordUnreadable(f"the record {record.unreadable}, although its checksum is right")
+        return Failure.of("decode", problem.reason, problem)
     if record.value is None:
         return Tombstone()
     try:
