@@ -86,6 +86,24 @@ class SettingsError(MoodstreamError, ValueError):
         super().__init__("\n".join(self.lines))
 
 
+class ExpressionError(MoodstreamError, ValueError):
+    """An expression that cannot be used.
+
+    Args:
+        message: what is wrong, so that it can follow the name of the setting: `ends too early`.
+        shown: the expression, or the part of it around the place, on one line.
+        column: how many columns of it come before the place.
+    """
+
+    exit_code = ExitCode.USAGE
+
+    def __init__(self, message: str, shown: str, column: int) -> None:
+        super().__init__(f"{message}\n{shown}\n{' ' * column}^")
+        self.message = message
+        self.shown = shown
+        self.column = column
+
+
 class InputError(MoodstreamError):
     """A file that cannot be read at all; one line that begins with its name."""
 
@@ -198,6 +216,12 @@ class TextEmpty(DecodeError):
     """The text is empty or blank."""
 
     reason = "text_empty"
+
+
+class FilterNotBoolean(DecodeError):
+    """`source.filter` is neither true nor false for the message."""
+
+    reason = "filter_not_boolean"
 
 
 class UnsupportedEncoding(DecodeError):
