@@ -182,6 +182,12 @@ class DecodeError(MessageError):
     reason = "decode"
 
 
+class RecordUnreadable(DecodeError):
+    """The record itself cannot be parsed, although the checksum of its batch is right."""
+
+    reason = "record_unreadable"
+
+
 class InvalidUtf8(DecodeError):
     """The bytes are not UTF-8."""
 

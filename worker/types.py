@@ -33,7 +33,10 @@ class TopicPartition(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One record as stored in Kafka: raw bytes. `timestamp_ms` is Unix time, or `NO_TIME`."""
+    """One record as stored in Kafka: raw bytes. `timestamp_ms` is Unix time, or `NO_TIME`.
+
+    `unreadable` says why the record could not be parsed; `value` then holds its bytes as they lie in the log.
+    """
 
     topic: str
     partition: int
@@ -42,6 +45,7 @@ class Record:
     key: bytes | None
     value: bytes | None
     headers: Headers = ()
+    unreadable: str | None = None
 
     @property
     def topic_partition(self) -> TopicPartition:

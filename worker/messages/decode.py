@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import orjson
 
-from worker.errors import ArrayUnusable, DecodeError, UnsupportedEncoding
+from worker.errors import ArrayUnusable, DecodeError, RecordUnreadable, UnsupportedEncoding
 from worker.messages import cloudevents
 from worker.messages.body import read_value, unwrapped
 from worker.messages.cloudevents import CloudEvent
@@ -58,6 +58,9 @@ class Decoder:
 
     def decode(self, record: Record) -> list[Item]:
         """Read one record into at least one item. Never raises for anything a producer may have written."""
+        if record.unreadable is not None:
+            problem = RecordUnreadable(f"the record {record.unreadable}, although its checksum is right")
+            return [Item(record, _failure(problem))]
         if record.value is None:
             return [Item(record, Tombstone())]
         try:

@@ -112,7 +112,7 @@ class Classifier:
             raise PackError(f"{file} has {tokens} tokens, the model knows {pack.vocab_size}")
         marking = [name for head in pack.token_heads for name in (head.name + ROWS, head.name)]
         outputs = [head.name for head in pack.heads]
-        session = Session(pack.path / GRAPH, outputs, marking, contents.pop(GRAPH))
+        session = Session(pack.path / GRAPH, outputs, marking, contents.pop(GRAPH), longest=pack.max_tokens)
         return cls(
             pack, tokenizer, session, threads=threads or available_threads(), batch=batch, listener=listener
         )
