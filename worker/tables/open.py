@@ -15,6 +15,7 @@ import orjson
 
 from worker.errors import InputError, printable
 from worker.tables.csv import CsvReader, place_of
+from worker.tables.keep import Keep
 from worker.tables.lines import JsonReader, LineReader, line_rows
 from worker.tables.parquet import ParquetReader
 from worker.tables.rows import JSON, TEXT, BadRow, Cells, Item, Pause, Row, listed
@@ -168,8 +169,11 @@ def open_input(
     text_field: str,
     format: Format = "auto",  # noqa: A002 - the flag is --format
     encoding: str = "utf-8",
+    keep: Keep | None = None,
 ) -> Input:
     """Open an input: a path, or `-` for standard input.
+
+    With `keep`, each row of a table comes with its kept columns.
 
     `format` `auto` goes by the suffix of the name; on standard input a line that begins with `{` is JSON, and
     any other is the text itself.
@@ -180,13 +184,13 @@ def open_input(
     """
     chosen = format_of(name) if format == "auto" else format
     if chosen == "parquet":
-        return _open_parquet(name, text_field)
+        return _open_parquet(name, text_field, keep)
     descriptor = open_descriptor(name)
     called = "stdin" if name == STDIN else _readable(name)
     try:
         lines = LineReader(descriptor, name=called, encoding=encoding)
         if chosen == "csv":
-            items = _table_rows(called, CsvReader(called, lines, [text_field]), text_field)
+            items = _table_rows(called, CsvReader(called, lines, [text_field]), text_field, keep)
         else:
             items = line_rows(printable(called), lines, {"jsonl": JSON, "txt": TEXT}.get(chosen))
     except BaseException:
@@ -196,40 +200,44 @@ def open_input(
     return Input(called, _size(descriptor), items, lines, None if name == STDIN else descriptor)
 
 
-def _open_parquet(name: str, text_field: str) -> Input:
+def _open_parquet(name: str, text_field: str, keep: Keep | None) -> Input:
     if name == STDIN:
         raise InputError("stdin: Parquet is read from its end, so it cannot come from a pipe; give a file")
     _check(name, regular=True)
     called = _readable(name)
     reader = ParquetReader(Path(name), called)
-    items = _table_rows(called, reader, text_field)
+    items = _table_rows(called, reader, text_field, keep)
     kind = reader.kind_of(text_field)
     if kind != "text":
         raise InputError(f"{printable(called)}: the column '{printable(text_field)}' holds {kind}, not text")
     return Input(called, Path(name).stat().st_size, items, reader)
 
 
-def _table_rows(name: str, reader: CsvReader | ParquetReader, text_field: str) -> Iterator[Item]:
+def _table_rows(
+    name: str, reader: CsvReader | ParquetReader, text_field: str, keep: Keep | None
+) -> Iterator[Item]:
     """Make each row of a table a JSON object with its text and, if there is such a column, `lang`."""
-    known = reader.has(text_field) if isinstance(reader, ParquetReader) else text_field in reader.columns
-    if not known:
+    if not reader.has(text_field):
         raise InputError(
             f"{printable(name)}: no column `{printable(text_field)}`; there are: {listed(reader.columns)} "
             "(choose with --text-field)"
         )
+    kept = keep.columns(name, reader.top_columns, reader.has) if keep is not None else {}
     names = list(dict.fromkeys([text_field, *(["lang"] if "lang" in reader.columns else [])]))
-    return _as_json(names, reader.cells(names))
+    cells = reader.cells([*names, *kept], times_as_text=True)
+    return _as_json(names, None if keep is None else list(kept.values()), cells)
 
 
-def _as_json(names: Sequence[str], cells: Iterable[Cells | BadRow | Pause]) -> Iterator[Item]:
-    text, *others = names
+def _as_json(
+    names: Sequence[str], kept: Sequence[str] | None, cells: Iterable[Cells | BadRow | Pause]
+) -> Iterator[Item]:
+    read = len(names)
     for row in cells:
         if isinstance(row, Cells):
             number, place, values = row
-            fields = {text: values[0]}
-            if others:
-                fields.update(zip(others, values[1:], strict=True))
-            yield Row(number, place, orjson.dumps(fields, default=str), JSON)
+            fields = dict(zip(names, values[:read], strict=True))
+            others = None if kept is None else dict(zip(kept, values[read:], strict=True))
+            yield Row(number, place, orjson.dumps(fields, default=str), JSON, others)
         else:
             yield row
 
@@ -240,13 +248,18 @@ class Table:
     `columns` are those of the first part; for JSON lines the fields of its first rows.
     """
 
-    def __init__(self, path: Path, wanted: Sequence[str] = ()) -> None:
+    def __init__(self, path: Path, wanted: Sequence[str] = (), encoding: str = "utf-8") -> None:
         """Read the columns. `wanted` are some that it should have: they help to detect the CSV separator.
 
+        `encoding` is that of text files.
+
         Raises:
-            InputError: it does not exist, is unreadable or empty, or its suffix is not that of a table.
+            InputError: it does not exist, is unreadable or empty, its suffix is not that of a table, or
+                there is no such encoding.
         """
+        check_encoding(encoding)
         self.path = path
+        self._encoding = encoding
         self._parts = parts_of(str(path))
         self._wanted = tuple(wanted)
         for part in self._parts:
@@ -289,7 +302,7 @@ class Table:
             return
         descriptor = open_descriptor(part)
         try:
-            lines = LineReader(descriptor, name=part)
+            lines = LineReader(descriptor, name=part, encoding=self._encoding)
             yield (
                 JsonReader(part, lines)
                 if format_of(part) == "jsonl"

@@ -16,13 +16,15 @@ class Row(NamedTuple):
     """One row of an input, as bytes that are decoded like the value of a Kafka record.
 
     `number` counts rows from 0 (blank lines are not rows), `place` is the line (in Parquet the row) counted
-    from 1. `content_type` None means: JSON when it begins with `{`, else text.
+    from 1. `content_type` None means: JSON when it begins with `{`, else text. `kept` holds the columns of a
+    table's row that go into the output; None where they are the fields of the JSON object in `value`.
     """
 
     number: int
     place: int
     value: bytes
     content_type: str | None
+    kept: dict[str, Any] | None = None
 
 
 class Cells(NamedTuple):
@@ -55,3 +57,11 @@ def listed(names: Sequence[str]) -> str:
         for name in names[:_NAMES_SHOWN]
     ]
     return ", ".join(parts) + (", …" if len(names) > _NAMES_SHOWN else "")
+
+
+def unnamed(place: int, taken: Sequence[str]) -> str:
+    """Return a name for a column whose own is empty: `column_1` for the first one of the table."""
+    name = f"column_{place + 1}"
+    while name in taken:
+        name += "_"
+    return name
