@@ -375,8 +375,7 @@ def _label_one(
 
 def _with_kept(name: str, result: "RowResult", keep: "Keep | None") -> bytes:
     """Return the line of a row with the kept columns in front of ours."""
-    from worker.tables.rows import TEXT, Row
-    from worker.tables.write import from_json, to_json
+    from worker.tables.rows import TEXT, Row, from_json, to_json
 
     row, line = result.row, result.line or b""
     if keep is None or not isinstance(row, Row) or row.content_type == TEXT:

@@ -8,18 +8,15 @@ import contextlib
 import csv
 import gzip
 import io
-import json
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast
-
-import orjson
 
 from worker.errors import InputError, OutputError, printable
 from worker.tables.keep import Keep
 from worker.tables.output import Done, FileFormat
 from worker.tables.parquet import ParquetReader, import_pyarrow
+from worker.tables.rows import cell_text, from_json
 
 Kind = Literal["null", "boolean", "integer", "number", "string", "strings", "ranges"]
 """What a column holds. `ranges` are pairs of whole numbers; `strings` are lists."""
@@ -31,37 +28,6 @@ _GROUP_ROWS = 50_000
 _GROUP_BYTES = 32 * 1024 * 1024
 _EXACT = 1 << 53
 """Whole numbers up to this are exact as a number with a fraction."""
-
-
-def to_json(row: Mapping[str, Any]) -> bytes:
-    """Return a row as JSON. Bytes become text, what JSON does not know becomes a string."""
-    try:
-        return orjson.dumps(row, default=_plain)
-    except TypeError:  # a whole number of more than 64 bits, or half a surrogate pair: JSON can hold both
-        return json.dumps(_finite(row), default=_plain, allow_nan=False).encode()
-
-
-def from_json(line: bytes) -> Any:
-    """Read a line that `to_json` wrote."""
-    try:
-        return orjson.loads(line)
-    except orjson.JSONDecodeError:
-        return json.loads(line)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "backslashreplace")
-    return str(value)
-
-
-def _finite(value: Any) -> Any:
-    """Replace NaN and infinity, which JSON does not have, by null, as orjson does."""
-    if isinstance(value, dict):
-        return {name: _finite(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 class FileWriter:
@@ -237,22 +203,6 @@ def _wider(kind: Kind, value: Any) -> Kind:
         case _:
             new = "string"
     return new if kind in {"null", new} else "string"
-
-
-def cell_text(value: Any) -> str | None:
-    """Return a value as the text of a cell; objects and lists as JSON."""
-    if value is None:
-        return None
-    text = value if isinstance(value, str) else to_json_value(value)
-    return text.encode("utf-8", "backslashreplace").decode()
-
-
-def to_json_value(value: Any) -> str:
-    """Return any value as JSON text."""
-    try:
-        return orjson.dumps(value).decode()
-    except TypeError:
-        return json.dumps(value)
 
 
 def _part_path(ready: Path, form: FileFormat, number: int) -> Path:
