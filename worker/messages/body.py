@@ -10,6 +10,7 @@ import orjson
 from worker.errors import InvalidUtf8, NotJson, TextEmpty, TextMissing, TextNotString, UnsupportedEncoding
 from worker.messages.framing import Frame, foreign_format
 from worker.messages.headers import MediaType
+from worker.messages.scalars import repaired
 
 _MISSING = object()
 _KINDS = {dict: "an object", list: "an array", bool: "a boolean", int: "a number", float: "a number"}
@@ -243,10 +244,11 @@ def _what_is_there(here: object) -> str:
         )
     if isinstance(here, list):
         return f"it is an array of {len(here)}"
-    return f"it is {_kind(here)}"
+    return f"it is {kind_of(here)}"
 
 
-def _kind(value: object) -> str:
+def kind_of(value: object) -> str:
+    """Name the kind of a JSON value: `an object`, `a number`."""
     if value is None:
         return "null"
     return _KINDS.get(type(value), "a string")
@@ -260,14 +262,10 @@ def as_text(value: object, where: str) -> str:
         TextEmpty: it is empty or invisible: blanks, control characters, direction marks.
     """
     if not isinstance(value, str):
-        raise TextNotString(f"{where} is {_kind(value)}, not a string")
+        raise TextNotString(f"{where} is {kind_of(value)}, not a string")
     if not visible(value):
         raise TextEmpty(f"{where} is {'blank: nothing in it is visible' if value else 'empty'}")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return value
+    return repaired(value)
 
 
 def visible(text: str) -> bool:
