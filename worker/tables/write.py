@@ -5,9 +5,9 @@ read twice: once for their columns and types, once to write them.
 """
 
 import contextlib
-import csv
 import gzip
 import io
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast
@@ -263,12 +263,21 @@ class _CsvWriter:
         self._files = contextlib.ExitStack()
         raw = self._files.enter_context(_opened(path, form))
         self._text = io.TextIOWrapper(raw, encoding="utf-8", newline="", write_through=True)
-        self._csv = csv.writer(self._text, delimiter=form.delimiter, lineterminator="\n")
+        self._delimiter = form.delimiter
+        # Python's csv module leaves a lone carriage return without quotes.
+        self._special = re.compile(f'["\r\n{form.delimiter}]')
         self._columns = columns
-        self._csv.writerow(columns)
+        self._line(columns)
 
     def write(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        self._csv.writerows([cell_text(row.get(name)) for name in self._columns] for row in rows)
+        for row in rows:
+            self._line([cell_text(row.get(name)) or "" for name in self._columns])
+
+    def _line(self, cells: Sequence[str]) -> None:
+        quoted = [
+            '"' + cell.replace('"', '""') + '"' if self._special.search(cell) else cell for cell in cells
+        ]
+        self._text.write(self._delimiter.join(quoted) + "\n")
 
     def close(self) -> None:
         self._text.flush()
