@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Self
 
+from worker.heads import Head
 from worker.messages.encode import OutputEncoder
 from worker.model.classifier import Listener, Silent
 from worker.model.pack import Pack
@@ -95,6 +96,11 @@ class PackRouter:
         default = load(settings.model.path)
         others = {folder: load([Path(folder)]) for folder in (languages.packs if languages else ())}
         return cls(default, languages, others, listener)
+
+    @property
+    def heads(self) -> list[Sequence[Head]]:
+        """The heads whose columns an output may have, for each way that a message can take."""
+        return [loaded.classifier.heads for loaded in self._packs.values()]
 
     def label(self, messages: Sequence[Message]) -> list[LabelledMessage]:
         """Label messages. Result i belongs to message i; one whose language has no pack gives a `Failure`."""
