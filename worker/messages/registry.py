@@ -120,8 +120,8 @@ class Registry:
             timeout=urllib3.Timeout(total=_TIMEOUT_S),
             retries=False,
         )
-        self._by_id: dict[int, Schema] = {}
-        self._unknown: dict[int, float] = {}
+        self._by_id: dict[int | str, Schema] = {}
+        self._unknown: dict[int | str, float] = {}
 
     @classmethod
     def of(cls, kafka: KafkaSettings) -> "Registry | None":
@@ -146,8 +146,8 @@ class Registry:
         if not answer.fine:
             raise RegistryRefused(f"{self._name} answers {answer.status} to GET /subjects: {answer.said}")
 
-    def schema(self, number: int) -> Schema:
-        """Return the schema with an id.
+    def schema(self, number: int | str) -> Schema:
+        """Return the schema with an id, or with a GUID.
 
         Raises:
             SchemaUnknown: there is none.
@@ -160,7 +160,7 @@ class Registry:
         unknown = SchemaUnknown(f"the schema registry has no schema with the id {number}")
         if self._unknown.get(number, float("-inf")) > self._clock():
             raise unknown
-        answer = self._ask("GET", f"/schemas/ids/{number}")
+        answer = self._ask("GET", f"/schemas/{'ids' if isinstance(number, int) else 'guids'}/{number}")
         if answer.missing:
             _remember(self._unknown, number, self._clock() + _UNKNOWN_FOR_S)
             raise unknown
@@ -254,7 +254,7 @@ class Registry:
         return answer
 
 
-def _remember(kept: dict[int, Known], number: int, known: Known) -> None:
+def _remember(kept: dict[int | str, Known], number: int | str, known: Known) -> None:
     if len(kept) >= _MOST_KEPT:
         del kept[next(iter(kept))]
     kept[number] = known
