@@ -135,10 +135,10 @@ class Metrics:
             self._dead_letters.labels(answer.stage, answer.reason).inc()
         elif isinstance(answer, Skipped):
             self._messages.labels("skipped").inc()
-        elif isinstance(answer, Tombstone):
-            self._messages.labels("tombstone").inc()
         elif isinstance(answer, Filtered):
             self._messages.labels("filtered").inc()
+        elif isinstance(answer, Tombstone):
+            self._messages.labels("tombstone").inc()
         else:
             self._messages.labels("labelled").inc()
             for task, result in answer.heads.items():

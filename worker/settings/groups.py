@@ -15,6 +15,7 @@ from worker.settings.base import Conflict, Group, refuse
 from worker.settings.kafka import KafkaSettings
 from worker.settings.languages import ANY, UNKNOWN, LanguageList, RouteTable
 from worker.settings.values import (
+    FilterExpression,
     HomePath,
     Host,
     Pattern,
@@ -89,7 +90,7 @@ class SourceSettings(Group):
         default=None,
         description="Where the language is. Without it the `lang` beside the text counts.",
     )
-    filter: ValueExpression | None = Field(
+    filter: FilterExpression | None = Field(
         default=None,
         description="A JMESPath expression that is true for the messages to label, as in "
         "`lang == 'en'`. The others are counted and have no output.",

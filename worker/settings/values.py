@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator
 
 from worker.errors import ExpressionError
-from worker.expressions import parse_expression, parse_list
+from worker.expressions import parse_expression, parse_filter, parse_list
 from worker.settings.base import Place, WrongValue
 
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
@@ -219,4 +219,5 @@ HomePath = Annotated[Path, BeforeValidator(expand_path)]
 """A path in which `~` means the home folder."""
 ReadableFile = Annotated[HomePath, AfterValidator(check_file)]
 TextExpression = Annotated[str, AfterValidator(_expression_check(parse_list))]
+FilterExpression = Annotated[str, AfterValidator(_expression_check(parse_filter))]
 ValueExpression = Annotated[str, AfterValidator(_expression_check(parse_expression))]

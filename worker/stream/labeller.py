@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from worker.expressions import column_of
 from worker.messages.decode import Decoder
 from worker.messages.fields import Fields
-from worker.settings.groups import SourceSettings
 from worker.stream.pipeline import Pipeline
 from worker.stream.router import PackRouter
 from worker.tables.open import Input
@@ -34,9 +34,9 @@ class Labeller:
     """
 
     def __init__(self, router: PackRouter, *, text_field: str) -> None:
-        fields = Fields.of(SourceSettings(text_field=text_field))
+        fields = Fields.at(text_field)
         self._pipeline = Pipeline(decoder=Decoder(fields), router=router)
-        self.text_field = text_field
+        self.text_field = column_of(text_field)
 
     def label(self, source: Input) -> Iterator[list[RowResult]]:
         """Read an input to its end; one list of results per window, in the order of the rows.
