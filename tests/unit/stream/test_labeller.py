@@ -17,7 +17,7 @@ from worker.stream.pipeline import Pipeline
 from worker.stream.router import PackRouter
 from worker.tables.open import open_input
 from worker.tables.rows import JSON, Row
-from worker.types import Failure, OutputRecord
+from worker.types import Failure, Filtered, OutputRecord, Record, Tombstone
 
 SURROGATE_ID = rb'{"specversion":"1.0","id":"\ud83d","source":"s","type":"t","data":{"text":"hi"}}'
 LINES = [
