@@ -249,6 +249,15 @@ class Fields:
             value = self._html(value)
         return as_text(value, where)
 
+    @property
+    def text_names(self) -> tuple[str, ...]:
+        """The fields of a message of which one must be there for the text; none where this is not known."""
+        ways = [way for expression in self._text for way in expression.ways]
+        if self._unwrap is not None or not all(isinstance(way, Path) for way in ways):
+            return ()
+        names = [name for way in ways if isinstance(way, Path) for name in (way.steps[0], way.text)]
+        return tuple(dict.fromkeys(names))
+
     def _checks(self, own: Collection[str]) -> dict[str, Callable[[object], bool]]:
         """For each setting of the user's own: whether it matches a body. A preset's text need match once."""
         checks: dict[str, Callable[[object], bool]] = {}

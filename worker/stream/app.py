@@ -16,6 +16,7 @@ from worker.kafka.topics import missing_topics, topic_names
 from worker.messages.deadletter import DeadLetters, Origin
 from worker.messages.decode import Decoder
 from worker.messages.fields import Fields
+from worker.messages.registry import Registry
 from worker.messages.watch import BODIES, Unmatched
 from worker.model.pack import Pack
 from worker.observe.health import Health
@@ -123,7 +124,7 @@ def _pipeline(settings: Settings, metrics: Metrics, dead_letters: DeadLetters) -
     packs = router.default.classifier.packs
     metrics.model("+".join(pack.name for pack in packs), "+".join(pack.revision for pack in packs))
     return Pipeline(
-        decoder=Decoder(Fields.of(settings.source, on_unmatched=_say_unmatched)),
+        decoder=Decoder(Fields.of(settings.source, on_unmatched=_say_unmatched), Registry.of(settings.kafka)),
         router=router,
         dead_letters=dead_letters,
         listener=metrics,
