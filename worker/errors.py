@@ -116,6 +116,12 @@ class OutputError(MoodstreamError):
     exit_code = ExitCode.USAGE
 
 
+class DashboardError(MoodstreamError):
+    """The live page cannot start; one line with the reason and the option to look at."""
+
+    exit_code = ExitCode.USAGE
+
+
 class PortInUse(MoodstreamError):
     """The port or address cannot be used; one line with the reason and the setting to look at."""
 

@@ -15,6 +15,7 @@ COMMANDS = {
     "label": Lazy("worker.cli.label:label", "Label texts in files, without a broker."),
     "run": Lazy("worker.cli.run:run", "Run a worker: Kafka in, labels out."),
     "feed": Lazy("worker.cli.feed:feed", "Send the rows of a file to a topic, to try things out."),
+    "dashboard": Lazy("worker.cli.dashboard:dashboard", "Watch the output topic in a browser."),
     "config": Lazy("worker.cli.config:config", "Check and show the settings, and write their reference."),
     "topics": Lazy("worker.cli.topics:topics", "Create the topics that a worker needs."),
     "model": Lazy("worker.cli.model:model", "Show, verify, import, export and compare model packs."),
