@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import orjson
@@ -66,6 +67,8 @@ class Page:
 
     def __init__(self, store: Store, state: State, topic: str) -> None:
         self._store, self._state, self._topic = store, state, topic
+        self.ending = False
+        """Set when the server ends, so that no stream keeps it waiting."""
         self._reporter = Reporter(store)
         self._listeners = 0
         folder = importlib.resources.files("worker.dashboard") / "static"
@@ -125,7 +128,7 @@ class Page:
         self._listeners += 1
         seen, told = -1, 0.0
         try:
-            while not await request.is_disconnected():
+            while not self.ending and not await request.is_disconnected():
                 now = time.monotonic()
                 # Also without news now and then: a live view moves on.
                 if self._store.version != seen or now - told >= 10 * _TELL_EVERY_S:
@@ -164,6 +167,19 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
+class _Server(uvicorn.Server):
+    """A server that ends the streams before it waits for them."""
+
+    def __init__(self, config: uvicorn.Config, page: Page) -> None:
+        super().__init__(config)
+        self._page = page
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Take a signal."""
+        self._page.ending = True
+        super().handle_exit(sig, frame)
+
+
 class Dashboard:
     """Store, reader and server together.
 
@@ -188,9 +204,15 @@ class Dashboard:
             self._listener.close()
             raise
         self._reader = TopicReader(settings, self._store)
-        page = Page(self._store, self._reader.state, settings.sink.topic)
-        config = uvicorn.Config(page.app, log_config=None, access_log=False, timeout_graceful_shutdown=2)
-        self._server = uvicorn.Server(config)
+        self._page = Page(self._store, self._reader.state, settings.sink.topic)
+        config = uvicorn.Config(
+            self._page.app,
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            timeout_graceful_shutdown=3,
+        )
+        self._server = _Server(config, self._page)
         shown = f"[{host}]" if ":" in host else host
         self.url = f"http://{shown}:{self._listener.getsockname()[1]}"
 
@@ -205,4 +227,5 @@ class Dashboard:
 
     def stop(self) -> None:
         """End `run`, from another thread."""
+        self._page.ending = True
         self._server.should_exit = True
