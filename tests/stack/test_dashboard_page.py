@@ -110,7 +110,7 @@ def stage(browser: Browser, tmp_path: Path) -> Iterator[Stage]:
 
 def total(page: Page, name: str) -> str:
     """One of the numbers at the top."""
-    return page.locator("#totals div", has_text=name).locator("dd").inner_text()
+    return str(page.locator("#totals div", has_text=name).locator("dd").inner_text())
 
 
 def wait_for_posts(page: Page, count: int) -> None:
