@@ -1,5 +1,6 @@
 """The small value types that the packages exchange."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -10,6 +11,9 @@ Headers = tuple[tuple[str, bytes | None], ...]
 
 Range = tuple[int, int]
 """Start and end of a range of characters (Unicode code points) of a text, half-open."""
+
+Scalar = str | int | float | bool | None
+"""A value of one column."""
 
 Stage = Literal["decode", "classify", "encode", "write"]
 """Where a message failed."""
@@ -53,13 +57,15 @@ class Record:
 class Message:
     """A decoded message: the text to label and what identifies it.
 
-    `event_time_ms` is Unix time as the sender gave it, however odd; `NO_TIME` if there is none.
+    `event_time_ms` is Unix time as the sender gave it, however odd; `NO_TIME` if there is none. `kept` holds
+    the sender's fields that the output keeps, by their columns.
     """
 
     text: str
     event_id: str
     event_time_ms: int
     lang: str | None = None
+    kept: Mapping[str, Scalar] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

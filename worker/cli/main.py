@@ -15,6 +15,7 @@ COMMANDS = {
     "label": Lazy("worker.cli.label:label", "Label texts in files, without a broker."),
     "run": Lazy("worker.cli.run:run", "Run a worker: Kafka in, labels out."),
     "config": Lazy("worker.cli.config:config", "Check and show the settings, and write their reference."),
+    "schema": Lazy("worker.cli.schema:schema", "Print the schema of the output, or describe all topics."),
     "topics": Lazy("worker.cli.topics:topics", "Create the topics that a worker needs."),
     "model": Lazy("worker.cli.model:model", "Show, verify, import, export and compare model packs."),
     "evaluate": Lazy("worker.cli.evaluate:evaluate", "Measure packs on labelled texts, with intervals."),

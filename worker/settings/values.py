@@ -198,6 +198,7 @@ Pattern = Annotated[str, AfterValidator(check_pattern)]
 Host = Annotated[str, AfterValidator(check_host)]
 Url = Annotated[str, AfterValidator(check_url)]
 TopicList = Annotated[list[TopicName], BeforeValidator(split_list)]
+KeepList = Annotated[list[str], BeforeValidator(split_list)]
 BrokerList = Annotated[list[Broker], BeforeValidator(split_list)]
 HomePath = Annotated[Path, BeforeValidator(expand_path)]
 """A path in which `~` means the home folder."""

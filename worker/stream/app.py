@@ -13,7 +13,9 @@ from worker.kafka.limits import TopicLimits, batch_bytes, read_limits
 from worker.kafka.retry import patiently
 from worker.kafka.source import Source
 from worker.kafka.topics import missing_topics
+from worker.messages.avro import make_output_format
 from worker.messages.deadletter import DeadLetters, Origin
+from worker.messages.output_formats import OutputFormat
 from worker.model.pack import Pack
 from worker.observe.health import Health
 from worker.observe.logs import configure as configure_logging
@@ -64,7 +66,8 @@ def _run(settings: Settings, stop: threading.Event) -> None:
         ends.callback(server.stop)
         log.info("observe", url=f"http://{settings.observe.host}:{server.port}")
         dead_letters = _dead_letters(settings)
-        pipeline = _pipeline(settings, metrics, dead_letters)
+        output_format = make_output_format(settings.sink)
+        pipeline = _pipeline(settings, metrics, dead_letters, output_format)
         health.set_ready("model", ready=True)
         limits = _connect(settings, health, stop)
         if limits is None:
@@ -94,6 +97,7 @@ def _run(settings: Settings, stop: threading.Event) -> None:
                 dead_letters.to_dead_letter,
                 dead_letter_topic=settings.sink.dead_letter_topic,
                 compression=settings.sink.compression_type,
+                output_format=output_format,
             ),
             on_poison=settings.delivery.on_poison,
         ).run(stop)
@@ -108,11 +112,14 @@ def _dead_letters(settings: Settings) -> DeadLetters:
     )
 
 
-def _pipeline(settings: Settings, metrics: Metrics, dead_letters: DeadLetters) -> Pipeline:
+def _pipeline(
+    settings: Settings, metrics: Metrics, dead_letters: DeadLetters, output_format: OutputFormat
+) -> Pipeline:
     router = PackRouter.load(
         settings,
         topic=settings.sink.topic,
         include_text=settings.sink.include_text,
+        output_format=output_format,
         listener=metrics,
         on_pack=_say_pack,
     )

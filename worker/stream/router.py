@@ -5,7 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Self
 
+from worker.messages.columns import Layout
 from worker.messages.encode import OutputEncoder
+from worker.messages.output_formats import OutputFormat
 from worker.model.classifier import Classifier, Listener, Silent
 from worker.model.pack import Pack
 from worker.settings.groups import Settings
@@ -58,22 +60,26 @@ class PackRouter:
         *,
         topic: str,
         include_text: bool,
+        output_format: OutputFormat | None = None,
         listener: Listener | None = None,
         on_pack: Callable[[Pack], None] | None = None,
     ) -> Self:
         """Load every pack that the settings name.
 
         Args:
-            settings: groups `model`, `batch` and `language`.
+            settings: groups `model`, `batch` and `language`, and the columns of `sink`.
             topic: output topic.
             include_text: write the text itself into the output.
+            output_format: how outputs are written; as JSON when None.
             listener: called with what labelling costs.
             on_pack: called with each pack once it is loaded, the default one first.
 
         Raises:
             LanguageError: languages cannot be identified as the settings require.
             PackError: a pack is missing or damaged.
+            SettingsError: `sink.keep` takes the name of a column of a pack.
         """
+        layout = Layout.of(settings.sink)
         language = settings.language
         # Before the packs, so that a missing extra shows at once.
         languages = Languages(language) if language.detect or language.route else None
@@ -86,7 +92,12 @@ class PackRouter:
             if on_pack is not None:
                 on_pack(pack)
             encoder = OutputEncoder(
-                pack.outputs, model=f"{pack.name}@{pack.revision}", topic=topic, include_text=include_text
+                pack.outputs,
+                model=f"{pack.name}@{pack.revision}",
+                topic=topic,
+                include_text=include_text,
+                layout=layout,
+                output_format=output_format,
             )
             return LoadedPack(classifier, encoder)
 
