@@ -163,7 +163,7 @@ def as_yaml(value: object, indent: int = 0) -> str:
     if isinstance(value, Mapping) and value:
         return "".join(f"{pad}{_key(str(name))}:{_below(item, indent)}" for name, item in value.items())
     if _is_block(value):
-        return "".join(f"{pad}-\n{as_yaml(item, indent + 1)}" for item in cast(list[object], value))
+        return "".join(f"{pad}-\n{as_yaml(item, indent + 1)}" for item in cast("list[object]", value))
     return f"{pad}{_flow(value)}\n"
 
 
