@@ -80,6 +80,7 @@ DISTILL = $(TRAIN)/bin/moodstream distill --labels $(RECIPES)/$(1).toml --data $
 
 schemas: $(VENV)/dev.stamp ## write schemas/ and the pages of settings and commands from the code
 	$(VENV)/bin/moodstream model schema > schemas/output.v1.json
+	$(VENV)/bin/moodstream schema --format asyncapi > schemas/asyncapi.yaml
 	$(VENV)/bin/moodstream config reference > docs/reference/settings.md
 	$(VENV)/bin/python docs/cli_page.py > docs/reference/cli.md
 

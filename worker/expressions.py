@@ -10,7 +10,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jmespath
 from jmespath.exceptions import EmptyExpressionError, IncompleteExpressionError, LexerError, ParseError
@@ -188,6 +188,26 @@ def _quoted_key(text: str) -> str | None:
     except ValueError:
         return None
     return key if isinstance(key, str) and key else None
+
+
+KeptType = Literal["string", "long", "double", "boolean"]
+"""The types that an entry of `sink.keep` may name."""
+
+_TYPES: dict[str, KeptType] = {
+    "string": "string",
+    "long": "long",
+    "double": "double",
+    "boolean": "boolean",
+}
+_TYPED = re.compile(r"(?P<entry>.*\S)\s*:\s*(?P<type>string|long|double|boolean)\s*", re.DOTALL)
+
+
+def split_type(entry: str) -> tuple[str, KeptType | None]:
+    """Split an entry of `sink.keep` into what leads to the value and the type after the colon, if any."""
+    found = _TYPED.fullmatch(entry)
+    if found is None:
+        return entry, None
+    return found["entry"], _TYPES[found["type"]]
 
 
 def parse_keep(text: str) -> Keep:

@@ -17,6 +17,7 @@ COMMANDS = {
     "feed": Lazy("worker.cli.feed:feed", "Send the rows of a file to a topic, to try things out."),
     "dashboard": Lazy("worker.cli.dashboard:dashboard", "Watch the output topic in a browser."),
     "config": Lazy("worker.cli.config:config", "Check and show the settings, and write their reference."),
+    "schema": Lazy("worker.cli.schema:schema", "Print the schema of the output, or describe all topics."),
     "topics": Lazy("worker.cli.topics:topics", "Create the topics that a worker needs."),
     "model": Lazy("worker.cli.model:model", "Show, verify, import, export and compare model packs."),
     "evaluate": Lazy("worker.cli.evaluate:evaluate", "Measure packs on labelled texts, with intervals."),

@@ -6,8 +6,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from worker.messages.columns import FIXED
-from worker.messages.encode import SCHEMA_VERSION
+from worker.messages.columns import FIXED, SCHEMA_VERSION
 from worker.messages.headers import CONNECT_PREFIX, REASON
 from worker.types import Record, safe_text
 

@@ -17,6 +17,7 @@ from worker.settings.languages import ANY, UNKNOWN, LanguageList, RouteTable
 from worker.settings.values import (
     FilterExpression,
     Host,
+    KeepList,
     PathList,
     Pattern,
     TextExpression,
@@ -174,6 +175,27 @@ class SinkSettings(Group):
     include_text: bool = Field(
         default=False,
         description="Write the text itself into the output. Left out by default, for privacy.",
+    )
+    format: Literal["json", "json_schema", "avro", "cloudevents"] = Field(
+        default="json",
+        description="How an output is written. `json` is a flat object, `json_schema` Kafka Connect's "
+        "`schema` and `payload`, `avro` Avro with a schema that a registry holds, `cloudevents` the flat "
+        "object with the attributes of a CloudEvent in headers.",
+    )
+    columns: Literal["all", "labels"] = Field(
+        default="all",
+        description="`labels` leaves out the columns that hold the probability of a single label or group.",
+    )
+    keep: KeepList = Field(
+        default=[],
+        description="Fields of the input to write as columns, as in `product, author.name as author, "
+        "price:double`: each is `EXPRESSION` or `EXPRESSION as NAME`, and may end in a type (`:string`, "
+        "`:long`, `:double`, `:boolean`).",
+    )
+    offsets: Literal["code_points", "utf16"] = Field(
+        default="code_points",
+        description="What the ranges of marked words count: Unicode code points as Python does, or `utf16` "
+        "units as JavaScript and Java do.",
     )
     compression_type: Literal["none", "gzip", "snappy", "lz4", "zstd"] = Field(
         default="lz4",
@@ -408,6 +430,9 @@ class Settings(BaseSettings):
             if self.source.reads(topic):
                 about = (name, "source.topics", "source.topic_pattern")
                 yield Conflict(about, "is an input topic too: it would feed on itself", topic)
+        if self.sink.format == "avro" and self.kafka.schema_registry_url is None:
+            names = ("sink.format", "kafka.schema_registry_url")
+            yield Conflict(names, "needs kafka.schema_registry_url: it holds the schemas", "avro")
         if self.source.max_in_flight_messages < self.batch.max_messages:
             names = ("source.max_in_flight_messages", "batch.max_messages")
             yield Conflict(names, f"must not be below batch.max_messages ({self.batch.max_messages})")

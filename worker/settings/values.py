@@ -13,7 +13,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator
 
 from worker.errors import ExpressionError
-from worker.expressions import parse_expression, parse_filter, parse_list
+from worker.expressions import parse_expression, parse_filter, parse_keep, parse_list, split_type
+from worker.expressions import split_list as split_expressions
 from worker.settings.base import Place, WrongValue
 
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
@@ -44,6 +45,13 @@ def split_list(value: object) -> object:
     if text.startswith("[") and text.endswith("]"):
         return _from_json(text, 'is not a JSON list; write a,b or ["a", "b"]')
     return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def split_keep(value: object) -> object:
+    """Read a list of expressions as `split_list` does, but for commas inside quotes and brackets."""
+    if not isinstance(value, str) or value.strip().startswith("["):
+        return split_list(value)
+    return split_expressions(value)
 
 
 def split_table(value: object) -> object:
@@ -241,4 +249,6 @@ PathList = Annotated[list[HomePath], AfterValidator(check_different), BeforeVali
 ReadableFile = Annotated[HomePath, AfterValidator(check_file)]
 TextExpression = Annotated[str, AfterValidator(_expression_check(parse_list))]
 FilterExpression = Annotated[str, AfterValidator(_expression_check(parse_filter))]
+KeepEntry = Annotated[str, AfterValidator(_expression_check(lambda entry: parse_keep(split_type(entry)[0])))]
+KeepList = Annotated[list[KeepEntry], BeforeValidator(split_keep)]
 ValueExpression = Annotated[str, AfterValidator(_expression_check(parse_expression))]

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from worker.heads import Head
+from worker.messages.columns import Layout
 from worker.messages.encode import OutputEncoder
+from worker.messages.output_formats import OutputFormat
 from worker.model.classifier import Listener, Silent
 from worker.model.pack import Pack
 from worker.model.several import PackSet
@@ -61,6 +63,7 @@ class PackRouter:
         *,
         topic: str,
         include_text: bool,
+        output_format: OutputFormat | None = None,
         listener: Listener | None = None,
         on_pack: Callable[[Pack], None] | None = None,
         warn: Callable[[str], None] = warnings.warn,
@@ -68,9 +71,10 @@ class PackRouter:
         """Load every pack that the settings name.
 
         Args:
-            settings: groups `model`, `batch` and `language`.
+            settings: groups `model`, `batch` and `language`, and the columns of `sink`.
             topic: output topic.
             include_text: write the text itself into the output.
+            output_format: how outputs are written; as JSON when None.
             listener: called with what labelling costs.
             on_pack: called with each pack once it is loaded, those of `model.path` first.
             warn: called with a line about what may go wrong, such as too little memory.
@@ -78,7 +82,9 @@ class PackRouter:
         Raises:
             LanguageError: languages cannot be identified as the settings require.
             PackError: a pack is missing or damaged.
+            SettingsError: `sink.keep` takes the name of a column of a pack.
         """
+        layout = Layout.of(settings.sink)
         language = settings.language
         # Before the packs, so that a missing extra shows at once.
         languages = Languages(language) if language.detect or language.route else None
@@ -90,7 +96,14 @@ class PackRouter:
             if on_pack is not None:
                 for pack in packs.packs:
                     on_pack(pack)
-            encoder = OutputEncoder(packs.heads, model=packs.model, topic=topic, include_text=include_text)
+            encoder = OutputEncoder(
+                packs.heads,
+                model=packs.model,
+                topic=topic,
+                include_text=include_text,
+                layout=layout,
+                output_format=output_format,
+            )
             return LoadedPack(packs, encoder)
 
         default = load(settings.model.path)
