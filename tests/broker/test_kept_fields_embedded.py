@@ -15,7 +15,7 @@ BODIES = [
     {"text": "terrible"},
     [{"text": "fine", "product": "phone"}, {"text": "awful", "product": None, "price": 3}],
 ]
-EXPECTED = [
+EXPECTED: list[dict[str, object]] = [
     {"product": "kettle", "price": 12.5, "who": "Ada", "tags": "[1]"},
     {"product": None, "price": None, "who": None, "tags": None},
     {"product": "phone", "price": None, "who": None, "tags": None},

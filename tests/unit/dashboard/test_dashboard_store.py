@@ -60,6 +60,11 @@ def post(*arguments: Any, **more: Any) -> dict[str, Any]:
     return found
 
 
+def shown(store: Store, view: View) -> dict[str, Any]:
+    """What a view shows at the time of these messages."""
+    return Reporter(store).report(view, NOW_MS)
+
+
 @pytest.fixture
 def store() -> Store:
     return Store(None, 3_600)
@@ -73,13 +78,13 @@ def test_fields_of_the_sender_are_told_from_columns_of_the_heads() -> None:
 def test_a_post_that_comes_again_counts_once_and_the_later_labels_hold(store: Store) -> None:
     store.add([post(1), post(2)], [], {})
     store.add([post(1, "negative"), post(1, "negative")], [], {})
-    totals = Reporter(store).report(View(300))["totals"]
+    totals = shown(store, View(300))["totals"]
     assert (totals["posts"], totals["positive"], totals["negative"]) == (2, 1, 1)
 
 
 def test_what_is_older_than_the_limit_is_not_kept(store: Store) -> None:
     store.add([post(1), post(2, event_time_ms=NOW_MS - 3_700_000)], [], {})
-    assert Reporter(store).report(View(86_400))["totals"]["posts"] == 1
+    assert shown(store, View(86_400))["totals"]["posts"] == 1
 
 
 def test_a_store_in_a_file_goes_on_after_a_restart(tmp_path: Path) -> None:
@@ -89,7 +94,7 @@ def test_a_store_in_a_file_goes_on_after_a_restart(tmp_path: Path) -> None:
     first.close()
     second = Store(path, 3_600)
     assert second.positions() == {TopicPartition("moods", 0): 7}
-    assert Reporter(second).report(View(300))["totals"]["posts"] == 1
+    assert shown(second, View(300))["totals"]["posts"] == 1
     second.close()
 
 
@@ -107,12 +112,12 @@ def test_filters_breakdowns_and_lines_agree_with_the_messages(store: Store) -> N
         for number in range(60)
     ]
     store.add(rows, [], {})
-    report = Reporter(store).report(View(300, filters={"product": "a"}))
+    report = shown(store, View(300, filters={"product": "a"}))
     assert report["totals"]["posts"] == 30
     assert sum(row["posts"] for row in report["series"]) == 30
     assert sum(row["positive"] for row in report["series"]) == report["totals"]["positive"] == 10
     assert [(row["value"], row["posts"]) for row in report["breakdowns"]["product"]] == [("a", 30)]
-    whole = Reporter(store).report(View(300))
+    whole = shown(store, View(300))
     assert [(row["value"], row["posts"]) for row in whole["breakdowns"]["product"]] == [("a", 30), ("b", 30)]
     assert whole["fields"] == {"product": ["a", "b"], "model": ["compact@1"]}
     assert whole["totals"]["mood"] == pytest.approx(0.0, abs=1e-9)
@@ -120,13 +125,13 @@ def test_filters_breakdowns_and_lines_agree_with_the_messages(store: Store) -> N
 
 def test_outputs_of_two_packs_can_be_told_apart(store: Store) -> None:
     store.add([post(1), post(2, model="other@2")], [], {})
-    report = Reporter(store).report(View(300))
+    report = shown(store, View(300))
     assert {row["value"] for row in report["breakdowns"]["model"]} == {"compact@1", "other@2"}
 
 
 def test_a_clock_that_is_ahead_is_told(store: Store) -> None:
     store.add([post(1), post(2, event_time_ms=NOW_MS + 3_600_000)], [], {})
-    report = Reporter(store).report(View(300))
+    report = shown(store, View(300))
     assert (report["totals"]["posts"], report["ahead"]) == (1, 1)
 
 
@@ -134,7 +139,7 @@ def test_what_rises_is_seen_against_the_first_half(store: Store) -> None:
     early = [post(number, emotion_label="joy") for number in range(200, 210)]
     late = [post(number, emotion_label="anger") for number in range(10)]
     store.add(early + late, [], {})
-    changes = {row["emotion"]: row["change"] for row in Reporter(store).report(View(300))["emotions"]}
+    changes = {row["emotion"]: row["change"] for row in shown(store, View(300))["emotions"]}
     assert changes == {"joy": -1.0, "anger": 1.0}
 
 
@@ -143,7 +148,7 @@ def test_what_rises_is_seen_against_the_first_half(store: Store) -> None:
 def test_no_field_name_becomes_part_of_a_query(name: str, value: str) -> None:
     store = Store(None, 3_600)
     store.add([post(1, product="a")], [], {})
-    report = Reporter(store).report(View(300, filters={name: value}))
+    report = shown(store, View(300, filters={name: value}))
     assert report["totals"]["posts"] == int((name, value) in {("product", "a"), ("model", "compact@1")})
     store.close()
 
@@ -167,7 +172,7 @@ def test_no_message_of_another_shape_stops_the_store(changes: dict[str, object])
     if isinstance(found, dict):
         store = Store(None, 1e12)
         store.add([found], [], {})
-        Reporter(store).report(View(300))
+        shown(store, View(300))
         store.close()
 
 
@@ -183,7 +188,7 @@ def test_any_dead_letter_has_a_reason(headers: list[tuple[str, bytes | None]]) -
     row = read_dead_letter(record(b"", headers=tuple(headers)))
     store = Store(None, 3_600)
     store.add([], [row], {})
-    assert Reporter(store).report(View(300))["dead_letters"] == [{"reason": "unknown", "messages": 1}]
+    assert shown(store, View(300))["dead_letters"] == [{"reason": "unknown", "messages": 1}]
     store.close()
 
 
