@@ -7,10 +7,10 @@ from pathlib import Path
 import click
 
 from worker.cli.flags import SettingsCommand, settings_flags
+from worker.dashboard import PACKAGES
 from worker.settings.load import Loaded
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
-_PACKAGES = ("duckdb", "plotly", "sse_starlette", "starlette", "uvicorn")
 
 
 class Duration(click.ParamType[float]):
@@ -65,8 +65,7 @@ def dashboard(loaded: Loaded, host: str, port: int, keep: float, store: Path | N
 
     The page has no login: on another address than 127.0.0.1 everyone who reaches it can read the posts.
     """
-    missing = [name for name in _PACKAGES if find_spec(name) is None]
-    if missing:
+    if any(find_spec(name) is None for name in PACKAGES):
         raise click.ClickException("the dashboard needs: pip install 'moodstream[dashboard]'")
     from worker.dashboard.app import Dashboard  # noqa: PLC0415 - it needs the extra
     from worker.observe.logs import configure  # noqa: PLC0415 - as above
