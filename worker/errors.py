@@ -230,6 +230,18 @@ class UnsupportedEncoding(DecodeError):
     reason = "unsupported_encoding"
 
 
+class ArrayUnusable(DecodeError):
+    """The value is an array without messages, or with too many."""
+
+    reason = "array_unusable"
+
+
+class DecompressionFailed(DecodeError):
+    """The value is not compressed as `content-encoding` says, or too large when it is not compressed."""
+
+    reason = "decompression_failed"
+
+
 class InvalidCloudEvent(DecodeError):
     """The record is declared as a CloudEvent but lacks what the specification requires."""
 

@@ -18,10 +18,10 @@ from worker.expressions import (
 from worker.messages.body import as_text, kind_of, language_tag
 from worker.messages.html_text import HtmlText
 from worker.messages.presets import PRESETS, UNAVAILABLE, Preset, Verdict
-from worker.messages.scalars import Scalar, identifier, scalar, time_ms
+from worker.messages.scalars import identifier, scalar, time_ms
 from worker.messages.watch import Unmatched, Watch
 from worker.settings.groups import SourceSettings
-from worker.types import Tombstone
+from worker.types import Scalar, Tombstone
 
 __all__ = ["Extracted", "Fields", "Keep", "Scalar", "parse_keep"]
 
@@ -115,6 +115,15 @@ class Fields:
             preset=preset,
             html=source.html == "strip" or (source.html == "auto" and base.html),
             on_unmatched=on_unmatched,
+        )
+
+    @property
+    def whole_arrays(self) -> bool:
+        """Whether the text is looked for in an array as a whole, as in `0.text` or `[0].text`."""
+        return any(
+            expression.text.lstrip()[:1] in {"[", "@"}
+            or (expression.plain is not None and expression.plain.steps[0].isdigit())
+            for expression in self._text
         )
 
     def read(self, body: object) -> Extracted | Tombstone | None:

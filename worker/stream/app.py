@@ -14,6 +14,9 @@ from worker.kafka.retry import patiently
 from worker.kafka.source import Source
 from worker.kafka.topics import missing_topics, topic_names
 from worker.messages.deadletter import DeadLetters, Origin
+from worker.messages.decode import Decoder
+from worker.messages.fields import Fields
+from worker.messages.watch import BODIES, Unmatched
 from worker.model.pack import Pack
 from worker.observe.health import Health
 from worker.observe.logs import configure as configure_logging
@@ -119,10 +122,19 @@ def _pipeline(settings: Settings, metrics: Metrics, dead_letters: DeadLetters) -
     pack = router.default.classifier.pack
     metrics.model(pack.name, pack.revision)
     return Pipeline(
-        text_field=settings.source.text_field,
+        decoder=Decoder(Fields.of(settings.source, on_unmatched=_say_unmatched)),
         router=router,
         dead_letters=dead_letters,
         listener=metrics,
+    )
+
+
+def _say_unmatched(unmatched: Unmatched) -> None:
+    log.warning(
+        "these settings have matched none of the first messages",
+        settings=list(unmatched.settings),
+        messages=BODIES,
+        fields_seen=list(unmatched.fields),
     )
 
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.decoding import decode, decoder
 from worker.messages.body import visible
 from worker.messages.cloudevents import CloudEvent
-from worker.messages.decode import decode
 from worker.types import Failure, Headers, Message, Record, Tombstone
 
 
@@ -50,6 +50,14 @@ def test_dotted_path_goes_into_objects_and_arrays() -> None:
 
 def test_key_that_holds_the_dots_wins() -> None:
     assert message(b'{"a.b": "flat", "a": {"b": "deep"}}', text_field="a.b").text == "flat"
+
+
+def test_a_record_that_could_not_be_parsed_is_a_failure_whatever_its_bytes_look_like() -> None:
+    raw = Record("posts", 0, 7, 0, None, b'{"text": "I love it"}', unreadable="cannot be parsed (ValueError)")
+    found = decode(raw, "text")
+    assert isinstance(found, Failure)
+    assert (found.stage, found.reason) == ("decode", "record_unreadable")
+    assert "cannot be parsed (ValueError)" in found.message
 
 
 def test_null_value_is_a_tombstone() -> None:
@@ -153,7 +161,7 @@ def test_missing_step_of_a_path_is_named() -> None:
         '{"SECRET": 1}',
         '{"text": ["SECRET"]}',
         '{"text": {"SECRET": 1}}',
-        '["SECRET"]',
+        '[{"SECRET": 1}]',
         '{"specversion": "1.0", "id": "SECRET", "source": "", "type": "t"}',
     ],
 )
@@ -299,14 +307,16 @@ JSON = st.recursive(
 def test_nothing_that_a_producer_writes_raises(
     value: bytes, headers: list[tuple[str, bytes | None]], text_field: str
 ) -> None:
-    result = decode(record(value, *headers), text_field)
-    if isinstance(result, Message):
-        assert visible(result.text)
-        result.text.encode()  # no half surrogates: the tokenizer and the encoder take any decoded text
-    else:
-        assert isinstance(result, Failure)
-        assert result.message
-        assert result.reason != "decoder_failed"
+    items = decoder(text_field).decode(record(value, *headers))
+    assert items
+    for _, result in items:
+        if isinstance(result, Message):
+            assert visible(result.text)
+            result.text.encode()  # no half surrogates: the tokenizer and the encoder take any decoded text
+        else:
+            assert isinstance(result, Failure)
+            assert result.message
+            assert result.reason != "decoder_failed"
 
 
 @given(text=st.text().filter(visible))

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.decoding import decoder
 from worker.messages.deadletter import DeadLetters, Origin
 from worker.settings.groups import ModelSettings, Settings
 from worker.stream.labeller import Labeller, RowResult, as_record
@@ -61,7 +62,7 @@ def test_rows_get_what_the_pipeline_of_a_topic_answers(tmp_path: Path, router: P
     results = labelled(router, path, LINES)
     records = [as_record(str(path), Row(n, n + 1, line, JSON)) for n, line in enumerate(LINES)]
     pipeline = Pipeline(
-        text_field="text", router=router, dead_letters=DeadLetters("dead", "connect", Origin("g", "0"))
+        decoder=decoder(), router=router, dead_letters=DeadLetters("dead", "connect", Origin("g", "0"))
     )
     processed = pipeline.process(records)
     assert len(processed.outputs) == len(processed.answers) == len(results) == len(LINES)
@@ -81,7 +82,8 @@ def test_a_file_whose_name_is_not_utf8_is_labelled(tmp_path: Path, router: PackR
 
 def test_what_cannot_be_written_as_json_is_a_failure_of_its_own(router: PackRouter) -> None:
     records = [as_record(name, Row(0, 1, b'{"text":"hi"}', JSON)) for name in ("a", "\ud83d", "b")]
-    first, broken, last = Pipeline(text_field="text", router=router).label(records)
+    results = Pipeline(decoder=decoder(), router=router).process(records).results
+    [first], [broken], [last] = results
     assert isinstance(first.output, OutputRecord)
     assert isinstance(last.output, OutputRecord)
     assert isinstance(broken.answer, Failure)
