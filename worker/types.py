@@ -16,6 +16,10 @@ Stage = Literal["decode", "classify", "encode", "write"]
 """Where a message failed."""
 
 
+PUBLIC = "moodstream"
+"""The module that exports the classes of results. Pickles name them by it, which works whatever else has the
+name `worker`."""
+
 NO_TIME = -1
 """The timestamp of a record that has none, as Kafka writes it."""
 
@@ -94,6 +98,8 @@ class Failure:
     `safe_text`), so that any failure can go into headers and log lines.
     """
 
+    __module__ = PUBLIC
+
     stage: Stage
     reason: str
     message: str
@@ -140,6 +146,8 @@ class HeadResult:
     head's groups of labels, in the order of the pack; None where it has none.
     """
 
+    __module__ = PUBLIC
+
     label: str
     score: float
     scores: dict[str, float]
@@ -154,6 +162,8 @@ class SpanResult:
     `read` says whether the head ran at all: its gate stays closed for ordinary texts.
     """
 
+    __module__ = PUBLIC
+
     ranges: tuple[Range, ...] = ()
     read: bool = False
 
@@ -164,6 +174,8 @@ class Prediction:
 
     `token_count` counts the tokens that the model read.
     """
+
+    __module__ = PUBLIC
 
     heads: dict[str, HeadResult]
     token_count: int

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from worker.messages.decode import Decoded, Decoder
 from worker.messages.fields import Fields
-from worker.settings.groups import SourceSettings
 from worker.stream.pipeline import Processed, Result
 from worker.types import OutputRecord, Record, Tombstone
 
@@ -24,4 +23,4 @@ def one_each(records: Sequence[Record], outputs: Sequence[OutputRecord]) -> Proc
 
 def decoder(text_field: str = "text") -> Decoder:
     """A decoder that reads the text only."""
-    return Decoder(Fields.of(SourceSettings(text_field=text_field)))
+    return Decoder(Fields.at(text_field))

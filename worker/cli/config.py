@@ -47,6 +47,8 @@ def _literal(value: object) -> str:
     """A value in TOML, which writes texts, lists, numbers and booleans as JSON does, but not tables."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{_literal(name)} = {_literal(item)}" for name, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_literal, value)) + "]"
     text = json.dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False)
     return "".join(sign if sign.isprintable() else _escaped(sign) for sign in text)
 

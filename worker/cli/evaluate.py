@@ -79,6 +79,13 @@ _FOLDER = click.Path(path_type=Path)
 )
 @click.option("--text-column", default="", help="Column of FILE with the text.  [default: guessed by name]")
 @click.option("--label-column", default="", help="Column of FILE with the label.  [default: guessed by name]")
+@click.option(
+    "--encoding",
+    metavar="NAME",
+    default="utf-8",
+    show_default=True,
+    help="Encoding of FILE, such as utf-16 or windows-1252.",
+)
 @click.option("--head", help="The head to measure on FILE.  [default: the one with its labels]")
 @click.option(
     "--thresholds",
@@ -107,6 +114,7 @@ def evaluate(
     file: Path | None,
     text_column: str,
     label_column: str,
+    encoding: str,
     head: str | None,
     thresholds: "Thresholds",
     behaviour: Path | None,
@@ -152,6 +160,7 @@ def evaluate(
                 data=data,
                 names=names,
                 rows=rows or 0,
+                encoding=encoding,
                 say=say,
             )
             measured.append((scorer.title, measure_all(scorer, sets, thresholds, say)))
@@ -216,6 +225,7 @@ def _sets(
     data: str | None,
     names: tuple[str, ...],
     rows: int,
+    encoding: str,
     say: "Progress",
 ) -> "list[Examples]":
     """Read the sets that a model is measured on.
@@ -229,7 +239,7 @@ def _sets(
     from worker.lab.evaluate.table import table_examples
 
     if file is not None:
-        return [table_examples(file, scorer.heads, *columns, head=head, rows=rows)]
+        return [table_examples(file, scorer.heads, *columns, head=head, rows=rows, encoding=encoding)]
     root = data_root(data)
     found = fitting(scorer.heads, root, names, rows, say)
     if not found:

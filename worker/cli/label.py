@@ -1,28 +1,33 @@
 """`moodstream label`, with what it shows on standard error: a bar on a terminal, else only bad rows."""
 
 import contextlib
-import errno
 import os
-import secrets
 import stat
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, BinaryIO, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import click
 
+from worker import __version__
 from worker.errors import ExitCode, OutputError, printable
-from worker.settings.groups import Settings
+from worker.settings.groups import Settings, SinkSettings
 from worker.settings.load import load_settings
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
     from rich.progress import TaskID
 
-    from worker.stream.labeller import Labeller
+    from worker.heads import Head
+    from worker.model.pack import Pack
+    from worker.stream.labeller import Labeller, RowResult
+    from worker.tables.keep import Keep
     from worker.tables.open import Format, Input
+    from worker.tables.output import Convert, Done, Output
+    from worker.tables.write import Kind
 
 
 class Progress:
@@ -105,103 +110,6 @@ def _bars() -> "RichProgress":
     )
 
 
-_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-
-
-class Output:
-    """Where the labelled rows go: standard output, or a file. Use it in a `with` block.
-
-    A file is written under another name beside it and renamed at the end, so that what stood there before is
-    there until the new one is complete. What an interrupted run has labelled stays under that other name. A
-    pipe or a device is written to as it is.
-    """
-
-    def __init__(self, path: Path | None) -> None:
-        self._path = path
-        self._stream: BinaryIO | None = None
-        self._part: Path | None = None
-        self._written = False
-
-    def __enter__(self) -> Self:
-        if self._path is None:
-            self._stream = sys.stdout.buffer
-            return self
-        try:
-            self._stream = self._opened(self._path.resolve())
-        except OSError as error:
-            raise click.UsageError(f"--output {printable(str(self._path))}: {error.strerror}") from None
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
-    ) -> None:
-        if self._path is None or self._stream is None:
-            return
-        if self._part is None:
-            with contextlib.suppress(OSError):  # what was written has been flushed
-                self._stream.close()
-        elif kind is None:
-            self._finish(self._stream, self._part)
-        else:
-            with contextlib.suppress(OSError):
-                self._stream.close()
-            if self._written:
-                click.echo(
-                    f"moodstream: what was labelled so far is in {printable(str(self._part))}", err=True
-                )
-            else:
-                self._part.unlink(missing_ok=True)
-
-    def write(self, lines: bytes) -> None:
-        """Write whole lines.
-
-        Raises:
-            OutputError: they cannot be written.
-            BrokenPipeError: nobody reads standard output any more.
-        """
-        if self._stream is None:
-            raise RuntimeError("outside of the with block")
-        try:
-            self._stream.write(lines)
-            self._stream.flush()
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            if self._path is None:
-                # Python flushes standard output once more on its way out, and would complain again.
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            self._written = self._written and error.errno not in _NO_SPACE  # give back what was taken
-            raise OutputError(f"{self._name()}: {error.strerror}") from None
-        self._written = self._written or bool(lines)
-
-    def _name(self) -> str:
-        return "standard output" if self._path is None else printable(str(self._path))
-
-    def _opened(self, path: Path) -> BinaryIO:
-        """Open the file, or one beside it where it is or becomes a file on disk."""
-        mode = path.stat().st_mode if path.exists() else None
-        if mode is not None and not stat.S_ISREG(mode):
-            return path.open("wb")
-        if mode is not None and not os.access(path, os.W_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-        part = path.with_name(f"{path.name[:40]}.{secrets.token_hex(4)}.part")
-        stream = part.open("xb")
-        self._part = part
-        if mode is not None:
-            os.fchmod(stream.fileno(), stat.S_IMODE(mode))
-        return stream
-
-    def _finish(self, stream: BinaryIO, part: Path) -> None:
-        try:
-            os.fsync(stream.fileno())
-            stream.close()
-            part.replace((self._path or part).resolve())
-        except OSError as error:
-            raise OutputError(
-                f"{self._name()}: {error.strerror}; what was labelled is in {printable(str(part))}"
-            ) from None
-
-
 _FORMATS = ["auto", "jsonl", "txt", "csv", "parquet"]
 
 
@@ -211,9 +119,24 @@ _FORMATS = ["auto", "jsonl", "txt", "csv", "parquet"]
     "--text-field", metavar="FIELD", help="Field or column with the text; dots go deeper.  [default: text]"
 )
 @click.option(
-    "--output", "-o", type=click.Path(path_type=Path), help="File to write.  [default: standard output]"
+    "--output",
+    "-o",
+    type=click.Path(allow_dash=True),
+    help="File to write, in the format of its name: .jsonl .csv .tsv .parquet, also .jsonl.gz and .csv.gz; a "
+    "folder of parts if it ends with /.  [default: standard output, JSON lines]",
 )
-@click.option("--model", "model_path", metavar="FOLDER", help="Model pack.  [default: the bundled one]")
+@click.option(
+    "--keep",
+    multiple=True,
+    metavar="NAMES",
+    help="Columns of the input to write beside the labels: names with commas between, each with or without "
+    "`as OTHER`.  [default: all]",
+)
+@click.option("--no-keep", is_flag=True, help="Write no columns of the input.")
+@click.option("--resume", is_flag=True, help="Continue an interrupted run into the same --output.")
+@click.option(
+    "--model", "model_path", metavar="PACK,…", help="Model pack, or several.  [default: the bundled one]"
+)
 @click.option(
     "--format",
     "format_",
@@ -240,17 +163,21 @@ def label(
     *,
     inputs: tuple[str, ...],
     text_field: str | None,
-    output: Path | None,
+    output: str | None,
     model_path: str | None,
     format_: "Format",
     encoding: str,
     include_text: bool,
+    keep: tuple[str, ...],
+    no_keep: bool,
+    resume: bool,
     skip_bad: bool,
 ) -> int:
     """Label the texts in files, or from standard input (-), without a broker.
 
-    Writes a JSON object a line: the fields that `moodstream run` writes to its output topic, with the
-    input's name as source_topic and the row, counted from 0, as source_offset.
+    Writes the columns of the input, and beside them the fields that `moodstream run` writes to its output
+    topic, with the input's name as source_topic and the row, counted from 0, as source_offset. A column with
+    the name of one of these fields is called input_NAME.
 
     \b
     .jsonl .ndjson .json   a JSON object a line; the text lies at --text-field
@@ -262,46 +189,211 @@ def label(
     All but Parquet may be gzipped. A folder stands for its files, as Spark writes them.
 
     \b
-      moodstream label posts.jsonl --text-field body.text -o labelled.jsonl
+      moodstream label reviews.csv -o labelled.csv
+      moodstream label posts.jsonl --text-field body.text --keep id,author.name -o labelled.parquet
       echo "so good!" | moodstream label -
 
     Blank lines are passed over. A row that cannot be labelled gives a line on standard error with its place
-    and the reason, and exit code 1 at the end. The file of --output is there when all is labelled.
+    and the reason, and exit code 1 at the end. The file of --output is there when all is labelled; until then
+    its rows are in NAME.partial, from which --resume continues.
     """
     stdout_open = _fill_closed_streams()
     flags = {"model.path": model_path, "source.text_field": text_field}
     settings = load_settings({name: value for name, value in flags.items() if value is not None}).settings
     from worker.tables.open import check_inputs, open_input
+    from worker.tables.output import Output
 
+    if output == "-":
+        output = None
+    _check_options(inputs, output, keep=keep, no_keep=no_keep, resume=resume)
     names = check_inputs(inputs, format_, encoding)
     if output is None and not stdout_open:
         raise OutputError("standard output is closed: name a file with --output")
     _check_output(output, names)
-    labeller = _labeller(settings, include_text=include_text)
-    with Output(output) as target, Progress() as progress:
-        for name in names:
-            with contextlib.closing(open_input(name, labeller.text_field, format_, encoding)) as source:
-                _label_one(source, labeller, target, progress)
+    kind = "jsonl" if output is None else _output_kind(output)
+    packs: list[Pack] = []
+    labeller = _labeller(settings, packs, include_text=include_text)
+    options = _Options(settings, names, format_, encoding, keep, no_keep=no_keep, include_text=include_text)
+    run = _planned(options, labeller.heads, kind)
+    target = Output(output, settings=_identity(options, packs), convert=run.convert, resume=resume, say=_say)
+    with target, Progress() as progress:
+        progress.failed = target.done.failed
+        for name in names[len(target.done.ends) :]:
+            opened = open_input(name, labeller.text_field, format_, encoding, run.read)
+            with contextlib.closing(opened) as source:
+                _label_one(source, labeller, target, progress, run.read)
+    for missing in sorted(run.keep.missing) if run.keep is not None else ():
+        _say(f"--keep: no row has a field '{printable(missing)}'")
     return ExitCode.OK if skip_bad or not progress.failed else ExitCode.INTERNAL
 
 
-def _labeller(settings: Settings, *, include_text: bool) -> "Labeller":
+def _say(line: str) -> None:
+    click.echo(f"moodstream: {line}", err=True)
+
+
+def _check_options(
+    inputs: Sequence[str], output: str | None, *, keep: Sequence[str], no_keep: bool, resume: bool
+) -> None:
+    if keep and no_keep:
+        raise click.UsageError("--keep and --no-keep exclude each other")
+    if resume and output is None:
+        raise click.UsageError("--resume needs the --output of the interrupted run")
+    if resume and any(name == "-" or Path(name).is_fifo() for name in inputs):
+        raise click.UsageError("--resume needs files as inputs: a pipe cannot be read again")
+
+
+class _Options(NamedTuple):
+    """What the command was given."""
+
+    settings: Settings
+    names: list[str]
+    format: "Format"
+    encoding: str
+    keep: tuple[str, ...]
+    no_keep: bool
+    include_text: bool
+
+
+class _Planned(NamedTuple):
+    """What is kept, what of it is read while labelling, and what writes the final file."""
+
+    keep: "Keep | None"
+    read: "Keep | None"
+    """None also where the final file takes the columns from the inputs themselves."""
+    convert: "Convert"
+
+
+def _planned(options: _Options, heads: "Sequence[Sequence[Head]]", output: str) -> _Planned:
+    from worker.tables.keep import Keep, wanted_columns
+    from worker.tables.open import format_of
+    from worker.tables.write import FileWriter, ParquetToParquet
+
+    ours, optional = _own_columns(heads)
+    keep = None
+    if not options.no_keep:
+        keep = Keep(
+            ours,
+            text_field=options.settings.source.text_field,
+            include_text=options.include_text,
+            wanted=wanted_columns(options.keep) if options.keep else None,
+        )
+    read = {options.format if options.format != "auto" else format_of(name) for name in options.names}
+    if keep is None or output != "parquet" or read != {"parquet"}:
+        return _Planned(keep, keep, FileWriter(ours, optional))
+    writer = ParquetToParquet(ours, optional, [Path(name) for name in options.names], keep)
+    writer.kept()  # columns that cannot be kept are told before the work begins
+    before = _stats(options.names)
+
+    def convert(partial: Path, ready: Path, form: Any, done: "Done") -> None:
+        if _stats(options.names) != before:
+            raise OutputError("the inputs have changed while they were being labelled")
+        writer(partial, ready, form, done)
+
+    return _Planned(keep, None, convert)
+
+
+def _output_kind(output: str) -> str:
+    from worker.tables.output import is_stream, output_format
+
+    return "jsonl" if is_stream(Path(output)) else output_format(output).kind
+
+
+def _own_columns(heads: "Sequence[Sequence[Head]]") -> "tuple[dict[str, Kind], list[str]]":
+    """Return our columns with what each holds, and which of them not every row has."""
+    from worker.messages.schema import output_schema
+
+    schemas = [output_schema(each) for each in heads]
+    found: dict[str, Kind] = {}
+    for schema in schemas:
+        for name, entry in schema["properties"].items():
+            found.setdefault(name, _kind(entry))
+    always = set.intersection(*(set(schema["required"]) for schema in schemas))
+    return found, [name for name in found if name not in always]
+
+
+def _kind(entry: dict[str, Any]) -> "Kind":
+    """Return what a property of a JSON schema holds."""
+    options = [entry, *entry.get("anyOf", ())]
+    match next((each["type"] for each in options if each.get("type") not in {None, "null"}), "string"):
+        case "array":
+            return "ranges" if entry.get("items", {}).get("type") == "array" else "strings"
+        case "boolean" | "integer" | "number" as kind:
+            return kind
+    return "string"
+
+
+def _stats(names: Sequence[str]) -> list[list[Any]]:
+    """Return what tells whether an input is still the same file with the same content."""
+    found = []
+    for name in names:
+        shown = os.fsencode(name).decode("utf-8", "backslashreplace")
+        try:
+            status = Path(name).stat()
+            found.append([shown, status.st_size, status.st_mtime_ns])
+        except OSError:
+            found.append([shown])
+    return found
+
+
+def _identity(options: _Options, packs: "Sequence[Pack]") -> dict[str, Any]:
+    """Return all that must be the same when a run is resumed."""
+    return {
+        "input": _stats(options.names),
+        "model": [f"{pack.name}@{pack.revision}" for pack in packs],
+        "--text-field": options.settings.source.text_field,
+        "--format": options.format,
+        "--encoding": options.encoding,
+        "--include-text": options.include_text,
+        "--keep": [*options.keep, options.no_keep],
+        "group of settings [language]": options.settings.language.model_dump(mode="json"),
+        "version of moodstream": __version__,
+    }
+
+
+def _labeller(settings: Settings, packs: "list[Pack]", *, include_text: bool) -> "Labeller":
     from worker.stream.labeller import Labeller
     from worker.stream.router import PackRouter
 
-    router = PackRouter.load(settings, topic="", include_text=include_text)
+    def warn(line: str) -> None:
+        click.echo(f"moodstream: {line}", err=True)
+
+    # What a topic's consumers want (sink.*) is not asked for in a file.
+    settings = settings.model_copy(update={"sink": SinkSettings()})
+    router = PackRouter.load(settings, topic="", include_text=include_text, on_pack=packs.append, warn=warn)
     return Labeller(router, text_field=settings.source.text_field)
 
 
-def _label_one(source: "Input", labeller: "Labeller", target: Output, progress: Progress) -> None:
+def _label_one(
+    source: "Input", labeller: "Labeller", target: "Output", progress: Progress, keep: "Keep | None"
+) -> None:
     progress.begin(source.name, source.size)
-    for results in labeller.label(source):
-        lines = [result.line for result in results if result.line is not None]
-        target.write(b"".join(lines))
+    for results in labeller.label(source, start=target.done.rows):
+        lines = [_with_kept(source.name, result, keep) for result in results if result.line is not None]
+        failed = len(results) - len(lines)
+        rows = results[-1].row.number + 1
+        target.write(b"".join(lines), rows=rows, labelled=len(lines), failed=failed)
         for result in results:
             if result.line is None:
                 progress.bad(source.name, result.place, result.reason)
         progress.advance(source.position, labelled=len(lines))
+    target.end_input()
+
+
+def _with_kept(name: str, result: "RowResult", keep: "Keep | None") -> bytes:
+    """Return the line of a row with the kept columns in front of ours."""
+    from worker.tables.rows import TEXT, Row, from_json, to_json
+
+    row, line = result.row, result.line or b""
+    if keep is None or not isinstance(row, Row) or row.content_type == TEXT:
+        return line
+    kept = row.kept
+    if kept is None:
+        try:
+            body = from_json(row.value)
+        except ValueError:  # a bare text
+            body = None
+        kept = keep.fields(name, body) if isinstance(body, dict) else {}
+    return to_json(kept)[:-1] + b"," + line[1:] if kept else line
 
 
 def _fill_closed_streams() -> bool:
@@ -320,15 +412,15 @@ def _fill_closed_streams() -> bool:
     return False
 
 
-def _check_output(output: Path | None, inputs: list[str]) -> None:
+def _check_output(output: str | None, inputs: list[str]) -> None:
     """Refuse to write into a file that is being read, by whatever names the two go."""
     try:
-        written = os.fstat(sys.stdout.fileno()) if output is None else output.stat()
+        written = os.fstat(sys.stdout.fileno()) if output is None else Path(output).stat()
     except (OSError, ValueError):  # not there yet, or standard output is no descriptor
         return
     for name in inputs:
         with contextlib.suppress(OSError, ValueError, AttributeError):
             read = os.fstat(sys.stdin.fileno()) if name == "-" else Path(name).stat()
             if stat.S_ISREG(read.st_mode) and os.path.samestat(read, written):
-                shown_output = "standard output" if output is None else f"--output {printable(str(output))}"
+                shown_output = "standard output" if output is None else f"--output {printable(output)}"
                 raise click.UsageError(f"{shown_output} is an input too")

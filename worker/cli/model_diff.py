@@ -68,16 +68,16 @@ def _texts(file: str, text_field: str) -> Iterator[str]:
     """Yield the texts of a file as `moodstream label` reads them. A row without one is told, no more."""
     import contextlib
 
+    from worker.expressions import column_of
     from worker.messages.decode import Decoder
     from worker.messages.fields import Fields
-    from worker.settings.groups import SourceSettings
     from worker.stream.labeller import as_record
     from worker.tables.open import open_input
     from worker.tables.rows import BadRow, Row
     from worker.types import Message
 
-    decoder = Decoder(Fields.of(SourceSettings(text_field=text_field)))
-    with contextlib.closing(open_input(file, text_field)) as source:
+    decoder = Decoder(Fields.at(text_field))
+    with contextlib.closing(open_input(file, column_of(text_field))) as source:
         for item in source:
             if isinstance(item, BadRow):
                 click.echo(f"{source.name}:{item.place}: {item.reason}", err=True)

@@ -47,6 +47,13 @@ _WITH_A_TABLE = (
         type=click.IntRange(min=1),
         help="The most rows to use, drawn at random.  [default: 500000]",
     ),
+    click.option(
+        "--encoding",
+        metavar="NAME",
+        default="utf-8",
+        show_default=True,
+        help="Encoding of FILE, such as utf-16 or windows-1252.",
+    ),
     click.option("--skip-bad", is_flag=True, help="Skip rows that cannot be read, instead of stopping."),
     click.option(
         "--base",
@@ -169,7 +176,9 @@ def _of_table(file: Path, *, name: str | None, **flags: Any) -> "Recipe":
     """Return the recipe of one table. A wrong file, column or option is reported before torch is loaded."""
     from worker.lab.data.table_rows import TableOptions, open_table
 
-    opened = open_table(TableOptions(file, flags["text_column"], flags["label_column"]))
+    opened = open_table(
+        TableOptions(file, flags["text_column"], flags["label_column"], encoding=flags["encoding"])
+    )
     from worker.lab.recipe import recipe_of_table
 
     flags |= {"text_column": opened.text, "label_column": opened.label, "dev": str(flags["dev"] or "")}

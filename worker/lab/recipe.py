@@ -90,8 +90,12 @@ class Task(_Table):
     """With a file: the share of its rows that is held out for measuring."""
     skip_bad: Annotated[_Flag, Field(repr=False)] = False
     """With a file: skip rows that cannot be read, instead of stopping at the first."""
+    encoding: Annotated[_Text, Field(repr=False)] = "utf-8"
+    """With a file: its encoding, if it is text, and that of `dev`, such as utf-16 or windows-1252."""
 
-    _OF_TABLES: ClassVar = ("dev", "text_column", "label_column", "head", "labels", "held_out", "skip_bad")
+    _OF_TABLES: ClassVar = (
+        *("dev", "text_column", "label_column", "head", "labels", "held_out", "skip_bad", "encoding"),
+    )
 
     @property
     def all_teachers(self) -> tuple[str, ...]:

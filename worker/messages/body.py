@@ -1,8 +1,9 @@
-"""Reads the text to label and its language from the bytes of a value."""
+"""Reads the bytes of a value as JSON or text, and says what a text and a language tag are."""
 
 import html
 import json
 import re
+from functools import lru_cache
 
 import orjson
 
@@ -212,8 +213,11 @@ def language_tag(value: object) -> str | None:
 
     `en_US` and `en_US.UTF-8` become `en-US`, and codes that ISO 639 has withdrawn become their replacements.
     """
-    if not isinstance(value, str) or len(value) > _LONGEST_TAG:
-        return None
+    return _tag(value) if isinstance(value, str) and len(value) <= _LONGEST_TAG else None
+
+
+@lru_cache(maxsize=256)
+def _tag(value: str) -> str | None:
     tag = re.split("[.@]", value.strip(), maxsplit=1)[0].replace("_", "-")
     if _LANGUAGE_TAG.fullmatch(tag) is None:
         return None

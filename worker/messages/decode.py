@@ -7,12 +7,20 @@ from typing import NamedTuple
 
 import orjson
 
-from worker.errors import ArrayUnusable, DecodeError, RecordUnreadable, UnsupportedEncoding
+from worker.errors import (
+    ArrayUnusable,
+    DecodeError,
+    RecordUnreadable,
+    RegistryError,
+    SettingsError,
+    UnsupportedEncoding,
+)
 from worker.messages import cloudevents
 from worker.messages.body import read_value, unwrapped
 from worker.messages.cloudevents import CloudEvent
 from worker.messages.compression import READABLE, decompress
 from worker.messages.fields import Fields
+from worker.messages.framed import NOT_FRAMED, Framed
 from worker.messages.framing import Frame, registry_frame
 from worker.messages.headers import (
     SCHEMA_ID,
@@ -23,6 +31,7 @@ from worker.messages.headers import (
     media_type,
     read_headers,
 )
+from worker.messages.registry import Registry
 from worker.types import Failure, Filtered, Message, Record, Tombstone
 
 MOST_MESSAGES = 1_000
@@ -46,24 +55,36 @@ class Decoder:
 
     The value is JSON or UTF-8 text: what its `content-type` says, or what it looks like. It may be compressed
     (`content-encoding` gzip, deflate or zstd). CloudEvents are read in binary, structured and batch mode, and
-    a schema registry's frame is removed when JSON follows it. A null value is a tombstone. Every element of
-    an array is a message of its own.
+    a schema registry's frame is removed when JSON follows it. With a registry, Avro and Protobuf are read as
+    well. A null value is a tombstone. Every element of an array is a message of its own.
 
     Args:
         fields: where text, time and the rest lie.
+        registry: the schemas of framed values.
     """
 
-    def __init__(self, fields: Fields) -> None:
+    def __init__(self, fields: Fields, registry: Registry | None = None) -> None:
         self._fields = fields
+        self._framed = None if registry is None else Framed(registry, fields.text_names)
 
     def decode(self, record: Record) -> list[Item]:
-        """Read one record into at least one item. Never raises for anything a producer may have written."""
+        """Read one record into at least one item. Never raises for anything a producer may have written.
+
+        Raises:
+            RegistryError: the registry cannot be used, or the topic's schema has no text.
+            SettingsError: the extra for the topic's format is missing.
+        """
+        if record.unreadable is not None:
+            problem = RecordUnreadable(f"the record {record.unreadable}, although its checksum is right")
+            return [Item(record, _failure(problem))]
         if record.value is None:
             return [Item(record, Tombstone())]
         try:
-            body, media, event = _read(record, record.value)
+            body, media, event = _read(record, record.value, self._framed)
             if isinstance(body, list) and not self._fields.whole_arrays:
                 return self._elements(record, body, event, events=media.cloudevents)
+        except (RegistryError, SettingsError):
+            raise
         except Exception as error:  # noqa: BLE001 - a decoder bug costs one message, not the stream
             return [Item(record, _failure(error))]
         return [Item(record, self._one(record, body, event, None))]
@@ -131,10 +152,8 @@ def _failure(error: Exception) -> Failure:
     )
 
 
-def _read(record: Record, value: bytes) -> tuple[object, MediaType, CloudEvent | None]:
+def _read(record: Record, value: bytes, framed: Framed | None) -> tuple[object, MediaType, CloudEvent | None]:
     """The body of a record, its media type, and the event that its headers or its content type announce."""
-    if record.unreadable is not None:
-        raise RecordUnreadable(f"the record {record.unreadable}, although its checksum is right")
     headers = read_headers(record.headers)
     media = _declared(headers)
     encoding = _encoding(headers)
@@ -142,6 +161,10 @@ def _read(record: Record, value: bytes) -> tuple[object, MediaType, CloudEvent |
         value = decompress(value, encoding)
     # The content type decides: an event in structured mode may carry its attributes in headers as well.
     event = None if media.cloudevent else cloudevents.from_headers(headers)
+    if framed is not None and not media.cloudevent:
+        body = framed.read(value, headers)
+        if body is not NOT_FRAMED:
+            return body, media, event
     frame = registry_frame(value)
     if frame is not None:
         value = value[frame.length :]

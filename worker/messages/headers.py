@@ -156,7 +156,7 @@ def read_headers(headers: Headers) -> dict[str, str]:
     return found
 
 
-def output_headers(headers: Headers) -> Headers:
+def output_headers(headers: Headers, content_type: bytes = b"application/json") -> Headers:
     """Keep the input's headers (trace context among them) that are also true of the output.
 
     Headers that describe the input's value are dropped, and so are those of an earlier failure.
@@ -166,7 +166,7 @@ def output_headers(headers: Headers) -> Headers:
         for name, value in headers
         if not _is_of_an_error(name.lower()) and not _is_about_the_value(name.lower())
     )
-    return (*kept, ("content-type", b"application/json"))
+    return (*kept, ("content-type", content_type))
 
 
 def without_errors(headers: Headers) -> Headers:

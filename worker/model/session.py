@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from worker.errors import InferenceError, PackError, one_line
 from worker.model.cpu import available_memory, saturates
+from worker.model.forks import no_fork
 from worker.model.graph import check_graph
 
 IDS, LENGTHS = "ids", "lengths"
@@ -153,7 +154,8 @@ class Session:
         for row, tokens in zip(ids, rows, strict=True):
             row[: len(tokens)] = tokens
         try:
-            outputs = self._session.run([*self._outputs, *self._others], {IDS: ids, LENGTHS: lengths})
+            with no_fork():
+                outputs = self._session.run([*self._outputs, *self._others], {IDS: ids, LENGTHS: lengths})
         except Exception as error:
             raise InferenceError(f"the forward pass failed: {one_line(error)}") from error
         for name, values in zip(self._outputs, outputs, strict=False):

@@ -105,6 +105,9 @@ class Metrics:
             _DURATIONS,
             "stage",
         )
+        self._packs = self._histogram(
+            "pack_duration_seconds", "Time that one pack took for one window", _DURATIONS, "pack"
+        )
         self._latency = self._histogram(
             "end_to_end_latency_seconds", "From the record's timestamp to its commit", _LATENCIES
         )
@@ -135,10 +138,10 @@ class Metrics:
             self._dead_letters.labels(answer.stage, answer.reason).inc()
         elif isinstance(answer, Skipped):
             self._messages.labels("skipped").inc()
-        elif isinstance(answer, Tombstone):
-            self._messages.labels("tombstone").inc()
         elif isinstance(answer, Filtered):
             self._messages.labels("filtered").inc()
+        elif isinstance(answer, Tombstone):
+            self._messages.labels("tombstone").inc()
         else:
             self._messages.labels("labelled").inc()
             for task, result in answer.heads.items():
@@ -159,6 +162,10 @@ class Metrics:
         self._batch_tokens.observe(padded_tokens)
         self._padding.observe(1 - tokens / padded_tokens if padded_tokens else 0.0)
         self.stage("infer", seconds)
+
+    def pack(self, name: str, seconds: float) -> None:
+        """Record how long one pack took for one window, all its forward passes together."""
+        self._packs.labels(name).observe(seconds)
 
     def source(self, lag: Mapping[TopicPartition, int], rebalances: int) -> None:
         """Record the lag of each assigned partition, and the number of rebalances since the start.

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 import structlog
 
-from worker.errors import InternalError, OutputRefused
+from worker.errors import InternalError, OutputRefused, RegistryError, SettingsError
 from worker.kafka.checkpoint import Checkpoint
 from worker.kafka.outcome import Outcome
 from worker.observe.metrics import Metrics
@@ -69,6 +69,7 @@ class Isolation:
         """Turn the messages of each record into outputs that their topics accept, in the same order.
 
         Raises:
+            RegistryError, SettingsError: messages cannot be read for now, or not with these settings.
             Exception: the pipeline's own error, when it also fails for a record that was labelled before.
         """
         fitter = self._fitter
@@ -76,6 +77,8 @@ class Isolation:
             return self._pipeline.process(records)
         try:
             processed = self._pipeline.process(records)
+        except (RegistryError, SettingsError):
+            raise  # no message is to blame
         except Exception as error:  # noqa: BLE001 - no error of one record may end the worker
             _log.warning(
                 "a window cannot be labelled; looking for the message that fails",
@@ -126,6 +129,8 @@ class Isolation:
         for part in (records[:middle], records[middle:]):
             try:
                 processed = self._pipeline.process(part)
+            except (RegistryError, SettingsError):
+                raise
             except Exception as problem:  # noqa: BLE001 - see `process`
                 self._label_apart(fitter, part, problem, into)
             else:

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from worker.expressions import column_of
 from worker.messages.decode import Decoder
 from worker.messages.fields import Fields
-from worker.settings.groups import SourceSettings
 from worker.stream.pipeline import Pipeline
 from worker.stream.router import PackRouter
 from worker.tables.open import Input
@@ -22,9 +22,14 @@ WINDOW_BYTES = 4 * 1024 * 1024
 class RowResult(NamedTuple):
     """What became of a row: the JSON line of its output message, or why there is none."""
 
-    place: int
+    row: Row | BadRow
     line: bytes | None
     reason: str = ""
+
+    @property
+    def place(self) -> int:
+        """The line of the row, in Parquet its number from 1."""
+        return self.row.place
 
 
 class Labeller:
@@ -34,17 +39,20 @@ class Labeller:
     """
 
     def __init__(self, router: PackRouter, *, text_field: str) -> None:
-        fields = Fields.of(SourceSettings(text_field=text_field))
+        fields = Fields.at(text_field)
         self._pipeline = Pipeline(decoder=Decoder(fields), router=router)
-        self.text_field = text_field
+        self.text_field = column_of(text_field)
+        self.heads = router.heads
 
-    def label(self, source: Input) -> Iterator[list[RowResult]]:
+    def label(self, source: Input, *, start: int = 0) -> Iterator[list[RowResult]]:
         """Read an input to its end; one list of results per window, in the order of the rows.
+
+        Rows before number `start` are read and not labelled.
 
         Raises:
             InputError: the input breaks off. Results for everything read before have been yielded.
         """
-        for window in _windows(source):
+        for window in _windows(source, start):
             yield self._results(source.name, window)
 
     def _results(self, name: str, window: Sequence[Row | BadRow]) -> list[RowResult]:
@@ -53,13 +61,13 @@ class Labeller:
         results: list[RowResult] = []
         for item in window:
             if isinstance(item, BadRow):
-                results.append(RowResult(item.place, None, item.reason))
+                results.append(RowResult(item, None, item.reason))
                 continue
             for _, answer, output in next(labelled):
                 if isinstance(answer, Failure):
-                    results.append(RowResult(item.place, None, answer.message))
+                    results.append(RowResult(item, None, answer.message))
                 elif output is not None:
-                    results.append(RowResult(item.place, (output.value or b"") + b"\n"))
+                    results.append(RowResult(item, (output.value or b"") + b"\n"))
         return results
 
 
@@ -69,12 +77,14 @@ def as_record(name: str, row: Row) -> Record:
     return Record(name, 0, row.number, NO_TIME, None, row.value, headers)
 
 
-def _windows(items: Iterable[Item]) -> Iterator[list[Row | BadRow]]:
+def _windows(items: Iterable[Item], start: int) -> Iterator[list[Row | BadRow]]:
     """Gather rows until there are enough, or until no more arrive for now."""
     window: list[Row | BadRow] = []
     size = 0
     for item in items:
         if not isinstance(item, Pause):
+            if item.number < start:
+                continue
             window.append(item)
             size += len(item.value) if isinstance(item, Row) else 0
             if len(window) < WINDOW_ROWS and size < WINDOW_BYTES:

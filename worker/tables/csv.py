@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from worker.errors import InputError, printable
 from worker.tables.lines import MAX_LINE_BYTES, Line, bad_bytes, too_long
-from worker.tables.rows import BadRow, Cells, Pause, listed
+from worker.tables.rows import BadRow, Cells, Pause, listed, unnamed
 
 MAX_RECORD_LINES = 1_000
 """Lines that one row may span. A quote that is open for longer was never meant to be one."""
@@ -99,7 +99,21 @@ class CsvReader:
         self._records = self.dialect.reader(self._lines)
         self.columns = self._header()
 
-    def cells(self, names: Sequence[str]) -> Iterator[Cells | BadRow | Pause]:
+    @property
+    def top_columns(self) -> tuple[str, ...]:
+        """The columns; none lies within another."""
+        return self.columns
+
+    def has(self, column: str) -> bool:
+        """Whether there is such a column."""
+        return column in self.columns
+
+    def cells(
+        self,
+        names: Sequence[str],
+        *,
+        times_as_text: bool = True,  # noqa: ARG002 - all is text here; as in the Parquet reader
+    ) -> Iterator[Cells | BadRow | Pause]:
         """Yield these columns of every row, as text.
 
         Raises:
@@ -152,11 +166,13 @@ class CsvReader:
             ) from None
         if self._lines.bad_bytes:
             raise InputError(f"{self._name}: the line of column names is {self._lines.bad_bytes}")
-        columns = tuple(name.strip() for name in record or ())
+        columns = [name.strip() for name in record or ()]
         twice = [name for name, count in Counter(columns).items() if name and count > 1]
         if twice:
             raise InputError(f"{self._name}: the column '{printable(twice[0])}' occurs twice")
-        return columns
+        for place, name in enumerate(columns):  # pandas leaves the name of its index empty
+            columns[place] = name or unnamed(place, columns)
+        return tuple(columns)
 
     def _are_rows(self, lines: Sequence[Line]) -> bool:
         """Whether most of these lines are rows by themselves, swallowed by a quote that opens before them."""

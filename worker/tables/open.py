@@ -7,7 +7,7 @@ import stat
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -15,9 +15,10 @@ import orjson
 
 from worker.errors import InputError, printable
 from worker.tables.csv import CsvReader, place_of
+from worker.tables.keep import Keep
 from worker.tables.lines import JsonReader, LineReader, line_rows
 from worker.tables.parquet import ParquetReader
-from worker.tables.rows import JSON, TEXT, BadRow, Cells, Item, Pause, Row, listed
+from worker.tables.rows import JSON, TEXT, BadRow, Cells, Item, Pause, Row, listed, to_json
 from worker.tables.source import check_encoding
 
 Format = Literal["auto", "jsonl", "txt", "csv", "parquet"]
@@ -51,6 +52,8 @@ class Input:
     items: Iterable[Item]
     reader: LineReader | ParquetReader
     descriptor: int | None = None
+    columns: tuple[str, ...] = ()
+    """The columns of a table."""
 
     @property
     def position(self) -> int:
@@ -165,11 +168,15 @@ def _parts(folder: Path) -> Iterator[str]:
 
 def open_input(
     name: str,
-    text_field: str,
+    text_field: str | None,
     format: Format = "auto",  # noqa: A002 - the flag is --format
     encoding: str = "utf-8",
+    keep: Keep | None = None,
 ) -> Input:
     """Open an input: a path, or `-` for standard input.
+
+    With `keep`, each row of a table comes with its kept columns. Without `text_field` each row is an object
+    with all columns.
 
     `format` `auto` goes by the suffix of the name; on standard input a line that begins with `{` is JSON, and
     any other is the text itself.
@@ -180,56 +187,96 @@ def open_input(
     """
     chosen = format_of(name) if format == "auto" else format
     if chosen == "parquet":
-        return _open_parquet(name, text_field)
+        return _open_parquet(name, text_field, keep)
     descriptor = open_descriptor(name)
     called = "stdin" if name == STDIN else _readable(name)
+    columns: tuple[str, ...] = ()
     try:
         lines = LineReader(descriptor, name=called, encoding=encoding)
         if chosen == "csv":
-            items = _table_rows(called, CsvReader(called, lines, [text_field]), text_field)
+            reader = CsvReader(called, lines, [text_field] if text_field else ())
+            columns = reader.columns
+            items = _table_rows(called, reader, text_field, keep)
         else:
             items = line_rows(printable(called), lines, {"jsonl": JSON, "txt": TEXT}.get(chosen))
     except BaseException:
         if name != STDIN:
             os.close(descriptor)
         raise
-    return Input(called, _size(descriptor), items, lines, None if name == STDIN else descriptor)
+    return Input(called, _size(descriptor), items, lines, None if name == STDIN else descriptor, columns)
 
 
-def _open_parquet(name: str, text_field: str) -> Input:
+def open_rows(
+    name: str,
+    format: Format = "auto",  # noqa: A002 - see open_input
+    encoding: str = "utf-8",
+    column: str | None = None,
+) -> Input:
+    """Open an input whose rows become JSON objects with all columns; a line of text becomes `{"text": …}`.
+
+    Lines of JSON stay as they are.
+
+    Raises:
+        InputError: see `open_input`; also if it is a table without `column`.
+    """
+    source = open_input(name, None, format, encoding)
+    if column is not None and source.columns and column not in source.columns:
+        source.close()
+        raise InputError(
+            f"{printable(source.name)}: no column '{printable(column)}'; there are: {listed(source.columns)}"
+        )
+    return replace(source, items=map(_text_as_json, source.items))
+
+
+def _text_as_json(row: Item) -> Item:
+    if not isinstance(row, Row) or row.content_type == JSON:
+        return row
+    if row.content_type is None and row.value.lstrip().startswith(b"{"):
+        return row
+    return row._replace(value=orjson.dumps({"text": row.value.decode()}), content_type=JSON)
+
+
+def _open_parquet(name: str, text_field: str | None, keep: Keep | None) -> Input:
     if name == STDIN:
         raise InputError("stdin: Parquet is read from its end, so it cannot come from a pipe; give a file")
     _check(name, regular=True)
     called = _readable(name)
     reader = ParquetReader(Path(name), called)
-    items = _table_rows(called, reader, text_field)
-    kind = reader.kind_of(text_field)
-    if kind != "text":
+    items = _table_rows(called, reader, text_field, keep)
+    kind = "text" if text_field is None else reader.kind_of(text_field)
+    if text_field is not None and kind != "text":
         raise InputError(f"{printable(called)}: the column '{printable(text_field)}' holds {kind}, not text")
-    return Input(called, Path(name).stat().st_size, items, reader)
+    return Input(called, Path(name).stat().st_size, items, reader, columns=reader.columns)
 
 
-def _table_rows(name: str, reader: CsvReader | ParquetReader, text_field: str) -> Iterator[Item]:
+def _table_rows(
+    name: str, reader: CsvReader | ParquetReader, text_field: str | None, keep: Keep | None
+) -> Iterator[Item]:
     """Make each row of a table a JSON object with its text and, if there is such a column, `lang`."""
-    known = reader.has(text_field) if isinstance(reader, ParquetReader) else text_field in reader.columns
-    if not known:
+    if text_field is None:
+        names = list(reader.top_columns)
+        return _as_json(names, None, reader.cells(names, times_as_text=True))
+    if not reader.has(text_field):
         raise InputError(
             f"{printable(name)}: no column `{printable(text_field)}`; there are: {listed(reader.columns)} "
             "(choose with --text-field)"
         )
+    kept = keep.columns(name, reader.top_columns, reader.has) if keep is not None else {}
     names = list(dict.fromkeys([text_field, *(["lang"] if "lang" in reader.columns else [])]))
-    return _as_json(names, reader.cells(names))
+    cells = reader.cells([*names, *kept], times_as_text=True)
+    return _as_json(names, None if keep is None else list(kept.values()), cells)
 
 
-def _as_json(names: Sequence[str], cells: Iterable[Cells | BadRow | Pause]) -> Iterator[Item]:
-    text, *others = names
+def _as_json(
+    names: Sequence[str], kept: Sequence[str] | None, cells: Iterable[Cells | BadRow | Pause]
+) -> Iterator[Item]:
+    read = len(names)
     for row in cells:
         if isinstance(row, Cells):
             number, place, values = row
-            fields = {text: values[0]}
-            if others:
-                fields.update(zip(others, values[1:], strict=True))
-            yield Row(number, place, orjson.dumps(fields, default=str), JSON)
+            fields = dict(zip(names, values[:read], strict=True))
+            others = None if kept is None else dict(zip(kept, values[read:], strict=True))
+            yield Row(number, place, to_json(fields), JSON, others)
         else:
             yield row
 
@@ -240,13 +287,18 @@ class Table:
     `columns` are those of the first part; for JSON lines the fields of its first rows.
     """
 
-    def __init__(self, path: Path, wanted: Sequence[str] = ()) -> None:
+    def __init__(self, path: Path, wanted: Sequence[str] = (), encoding: str = "utf-8") -> None:
         """Read the columns. `wanted` are some that it should have: they help to detect the CSV separator.
 
+        `encoding` is that of text files.
+
         Raises:
-            InputError: it does not exist, is unreadable or empty, or its suffix is not that of a table.
+            InputError: it does not exist, is unreadable or empty, its suffix is not that of a table, or
+                there is no such encoding.
         """
+        check_encoding(encoding)
         self.path = path
+        self._encoding = encoding
         self._parts = parts_of(str(path))
         self._wanted = tuple(wanted)
         for part in self._parts:
@@ -289,7 +341,7 @@ class Table:
             return
         descriptor = open_descriptor(part)
         try:
-            lines = LineReader(descriptor, name=part)
+            lines = LineReader(descriptor, name=part, encoding=self._encoding)
             yield (
                 JsonReader(part, lines)
                 if format_of(part) == "jsonl"

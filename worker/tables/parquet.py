@@ -34,6 +34,23 @@ class _Leaf(NamedTuple):
     kind: Any
 
 
+def import_pyarrow(path: Path, doing: str = "reading") -> tuple[Any, Any]:
+    """Return the modules `pyarrow` and `pyarrow.parquet`.
+
+    Raises:
+        InputError: pyarrow is not installed.
+    """
+    try:
+        import pyarrow as arrow  # noqa: PLC0415 - an extra, and 50 MB of memory: only for those who use Parquet
+        import pyarrow.compute  # noqa: PLC0415 - see above
+        import pyarrow.parquet as parquet  # noqa: PLC0415, PLR0402 - see above
+    except ImportError:
+        raise InputError(
+            f"{printable(str(path))}: {doing} Parquet needs: pip install 'moodstream[parquet]'"
+        ) from None
+    return arrow, parquet
+
+
 class ParquetReader:
     """A Parquet file as a table. A dot in a column's name goes into a struct, a number into a list.
 
@@ -47,15 +64,8 @@ class ParquetReader:
         Raises:
             InputError: pyarrow is not installed, or the file is not Parquet.
         """
-        try:
-            import pyarrow as arrow  # noqa: PLC0415 - an extra, and 50 MB of memory: only for those who read Parquet
-            import pyarrow.compute as compute  # noqa: PLC0415, PLR0402 - see above
-            import pyarrow.parquet as parquet  # noqa: PLC0415, PLR0402 - see above
-        except ImportError:
-            raise InputError(
-                f"{printable(str(path))}: reading Parquet needs: pip install 'moodstream[parquet]'"
-            ) from None
-        self._arrow, self._compute, self._parquet = arrow, compute, parquet
+        arrow, parquet = import_pyarrow(path)
+        self._arrow, self._compute, self._parquet = arrow, arrow.compute, parquet
         self._errors: tuple[type[Exception], ...] = (arrow.ArrowException, OSError)
         self._path, self._name = path, printable(name or str(path))
         self._size = path.stat().st_size
@@ -70,6 +80,11 @@ class ParquetReader:
         self.columns: tuple[str, ...] = tuple(
             name for field in self._schema for name in _leaves(arrow.types, field.type, field.name)
         )
+
+    @property
+    def top_columns(self) -> tuple[str, ...]:
+        """The columns of the table itself; a struct is one column."""
+        return tuple(self._schema.names)
 
     def has(self, column: str) -> bool:
         """Whether there is such a column, at the top or within others."""
@@ -91,12 +106,56 @@ class ParquetReader:
         if self._repeated is not None:
             self._repeated.close()
 
-    def cells(self, names: Sequence[str]) -> Iterator[Cells | BadRow]:
-        """Yield these columns of every row.
+    def cells(self, names: Sequence[str], *, times_as_text: bool = False) -> Iterator[Cells | BadRow]:
+        """Yield these columns of every row. `times_as_text` writes dates and times in ISO 8601.
 
         Raises:
             InputError: one of them is not there, the file is damaged, or a row group is too large to unpack.
         """
+        leaves = self._leaves_of(names)
+        number, total = 0, max(1, self._file.metadata.num_rows)
+        for batch in self._batches(leaves):
+            may_be_long = batch.nbytes > MAX_LINE_BYTES
+            for values in self._records(batch, leaves, times_as_text=times_as_text):
+                if isinstance(values, str):
+                    yield BadRow(number, number + 1, f"the row is {values}")
+                elif may_be_long and _too_long(values):
+                    reason = f"the row has a text of more than {MAX_LINE_BYTES} bytes"
+                    yield BadRow(number, number + 1, reason)
+                else:
+                    yield Cells(number, number + 1, values)
+                number += 1
+            self.position = self._size * number // total
+
+    def fields(self, names: Sequence[str]) -> list[Any]:
+        """Return the Arrow field of each of these columns.
+
+        Raises:
+            InputError: one of them is not there, or lies within a list.
+        """
+        for leaf, name in zip(self._leaves_of(names), names, strict=True):
+            if leaf.items:
+                raise InputError(
+                    f"{self._name}: the column '{printable(name)}' lies within a list, and cannot be kept "
+                    "in a Parquet file"
+                )
+        return [
+            self._arrow.field(name, leaf.kind)
+            for leaf, name in zip(self._leaves_of(names), names, strict=True)
+        ]
+
+    def arrays(self, names: Sequence[str]) -> Iterator[tuple[int, list[Any]]]:
+        """Yield these columns batch by batch as Arrow arrays of their own types, with the number of rows.
+
+        Raises:
+            InputError: see `cells` and `fields`.
+        """
+        self.fields(names)
+        leaves = self._leaves_of(names)
+        for batch in self._batches(leaves):
+            yield batch.num_rows, self._arrays(batch, leaves)
+
+    def _leaves_of(self, names: Sequence[str]) -> list[_Leaf]:
         leaves = []
         for name in names:
             leaf = self._leaf(name)
@@ -105,25 +164,33 @@ class ParquetReader:
                     f"{self._name}: no column '{printable(name)}'; there are: {listed(self.columns)}"
                 )
             leaves.append(leaf)
-        read = [leaf.read for leaf in leaves]
-        number, total = 0, max(1, self._file.metadata.num_rows)
+        return leaves
+
+    def _batches(self, leaves: Sequence[_Leaf]) -> Iterator[Any]:
+        """Yield record batches of bounded size.
+
+        Raises:
+            InputError: the file is damaged, or a row group is too large to unpack.
+        """
+        read, number = [leaf.read for leaf in leaves], 0
         try:
             for group in range(self._file.metadata.num_row_groups):
                 file, rows = self._how_to_read(group, read)
-                for batch in file.iter_batches(rows, row_groups=[group], columns=read, use_threads=False):
-                    may_be_long = batch.nbytes > MAX_LINE_BYTES
-                    for values in self._records(batch, leaves):
-                        if isinstance(values, str):
-                            yield BadRow(number, number + 1, f"the row is {values}")
-                        elif may_be_long and _too_long(values):
-                            reason = f"the row has a text of more than {MAX_LINE_BYTES} bytes"
-                            yield BadRow(number, number + 1, reason)
-                        else:
-                            yield Cells(number, number + 1, values)
-                        number += 1
-                    self.position = self._size * number // total
+                for batch in file.iter_batches(
+                    rows, row_groups=[group], columns=list(dict.fromkeys(read)), use_threads=False
+                ):
+                    yield batch
+                    number += batch.num_rows
         except self._errors as error:
             raise InputError(f"{self._name}: damaged after row {number}: {_first_line(error)}") from None
+
+    def _arrays(self, batch: Any, leaves: Sequence[_Leaf]) -> list[Any]:
+        """Return the array of each leaf of a batch."""
+        arrays = []
+        for leaf in leaves:
+            array = batch.column(batch.schema.get_field_index(leaf.top))
+            arrays.append(self._compute.struct_field(array, list(leaf.fields)) if leaf.fields else array)
+        return arrays
 
     def _opened(self) -> Any:
         try:
@@ -183,12 +250,13 @@ class ParquetReader:
         # Each row may have the longest of the repeated values, of which only the packed size is known.
         return self._file, max(1, min(rows, max(_FEW_ROWS, _BATCH_BYTES // max(1, most_repeated))))
 
-    def _records(self, batch: Any, leaves: Sequence[_Leaf]) -> Iterator[tuple[Any, ...] | str]:
+    def _records(
+        self, batch: Any, leaves: Sequence[_Leaf], *, times_as_text: bool
+    ) -> Iterator[tuple[Any, ...] | str]:
         """Yield the wanted values of each row of a batch, or why it has none."""
-        arrays = []
-        for leaf in leaves:
-            array = batch.column(batch.schema.get_field_index(leaf.top))
-            arrays.append(self._compute.struct_field(array, list(leaf.fields)) if leaf.fields else array)
+        arrays = self._arrays(batch, leaves)
+        if times_as_text:
+            arrays = [self._times_as_text(array) for array in arrays]
         try:
             if sum(map(self._unfolded, arrays)) <= _UNFOLDED_BYTES:
                 columns = [
@@ -211,6 +279,21 @@ class ParquetReader:
                 yield "not UTF-8"
             except (ValueError, OverflowError) as error:  # a time that Python cannot hold
                 yield f"a value that cannot be read: {_first_line(error)}"
+
+    def _times_as_text(self, array: Any) -> Any:
+        """Write times that Python may not be able to hold (nanoseconds, the year 50,000) as text."""
+        arrow, types = self._arrow, self._arrow.types
+        if types.is_duration(array.type):
+            return array.cast(arrow.int64())
+        if not types.is_temporal(array.type):
+            return array
+        if types.is_timestamp(array.type) and array.type.tz is not None:
+            array = array.cast(arrow.timestamp(array.type.unit, "UTC"))
+        try:
+            text = array.cast(arrow.string())
+        except arrow.ArrowInvalid:  # a year that Arrow does not print either
+            return array.cast(arrow.int32() if types.is_date32(array.type) else arrow.int64())
+        return self._compute.replace_substring(text, " ", "T") if types.is_timestamp(array.type) else text
 
     def _unfolded(self, array: Any) -> int:
         """Return how many bytes the repeated values of a batch are when each is written out."""

@@ -1,7 +1,11 @@
-"""What the readers yield, and how names from outside are shown in messages."""
+"""What the readers yield, how rows are written as JSON, and how names from outside are shown in messages."""
 
-from collections.abc import Sequence
+import json
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
+
+import orjson
 
 from worker.errors import printable
 
@@ -16,13 +20,15 @@ class Row(NamedTuple):
     """One row of an input, as bytes that are decoded like the value of a Kafka record.
 
     `number` counts rows from 0 (blank lines are not rows), `place` is the line (in Parquet the row) counted
-    from 1. `content_type` None means: JSON when it begins with `{`, else text.
+    from 1. `content_type` None means: JSON when it begins with `{`, else text. `kept` holds the columns of a
+    table's row that go into the output; None where they are the fields of the JSON object in `value`.
     """
 
     number: int
     place: int
     value: bytes
     content_type: str | None
+    kept: dict[str, Any] | None = None
 
 
 class Cells(NamedTuple):
@@ -55,3 +61,58 @@ def listed(names: Sequence[str]) -> str:
         for name in names[:_NAMES_SHOWN]
     ]
     return ", ".join(parts) + (", …" if len(names) > _NAMES_SHOWN else "")
+
+
+def unnamed(place: int, taken: Sequence[str]) -> str:
+    """Return a name for a column whose own is empty: `column_1` for the first one of the table."""
+    name = f"column_{place + 1}"
+    while name in taken:
+        name += "_"
+    return name
+
+
+def to_json(row: Mapping[str, Any]) -> bytes:
+    """Return a row as JSON. Bytes become text, what JSON does not know becomes a string."""
+    try:
+        return orjson.dumps(row, default=_plain)
+    except TypeError:  # a whole number of more than 64 bits, or half a surrogate pair: JSON can hold both
+        return json.dumps(_finite(row), default=_plain, allow_nan=False).encode()
+
+
+def from_json(line: bytes) -> Any:
+    """Read a line that `to_json` wrote."""
+    try:
+        return orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return json.loads(line)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
+    return str(value)
+
+
+def _finite(value: Any) -> Any:
+    """Replace NaN and infinity, which JSON does not have, by null, as orjson does."""
+    if isinstance(value, dict):
+        return {name: _finite(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def cell_text(value: Any) -> str | None:
+    """Return a value as the text of a cell; objects and lists as JSON."""
+    if value is None:
+        return None
+    text = value if isinstance(value, str) else _json_text(value)
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _json_text(value: Any) -> str:
+    """Return any value as JSON text."""
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:
+        return json.dumps(value)

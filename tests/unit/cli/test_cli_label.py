@@ -96,12 +96,18 @@ def test_skip_bad_ends_well(moodstream: Any) -> None:
         (["good.txt", "--encoding", "utf-17"], 2, "moodstream: no encoding 'utf-17' is known"),
         (["bad\x1b[31m.csv"], 2, r"moodstream: bad\x1b[31m.csv: is empty"),
         (["esc.csv"], 2, r"moodstream: esc.csv: no column `text`; there are: a\x1b]0;b, n (choose with"),
-        (["good.txt", "-o", "\x1b/x"], 2, r"Error: --output \x1b/x: No such file"),
+        (["good.txt", "-o", "\x1b/x.csv"], 2, r"moodstream: --output \x1b/x.csv: No such file"),
+        (
+            ["good.txt", "-o", "\x1b/x"],
+            2,
+            r"moodstream: --output \x1b/x: the name must end with one of .jsonl",
+        ),
+        (["good.txt", "-o", "x.parquet.gz"], 2, "moodstream: --output x.parquet.gz: the name must end with"),
         (["good.xml"], 2, "moodstream: good.xml: the name does not tell the format"),
         (["empty.csv"], 2, "moodstream: empty.csv: is empty; a table begins with a line of column names"),
         (["good.txt", "--model", "no-pack"], 7, "moodstream: there is no model pack at no-pack"),
-        (["good.txt", "-o", "no/such/folder"], 2, "Error: --output no/such/folder: No such file"),
-        (["good.txt", "-o", "./good.txt"], 2, "Error: --output good.txt is an input too"),
+        (["good.txt", "-o", "no/folder/x.csv"], 2, "moodstream: --output no/folder/x.csv: No such file"),
+        (["good.txt", "-o", "./good.txt"], 2, "Error: --output ./good.txt is an input too"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(moodstream: Any, args: list[str], code: int, line: str) -> None:

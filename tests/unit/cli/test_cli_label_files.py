@@ -148,7 +148,7 @@ def test_a_file_that_is_read_is_not_written(command: str) -> None:
         ("label a.txt -o /dev/full", "moodstream: /dev/full: No space left on device"),
         ("label a.txt >&-", "moodstream: standard output is closed: name a file with --output"),
         ("label - <&-", "moodstream: stdin: is closed"),
-        ("label a.txt -o .", "Error: --output .: Is a directory"),
+        ("label a.txt -o .", "moodstream: --output .: Is a directory; end the name with / to fill it"),
     ],
 )
 def test_streams_that_cannot_be_used_are_one_line(command: str, line: str) -> None:
@@ -209,8 +209,11 @@ def test_an_input_that_breaks_off_leaves_the_old_output_and_keeps_what_was_label
     assert ended.code == 2
     assert ended.lines[-1] == "moodstream: b.txt.gz: the gzip data end too early"
     assert Path("out.jsonl").read_text() == "from yesterday\n"
-    (part,) = Path().glob("out.jsonl.*.part")
-    assert f"moodstream: what was labelled so far is in {Path.cwd() / part}" in ended.lines
+    (part,) = Path().glob("out.jsonl.partial")
+    assert (
+        f"moodstream: what was labelled so far is in {Path.cwd() / part}; --resume goes on with it"
+        in ended.lines
+    )
     assert texts(part)[0] == "so good"
 
 
@@ -226,14 +229,14 @@ def test_an_interrupted_run_keeps_what_was_labelled() -> None:
     process.stdin.write(b"so good\n")
     process.stdin.flush()
     deadline = time.monotonic() + 30
-    while not any(part.stat().st_size for part in Path().glob("*.part")):
+    while not any(part.stat().st_size for part in Path().glob("*.partial")):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=20)
     assert process.returncode == 130
     assert b"what was labelled so far is in " in err
-    (part,) = Path().glob("*.part")
+    (part,) = Path().glob("*.partial")
     assert texts(part) == ["so good"]
     assert Path("out.jsonl").read_text() == "from yesterday\n"
 

@@ -336,7 +336,7 @@ def test_a_graph_that_takes_more_memory_than_there_is_fails_at_its_text(own_pack
     code = (
         "import resource, sys, worker.model.session as s;"
         "s.available_memory, s._LEAST_MEMORY = (lambda: 1 << 27), 1 << 26;"
-        "from worker import Classifier, Failure;"
+        "from moodstream import Classifier, Failure;"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss;"
         "(answer,) = Classifier.load(sys.argv[1], threads=1).classify(['great']);"
         "print(isinstance(answer, Failure), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.decoding import one_each
-from worker.errors import ExitCode, OutputRefused
+from worker.errors import ExitCode, OutputRefused, RegistryUnavailable
 from worker.kafka.limits import TopicLimits
 from worker.kafka.outcome import Outcome
 from worker.messages.deadletter import DeadLetters, Origin
@@ -177,6 +177,15 @@ def test_with_skip_it_is_told_counted_and_passed_over() -> None:
     [line] = [line for line in lines if line["log_level"] == "error"]
     assert (line["topic"], line["partition"], line["offset"], line["became"]) == ("posts", 2, 1, "skipped")
     assert broker.offsets[TopicPartition("posts", 2)] == 2
+
+
+def test_no_message_is_blamed_for_a_registry_that_is_away() -> None:
+    class Away(Copy):
+        def process(self, records: Sequence[Record]) -> Processed:
+            raise RegistryUnavailable("the registry does not answer")
+
+    with pytest.raises(RegistryUnavailable):
+        _isolation(Broker(lambda _: False), Away()).process(_records(4))
 
 
 def test_a_rebalance_in_a_search_ends_it_and_what_was_committed_stays() -> None:

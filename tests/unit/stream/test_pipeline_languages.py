@@ -9,8 +9,8 @@ import pytest
 from tests.support.decoding import decoder
 from worker.messages.deadletter import DeadLetters, Origin
 from worker.messages.encode import OutputEncoder
-from worker.model.classifier import Classifier
 from worker.model.pack import bundled_pack
+from worker.model.several import PackSet
 from worker.settings.groups import LanguageSettings
 from worker.stream.languages import Languages
 from worker.stream.pipeline import Pipeline
@@ -19,9 +19,9 @@ from worker.types import Failure, Prediction, Record, Tombstone
 
 
 def desk(path: Path, name: str) -> LoadedPack:
-    classifier = Classifier.load(path, threads=1)
+    packs = PackSet.load([path], threads=1)
     return LoadedPack(
-        classifier, OutputEncoder(classifier.pack.heads, model=f"{name}@0", topic="moods", include_text=True)
+        packs, OutputEncoder(packs.packs[0].heads, model=f"{name}@0", topic="moods", include_text=True)
     )
 
 

@@ -344,3 +344,13 @@ def test_a_table_may_be_read_again_and_in_the_middle(tmp_path: Path) -> None:
 def test_lines_of_text_are_not_a_table(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="lines of text are not a table"):
         Table(Path(write(tmp_path / "a.txt", "a\n")))
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "windows-1252"])
+def test_a_table_in_another_encoding(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes("text,label\ncafé,joy\n".encode(encoding))
+    found = list(Table(path, encoding=encoding).rows(["text", "label"]))
+    assert [row.values for row in found if isinstance(row, Cells)] == [("café", "joy")]
+    with pytest.raises(InputError, match="no encoding 'utf-17' is known"):
+        Table(path, encoding="utf-17")

@@ -48,6 +48,8 @@ class TableOptions:
     """A separate file for validation, instead of a share."""
     skip_bad: bool = False
     """Skip bad rows instead of stopping."""
+    encoding: str = "utf-8"
+    """Encoding of text files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,7 @@ def open_table(options: TableOptions) -> OpenedTable:
         TrainingError: a column does not exist, or cannot be guessed.
     """
     wanted = [name for name in (options.text_column, options.label_column) if name]
-    table = Table(options.path, wanted)
+    table = Table(options.path, wanted, options.encoding)
     return OpenedTable(options, table, *choose_columns(table, options.text_column, options.label_column))
 
 

@@ -115,6 +115,7 @@ def _options(task: Task) -> TableOptions:
         task.held_out,
         Path(task.dev) if task.dev else None,
         task.skip_bad,
+        task.encoding,
     )
 
 

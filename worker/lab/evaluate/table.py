@@ -35,6 +35,7 @@ def table_examples(
     *,
     head: str | None = None,
     rows: int = 0,
+    encoding: str = "utf-8",
 ) -> Examples:
     """Read a CSV, JSON-lines or Parquet file for one head, by default the one that has all its labels.
 
@@ -47,7 +48,7 @@ def table_examples(
         InputError: the file cannot be read.
         TrainingError: a column, a label or the head is missing or invalid; the message is one line.
     """
-    opened = open_table(TableOptions(path, text_column, label_column))
+    opened = open_table(TableOptions(path, text_column, label_column, encoding=encoding))
     found = _Rows(path)
     for row in opened.table.rows([opened.text, opened.label]):
         place = opened.table.place(row)
