@@ -14,6 +14,7 @@ import click
 
 from worker import __version__
 from worker.errors import ExitCode, OutputError, printable
+from worker.expressions import parse_list
 from worker.settings.groups import Settings, SinkSettings
 from worker.settings.load import load_settings
 
@@ -216,12 +217,22 @@ def label(
     with target, Progress() as progress:
         progress.failed = target.done.failed
         for name in names[len(target.done.ends) :]:
-            opened = open_input(name, labeller.text_field, format_, encoding, run.read)
+            opened = open_input(
+                name, labeller.text_field, format_, encoding, run.read, whole=_needs_rows(settings)
+            )
             with contextlib.closing(opened) as source:
                 _label_one(source, labeller, target, progress, run.read)
     for missing in sorted(run.keep.missing) if run.keep is not None else ():
         _say(f"--keep: no row has a field '{printable(missing)}'")
     return ExitCode.OK if skip_bad or not progress.failed else ExitCode.INTERNAL
+
+
+def _needs_rows(settings: Settings) -> bool:
+    """Whether the settings read more of a table's row than one column with the text."""
+    source = settings.source
+    others = ("time_field", "id_field", "lang_field", "filter", "preset")
+    text = parse_list(source.text_field)
+    return len(text) > 1 or text[0].plain is None or any(getattr(source, name) is not None for name in others)
 
 
 def _say(line: str) -> None:

@@ -176,7 +176,9 @@ def _of_table(file: Path, *, name: str | None, **flags: Any) -> "Recipe":
     """Return the recipe of one table. A wrong file, column or option is reported before torch is loaded."""
     from worker.lab.data.table_rows import TableOptions, open_table
 
-    opened = open_table(TableOptions(file, flags["text_column"], flags["label_column"], encoding=flags["encoding"]))
+    opened = open_table(
+        TableOptions(file, flags["text_column"], flags["label_column"], encoding=flags["encoding"])
+    )
     from worker.lab.recipe import recipe_of_table
 
     flags |= {"text_column": opened.text, "label_column": opened.label, "dev": str(flags["dev"] or "")}
