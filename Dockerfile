@@ -6,6 +6,7 @@ FROM python:3.11-slim-bookworm AS build
 WORKDIR /src
 RUN python -m venv /opt/moodstream
 COPY pyproject.toml README.md LICENSE CHANGELOG.md ./
+COPY moodstream moodstream
 COPY worker worker
 COPY schemas schemas
 # The two secrets are for those who reach a package index through a proxy of their own; neither is needed,

@@ -16,7 +16,7 @@ SIDE_BY_SIDE := -n 2 --dist worksteal
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
-demo: $(VENV)/demo.stamp ## watch it work: embedded broker, sample posts, live view
+demo: $(VENV)/demo.stamp ## watch it work: embedded broker, sample posts, live view and live page
 	@$(VENV)/bin/moodstream demo $(DEMO_ARGS)
 
 test: $(VENV)/dev.stamp ## all tests that need no more than Python
@@ -80,6 +80,7 @@ DISTILL = $(TRAIN)/bin/moodstream distill --labels $(RECIPES)/$(1).toml --data $
 
 schemas: $(VENV)/dev.stamp ## write schemas/ and the pages of settings and commands from the code
 	$(VENV)/bin/moodstream model schema > schemas/output.v1.json
+	$(VENV)/bin/moodstream schema --format asyncapi > schemas/asyncapi.yaml
 	$(VENV)/bin/moodstream config reference > docs/reference/settings.md
 	$(VENV)/bin/python docs/cli_page.py > docs/reference/cli.md
 
@@ -105,7 +106,7 @@ $(TRAIN)/bin/python:
 	$(PYTHON) -m venv $(TRAIN)
 
 $(VENV)/demo.stamp: pyproject.toml | $(VENV)/bin/python
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[demo]'
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dashboard,demo]'
 	@touch $@
 
 $(VENV)/dev.stamp: pyproject.toml | $(VENV)/bin/python

@@ -31,7 +31,7 @@ from tests.support.workers import WorkerProcess
 _COUNTER = "moodstream_messages_total"
 _ALONE = """
 import json, sys, time
-from worker import Classifier
+from moodstream import Classifier
 texts = json.load(open(sys.argv[1]))
 classifier = Classifier.load()
 classifier.classify(texts[:200])

@@ -1,18 +1,12 @@
 """Moodstream: a streaming text-classification worker for Kafka.
 
-    from worker import Classifier
-
-    classifier = Classifier.load()
-    for prediction in classifier.classify(["so good!", "never again"]):
-        print(prediction.heads["sentiment"].label)
-
-Nothing but the names below is promised to stay.
+This is the implementation. Programs import `moodstream`, which has all that is promised to stay.
 """
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from worker.model.classifier import Classifier
+    from worker.python.classifier import Classifier
     from worker.settings.groups import Settings
     from worker.types import Failure, HeadResult, Prediction
 
@@ -20,7 +14,7 @@ __version__ = "0.1.0"
 __all__ = ["Classifier", "Failure", "HeadResult", "Prediction", "Settings", "__version__"]
 
 _HOMES = {
-    "Classifier": "worker.model.classifier",
+    "Classifier": "worker.python.classifier",
     "Failure": "worker.types",
     "HeadResult": "worker.types",
     "Prediction": "worker.types",

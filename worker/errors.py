@@ -116,6 +116,12 @@ class OutputError(MoodstreamError):
     exit_code = ExitCode.USAGE
 
 
+class DashboardError(MoodstreamError):
+    """The live page cannot start; one line with the reason and the option to look at."""
+
+    exit_code = ExitCode.USAGE
+
+
 class PortInUse(MoodstreamError):
     """The port or address cannot be used; one line with the reason and the setting to look at."""
 
@@ -167,6 +173,31 @@ class SourceUnreadable(MoodstreamError):
     exit_code = ExitCode.UNREADABLE
 
 
+# The schema registry.
+
+
+class RegistryError(MoodstreamError):
+    """The schema registry cannot be used. Never the fault of one message."""
+
+    exit_code = ExitCode.USAGE
+
+
+class RegistryUnavailable(RegistryError):
+    """The schema registry does not answer, or answers that it cannot at the moment: worth trying again."""
+
+    exit_code = ExitCode.BROKER_UNAVAILABLE
+
+
+class RegistryRefused(RegistryError):
+    """The schema registry refuses the login, or a schema: trying again does not help."""
+
+    exit_code = ExitCode.BROKER_REFUSED
+
+
+class SchemaWithoutText(RegistryError):
+    """The schema of a topic has no field for the text; `str()` names the fields that it has."""
+
+
 # Why a message becomes a dead letter. `reason` is the stable code for metrics and headers.
 
 
@@ -180,6 +211,12 @@ class DecodeError(MessageError):
     """The value of a record contains no text to label."""
 
     reason = "decode"
+
+
+class RecordUnreadable(DecodeError):
+    """The record itself cannot be parsed, although the checksum of its batch is right."""
+
+    reason = "record_unreadable"
 
 
 class InvalidUtf8(DecodeError):
@@ -222,6 +259,36 @@ class UnsupportedEncoding(DecodeError):
     """The value is framed by a schema registry in a format other than JSON, or compressed or binary data."""
 
     reason = "unsupported_encoding"
+
+
+class SchemaUnknown(DecodeError):
+    """The schema registry has no schema with the id in the message's frame."""
+
+    reason = "schema_unknown"
+
+
+class SchemaUnusable(DecodeError):
+    """The schema of a message cannot be used to read it."""
+
+    reason = "schema_unusable"
+
+
+class SchemaMismatch(DecodeError):
+    """The value is not what its schema says, or of a type of the schema that has no text."""
+
+    reason = "schema_mismatch"
+
+
+class ArrayUnusable(DecodeError):
+    """The value is an array without messages, or with too many."""
+
+    reason = "array_unusable"
+
+
+class DecompressionFailed(DecodeError):
+    """The value is not compressed as `content-encoding` says, or too large when it is not compressed."""
+
+    reason = "decompression_failed"
 
 
 class InvalidCloudEvent(DecodeError):

@@ -6,10 +6,11 @@ arrays by number, and a key that contains the dots itself wins. Anything else is
 `||` does. JMESPath's own pipe (`a | b` for `a.b`) adds nothing there.
 """
 
+import json
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jmespath
 from jmespath.exceptions import EmptyExpressionError, IncompleteExpressionError, LexerError, ParseError
@@ -32,6 +33,7 @@ _PLAIN = re.compile(r"""(?:[^,|\[\]{}()"'`&!<>=*@]|@(?=\w)|(?<!&)&(?!&))+""")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _AS = re.compile(r"""(?P<expression>.*\S)\s+as\s+(?P<name>[^\s"'`\]})]+)\s*""", re.DOTALL)
 """Neither quotes nor brackets can close behind a name, so that this `as` stands outside them."""
+_QUOTES = "\"'`"
 _CLOSING = {"[": "]", "(": ")", "{": "}"}
 _WORDS = {"and": "&&", "or": "||", "not": "!"}
 
@@ -41,13 +43,15 @@ class Path:
 
     Args:
         text: the path as it was written.
+        whole: it is one key, whatever it contains.
     """
 
-    __slots__ = ("steps", "text")
+    __slots__ = ("quoted", "steps", "text")
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, *, whole: bool = False) -> None:
         self.text = text
-        self.steps = text.split(".")
+        self.quoted = f"`{text}`"
+        self.steps = [text] if whole else text.split(".")
 
     def find(self, body: object) -> object:
         """Return what the path leads to, None when it leads nowhere."""
@@ -137,6 +141,17 @@ def parse_expression(text: str) -> Expression:
     return parts[0]
 
 
+def parse_filter(text: str) -> Expression:
+    """Parse an expression that is true or false. A key with blanks needs quotes here: `a and b` is none.
+
+    Raises:
+        ExpressionError: as for `parse_expression`.
+    """
+    if _PLAIN.fullmatch(text) and len(text.split()) > 1:
+        return Expression(text, (_query(text, 0, text),))
+    return parse_expression(text)
+
+
 def parse_list(text: str) -> tuple[Expression, ...]:
     """Parse expressions that are separated by commas, as in `title, body`.
 
@@ -149,7 +164,50 @@ def parse_list(text: str) -> tuple[Expression, ...]:
         raise _error("is blank", text, 0)
     if _PLAIN.fullmatch(text):
         return (Expression(text, (Path(text),)),)
+    if (key := _quoted_key(text)) is not None:
+        return (Expression(text, (Path(key, whole=True),)),)
     return tuple(_parse_part(text, piece) for piece in _pieces(text, ","))
+
+
+def column_of(text: str) -> str:
+    """Return the name of a table's column for an expression that is a path; the expression itself otherwise.
+
+    Raises:
+        ExpressionError: the expression does not parse.
+    """
+    path = parse_list(text)[0].plain
+    return text if path is None or len(parse_list(text)) > 1 else path.text
+
+
+def _quoted_key(text: str) -> str | None:
+    """Return the key of an expression that is nothing but a key between double quotes."""
+    if _end_of_quote(text, 0) != len(text) or text[0] != '"':
+        return None
+    try:
+        key = json.loads(text)
+    except ValueError:
+        return None
+    return key if isinstance(key, str) and key else None
+
+
+KeptType = Literal["string", "long", "double", "boolean"]
+"""The types that an entry of `sink.keep` may name."""
+
+_TYPES: dict[str, KeptType] = {
+    "string": "string",
+    "long": "long",
+    "double": "double",
+    "boolean": "boolean",
+}
+_TYPED = re.compile(r"(?P<entry>.*\S)\s*:\s*(?P<type>string|long|double|boolean)\s*", re.DOTALL)
+
+
+def split_type(entry: str) -> tuple[str, KeptType | None]:
+    """Split an entry of `sink.keep` into what leads to the value and the type after the colon, if any."""
+    found = _TYPED.fullmatch(entry)
+    if found is None:
+        return entry, None
+    return found["entry"], _TYPES[found["type"]]
 
 
 def parse_keep(text: str) -> Keep:
@@ -203,7 +261,7 @@ def _pieces(text: str, sign: str, *, strict: bool = True) -> list[_Piece]:
     closing: list[str] = []
     while at < len(text):
         char = text[at]
-        if char in "\"'`":
+        if char in _QUOTES:
             end = _end_of_quote(text, at)
             if end is None:
                 if strict:
@@ -227,6 +285,8 @@ def _pieces(text: str, sign: str, *, strict: bool = True) -> list[_Piece]:
 
 def _end_of_quote(text: str, at: int) -> int | None:
     """Return the place after the closing quote; a backslash before a quote makes it an ordinary character."""
+    if text[at] not in _QUOTES:
+        return None
     found = re.compile(rf"{text[at]}(?:[^\\{text[at]}]|\\.)*{text[at]}", re.DOTALL).match(text, at)
     return None if found is None else found.end()
 

@@ -1,5 +1,6 @@
 """The small value types that the packages exchange."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -15,6 +16,10 @@ Stage = Literal["decode", "classify", "encode", "write"]
 """Where a message failed."""
 
 
+PUBLIC = "moodstream"
+"""The module that exports the classes of results. Pickles name them by it, which works whatever else has the
+name `worker`."""
+
 NO_TIME = -1
 """The timestamp of a record that has none, as Kafka writes it."""
 
@@ -28,7 +33,10 @@ class TopicPartition(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One record as stored in Kafka: raw bytes. `timestamp_ms` is Unix time, or `NO_TIME`."""
+    """One record as stored in Kafka: raw bytes. `timestamp_ms` is Unix time, or `NO_TIME`.
+
+    `unreadable` says why the record could not be parsed; `value` then holds its bytes as they lie in the log.
+    """
 
     topic: str
     partition: int
@@ -37,6 +45,7 @@ class Record:
     key: bytes | None
     value: bytes | None
     headers: Headers = ()
+    unreadable: str | None = None
 
     @property
     def topic_partition(self) -> TopicPartition:
@@ -49,17 +58,30 @@ class Record:
         return len(self.key or b"") + len(self.value or b"")
 
 
+Scalar = str | int | float | bool | None
+"""A value of the sender that the output keeps."""
+
+_NOTHING_KEPT: Mapping[str, Scalar] = {}
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """A decoded message: the text to label and what identifies it.
 
-    `event_time_ms` is Unix time as the sender gave it, however odd; `NO_TIME` if there is none.
+    `event_time_ms` is Unix time as the sender gave it, however odd; `NO_TIME` if there is none. `kept` holds
+    the sender's fields by the names of their columns.
     """
 
     text: str
     event_id: str
     event_time_ms: int
     lang: str | None = None
+    kept: Mapping[str, Scalar] = field(default_factory=lambda: _NOTHING_KEPT)
+
+
+@dataclass(frozen=True, slots=True)
+class Filtered:
+    """A message that nobody wants labelled: it gets no output, and its offset is committed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +97,8 @@ class Failure:
     person; neither contains anything of the message's content. All three texts are made safe (see
     `safe_text`), so that any failure can go into headers and log lines.
     """
+
+    __module__ = PUBLIC
 
     stage: Stage
     reason: str
@@ -122,6 +146,8 @@ class HeadResult:
     head's groups of labels, in the order of the pack; None where it has none.
     """
 
+    __module__ = PUBLIC
+
     label: str
     score: float
     scores: dict[str, float]
@@ -136,6 +162,8 @@ class SpanResult:
     `read` says whether the head ran at all: its gate stays closed for ordinary texts.
     """
 
+    __module__ = PUBLIC
+
     ranges: tuple[Range, ...] = ()
     read: bool = False
 
@@ -147,13 +175,15 @@ class Prediction:
     `token_count` counts the tokens that the model read.
     """
 
+    __module__ = PUBLIC
+
     heads: dict[str, HeadResult]
     token_count: int
     truncated: bool
     spans: dict[str, SpanResult] = field(default_factory=dict)
 
 
-Answer = Prediction | Tombstone | Failure | Skipped
+Answer = Prediction | Tombstone | Failure | Skipped | Filtered
 """What became of one record."""
 
 

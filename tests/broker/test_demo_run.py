@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,25 @@ def test_once_answers_every_sample_exactly_once(tmp_path: Path) -> None:
     assert found, lines[0]
     assert [int(count) for count in found.groups()[:4]] == [400, 385, 2, 13]
     assert list(tmp_path.glob("moodstream-*")) == []
+
+
+def test_the_live_page_stands_beside_the_live_view(tmp_path: Path) -> None:
+    process, terminal = _in_a_terminal("rate=30, page=True", tmp_path)
+    try:
+        shown = _read_until(terminal, re.compile(r"page http://127\.0\.0\.1:\d+ · metrics"), 60)
+        found = re.search(r"page (http://127\.0\.0\.1:\d+)", shown)
+        assert found is not None
+        deadline, posts = time.monotonic() + 30, 0
+        while posts == 0 and time.monotonic() < deadline:
+            with urllib.request.urlopen(f"{found[1]}/api/view", timeout=10) as answer:
+                posts = json.load(answer)["totals"]["posts"]
+            _read_until(terminal, re.compile(r"messages/s"), 5)
+        assert posts > 0
+        os.write(terminal, b"\x03")
+        _read_until(terminal, re.compile(r"nothing lost, nothing doubled"), 30)
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
 
 
 def test_ctrl_c_drains_and_ends_with_the_summary(tmp_path: Path) -> None:

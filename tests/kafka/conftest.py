@@ -1,7 +1,8 @@
 """Fixtures for the tests on a real Apache Kafka.
 
 `kafka` is the address of one node that all tests share; they use topics and groups of their own (`unique`).
-A test that kills brokers takes `cluster` (one node) or `make_cluster` (as many as it wants) for itself.
+A test that kills the broker takes `cluster`, another node, which it may leave dead. One that needs more
+nodes, properties of its own, or a log of its own makes them with `make_cluster`.
 Without Java or Maven these tests are skipped; with MOODSTREAM_REQUIRE_KAFKA=1 they fail instead.
 """
 
@@ -69,10 +70,17 @@ def make_cluster(libs: Path, tmp_path: Path) -> Iterator[Callable[..., KafkaClus
         yield make
 
 
+@pytest.fixture(scope="session")
+def mortal_cluster(libs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaCluster]:
+    """The node that tests may kill, one after the other."""
+    with KafkaCluster(tmp_path_factory.mktemp("kafka") / "mortal") as cluster:
+        yield cluster
+
+
 @pytest.fixture
-def cluster(make_cluster: Callable[..., KafkaCluster]) -> KafkaCluster:
-    """One node for this test alone: kill it, start it again."""
-    return make_cluster(1)
+def cluster(mortal_cluster: KafkaCluster) -> KafkaCluster:
+    """A node that runs, and that nobody else uses meanwhile: kill it, start it again."""
+    return mortal_cluster.start()
 
 
 @pytest.fixture

@@ -154,13 +154,14 @@ def test_a_lost_answer_to_the_commit_is_settled_by_what_is_committed(
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("moment", ["before the commit is sent", "while its answer is under way"])
 def test_a_broker_killed_in_the_middle_of_a_commit(
-    cluster: KafkaCluster, unique: str, monkeypatch: pytest.MonkeyPatch, moment: str
+    make_cluster: Callable[..., KafkaCluster], unique: str, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
     """kill -9 at three commits; the checkpoint says aborted or unknown, and each record comes once.
 
     Where Kafka itself leaves markers out (`skipped_markers`), what can be read must be there once, and the
     rest must stand in the log behind it: no client can bring that out.
     """
+    cluster = make_cluster(1)  # of its own: what Kafka leaves unfinished must not meet another test
     topics = Topics(KafkaSettings(bootstrap_servers=[cluster.bootstrap]), unique).create()
     stream = Stream(topics).open().join()
     fed = topics.feed(numbered(600))

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import structlog
 from kafka import KafkaProducer
+from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata, TopicPartition
 
 from tests.support import kill_in_commit
 from tests.support.brokers import KafkaCluster
@@ -23,6 +24,7 @@ from tests.support.stream import Topics as StreamTopics
 from tests.support.topics import Topics
 from tests.support.workers import WorkerProcess
 from worker.errors import ExitCode, Fenced
+from worker.kafka.options import client_options
 from worker.kafka.outcome import Outcome
 from worker.kafka.probe import probe
 from worker.kafka.topics import TopicSpec, create_topics
@@ -152,14 +154,18 @@ def test_a_twin_that_came_while_the_worker_stood_still_keeps_the_slot(
     assert_each_once(fed, topics.read())
 
 
-@pytest.mark.parametrize("after_s", [0.1, 0.2, 0.35, 0.5, 0.7, 1.0])
+@pytest.mark.parametrize("after_s", [0.0, 0.1, 0.25, 0.5, 1.0])
 def test_a_stop_in_the_first_moments_is_a_clean_one(
     kafka: str, unique: str, tmp_path: Path, after_s: float
 ) -> None:
+    """From the moment on at which the process handles signals, which is before anything large is loaded."""
     topics = Topics(kafka, unique)
     topics.create()
     worker = topics.worker("0", tmp_path)
     worker.start()
+    worker.wait_handlers()
+    if not after_s:
+        assert "onnxruntime" not in Path(f"/proc/{worker.pid}/maps").read_text()
     time.sleep(after_s)
     assert worker.terminate() == ExitCode.OK, worker.tail()
     assert worker.events()[-1]["event"] == "drained"
@@ -344,3 +350,37 @@ def test_a_question_on_the_terminal_is_never_asked(tmp_path: Path) -> None:
     assert result.returncode == ExitCode.USAGE
     [line] = result.stderr.strip().splitlines()
     assert "kafka.ssl_password is needed" in line
+
+
+def test_offsets_that_kafka_withholds_are_named_and_end_the_worker_at_the_limit(
+    settings: KafkaSettings, kafka: str, unique: str, tmp_path: Path
+) -> None:
+    """What a commit that Kafka never finished leaves behind; here a transaction is left open on purpose."""
+    topics = Topics(kafka, unique)
+    topics.create()
+    group = topics.environment()["MOODSTREAM_SOURCE__GROUP_ID"]
+    held = KafkaProducer(
+        **client_options(settings), transactional_id=unique, transaction_timeout_ms=300_000, acks="all"
+    )
+    held.init_transactions()
+    held.begin_transaction()
+    offsets = {TopicPartition(topics.posts, number): OffsetAndMetadata(0, "", -1) for number in range(4)}
+    held.send_offsets_to_transaction(offsets, ConsumerGroupMetadata(group, -1, "", None))
+    worker = topics.worker("0", tmp_path, MOODSTREAM_KAFKA__CONNECT_LIMIT_S="12")
+    worker.start()
+    seen: set[tuple[int, int]] = set()
+    deadline = time.monotonic() + 90
+    while worker.running and time.monotonic() < deadline:
+        seen.add((worker.get("/healthz")[0], worker.get("/readyz")[0]))
+        time.sleep(0.5)
+    assert worker.wait(1) == ExitCode.COMMIT_UNFINISHED, worker.tail()
+    assert (200, 503) in seen
+    assert (503, 503) not in seen
+    said = [line for line in worker.events() if "withholds them" in str(line.get("reason"))]
+    assert {"since", "until"} <= said[0].keys()
+    assert "kafka-transactions.sh find-hanging" in str(worker.events()[-1]["reason"])
+    held.abort_transaction()  # as an operator would; the group goes on
+    held.close()
+    worker.start()
+    worker.wait_ready()
+    assert worker.terminate() == ExitCode.OK

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,12 @@ from kafka.record.util import calc_crc32c, decode_varint
 from tests.support.brokers import KafkaCluster
 from tests.support.stream import Stream, Topics, assert_each_once, numbered
 from tests.support.topics import Topics as WorkerTopics
+from tests.support.workers import WorkerProcess
 from worker.kafka import guards
 from worker.kafka.options import client_options
 from worker.kafka.records import HeaderName
-from worker.kafka.source import Source
+from worker.kafka.topics import TopicSpec, create_topics
 from worker.settings.groups import KafkaSettings
-from worker.types import TopicPartition
 
 NAME = b"caf\xe9"
 
@@ -125,25 +125,88 @@ def break_records(*numbers: int) -> Any:
     return change
 
 
-@pytest.mark.parametrize("bad", [[0], [4, 5], [9]])
-def test_a_record_that_cannot_be_parsed_is_told_and_its_neighbours_are_read(
-    cluster: KafkaCluster, unique: str, bad: list[int]
+def test_records_that_cannot_be_parsed_become_dead_letters_of_their_raw_bytes(
+    cluster: KafkaCluster, unique: str, tmp_path: Path
 ) -> None:
-    topics = Topics(KafkaSettings(bootstrap_servers=[cluster.bootstrap]), unique).create(partitions=1)
-    fed = numbered(10)
-    send_batch(topics.kafka, topics.source.topics[0], fed, [])
-    rewrite(cluster, topics.source.topics[0], break_records(*bad))
-    told: list[tuple[TopicPartition, int, int]] = []
-    source = Source(topics.kafka, topics.source, "0", on_corrupt=lambda *place: told.append(place))
-    read: list[bytes] = []
-    deadline = time.monotonic() + 60
-    while (len(read) < len(fed) - len(bad) or len(told) < len(bad)) and time.monotonic() < deadline:
-        read += [record.value or b"" for record in source.poll(100, 0.2)]
-    assert source.poll(100, 0.5) == []
-    assert set(source.lag().values()) == {0}
-    source.close()
-    assert read == [value for number, value in enumerate(fed) if number not in bad]
-    assert told == [(TopicPartition(topics.source.topics[0], 0), number, number) for number in bad]
+    """The first of a batch, two side by side, the last; and a batch that fails its checksum after them."""
+    topics = WorkerTopics(cluster.bootstrap, unique)
+    create_topics(topics.kafka, [TopicSpec(name, 1, 1) for name in (topics.posts, topics.moods, topics.dead)])
+    values = [json.dumps({"text": f"what a lovely day {number}"}).encode() for number in range(10)]
+    bad = [0, 4, 5, 9]
+    send_batch(topics.kafka, topics.posts, values, [])
+    rewrite(cluster, topics.posts, break_records(*bad))
+    send_batch(topics.kafka, topics.posts, [values[0]], [])
+    damage(cluster, topics.posts, values[0])
+    send_batch(topics.kafka, topics.posts, values, [])
+    worker = topics.worker("0", tmp_path)
+    worker.start()
+    worker.wait_ready()
+    read = Topics(topics.kafka, unique)
+    wait_for(lambda: len(read.read(topics.moods)) >= 16 and len(read.read(topics.dead)) >= 4, worker)
+    assert worker.get("/healthz")[0] == worker.get("/readyz")[0] == 200
+    assert f'moodstream_corrupt_batches_total{{topic="{topics.posts}"}} 1.0' in worker.get("/metrics")[1]
+    assert worker.terminate() == 0
+    letters = read.read(topics.dead)
+    headers = [dict(letter.headers) for letter in letters]
+    assert [found["__connect.errors.offset"] for found in headers] == [b"%d" % number for number in bad]
+    assert {found["moodstream.reason"] for found in headers} == {b"record_unreadable"}
+    assert all(set(letter.value[1:]) == {0xFF} for letter in letters)  # as `break_records` left them
+    assert len(read.read(topics.moods)) == 16
+    [skipped] = [line for line in worker.events() if "cannot be read and is skipped" in str(line["event"])]
+    assert (skipped["topic"], skipped["partition"], skipped["offset"]) == (topics.posts, 0, 10)
+
+
+def damage(cluster: KafkaCluster, topic: str, value: bytes) -> None:
+    """Change a byte of the last record with this value on disk: the checksum of its batch is wrong then."""
+    cluster.stop()
+    segment = cluster.nodes[0].partition_folder(topic, 0) / "00000000000000000000.log"
+    data = bytearray(segment.read_bytes())
+    data[data.rindex(value)] ^= 0xFF
+    segment.write_bytes(data)
+    cluster.start()
+
+
+def wait_for(condition: Callable[[], bool], worker: WorkerProcess, timeout_s: float = 90.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert worker.running, worker.tail()
+        assert time.monotonic() < deadline, worker.tail()
+        time.sleep(0.5)
+
+
+def test_a_message_that_grows_when_it_is_decompressed_costs_a_bounded_amount_of_memory(
+    kafka: str, unique: str, tmp_path: Path, tell: Callable[[str], None]
+) -> None:
+    """Some 15 KB in the log that are 100 MB, and 150 MB; the second is not decompressed whole."""
+    topics = WorkerTopics(kafka, unique)
+    create_topics(topics.kafka, [TopicSpec(name, 1, 1) for name in (topics.posts, topics.moods, topics.dead)])
+    worker = topics.worker("0", tmp_path)
+    worker.start()
+    worker.wait_ready()
+    read = Topics(topics.kafka, unique)
+    most = [peak_mib(worker.pid)]
+    for number, size in enumerate((1_000, 100_000_000, 150_000_000), 1):
+        options = {"compression_type": "zstd", "max_request_size": 2**28}
+        producer = KafkaProducer(**client_options(topics.kafka), **options)
+        value = b'{"text": "' + b"so good " * (size // 8) + b'"}'
+        producer.send(topics.posts, value=value, key=b"k").get(timeout=60)
+        producer.close()
+        wait_for(lambda: len(read.read(topics.moods)) + len(read.read(topics.dead)) >= number, worker)  # noqa: B023 - called at once
+        most.append(peak_mib(worker.pid))
+    [letter] = read.read(topics.dead)
+    assert worker.terminate() == 0
+    assert dict(letter.headers)["moodstream.reason"] == b"record_unreadable"
+    assert b"more than 128 MiB" in dict(letter.headers)["__connect.errors.exception.message"]
+    assert letter.value is not None
+    assert len(letter.value) < 100_000  # the compressed bytes
+    tell(f"peak memory of a worker: {most[1]} MiB; a message of 100 MB: {most[2]}, of 150 MB: {most[3]} MiB")
+    assert most[3] < most[1] + 7 * 128
+
+
+def peak_mib(pid: int) -> int:
+    """The most memory that a process has had so far."""
+    [line] = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if "VmHWM" in line]
+    return int(line.split()[1]) >> 10
 
 
 @pytest.mark.timeout(180)

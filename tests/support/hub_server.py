@@ -11,8 +11,11 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 @contextmanager
-def hub_with(name: str, files: Mapping[str, bytes]) -> Iterator[str]:
-    """Serve one model and yield the address. Anything else is not found, as the hub says it."""
+def hub_with(
+    name: str, files: Mapping[str, bytes], others: Mapping[str, Mapping[str, bytes]] | None = None
+) -> Iterator[str]:
+    """Serve a model, and others, and yield the address. Anything else is not found, as the hub says it."""
+    models = {**(others or {}), name: files}
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def log_message(self, *_: object) -> None:
@@ -22,27 +25,16 @@ def hub_with(name: str, files: Mapping[str, bytes]) -> Iterator[str]:
             self.do_GET(body=False)
 
         def do_GET(self, body: bool = True) -> None:
-            path = self.path.partition("?")[0]
-            if path.startswith(f"/api/models/{name}/tree/"):
-                entries = [
-                    {"type": "file", "path": path, "size": len(content), "oid": etag(content)}
-                    for path, content in files.items()
-                ]
-                self.answer(json.dumps(entries).encode(), body=body)
-            elif path == f"/api/models/{name}" or path.startswith(f"/api/models/{name}/revision/"):
-                siblings = [{"rfilename": file} for file in files]
-                info = {"_id": "1", "id": name, "modelId": name, "sha": COMMIT, "siblings": siblings}
-                self.answer(json.dumps(info).encode(), body=body)
-            elif path.startswith(f"/{name}/resolve/") and path.rpartition("/")[2] in files:
-                content = files[path.rpartition("/")[2]]
-                self.answer(content, body=body, kind="application/octet-stream")
-            else:
-                self.send_response(404)
-                self.send_header("X-Error-Code", "RepoNotFound")
-                self.send_header("Content-Length", "0")
-                self.end_headers()
+            found = _found(models, self.path.partition("?")[0])
+            if found is not None:
+                self.answer(*found, body=body)
+                return
+            self.send_response(404)
+            self.send_header("X-Error-Code", "RepoNotFound")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
 
-        def answer(self, content: bytes, *, body: bool, kind: str = "application/json") -> None:
+        def answer(self, content: bytes, kind: str, *, body: bool) -> None:
             self.send_response(200)
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(content)))
@@ -64,3 +56,23 @@ def hub_with(name: str, files: Mapping[str, bytes]) -> Iterator[str]:
 
 def etag(content: bytes) -> str:
     return hashlib.sha1(content).hexdigest()
+
+
+def _found(models: Mapping[str, Mapping[str, bytes]], path: str) -> tuple[bytes, str] | None:
+    """Return what lies at a path of the hub, and its type."""
+    name = next((name for name in models if f"/{name}/" in f"{path}/"), None)
+    if name is None:
+        return None
+    files = models[name]
+    if path.startswith(f"/{name}/resolve/"):
+        content = files.get(path.rpartition("/")[2])
+        return None if content is None else (content, "application/octet-stream")
+    if path.startswith(f"/api/models/{name}/tree/"):
+        entries = [
+            {"type": "file", "path": path, "size": len(content), "oid": etag(content)}
+            for path, content in files.items()
+        ]
+        return json.dumps(entries).encode(), "application/json"
+    siblings = [{"rfilename": file} for file in files]
+    info = {"_id": "1", "id": name, "modelId": name, "sha": COMMIT, "siblings": siblings}
+    return json.dumps(info).encode(), "application/json"

@@ -125,6 +125,18 @@ class WorkerProcess:
         while self.running and self.url() is None and time.monotonic() < deadline:
             time.sleep(0.05)
 
+    def wait_handlers(self, timeout_s: float = _READY_S) -> None:
+        """Wait until it handles SIGTERM: from then on it drains; before that, no program could."""
+        deadline = time.monotonic() + timeout_s
+        while self.running and not self._handles(signal.SIGTERM):
+            assert time.monotonic() < deadline, self.tail()
+            time.sleep(0.001)
+
+    def _handles(self, number: signal.Signals) -> bool:
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        [caught] = [line.split()[1] for line in status.splitlines() if line.startswith("SigCgt")]
+        return bool(int(caught, 16) >> (number - 1) & 1)
+
     def wait_ready(self, timeout_s: float = _READY_S) -> None:
         """Wait until `/readyz` is green."""
         deadline = time.monotonic() + timeout_s

@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from worker.cli.flags import SettingsCommand, settings_flags
 from worker.cli.group import CommandGroup
-from worker.errors import printable
+from worker.errors import ExitCode, printable
 from worker.settings.fields import all_fields, groups
 from worker.settings.load import DEFAULT_ORIGIN, Loaded
 from worker.settings.mistakes import hides
@@ -47,6 +47,8 @@ def _literal(value: object) -> str:
     """A value in TOML, which writes texts, lists, numbers and booleans as JSON does, but not tables."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{_literal(name)} = {_literal(item)}" for name, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_literal, value)) + "]"
     text = json.dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False)
     return "".join(sign if sign.isprintable() else _escaped(sign) for sign in text)
 
@@ -69,14 +71,26 @@ def config() -> None:
 
 
 @config.command(cls=SettingsCommand)
+@click.option(
+    "--online", is_flag=True, help="Look at the brokers, the topics and the schema registry as well."
+)
 @settings_flags(hidden=True)
-def check(loaded: Loaded) -> None:
-    """Say what is wrong with the settings, one line for each mistake; exit code 2 if there is one.
+def check(loaded: Loaded, online: bool) -> int:
+    """Say what would stop a worker with these settings, a line for each mistake; exit code 2 if there is one.
 
-    Takes --config and every flag of `moodstream run`. Nothing is connected to and no model is loaded.
+    Looks at the settings, at the model packs and at the packages that the settings need. Takes --config and
+    every flag of `moodstream run`. Nothing is connected to without --online.
     """
+    from worker.stream.check import problems  # noqa: PLC0415 - it loads the model's packages: not for --help
+
+    found = list(problems(loaded.settings, online=online))
+    for line in found:
+        click.echo(f"moodstream: {line}", err=True)
+    if found:
+        return ExitCode.USAGE
     given = sum(origin != DEFAULT_ORIGIN for origin in loaded.origins.values())
     click.echo(f"the settings are right: {given} given, {len(loaded.origins) - given} by default")
+    return ExitCode.OK
 
 
 @config.command(cls=SettingsCommand)

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from worker import demo as package
+from worker.dashboard import PACKAGES
 
 
 @click.command()
@@ -24,6 +25,9 @@ from worker import demo as package
 def demo(once: bool, rate: float | None, svg: Path | None) -> int:
     """Watch it work: an embedded broker, a worker of its own, sample posts and a live view.
 
+    The live page (moodstream dashboard) starts beside it if the extra `dashboard` is installed; its address
+    stands at the bottom.
+
     Needs the extra: pip install 'moodstream[demo]'. Ctrl-C drains the worker and prints a summary line.
 
     With --once no terminal is needed, and the exit code is 0 only if every sample came back exactly once,
@@ -31,4 +35,5 @@ def demo(once: bool, rate: float | None, svg: Path | None) -> int:
     """
     if find_spec("noida_db") is None:
         raise click.ClickException("the demo needs: pip install 'moodstream[demo]'")
-    return package.main(once=once, rate=rate, svg=svg)
+    page = all(find_spec(name) is not None for name in PACKAGES)
+    return package.main(once=once, rate=rate, svg=svg, page=page)

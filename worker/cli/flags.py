@@ -14,6 +14,7 @@ from worker.settings.load import Loaded, load_settings
 _SEPARATOR = "__"
 _METAVARS = {
     "list": "LIST",
+    "list of paths": "LIST",
     "table": "TABLE",
     "path": "PATH",
     "secret": "SECRET",
@@ -41,7 +42,7 @@ class SettingOption(click.Option):
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Offer the allowed values; for a path, files."""
-        if self.field.kind == "path":
+        if self.field.kind in {"path", "list of paths"}:
             return [CompletionItem(incomplete, type="file")]
         return [CompletionItem(choice) for choice in self.field.choices if choice.startswith(incomplete)] or (
             super().shell_complete(ctx, incomplete)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
     from rich.progress import TaskID
 
+    from worker.heads import Head
     from worker.model.pack import Pack
     from worker.stream.labeller import Labeller, RowResult
     from worker.tables.keep import Keep
@@ -134,7 +135,9 @@ _FORMATS = ["auto", "jsonl", "txt", "csv", "parquet"]
 )
 @click.option("--no-keep", is_flag=True, help="Write no columns of the input.")
 @click.option("--resume", is_flag=True, help="Continue an interrupted run into the same --output.")
-@click.option("--model", "model_path", metavar="FOLDER", help="Model pack.  [default: the bundled one]")
+@click.option(
+    "--model", "model_path", metavar="PACK,…", help="Model pack, or several.  [default: the bundled one]"
+)
 @click.option(
     "--format",
     "format_",
@@ -212,7 +215,7 @@ def label(
     packs: list[Pack] = []
     labeller = _labeller(settings, packs, include_text=include_text)
     options = _Options(settings, names, format_, encoding, keep, no_keep=no_keep, include_text=include_text)
-    run = _planned(options, packs, kind)
+    run = _planned(options, labeller.heads, kind)
     target = Output(output, settings=_identity(options, packs), convert=run.convert, resume=resume, say=_say)
     with target, Progress() as progress:
         progress.failed = target.done.failed
@@ -271,12 +274,12 @@ class _Planned(NamedTuple):
     convert: "Convert"
 
 
-def _planned(options: _Options, packs: "Sequence[Pack]", output: str) -> _Planned:
+def _planned(options: _Options, heads: "Sequence[Sequence[Head]]", output: str) -> _Planned:
     from worker.tables.keep import Keep, wanted_columns
     from worker.tables.open import format_of
     from worker.tables.write import FileWriter, ParquetToParquet
 
-    ours, optional = _own_columns(packs)
+    ours, optional = _own_columns(heads)
     keep = None
     if not options.no_keep:
         keep = Keep(
@@ -306,11 +309,11 @@ def _output_kind(output: str) -> str:
     return "jsonl" if is_stream(Path(output)) else output_format(output).kind
 
 
-def _own_columns(packs: "Sequence[Pack]") -> "tuple[dict[str, Kind], list[str]]":
+def _own_columns(heads: "Sequence[Sequence[Head]]") -> "tuple[dict[str, Kind], list[str]]":
     """Return our columns with what each holds, and which of them not every row has."""
     from worker.messages.schema import output_schema
 
-    schemas = [output_schema(pack.outputs) for pack in packs]
+    schemas = [output_schema(each) for each in heads]
     found: dict[str, Kind] = {}
     for schema in schemas:
         for name, entry in schema["properties"].items():
@@ -362,9 +365,12 @@ def _labeller(settings: Settings, packs: "list[Pack]", *, include_text: bool) ->
     from worker.stream.labeller import Labeller
     from worker.stream.router import PackRouter
 
+    def warn(line: str) -> None:
+        click.echo(f"moodstream: {line}", err=True)
+
     # What a topic's consumers want (sink.*) is not asked for in a file.
     settings = settings.model_copy(update={"sink": SinkSettings()})
-    router = PackRouter.load(settings, topic="", include_text=include_text, on_pack=packs.append)
+    router = PackRouter.load(settings, topic="", include_text=include_text, on_pack=packs.append, warn=warn)
     return Labeller(router, text_field=settings.source.text_field)
 
 

@@ -15,6 +15,8 @@ from worker.cli.model_diff import diff
 from worker.errors import PackError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from worker.heads import Head
     from worker.model.pack import Pack
 
@@ -164,74 +166,96 @@ def model() -> None:
     """Show, verify, import, export and compare model packs.
 
     A pack is a folder with the model's graph, tokenizer, labels and card, and a manifest with the SHA-256
-    sum of each file. Without FOLDER the commands take the setting model.path, or else the bundled pack.
+    sum of each file. Without FOLDER the commands take those of the setting model.path, or else the bundled
+    pack.
     """
 
 
 @model.command()
-@click.argument("folder", type=_FOLDER, required=False)
+@click.argument("folders", metavar="[FOLDER]...", type=_FOLDER, nargs=-1)
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
-def show(folder: Path | None, as_json: bool) -> None:
-    """Print what a pack is: heads, labels, thresholds, temperatures, text handling, sizes, figures."""
-    pack = _load(folder)
+def show(folders: tuple[Path, ...], as_json: bool) -> None:
+    """Print what a pack is: heads, labels, thresholds, temperatures, text handling, sizes, figures.
+
+    With --json several packs are a list.
+    """
+    packs = _load(folders)
     if as_json:
-        click.echo(json.dumps(pack_json(pack), indent=2, ensure_ascii=False))
+        shown = [pack_json(pack) for pack in packs]
+        click.echo(json.dumps(shown if len(shown) > 1 else shown[0], indent=2, ensure_ascii=False))
     else:
-        click.echo(describe(pack), nl=False)
+        click.echo("\n".join(map(describe, packs)), nl=False)
 
 
 @model.command()
-@click.argument("folder", type=_FOLDER, required=False)
-def verify(folder: Path | None) -> None:
+@click.argument("folders", metavar="[FOLDER]...", type=_FOLDER, nargs=-1)
+def verify(folders: tuple[Path, ...]) -> None:
     """Compare every byte of a pack with its manifest, and label one text with it; exit code 7 if it fails."""
     from worker.model.classifier import Classifier
     from worker.types import Failure
 
-    pack = _load(folder)
-    (answer,) = Classifier.load(pack.path).classify(["This is a test."])
-    if isinstance(answer, Failure):
-        raise PackError(f"{pack.path}: {answer.message}")
-    size = sum(pack.files.values())
-    click.echo(
-        f"{pack.name}@{pack.revision} is sound: {len(pack.files)} files, {size} bytes, as in the manifest"
-    )
+    for pack in _load(folders):
+        (answer,) = Classifier.load(pack.path).classify(["This is a test."])
+        if isinstance(answer, Failure):
+            raise PackError(f"{pack.path}: {answer.message}")
+        size = sum(pack.files.values())
+        click.echo(
+            f"{pack.name}@{pack.revision} is sound: {len(pack.files)} files, {size} bytes, as in the manifest"
+        )
 
 
 @model.command()
-@click.argument("folder", type=_FOLDER, required=False)
-def schema(folder: Path | None) -> None:
-    """Print the JSON Schema of the output messages of a pack: its columns follow from its labels."""
-    from worker.messages.schema import output_schema
+@click.argument("folders", metavar="[FOLDER]...", type=_FOLDER, nargs=-1)
+def schema(folders: tuple[Path, ...]) -> None:
+    """Print the JSON Schema of the output messages of a pack, or of several that run together.
 
-    click.echo(json.dumps(output_schema(_load(folder).outputs), indent=2, ensure_ascii=False))
+    Columns follow from labels.
+    """
+    from worker.messages.schema import output_schema
+    from worker.model.several import named_heads
+
+    heads, _ = named_heads(_load(folders))
+    click.echo(json.dumps(output_schema(heads), indent=2, ensure_ascii=False))
 
 
 @model.command("import")
-@click.argument("checkpoint", metavar="FOLDER|OWNER/NAME", type=_FOLDER)
+@click.argument("checkpoints", metavar="FOLDER|OWNER/NAME...", type=_FOLDER, nargs=-1, required=True)
 @click.option(
     "--output", "-o", type=_FOLDER, default=None, help="Folder of the new pack.  [default: ./NAME-pack]"
 )
 @click.option("--name", default=None, help="Name of the pack.  [default: that of the checkpoint's folder]")
 @click.option("--quantise/--no-quantise", default=True, show_default=True, help="Make its weights int8.")
-def import_(checkpoint: Path, output: Path | None, name: str | None, quantise: bool) -> None:
-    """Make a pack from a DistilBERT checkpoint: a folder as transformers saves it, or a Hugging Face name.
+def import_(checkpoints: tuple[Path, ...], output: Path | None, name: str | None, quantise: bool) -> None:
+    """Make packs from DistilBERT checkpoints: folders as transformers saves them, or Hugging Face names.
 
-    The folder holds config.json, model.safetensors and tokenizer.json or vocab.txt. Labels and problem type
-    come from its config.json. A name, OWNER/NAME, is fetched (pip install 'moodstream[hub]').
+    A folder holds config.json, model.safetensors and tokenizer.json or vocab.txt. Labels and problem type
+    come from its config.json. A name, OWNER/NAME, is fetched (pip install 'moodstream[hub]'). --output and
+    --name are for one checkpoint; several of the same name need a command each.
 
     \b
       moodstream model import ./distilbert-sst2 --output ./sst2-pack
       moodstream model import owner/distilbert-italian --output ./italian-pack
       moodstream run --model.path ./sst2-pack
+      moodstream model import owner/sentiment owner/emotion
+      moodstream run --model.path ./sentiment-pack,./emotion-pack
     """
+    if len(checkpoints) > 1 and (output is not None or name is not None):
+        raise click.UsageError("--output and --name are for one checkpoint: import the others by themselves")
+    names = [name or checkpoint.resolve().name for checkpoint in checkpoints]
+    if twice := next((one for place, one in enumerate(names) if one in names[:place]), None):
+        raise click.UsageError(f"two checkpoints are named {twice}: import each by itself, with --output")
+    for checkpoint, pack_name in zip(checkpoints, names, strict=True):
+        _import(checkpoint, output or Path(f"{pack_name}-pack"), pack_name, quantise=quantise)
+
+
+def _import(checkpoint: Path, output: Path, name: str, *, quantise: bool) -> None:
     try:
         from worker.lab.convert.writer import convert_checkpoint
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in {"onnx", "safetensors"}:
             raise
         raise click.ClickException("model import needs: pip install 'moodstream[import]'") from None
-    name, origin = name or checkpoint.resolve().name, None
-    output = output or Path(f"{name}-pack")
+    origin = None
     if not checkpoint.exists():
         checkpoint, origin = _fetched(checkpoint)
     pack = convert_checkpoint(checkpoint, output, name=name, quantise=quantise, origin=origin)
@@ -253,8 +277,8 @@ model.add_command(export)
 model.add_command(diff)
 
 
-def _load(folder: Path | None) -> "Pack":
-    from worker.model.pack import bundled_pack, load_pack
+def _load(folders: "Sequence[Path]") -> "tuple[Pack, ...]":
+    from worker.model.several import load_packs
     from worker.settings.load import load_settings
 
-    return load_pack(folder or load_settings().settings.model.path or bundled_pack())
+    return load_packs(folders or load_settings().settings.model.path)

@@ -12,13 +12,16 @@ from worker.errors import BrokerError
 __all__ = ["BrokerError", "EmbeddedBroker", "main"]
 
 
-def main(*, once: bool = False, rate: float | None = None, svg: Path | None = None) -> int:
+def main(
+    *, once: bool = False, rate: float | None = None, svg: Path | None = None, page: bool = False
+) -> int:
     """Run the demo until Ctrl-C, or with `once` until every sample has its answer.
 
     Args:
         once: send each sample once and draw nothing; needs no terminal.
         rate: messages a second on average; when None 4, and with `once` as fast as possible.
         svg: write the view, as it is at the end, to this file.
+        page: serve the live page as well; needs the extra `dashboard`.
 
     Returns:
         0 when the worker drained and every message has exactly one answer, the expected one; else 1. The last
@@ -26,4 +29,4 @@ def main(*, once: bool = False, rate: float | None = None, svg: Path | None = No
     """
     from worker.demo.run import run_demo  # noqa: PLC0415 - the broker alone needs neither rich nor the client
 
-    return run_demo(once=once, rate=rate, svg=svg)
+    return run_demo(once=once, rate=rate, svg=svg, page=page)

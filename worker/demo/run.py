@@ -16,7 +16,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -58,7 +58,7 @@ _PROBE_S = 1.0
 
 
 class WorkerProcess:
-    """A worker that writes its log into a file.
+    """A worker, or another command of ours, that writes its log into a file.
 
     It gets only the settings that are passed, and neither the user's own `MOODSTREAM_` variables nor their
     `.env`, so that the demo never connects to real brokers.
@@ -66,18 +66,19 @@ class WorkerProcess:
     Args:
         settings: dotted names and values, as `{"observe.port": "0"}`.
         folder: its working folder; the log goes there.
+        command: what to run.
     """
 
-    def __init__(self, settings: Mapping[str, str], folder: Path) -> None:
-        self.log_path = folder / "worker.log"
+    def __init__(self, settings: Mapping[str, str], folder: Path, command: Sequence[str] = ("run",)) -> None:
+        self.log_path = folder / ("worker.log" if command[0] == "run" else f"{command[0]}.log")
         own = {_variable(name): value for name, value in settings.items()}
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(_OWN_VARIABLES)}
         # The working folder is another one, where a package that runs from a checkout would not be found.
         package = str(Path(worker.__file__).parent.parent)
         paths = [package, *filter(None, [inherited.get("PYTHONPATH")])]
         with self.log_path.open("wb") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "worker", "run"],
+            self._process = subprocess.Popen(  # noqa: S603 - our own commands
+                [sys.executable, "-m", "worker", *command],
                 cwd=folder,
                 env={**inherited, **own, "PYTHONPATH": os.pathsep.join(paths)},
                 stdin=subprocess.DEVNULL,
@@ -92,15 +93,21 @@ class WorkerProcess:
         """Its process id."""
         return self._process.pid
 
-    def ready(self) -> bool:
-        """Whether its `/readyz` answers 200. The address, with the port that it was given, is in the log."""
+    @property
+    def url(self) -> str | None:
+        """Its address, with the port that it was given, once it has said so in its log."""
         if self._url is None:
             found = _URL.search(self.log_path.read_text(errors="replace"))
-            if found is None:
-                return False
-            self._url = found.group()
+            self._url = None if found is None else found.group()
+        return self._url
+
+    def ready(self) -> bool:
+        """Whether its `/readyz` answers 200."""
+        url = self.url
+        if url is None:
+            return False
         try:
-            with urllib.request.urlopen(f"{self._url}/readyz", timeout=_PROBE_S) as answer:  # noqa: S310 - http
+            with urllib.request.urlopen(f"{url}/readyz", timeout=_PROBE_S) as answer:  # noqa: S310 - http
                 return bool(answer.status == 200)
         except (urllib.error.URLError, OSError):
             return False
@@ -134,7 +141,7 @@ def _variable(name: str) -> str:
     return _OWN_VARIABLES + name.replace(".", "__").upper()
 
 
-def run_demo(*, once: bool, rate: float | None, svg: Path | None) -> int:
+def run_demo(*, once: bool, rate: float | None, svg: Path | None, page: bool = False) -> int:
     """Run the demo; see `worker.demo.main`."""
     if not once and not sys.stdout.isatty():
         click.echo("the live view needs a terminal; `moodstream demo --once` needs none", err=True)
@@ -145,7 +152,7 @@ def run_demo(*, once: bool, rate: float | None, svg: Path | None) -> int:
         with _signals(stop), EmbeddedBroker(data_dir=folder / "broker") as broker:
             kafka = KafkaSettings(bootstrap_servers=[broker.bootstrap])
             pace = rate if rate is not None or once else _RATE
-            good = Run(kafka, folder, stop, live=not once).run(1 if once else None, pace, svg)
+            good = Run(kafka, folder, stop, live=not once, page=page).run(1 if once else None, pace, svg)
     except _FAILURES as error:
         click.echo(f"the demo could not go on: {error}", err=True)
         good = False
@@ -167,9 +174,13 @@ class Run:
         folder: where the logs go.
         stop: set by the user to end the run.
         live: draw the view on the terminal.
+        page: with it, serve the live page as well.
     """
 
-    def __init__(self, kafka: KafkaSettings, folder: Path, stop: threading.Event, *, live: bool) -> None:
+    def __init__(
+        self, kafka: KafkaSettings, folder: Path, stop: threading.Event, *, live: bool, page: bool = False
+    ) -> None:
+        self._with_page = page
         self._kafka = kafka
         self._folder = folder
         self._stop = stop
@@ -183,6 +194,7 @@ class Run:
         self._feeding: threading.Thread | None = None
         self._feeder_error: Exception | None = None
         self._wanted = 0
+        self._page_process: WorkerProcess | None = None
 
     def run(self, lap_count: int | None, rate: float | None, svg: Path | None) -> bool:
         """Feed, show, drain, and return whether every message has exactly one answer."""
@@ -195,11 +207,14 @@ class Run:
             ],
         )
         worker = WorkerProcess(self._worker_settings(), self._folder)
+        page = self._page()
         reader = Reader(self._kafka, [SINK, DEAD_LETTERS])
         try:
             with self._live or contextlib.nullcontext():
                 code = self._stream(worker, reader, lap_count, rate)
         finally:
+            if page is not None:
+                page.kill()
             self._stop.set()
             if self._feeding is not None:
                 self._feeding.join(5.0)
@@ -261,6 +276,11 @@ class Run:
         if self._feeder_error is not None:
             raise self._feeder_error
         self._take(reader.read(_POLL_S))
+        self._view.addresses = tuple(
+            f"{what} {process.url}{path}"
+            for what, process, path in (("page", self._page_process, ""), ("metrics", worker, "/metrics"))
+            if process is not None and process.url is not None
+        )
         self._refresh()
 
     def _take(self, records: list[Record]) -> None:
@@ -280,6 +300,14 @@ class Run:
     def _print(self, line: str) -> None:
         if self._live is None:
             click.echo(line, err=True)
+
+    def _page(self) -> WorkerProcess | None:
+        """The live page in a process of its own, beside the live view."""
+        if self._live is None or not self._with_page:
+            return None
+        command = ("dashboard", "--port", "0")
+        self._page_process = WorkerProcess(self._worker_settings(), self._folder, command)
+        return self._page_process
 
     def _is_feeding(self) -> bool:
         return self._feeding is not None and self._feeding.is_alive()
@@ -319,6 +347,7 @@ class Run:
             "sink.topic": SINK,
             "sink.dead_letter_topic": DEAD_LETTERS,
             "sink.include_text": "true",
+            "sink.keep": "product, source",
             "delivery.slot": "demo",
             "observe.port": "0",
             "observe.log_format": "json",

@@ -55,6 +55,8 @@ class View:
         self._letters: deque[DeadLetter] = deque(maxlen=_LETTERS_SHOWN)
         self._model = ""
         self.status = "starting"
+        self.addresses: tuple[str, ...] = ()
+        """What else can be looked at, as `page http://…`."""
 
     def add(self, answer: Answer) -> None:
         """Show an answer."""
@@ -134,7 +136,14 @@ class View:
         for _ in range(_LETTERS_SHOWN - len(self._letters)):
             table.add_row("")
         title = f"dead letters: {self._ledger.dead_letters}"
-        return Panel(table, title=title, title_align="left", border_style="dim")
+        return Panel(
+            table,
+            title=title,
+            title_align="left",
+            subtitle=" · ".join(self.addresses) or None,
+            subtitle_align="right",
+            border_style="dim",
+        )
 
 
 def export_svg(view: View, path: Path, *, width: int = 110, height: int = 36) -> None:

@@ -12,6 +12,7 @@ from kafka.structs import ConsumerGroupMetadata, MemberState
 from worker.errors import BrokerRefused, BrokerUnavailable
 from worker.kafka.diagnose import describe
 from worker.kafka.options import client_options, slot_name
+from worker.kafka.records import Unreadable
 from worker.kafka.topics import admin_client
 from worker.settings.groups import KafkaSettings, SourceSettings
 from worker.types import Record
@@ -82,6 +83,11 @@ class Rebalances(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-pyth
 
 def to_record(row: ConsumerRecord) -> Record:
     """The client's row as a Record."""
+    headers, unreadable = row.headers, None
+    if isinstance(headers, Unreadable):
+        unreadable = headers.reason
+        if headers.first < row.offset:
+            unreadable += f"; this holds offsets {headers.first} to {row.offset}"
     return Record(
         topic=row.topic,
         partition=row.partition,
@@ -89,7 +95,8 @@ def to_record(row: ConsumerRecord) -> Record:
         timestamp_ms=-1 if row.timestamp is None else row.timestamp,
         key=row.key,
         value=row.value,
-        headers=tuple(row.headers or ()),
+        headers=tuple(headers or ()),
+        unreadable=unreadable,
     )
 
 

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import structlog
 from kafka import KafkaConsumer
@@ -14,7 +14,6 @@ from kafka.structs import TopicPartition as ClientTopicPartition
 from worker.errors import SourceUnreadable
 from worker.kafka import guards
 from worker.kafka.diagnose import describe
-from worker.kafka.records import Unreadable
 from worker.types import TopicPartition
 
 LIMIT_MS = 5_000
@@ -22,9 +21,6 @@ LIMIT_MS = 5_000
 
 STUCK_AFTER = 3
 """This many failures at one place, with nothing read in between, end the worker."""
-
-Rows = dict[ClientTopicPartition, list[Any]]
-"""What the client's `poll` returns: records of each partition."""
 
 GapReason = Literal["new_partition", "retention", "truncated"]
 
@@ -197,10 +193,10 @@ class Positions:
 
 
 class CorruptBatches:
-    """Skips what cannot be read, and reports each place once.
+    """Skips batches that fail their checksum, and reports each place once.
 
-    No dead letter is possible, because the message itself is unreadable: only the log line and the listener
-    report it.
+    No dead letter is possible, because the client does not hand out what it does not trust: only the log line
+    and the listener report it.
     """
 
     def __init__(self, listener: CorruptListener | None) -> None:
@@ -235,18 +231,6 @@ class CorruptBatches:
             )
         consumer.seek(part, offset + 1)
         self._tell(part, offset, offset, f"the batch is damaged on the broker's disk: {reason}")
-
-    def take_out(self, rows: Rows) -> Rows:
-        """Report the records that could not be parsed, and return the others."""
-        kept: Rows = {}
-        for part, part_rows in rows.items():
-            for row in part_rows:
-                if isinstance(row.headers, Unreadable):
-                    reason = f"the checksum is right, but the data {row.headers.reason}"
-                    self._tell(part, row.headers.first, row.offset, reason)
-                else:
-                    kept.setdefault(part, []).append(row)
-        return kept
 
     def _tell(self, part: ClientTopicPartition, first: int, last: int, reason: str) -> None:
         if (part, first, last) in self._told:  # after a rewind

@@ -6,12 +6,36 @@ So the source reads batches through `LenientRecordBatch`, which `guards.read_len
 client's class. A batch whose checksum fails never gets here: the client refuses it before it reads a record.
 """
 
-from collections.abc import Iterator
+import gzip
+import io
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import lz4.frame
+import zstandard
 from kafka.errors import CorruptRecordError
 from kafka.record.default_records import DefaultRecord, DefaultRecordBatch
 from kafka.record.util import decode_varint
+
+LARGEST_BATCH = 128 << 20
+"""Bytes that a batch may have after decompression.
+
+A message of 15 KB can grow to 150 MB, and the client holds some three copies of it. Snappy is left to the
+client: it makes no more than some twenty bytes out of one.
+"""
+
+_PART = 1 << 18
+_STREAMS: dict[int, Callable[[io.BytesIO], Any]] = {
+    DefaultRecordBatch.CODEC_GZIP: lambda data: gzip.GzipFile(fileobj=data),
+    DefaultRecordBatch.CODEC_LZ4: lz4.frame.LZ4FrameFile,
+    DefaultRecordBatch.CODEC_ZSTD: lambda data: zstandard.ZstdDecompressor().stream_reader(
+        data, read_across_frames=True
+    ),
+}
+
+
+class TooLarge(Exception):
+    """A batch grows too large when it is decompressed."""
 
 
 class HeaderName(str):
@@ -42,6 +66,8 @@ def header_name(name: str | bytes) -> str:
 class Unreadable(list[tuple[str, bytes]]):
     """Takes the place of a record's headers: the record could not be parsed, and this says why.
 
+    The record's value is then its bytes as they lie in the log, for a dead letter.
+
     Args:
         first: the first offset that could not be parsed. The record's own offset is the last one.
         reason: one line, without any content of the record.
@@ -56,10 +82,15 @@ class Unreadable(list[tuple[str, bytes]]):
 class LenientRecordBatch(DefaultRecordBatch):  # type: ignore[misc]  # kafka-python has no types
     """A batch (message format 2) that hands out every record that can be parsed.
 
-    A record that cannot be parsed comes as a record without key and value whose headers are `Unreadable`.
-    The length in front of each record leads to the next one; where that is wrong too, or where the batch
-    cannot be decompressed, one such record stands for all that is left of the batch.
+    A record that cannot be parsed comes as its raw bytes, with headers that are `Unreadable`. The length in
+    front of each record leads to the next one; where that is wrong too, or where the batch cannot be
+    decompressed, one such record stands for all that is left of the batch: then its value is those bytes, or
+    the batch's compressed ones.
     """
+
+    _buffer: Any
+    _pos: int
+    _decompressed: bool
 
     def __init__(self, buffer: Any) -> None:
         super().__init__(buffer)
@@ -75,8 +106,23 @@ class LenientRecordBatch(DefaultRecordBatch):  # type: ignore[misc]  # kafka-pyt
             # Each codec has its own errors, and not all of them derive from one class.
             if self.is_control_batch:
                 raise
-            return iter([self._rest(f"cannot be decompressed ({type(error).__name__})")])
+            why = str(error) if isinstance(error, TooLarge) else type(error).__name__
+            return iter([self._rest(f"cannot be decompressed ({why})")])
         return self
+
+    def _maybe_uncompress(self) -> None:
+        """Decompress at most `LARGEST_BATCH` bytes. Raises TooLarge."""
+        open_stream = _STREAMS.get(self.compression_type)
+        if self._decompressed or open_stream is None:
+            super()._maybe_uncompress()
+            return
+        data = bytearray()
+        with open_stream(io.BytesIO(memoryview(self._buffer)[self._pos :])) as stream:
+            while part := stream.read(_PART):
+                if len(data) + len(part) > LARGEST_BATCH:
+                    raise TooLarge(f"more than {LARGEST_BATCH >> 20} MiB")
+                data += part
+        self._buffer, self._pos, self._decompressed = data, 0, True
 
     def __next__(self) -> Any:
         try:
@@ -107,7 +153,8 @@ class LenientRecordBatch(DefaultRecordBatch):  # type: ignore[misc]  # kafka-pyt
             return self._parse(start, end)
         except (ValueError, IndexError, OverflowError) as error:
             offset = min(self._expected, self.last_offset)
-            return self._unreadable(offset, offset, f"cannot be parsed ({type(error).__name__})")
+            reason = f"cannot be parsed ({type(error).__name__})"
+            return self._unreadable(offset, offset, reason, bytes(self._buffer[start:end]))
 
     def _frame(self) -> tuple[int, int] | None:
         """Where the next record's fields begin and end in the buffer; None when its length is wrong."""
@@ -144,14 +191,15 @@ class LenientRecordBatch(DefaultRecordBatch):  # type: ignore[misc]  # kafka-pyt
 
     def _rest(self, reason: str) -> DefaultRecord:
         """Stand for everything from here to the end of the batch."""
+        raw = bytes(self._buffer[self._pos :])
         self._decompressed = True
         self._next_record_index = self._num_records
         self._pos = len(self._buffer)
-        return self._unreadable(min(self._expected, self.last_offset), self.last_offset, reason)
+        return self._unreadable(min(self._expected, self.last_offset), self.last_offset, reason, raw)
 
-    def _unreadable(self, first: int, last: int, reason: str) -> DefaultRecord:
+    def _unreadable(self, first: int, last: int, reason: str, raw: bytes) -> DefaultRecord:
         return DefaultRecord(
-            0, last, self.max_timestamp, self.timestamp_type, None, None, Unreadable(first, reason)
+            len(raw), last, self.max_timestamp, self.timestamp_type, None, raw, Unreadable(first, reason)
         )
 
 

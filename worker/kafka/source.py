@@ -260,7 +260,9 @@ class Source:
     def _fetch(self, consumer: KafkaConsumer, max_rows: int, timeout_s: float) -> dict[Any, list[Any]]:
         guards.finish_join(consumer)
         try:
-            rows = consumer.poll(timeout_ms=max(0, round(timeout_s * 1_000)), max_records=max_rows)
+            rows: dict[Any, list[Any]] = consumer.poll(
+                timeout_ms=max(0, round(timeout_s * 1_000)), max_records=max_rows
+            )
         except (CorruptRecordError, UnsupportedCodecError) as error:
             self._corrupt.pass_over(consumer, error)
         except NoOffsetForPartitionError:
@@ -274,7 +276,7 @@ class Source:
             self._trouble(error, timeout_s)
         else:
             self._trouble_since = None
-            return self._corrupt.take_out(rows)
+            return rows
         return {}
 
     def _find_place(self, error: OffsetOutOfRangeError | LogTruncationError, timeout_s: float) -> None:

@@ -21,6 +21,9 @@ broker's usual limit of 1 MiB would not fit into a topic with that same limit.""
 REQUEST_LIMIT_MS = 8_000
 """How long one request may take: a broker that has just been killed answers nothing at all."""
 
+_LATEST = -1
+"""The time that stands for a partition's end in a ListOffsets request."""
+
 Created = Literal["created", "exists"]
 
 
@@ -110,6 +113,23 @@ def committed_anyhow(kafka: KafkaSettings, group: str) -> int:
     """
     with admin_client(kafka) as admin:
         return len(admin.list_group_offsets(group).get(group, {}))
+
+
+def group_lag(kafka: KafkaSettings, group: str) -> int:
+    """How many messages lie between the group's committed offsets and the ends of the partitions.
+
+    Partitions without a committed offset are left out.
+
+    Raises:
+        BrokerRefused, BrokerUnavailable: see `admin_client`.
+    """
+    with admin_client(kafka) as admin:
+        entries = admin.list_group_offsets(group).get(group, {})
+        committed = {part: entry.offset for part, entry in entries.items() if entry.offset >= 0}
+        if not committed:
+            return 0
+        ends = admin.list_partition_offsets(dict.fromkeys(committed, _LATEST))
+    return sum(max(0, ends[part].offset - offset) for part, offset in committed.items() if part in ends)
 
 
 def create_topics(kafka: KafkaSettings, topics: Sequence[TopicSpec]) -> dict[str, Created]:

@@ -1,6 +1,6 @@
 """Where things lie in a message: text, time, id, language, what is kept, and whether it is wanted at all."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 from worker.errors import DecodeError, FilterNotBoolean, TextEmpty, TextMissing, TextNotString
@@ -12,16 +12,17 @@ from worker.expressions import (
     Query,
     follow,
     parse_expression,
+    parse_filter,
     parse_keep,
     parse_list,
 )
 from worker.messages.body import as_text, kind_of, language_tag
 from worker.messages.html_text import HtmlText
 from worker.messages.presets import PRESETS, UNAVAILABLE, Preset, Verdict
-from worker.messages.scalars import Scalar, identifier, scalar, time_ms
+from worker.messages.scalars import identifier, scalar, time_ms
 from worker.messages.watch import Unmatched, Watch
 from worker.settings.groups import SourceSettings
-from worker.types import Tombstone
+from worker.types import Scalar, Tombstone
 
 __all__ = ["Extracted", "Fields", "Keep", "Scalar", "parse_keep"]
 
@@ -57,7 +58,8 @@ class Fields:
         keep: what the output keeps.
         preset: the shape of the messages.
         html: the texts are HTML.
-        on_unmatched: called once, after the first thousand bodies, with the settings that matched none.
+        on_unmatched: called once, after the first thousand objects, with the settings that matched none.
+        own: the fields of `SourceSettings` that the user set; what a preset adds need not match.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class Fields:
         preset: Preset | None = None,
         html: bool = False,
         on_unmatched: Callable[[Unmatched], None] | None = None,
+        own: Collection[str] = ("text_field",),
     ) -> None:
         self._text = tuple(text)
         self._time, self._id, self._lang = time, id_, lang
@@ -82,11 +85,11 @@ class Fields:
         only = text[0].plain if len(text) == 1 else None
         extras = (time, id_, lang, self._filters, self._keep, preset)
         self._simple = None if html or any(extras) else only
-        """The path of the text where that is all there is to read: by far the most common case."""
+        """The path of the text where that is all there is to read."""
         self._watch = None
         if on_unmatched is not None:
-            filtered = f"source.filter `{filters[-1].text}`" if filters else None
-            self._watch = Watch(self._checks(), filtered, on_unmatched)
+            filtered = f"source.filter `{filters[-1].text}`" if filters and "filter" in own else None
+            self._watch = Watch(self._checks(own), filtered, on_unmatched)
 
     @classmethod
     def of(
@@ -103,19 +106,39 @@ class Fields:
         """
         preset = None if source.preset is None else PRESETS[source.preset]
         base = preset or Preset()
-        own_text = preset is None or "text_field" in source.model_fields_set
+        own = {name for name in source.model_fields_set if getattr(source, name) is not None}
+        own_text = preset is None or "text_field" in own
         filters = [each for each in (base.filter, source.filter) if each is not None]
         return cls(
             parse_list(source.text_field if own_text else base.text),
             time=_expression(source.time_field or base.time),
             id_=_expression(source.id_field or base.id),
             lang=_expression(source.lang_field or base.lang),
-            filters=[parse_expression(each) for each in filters],
+            filters=[parse_filter(each) for each in filters],
             keep=[parse_keep(each) for each in keep],
             preset=preset,
             html=source.html == "strip" or (source.html == "auto" and base.html),
             on_unmatched=on_unmatched,
+            own=own if preset is not None else own | {"text_field"},
         )
+
+    @property
+    def whole_arrays(self) -> bool:
+        """Whether the text is looked for in an array as a whole, as in `0.text` or `[0].text`."""
+        return any(
+            expression.text.lstrip()[:1] in {"[", "@"}
+            or (expression.plain is not None and expression.plain.steps[0].isdigit())
+            for expression in self._text
+        )
+
+    @classmethod
+    def at(cls, text_field: str) -> "Fields":
+        """Make what reads the text alone.
+
+        Raises:
+            ExpressionError: `text_field` cannot be used.
+        """
+        return cls(parse_list(text_field))
 
     def read(self, body: object) -> Extracted | Tombstone | None:
         """Read one body. A string is the text itself.
@@ -130,7 +153,8 @@ class Fields:
         if self._watch is not None:
             self._observe(body)
         if self._simple is not None:
-            return Extracted(*_text_at(body, self._simple))
+            text, lang = _text_at(body, self._simple)
+            return Extracted(text, lang)
         body = self._unwrapped(body)
         if isinstance(body, Verdict):
             return Tombstone() if body is Verdict.DELETED else None
@@ -225,15 +249,27 @@ class Fields:
             value = self._html(value)
         return as_text(value, where)
 
-    def _checks(self) -> dict[str, Callable[[object], bool]]:
-        """For each setting: whether it matches a body."""
+    @property
+    def text_names(self) -> tuple[str, ...]:
+        """The fields of a message of which one must be there for the text; none where this is not known."""
+        ways = [way for expression in self._text for way in expression.ways]
+        if self._unwrap is not None or not all(isinstance(way, Path) for way in ways):
+            return ()
+        names = [name for way in ways if isinstance(way, Path) for name in (way.steps[0], way.text)]
+        return tuple(dict.fromkeys(names))
+
+    def _checks(self, own: Collection[str]) -> dict[str, Callable[[object], bool]]:
+        """For each setting of the user's own: whether it matches a body. A preset's text need match once."""
         checks: dict[str, Callable[[object], bool]] = {}
-        for expression in self._text:
-            checks[f"source.text_field `{expression.text}`"] = _matches(expression, _itself)
+        if "text_field" in own:
+            for expression in self._text:
+                checks[f"source.text_field `{expression.text}`"] = _matches(expression, _itself)
+        else:
+            checks["source.preset"] = lambda body: any(each.find(body) is not None for each in self._text)
         named = {"time_field": self._time, "id_field": self._id, "lang_field": self._lang}
         usable = {"time_field": time_ms, "id_field": identifier, "lang_field": language_tag}
         for name, each in named.items():
-            if each is not None:
+            if each is not None and name in own:
                 checks[f"source.{name} `{each.text}`"] = _matches(each, usable[name])
         for keep in self._keep:
             checks[f"sink.keep `{keep.expression.text}`"] = _matches(keep.expression, _itself)
@@ -275,8 +311,11 @@ def _text_at(body: object, path: Path) -> tuple[str, str | None]:
     """
     if isinstance(body, str):
         return as_text(body, "the value"), None
+    if isinstance(body, dict) and (value := body.get(path.text)) is not None:  # by far the most common case
+        tag = language_tag(body.get("lang"))
+        return as_text(value, path.quoted), None if tag == "und" else tag
     around = _walk(body, path)
-    return as_text(around[-1], f"`{path.text}`"), _language_of(around)
+    return as_text(around[-1], path.quoted), _language_of(around)
 
 
 def _language_of(around: Sequence[object]) -> str | None:

@@ -58,7 +58,7 @@ def _debezium(body: object) -> object:
     event = _connect(body)
     if not isinstance(event, Mapping):
         return event
-    if event.get("__deleted") in {"true", True} and isinstance(event["__deleted"], (str, bool)):
+    if event.get("__deleted") in ("true", True):
         return Verdict.DELETED
     if "op" not in event or event.keys().isdisjoint({"after", "before"}):
         # A flat row, a truncation or a message of the log.

@@ -8,8 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import orjson
 
-Scalar = str | int | float | bool | None
-"""A value of one column."""
+from worker.types import Scalar
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)

@@ -1,16 +1,18 @@
-"""Input and output messages as models, and their JSON Schemas.
+"""Input and output messages as models, their JSON Schemas, and the columns that follow from the models.
 
-`moodstream model schema` prints the output's for any pack; `schemas/` holds both, for the bundled pack.
+`moodstream schema` prints those of the settings, `moodstream model schema` the output's for any settings that
+keep nothing; `schemas/` holds both, for the bundled pack.
 """
 
-from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic.fields import FieldInfo
 
 from worker.heads import Head
-from worker.messages.columns import SpanColumn, TextColumns, head_columns
-from worker.messages.encode import SCHEMA_VERSION
+from worker.messages.columns import SCHEMA_VERSION, Layout, SpanColumn, TextColumns
+from worker.messages.keep import KeptColumn
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Place = Annotated[int, Field(ge=0)]
@@ -73,16 +75,57 @@ class OutputBase(BaseModel):
     )
 
 
-def output_model(heads: Sequence[Head]) -> type[OutputBase]:
-    """Make the model of an output message for a pack with these heads."""
+_WITH_TEXT = ("text", "text_omitted")
+_UNITS = {"code_points": "code points", "utf16": "UTF-16 units"}
+_KEPT_TYPES: dict[str | None, Any] = {
+    "string": str | None,
+    "long": Annotated[int, Field(ge=-(2**63), lt=2**63)] | None,
+    "double": float | None,
+    "boolean": bool | None,
+    None: str | bool | int | float | None,
+}
+
+
+def output_model(
+    heads: Sequence[Head], layout: Layout | None = None, *, include_text: bool | None = None
+) -> type[OutputBase]:
+    """Make the model of an output message for a pack with these heads.
+
+    Args:
+        heads: the heads.
+        layout: which columns are written.
+        include_text: whether the text is; None allows both.
+
+    Raises:
+        SettingsError: the layout keeps a field under the name of another column.
+    """
+    layout = layout or Layout()
     fields: dict[str, Any] = {}
-    for head, columns in zip(heads, head_columns(heads), strict=True):
+    for head, columns in zip(heads, layout.of_heads(heads), strict=True):
         if isinstance(columns, SpanColumn):
-            ranges = f"Ranges of the text that {head.name} marks: start and end (exclusive), in code points."
-            fields[columns.column] = (list[tuple[Place, Place]], Field(description=ranges))
+            fields |= _marks(head, columns, layout, words=include_text is not False)
         else:
             fields |= _judgement(head, columns)
-    return create_model("OutputMessage", __base__=OutputBase, **fields)
+    for column in layout.keep:
+        kind = _KEPT_TYPES[column.type]
+        fields[column.name] = (kind, Field(description=f"Kept from the input: {column.entry}"))
+    model = create_model("OutputMessage", __base__=OutputBase, **fields)
+    if include_text is False:
+        for name in _WITH_TEXT:
+            del model.model_fields[name]
+        model.model_rebuild(force=True)
+    return model
+
+
+def _marks(head: Head, columns: SpanColumn, layout: Layout, *, words: bool) -> dict[str, Any]:
+    """Make the fields of a head that marks places."""
+    unit = _UNITS[layout.offsets]
+    ranges = f"Ranges of the text that {head.name} marks: start and end (exclusive), in {unit}."
+    fields: dict[str, Any] = {columns.column: (list[tuple[Place, Place]], Field(description=ranges))}
+    if words:
+        description = f"What stands at the ranges of {columns.column}; only with the text itself."
+        fields[columns.words] = (list[str] | None, Field(default=None, description=description))
+    return fields
 
 
 def _judgement(head: Head, columns: TextColumns) -> dict[str, Any]:
@@ -96,8 +139,8 @@ def _judgement(head: Head, columns: TextColumns) -> dict[str, Any]:
         fields[columns.passed] = (list[strongest], Field(description=description))
     for label, column in columns.scores.items():
         fields[column] = (Probability, Field(description=f"Probability of `{label}`."))
-    if columns.groups:
-        group: Any = Literal.__getitem__(tuple(columns.groups))
+    if columns.group:
+        group: Any = Literal.__getitem__(tuple(head.groups))
         fields[columns.group] = (group, Field(description=f"Strongest group of labels of {head.name}."))
         for name, column in columns.groups.items():
             description = f"Largest probability among the labels of the group `{name}`."
@@ -105,12 +148,57 @@ def _judgement(head: Head, columns: TextColumns) -> dict[str, Any]:
     return fields
 
 
-def output_schema(heads: Sequence[Head]) -> dict[str, Any]:
-    """Make the JSON Schema (2020-12) of an output message for a pack with these heads."""
-    schema = output_model(heads).model_json_schema()
+def output_schema(
+    heads: Sequence[Head], layout: Layout | None = None, *, include_text: bool | None = None
+) -> dict[str, Any]:
+    """Make the JSON Schema (2020-12) of an output message; see `output_model` for the arguments."""
+    schema = output_model(heads, layout, include_text=include_text).model_json_schema()
     schema.pop("description", None)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": f"urn:moodstream:output:v{SCHEMA_VERSION}",
         **schema,
     }
+
+
+class Column(NamedTuple):
+    """A column of the output, for formats whose schemas know fewer types than JSON Schema.
+
+    `optional` is true for all that depends on the pack or the settings: a table of another pack's output can
+    then be read and written with this one's schema.
+    """
+
+    name: str
+    kind: Literal["string", "long", "double", "boolean", "strings", "ranges"]
+    optional: bool
+    doc: str
+
+
+def output_columns(
+    heads: Sequence[Head], layout: Layout | None = None, *, include_text: bool | None = None
+) -> list[Column]:
+    """Return the columns of an output message; see `output_model` for the arguments.
+
+    A kept field without a type is a string here.
+    """
+    layout = layout or Layout()
+    model = output_model(heads, layout, include_text=include_text)
+    kept: Mapping[str, KeptColumn] = {column.name: column for column in layout.keep}
+    columns = []
+    for name, field in model.model_fields.items():
+        optional = name not in OutputBase.model_fields or not field.is_required()
+        kind = (kept[name].type or "string") if name in kept else _kind(field)
+        columns.append(Column(name, kind, optional, field.description or ""))
+    return columns
+
+
+def _kind(field: FieldInfo) -> Any:
+    """Name the kind of a field by its annotation."""
+    annotation: Any = field.annotation
+    if type(None) in get_args(annotation):
+        annotation = next(part for part in get_args(annotation) if part is not type(None))
+    if get_origin(annotation) is list:
+        (item,) = get_args(annotation)
+        return "ranges" if get_origin(item) is tuple else "strings"
+    example = type(get_args(annotation)[0]) if get_origin(annotation) is Literal else annotation
+    return {str: "string", bool: "boolean", int: "long", float: "double"}[example]

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import compress
 from pathlib import Path
@@ -21,7 +21,7 @@ from worker.model.tokenizer import Tokenizer, Tokens
 from worker.settings.groups import BatchSettings
 from worker.types import Failure, Prediction, SpanResult
 
-_WINDOW = 1_024
+WINDOW = 1_024
 """Texts sorted together. Padding falls to about 3 % at 256 and hardly further; memory grows with it."""
 
 _UNREAD = SpanResult()
@@ -38,6 +38,10 @@ class Listener(Protocol):
         """Take the size of one forward pass and its duration."""
         ...
 
+    def pack(self, name: str, seconds: float) -> None:
+        """Take how long one pack took for one window, all its passes together."""
+        ...
+
 
 class Silent:
     """A listener that ignores everything."""
@@ -48,13 +52,15 @@ class Silent:
     def micro_batch(self, rows: int, tokens: int, padded_tokens: int, seconds: float) -> None:
         """Drop it."""
 
+    def pack(self, name: str, seconds: float) -> None:
+        """Drop it."""
+
 
 class Classifier:
     """Labels texts with one model pack, in micro-batches of similar length. `load` makes one.
 
     The same text gets the same scores whatever else is in its batch. Micro-batches run in parallel, one on
-    each thread: a single pass is too short to split. `classify` has one caller at a time; `tokenize` and
-    `predict` may be called from several threads, on different texts.
+    each thread: a single pass is too short to split. All methods may be called from several threads.
 
     A classifier also works in a forked child. Its pickle holds the path and revision of its pack, which is
     loaded again when unpickled; the listener is not pickled.
@@ -76,8 +82,7 @@ class Classifier:
         self._session = session
         self._batch = batch or BatchSettings()
         self._listener: Listener = listener or Silent()
-        self._pool: ThreadPoolExecutor | None = None
-        self._pool_process = 0
+        self._pool: tuple[int, ThreadPoolExecutor] | None = None  # with the process that it belongs to
 
     @classmethod
     def load(
@@ -107,7 +112,7 @@ class Classifier:
             raise PackError(f"{file} has {tokens} tokens, the model knows {pack.vocab_size}")
         marking = [name for head in pack.token_heads for name in (head.name + ROWS, head.name)]
         outputs = [head.name for head in pack.heads]
-        session = Session(pack.path / GRAPH, outputs, marking, contents.pop(GRAPH))
+        session = Session(pack.path / GRAPH, outputs, marking, contents.pop(GRAPH), longest=pack.max_tokens)
         return cls(
             pack, tokenizer, session, threads=threads or available_threads(), batch=batch, listener=listener
         )
@@ -115,7 +120,7 @@ class Classifier:
     def __reduce__(self) -> tuple[Any, ...]:
         return _load_again, (str(self.pack.path.resolve()), self.pack.revision, self.threads, self._batch)
 
-    def classify(self, texts: Iterable[str]) -> list[Prediction | Failure]:
+    def classify(self, texts: Iterable[object]) -> list[Prediction | Failure]:
         """Label texts. Result i belongs to text i; what cannot be labelled gives a `Failure`.
 
         Args:
@@ -125,10 +130,10 @@ class Classifier:
         Raises:
             TypeError: one text instead of several, or a table with more than one column.
         """
-        rows = _as_list(texts)
+        rows = as_list(texts)
         results: list[Prediction | Failure] = []
-        for start in range(0, len(rows), _WINDOW):
-            results += self._window(rows[start : start + _WINDOW])
+        for start in range(0, len(rows), WINDOW):
+            results += self._window(rows[start : start + WINDOW])
         return results
 
     def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
@@ -174,10 +179,28 @@ class Classifier:
             results[row] = SpanResult(joined(batch[row].text, compress(ranges, marks)), read=True)
         return results
 
+    @property
+    def tokenizer_key(self) -> Hashable:
+        """Two classifiers with the same key give every text the same tokens."""
+        return self._tokenizer.key
+
+    def with_tokenizer_of(self, other: "Classifier") -> Self:
+        """Use the tokenizer of a classifier with the same `tokenizer_key`, so that memory holds it once."""
+        self._tokenizer = other._tokenizer
+        return self
+
     def _window(self, texts: Sequence[object]) -> list[Prediction | Failure]:
+        return self.labelled(self.tokens(texts))
+
+    def tokens(self, texts: Sequence[object]) -> list[Tokens | Failure]:
+        """Tokenise one window of texts; what is not a text, or cannot be tokenised, gives a `Failure`."""
         started = time.perf_counter()
         tokens = self._tokens(texts)
         self._listener.stage("tokenise", time.perf_counter() - started)
+        return tokens
+
+    def labelled(self, tokens: Sequence[Tokens | Failure]) -> list[Prediction | Failure]:
+        """Label one window of texts from `tokens`. Result i belongs to text i; failures stay as they are."""
         results: list[Prediction | Failure | None] = [
             row if isinstance(row, Failure) else None for row in tokens
         ]
@@ -213,11 +236,12 @@ class Classifier:
     def _side_by_side(self, batches: Iterable[list[Tokens]]) -> Iterable[Sequence[Prediction | Failure]]:
         if self.threads == 1:
             return map(self._micro_batch, batches)
-        if self._pool is None or self._pool_process != os.getpid():
+        pool = self._pool
+        if pool is None or pool[0] != os.getpid():
             # A forked child does not inherit threads: there, the parent's pool would never answer.
-            self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="classify")
-            self._pool_process = os.getpid()
-        return self._pool.map(self._micro_batch, batches)
+            pool = os.getpid(), ThreadPoolExecutor(self.threads, thread_name_prefix="classify")
+            self._pool = pool
+        return pool[1].map(self._micro_batch, batches)
 
     def _micro_batch(self, rows: list[Tokens]) -> Sequence[Prediction | Failure]:
         started = time.perf_counter()
@@ -274,7 +298,7 @@ def _load_again(path: str, revision: str, threads: int, batch: BatchSettings) ->
     return classifier
 
 
-def _as_list(texts: Iterable[str]) -> Sequence[object]:
+def as_list(texts: Iterable[object]) -> Sequence[object]:
     """Return the texts as a sequence. Raises TypeError for anything else."""
     if isinstance(texts, list):
         return texts

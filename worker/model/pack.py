@@ -4,6 +4,7 @@ A pack may come from anywhere. Every file that is read is in the manifest, and w
 bytes that were compared with it.
 """
 
+import difflib
 import hashlib
 import json
 import stat
@@ -80,6 +81,12 @@ def model_folder(path: Path) -> Path:
     return path
 
 
+def shipped_packs() -> list[str]:
+    """The names of the packs that come with Moodstream."""
+    folder = Path(__file__).resolve().parent.parent / "packs"
+    return sorted(entry.name for entry in folder.iterdir() if (entry / MANIFEST).is_file())
+
+
 def load_pack(path: Path) -> Pack:
     """Verify every file of the pack at `path` against its manifest and read its description.
 
@@ -96,7 +103,9 @@ def open_pack(path: Path, keep: Sequence[str] = ()) -> tuple[Pack, dict[str, byt
     """Do the same, and return the bytes of the files in `keep` too, which are those that were verified."""
     path = model_folder(path)
     if not path.is_dir():
-        raise PackError(f"there is no model pack at {path}: no such folder")
+        near = difflib.get_close_matches(str(path), shipped_packs(), n=1)
+        meant = f"; did you mean {near[0]}?" if near else ""
+        raise PackError(f"there is no model pack at {path}: no such folder{meant}")
     manifest = _read_object(path / MANIFEST, _bytes_of(path / MANIFEST, _LARGEST_JSON))
     if manifest.get("format") != FORMAT:
         raise PackError(

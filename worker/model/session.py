@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import threading
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from worker.errors import InferenceError, PackError, one_line
 from worker.model.cpu import available_memory, saturates
+from worker.model.forks import no_fork
 from worker.model.graph import check_graph
 
 IDS, LENGTHS = "ids", "lengths"
@@ -24,6 +26,10 @@ IDS, LENGTHS = "ids", "lengths"
 
 
 _LEAST_MEMORY = 1 << 30
+
+FIRST_PASS_LIMIT_S, _FIRST_PASS_TOKENS = 20.0, 128
+"""How long a pass over one row may take at the start, and how many tokens that row has at most. With ordinary
+encoders it takes some 0.1 s; the longest rows would take half a second of every start."""
 
 
 @cache
@@ -48,15 +54,23 @@ class Session:
     """
 
     def __init__(
-        self, path: Path, outputs: Sequence[str], others: Sequence[str] = (), content: bytes | None = None
+        self,
+        path: Path,
+        outputs: Sequence[str],
+        others: Sequence[str] = (),
+        content: bytes | None = None,
+        *,
+        longest: int = 1,
     ) -> None:
         """Check and load the ONNX graph at `path`, which must have these outputs.
 
         `outputs` give one result per row of the batch, `others` any number. `content` is the file's content
-        if it was read already; `path` is then only named in errors.
+        if it was read already; `path` is then only named in errors. `longest` is the number of tokens in the
+        longest row, which a first pass tries.
 
         Raises:
-            PackError: the graph is not allowed, cannot be loaded, or has other inputs or outputs.
+            PackError: the graph is not allowed, cannot be loaded, takes longer than `FIRST_PASS_LIMIT_S` for
+                one row, or has other inputs or outputs.
         """
         try:
             content = path.read_bytes() if content is None else content
@@ -88,6 +102,36 @@ class Session:
             raise PackError(f"{path} cannot be loaded: {one_line(error)}") from error
         self._outputs, self._others = list(outputs), list(others)
         self._check(path)
+        self._try_out(path, longest)
+
+    def _try_out(self, path: Path, longest: int) -> None:
+        """Run one pass within `FIRST_PASS_LIMIT_S`: allowed operators can also be made to compute for hours.
+
+        Only the time counts here. A graph that fails with this row fails with its texts, which get the
+        reason.
+        """
+        options = ort.RunOptions()
+        options.log_severity_level = 4
+        late = threading.Event()
+
+        def end() -> None:
+            late.set()
+            options.terminate = True
+
+        timer = threading.Timer(FIRST_PASS_LIMIT_S, end)
+        timer.daemon = True
+        timer.start()
+        longest = min(longest, _FIRST_PASS_TOKENS)
+        ids, lengths = np.zeros((1, longest), dtype=np.int32), np.array([longest], dtype=np.int32)
+        try:
+            with contextlib.suppress(Exception):
+                self._session.run([*self._outputs, *self._others], {IDS: ids, LENGTHS: lengths}, options)
+        finally:
+            timer.cancel()
+        if late.is_set():
+            raise PackError(
+                f"{path}: one row of {longest} tokens takes longer than {FIRST_PASS_LIMIT_S:g} s to label"
+            )
 
     def _check(self, path: Path) -> None:
         inputs = {item.name for item in self._session.get_inputs()}
@@ -110,7 +154,8 @@ class Session:
         for row, tokens in zip(ids, rows, strict=True):
             row[: len(tokens)] = tokens
         try:
-            outputs = self._session.run([*self._outputs, *self._others], {IDS: ids, LENGTHS: lengths})
+            with no_fork():
+                outputs = self._session.run([*self._outputs, *self._others], {IDS: ids, LENGTHS: lengths})
         except Exception as error:
             raise InferenceError(f"the forward pass failed: {one_line(error)}") from error
         for name, values in zip(self._outputs, outputs, strict=False):

@@ -1,5 +1,6 @@
 """Turns texts into token ids, using only the `tokenizers` library: the same in training and in service."""
 
+import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from tokenizers import Encoding
 from tokenizers import Tokenizer as RustTokenizer
 
 from worker.errors import InferenceError, PackError, one_line
+from worker.model.forks import no_fork
 from worker.model.spans import whole_words
 from worker.model.text.normaliser import RAW, Normaliser
 from worker.model.tokenizer_file import check_tokenizer
@@ -53,7 +55,7 @@ class Places(NamedTuple):
 
 
 class Tokenizer:
-    """A tokenizer that prepares texts as `handling` does.
+    """A tokenizer that prepares texts as `handling` does. Two with the same `key` give the same tokens.
 
     Several threads may use it: the library refuses them only when one changes its settings, which never
     change after `__init__`.
@@ -69,7 +71,9 @@ class Tokenizer:
         Raises:
             PackError: the file cannot be read, or does not describe a tokenizer that is safe to use.
         """
+        content = _content(path) if content is None else content
         self._rust, self.largest_id = read_tokenizer(path, content)
+        self.key = (hashlib.sha256(content).digest(), max_tokens, handling.name, handling.version)
         self._rust.enable_truncation(max_tokens)
         # "[SEP]" typed by a user is five characters of text, not the end of the message.
         self._rust.encode_special_tokens = True
@@ -118,7 +122,8 @@ class Tokenizer:
     def _encoded(self, texts: Sequence[str]) -> list[Encoding]:
         """Tokenise texts, each only a little further than the model reads."""
         begun = [self._handling.begin(text, self._at_first) for text in texts]
-        short = iter(self._rust.encode_batch_fast([beginning for beginning, whole in begun if whole]))
+        with no_fork():
+            short = iter(self._rust.encode_batch_fast([beginning for beginning, whole in begun if whole]))
         return [
             next(short) if whole else self._long(text, beginning)[0]
             for text, (beginning, whole) in zip(texts, begun, strict=True)
@@ -194,10 +199,7 @@ def read_tokenizer(path: Path, content: bytes | None = None) -> tuple[RustTokeni
     Raises:
         PackError: the file cannot be read, or does not describe a tokenizer that is safe to use.
     """
-    try:
-        content = path.read_bytes() if content is None else content
-    except OSError as error:
-        raise PackError(f"{path} cannot be read: {error.strerror or error}") from error
+    content = _content(path) if content is None else content
     largest = check_tokenizer(content, path)
     try:
         tokenizer = RustTokenizer.from_buffer(content)
@@ -208,6 +210,13 @@ def read_tokenizer(path: Path, content: bytes | None = None) -> tuple[RustTokeni
         _raise_unreadable(error, path)
         raise
     return tokenizer, largest
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise PackError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
 def _raise_unreadable(error: BaseException, path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
-from worker.types import Failure, Prediction, Record, Skipped, SpanResult, Tombstone, TopicPartition
+from worker.types import Answer, Failure, Filtered, Record, Skipped, SpanResult, Tombstone, TopicPartition
 
 _STATM = Path("/proc/self/statm")
 
@@ -105,6 +105,9 @@ class Metrics:
             _DURATIONS,
             "stage",
         )
+        self._packs = self._histogram(
+            "pack_duration_seconds", "Time that one pack took for one window", _DURATIONS, "pack"
+        )
         self._latency = self._histogram(
             "end_to_end_latency_seconds", "From the record's timestamp to its commit", _LATENCIES
         )
@@ -128,13 +131,15 @@ class Metrics:
     def _histogram(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
         return Histogram(f"{_PREFIX}_{name}", text, labels, buckets=buckets, registry=self.registry)
 
-    def message(self, record: Record, answer: Prediction | Tombstone | Failure | Skipped) -> None:
+    def message(self, record: Record, answer: Answer) -> None:
         """Count a message whose answer is committed: its outcome, its labels, its age."""
         if isinstance(answer, Failure):
             self._messages.labels("dead_letter").inc()
             self._dead_letters.labels(answer.stage, answer.reason).inc()
         elif isinstance(answer, Skipped):
             self._messages.labels("skipped").inc()
+        elif isinstance(answer, Filtered):
+            self._messages.labels("filtered").inc()
         elif isinstance(answer, Tombstone):
             self._messages.labels("tombstone").inc()
         else:
@@ -157,6 +162,10 @@ class Metrics:
         self._batch_tokens.observe(padded_tokens)
         self._padding.observe(1 - tokens / padded_tokens if padded_tokens else 0.0)
         self.stage("infer", seconds)
+
+    def pack(self, name: str, seconds: float) -> None:
+        """Record how long one pack took for one window, all its forward passes together."""
+        self._packs.labels(name).observe(seconds)
 
     def source(self, lag: Mapping[TopicPartition, int], rebalances: int) -> None:
         """Record the lag of each assigned partition, and the number of rebalances since the start.

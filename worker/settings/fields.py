@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from functools import cache
+from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import SecretStr
@@ -166,6 +167,8 @@ def _kind(kind: Any, info: FieldInfo) -> str:
         str: "text",
     }
     text = words.get(kind) or {list: "list", dict: "table"}.get(get_origin(kind), "path")
+    if text == "list" and _without_none(get_args(kind)[0])[0] is Path:
+        text = "list of paths"
     bounds = _bounds(info)
     return f"{text}, {bounds}" if bounds else text
 

@@ -15,8 +15,10 @@ from worker.settings.base import Conflict, Group, refuse
 from worker.settings.kafka import KafkaSettings
 from worker.settings.languages import ANY, UNKNOWN, LanguageList, RouteTable
 from worker.settings.values import (
-    HomePath,
+    FilterExpression,
     Host,
+    KeepList,
+    PathList,
     Pattern,
     TextExpression,
     TopicList,
@@ -89,7 +91,7 @@ class SourceSettings(Group):
         default=None,
         description="Where the language is. Without it the `lang` beside the text counts.",
     )
-    filter: ValueExpression | None = Field(
+    filter: FilterExpression | None = Field(
         default=None,
         description="A JMESPath expression that is true for the messages to label, as in "
         "`lang == 'en'`. The others are counted and have no output.",
@@ -173,6 +175,27 @@ class SinkSettings(Group):
     include_text: bool = Field(
         default=False,
         description="Write the text itself into the output. Left out by default, for privacy.",
+    )
+    format: Literal["json", "json_schema", "avro", "cloudevents"] = Field(
+        default="json",
+        description="How an output is written. `json` is a flat object, `json_schema` Kafka Connect's "
+        "`schema` and `payload`, `avro` Avro with a schema that a registry holds, `cloudevents` the flat "
+        "object with the attributes of a CloudEvent in headers.",
+    )
+    columns: Literal["all", "labels"] = Field(
+        default="all",
+        description="`labels` leaves out the columns that hold the probability of a single label or group.",
+    )
+    keep: KeepList = Field(
+        default=[],
+        description="Fields of the input to write as columns, as in `product, author.name as author, "
+        "price:double`: each is `EXPRESSION` or `EXPRESSION as NAME`, and may end in a type (`:string`, "
+        "`:long`, `:double`, `:boolean`).",
+    )
+    offsets: Literal["code_points", "utf16"] = Field(
+        default="code_points",
+        description="What the ranges of marked words count: Unicode code points as Python does, or `utf16` "
+        "units as JavaScript and Java do.",
     )
     compression_type: Literal["none", "gzip", "snappy", "lz4", "zstd"] = Field(
         default="lz4",
@@ -263,10 +286,10 @@ class BatchSettings(Group):
 class ModelSettings(Group):
     """Which model to run."""
 
-    path: HomePath | None = Field(
-        default=None,
+    path: PathList = Field(
+        default=[],
         description="Folder of a model pack, or the name of one that ships: `compact` (when empty) or "
-        "`compact-fast`.",
+        "`compact-fast`. Several, as in `compact,./my-pack`, label every message side by side.",
     )
     threads: int = Field(
         default=0,
@@ -407,6 +430,9 @@ class Settings(BaseSettings):
             if self.source.reads(topic):
                 about = (name, "source.topics", "source.topic_pattern")
                 yield Conflict(about, "is an input topic too: it would feed on itself", topic)
+        if self.sink.format == "avro" and self.kafka.schema_registry_url is None:
+            names = ("sink.format", "kafka.schema_registry_url")
+            yield Conflict(names, "needs kafka.schema_registry_url: it holds the schemas", "avro")
         if self.source.max_in_flight_messages < self.batch.max_messages:
             names = ("source.max_in_flight_messages", "batch.max_messages")
             yield Conflict(names, f"must not be below batch.max_messages ({self.batch.max_messages})")

@@ -90,6 +90,26 @@ class KafkaSettings(Group):
         default=True,
         description="Check that the broker's certificate names its host.",
     )
+    schema_registry_url: Url | None = Field(
+        default=None,
+        description="Schema registry with Confluent's API: messages in Avro and Protobuf are read with its "
+        "schemas. Needs the extra `registry`.",
+    )
+    schema_registry_username: str | None = Field(
+        default=None,
+        min_length=1,
+        description="User name at the schema registry, or the key of an API key.",
+    )
+    schema_registry_password: SecretStr | None = Field(
+        default=None,
+        description="Password at the schema registry, or the secret of an API key. As a flag it shows in the "
+        "process list: prefer the variable or the file.",
+    )
+    schema_registry_ca_file: ReadableFile | None = Field(
+        default=None,
+        description="PEM file with the certificate authorities to trust for the schema registry; those of "
+        "the system when empty.",
+    )
     connect_limit_s: float = Field(
         default=300.0,
         gt=0,
@@ -105,6 +125,17 @@ class KafkaSettings(Group):
         """Login and TLS settings that do not fit one another."""
         yield from self._login_conflicts()
         yield from self._tls_conflicts()
+        yield from self._registry_conflicts()
+
+    def _registry_conflicts(self) -> Iterable[Conflict]:
+        url, user, password = (f"kafka.schema_registry_{part}" for part in ("url", "username", "password"))
+        if self.schema_registry_url is None:
+            for part in ("username", "password", "ca_file"):
+                if getattr(self, f"schema_registry_{part}") is not None:
+                    yield Conflict((f"kafka.schema_registry_{part}", url), f"would be ignored without {url}")
+        elif (self.schema_registry_username is None) != (self.schema_registry_password is None):
+            missing, given = (user, password) if self.schema_registry_username is None else (password, user)
+            yield Conflict((missing, given), f"is needed with {given}")
 
     def _login_conflicts(self) -> Iterable[Conflict]:
         protocol, mechanism = "kafka.security_protocol", "kafka.sasl_mechanism"

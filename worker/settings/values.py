@@ -13,7 +13,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator
 
 from worker.errors import ExpressionError
-from worker.expressions import parse_expression, parse_list
+from worker.expressions import parse_expression, parse_filter, parse_keep, parse_list, split_type
+from worker.expressions import split_list as split_expressions
 from worker.settings.base import Place, WrongValue
 
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
@@ -46,6 +47,13 @@ def split_list(value: object) -> object:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
+def split_keep(value: object) -> object:
+    """Read a list of expressions as `split_list` does, but for commas inside quotes and brackets."""
+    if not isinstance(value, str) or value.strip().startswith("["):
+        return split_list(value)
+    return split_expressions(value)
+
+
 def split_table(value: object) -> object:
     """Read a table as people write it in a variable or a flag: `a=x,b=y`, or JSON.
 
@@ -71,6 +79,25 @@ def split_table(value: object) -> object:
             raise WrongValue("appears twice", name)
         table[name] = item
     return table
+
+
+def split_paths(value: object) -> object:
+    """Read a list of paths as `split_list` does; a single path, or None, is taken as a list too."""
+    if value is None:
+        return []
+    return [value] if isinstance(value, Path) else split_list(value)
+
+
+def check_different(value: list[Path]) -> list[Path]:
+    """Return paths that are all different.
+
+    Raises:
+        WrongValue: one of them appears twice.
+    """
+    for place, path in enumerate(value):
+        if path in value[:place]:
+            raise WrongValue("is named more than once", str(path))
+    return value
 
 
 def check_broker(value: str) -> str:
@@ -217,6 +244,11 @@ TopicList = Annotated[list[TopicName], BeforeValidator(split_list)]
 BrokerList = Annotated[list[Broker], BeforeValidator(split_list)]
 HomePath = Annotated[Path, BeforeValidator(expand_path)]
 """A path in which `~` means the home folder."""
+PathList = Annotated[list[HomePath], AfterValidator(check_different), BeforeValidator(split_paths)]
+"""Paths, none of them twice; a single one need not be in a list."""
 ReadableFile = Annotated[HomePath, AfterValidator(check_file)]
 TextExpression = Annotated[str, AfterValidator(_expression_check(parse_list))]
+FilterExpression = Annotated[str, AfterValidator(_expression_check(parse_filter))]
+KeepEntry = Annotated[str, AfterValidator(_expression_check(lambda entry: parse_keep(split_type(entry)[0])))]
+KeepList = Annotated[list[KeepEntry], BeforeValidator(split_keep)]
 ValueExpression = Annotated[str, AfterValidator(_expression_check(parse_expression))]

@@ -7,13 +7,20 @@ from collections.abc import Mapping, Sequence
 
 import structlog
 
-from worker.errors import ExitCode, MoodstreamError, TopicMissing
+from worker.errors import ExitCode, MoodstreamError, RegistryUnavailable, TopicMissing
+from worker.expressions import split_type
 from worker.kafka.checkpoint import AtLeastOnceCheckpoint, Checkpoint, TransactionalCheckpoint
 from worker.kafka.limits import TopicLimits, batch_bytes, read_limits
-from worker.kafka.retry import patiently
+from worker.kafka.retry import Waiting, patiently
 from worker.kafka.source import Source
 from worker.kafka.topics import missing_topics, topic_names
+from worker.messages.avro import AvroFormat, make_output_format
 from worker.messages.deadletter import DeadLetters, Origin
+from worker.messages.decode import Decoder
+from worker.messages.fields import Fields
+from worker.messages.output_formats import OutputFormat
+from worker.messages.registry import Registry
+from worker.messages.watch import BODIES, Unmatched
 from worker.model.pack import Pack
 from worker.observe.health import Health
 from worker.observe.logs import configure as configure_logging
@@ -64,8 +71,12 @@ def _run(settings: Settings, stop: threading.Event) -> None:
         ends.callback(server.stop)
         log.info("observe", url=f"http://{settings.observe.host}:{server.port}")
         dead_letters = _dead_letters(settings)
-        pipeline = _pipeline(settings, metrics, dead_letters)
+        output_format = make_output_format(settings.sink)
+        registry = Registry.of(settings.kafka)
+        pipeline = _pipeline(settings, metrics, dead_letters, output_format, registry)
         health.set_ready("model", ready=True)
+        if registry is not None and not _ask_registry(registry, output_format, health, stop):
+            return
         limits = _connect(settings, health, stop)
         if limits is None:
             return
@@ -94,6 +105,7 @@ def _run(settings: Settings, stop: threading.Event) -> None:
                 dead_letters.to_dead_letter,
                 dead_letter_topic=settings.sink.dead_letter_topic,
                 compression=settings.sink.compression_type,
+                output_format=output_format,
             ),
             on_poison=settings.delivery.on_poison,
         ).run(stop)
@@ -108,21 +120,69 @@ def _dead_letters(settings: Settings) -> DeadLetters:
     )
 
 
-def _pipeline(settings: Settings, metrics: Metrics, dead_letters: DeadLetters) -> Pipeline:
+def _ask_registry(
+    registry: Registry, output_format: OutputFormat, health: Health, stop: threading.Event
+) -> bool:
+    """Wait for the schema registry, and give it the outputs' schemas. False when `stop` was set meanwhile.
+
+    Raises:
+        RegistryRefused: it refuses the login, or a schema.
+    """
+    waiting = Waiting(
+        "the schema registry", stop=stop, on_wait=lambda: health.set_ready("registry", ready=False)
+    )
+    while not stop.is_set():
+        try:
+            registry.check()
+            if isinstance(output_format, AvroFormat):
+                output_format.register(registry)
+        except RegistryUnavailable as problem:
+            waiting.failed(problem)
+        else:
+            health.set_ready("registry", ready=True)
+            return True
+    return False
+
+
+def _pipeline(
+    settings: Settings,
+    metrics: Metrics,
+    dead_letters: DeadLetters,
+    output_format: OutputFormat,
+    registry: Registry | None,
+) -> Pipeline:
     router = PackRouter.load(
         settings,
         topic=settings.sink.topic,
         include_text=settings.sink.include_text,
+        output_format=output_format,
         listener=metrics,
         on_pack=_say_pack,
+        warn=log.warning,
     )
-    pack = router.default.classifier.pack
-    metrics.model(pack.name, pack.revision)
+    packs = router.default.classifier.packs
+    metrics.model("+".join(pack.name for pack in packs), "+".join(pack.revision for pack in packs))
     return Pipeline(
-        text_field=settings.source.text_field,
+        decoder=Decoder(
+            Fields.of(
+                settings.source,
+                keep=[split_type(entry)[0] for entry in settings.sink.keep],
+                on_unmatched=_say_unmatched,
+            ),
+            registry,
+        ),
         router=router,
         dead_letters=dead_letters,
         listener=metrics,
+    )
+
+
+def _say_unmatched(unmatched: Unmatched) -> None:
+    log.warning(
+        "these settings have matched none of the first messages",
+        settings=list(unmatched.settings),
+        messages=BODIES,
+        fields_seen=list(unmatched.fields),
     )
 
 

@@ -5,15 +5,15 @@ Every change is marked in the record, so that the original can be found.
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Literal
 
 from worker.errors import KeyMissing, MessageError, OutputTooLarge, RefusedByKafka
 from worker.kafka.limits import TopicLimits
-from worker.messages.encode import without_text
 from worker.messages.headers import OWN_PREFIX
-from worker.stream.pipeline import Processed
+from worker.messages.output_formats import JsonFormat, OutputFormat
+from worker.stream.pipeline import Processed, Result
 from worker.types import Answer, Failure, Headers, OutputRecord, Record
 
 ToDeadLetter = Callable[[Record, Failure], OutputRecord]
@@ -38,6 +38,7 @@ class Fitter:
         to_dead_letter: makes dead letters.
         dead_letter_topic: where they go.
         compression: `sink.compression_type`.
+        output_format: how the outputs are written; as JSON when None.
         clock: Unix time in seconds.
     """
 
@@ -48,22 +49,25 @@ class Fitter:
         *,
         dead_letter_topic: str,
         compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "none",
+        output_format: OutputFormat | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._limits = limits
         self._to_dead_letter = to_dead_letter
         self._dead_letter_topic = dead_letter_topic
         self._compression = compression
+        self._format = output_format or JsonFormat()
         self._clock = clock
 
-    def fit_all(self, records: Sequence[Record], processed: Processed) -> Processed:
+    def fit_all(self, processed: Processed) -> Processed:
         """Fit the outputs of a window."""
-        fitted = Processed([], [])
-        for record, output, answer in zip(records, processed.outputs, processed.answers, strict=True):
-            fits, means = self.fit(record, output, answer)
-            fitted.outputs.append(fits)
-            fitted.answers.append(means)
-        return fitted
+        return Processed([[self._fitted(result) for result in results] for results in processed.results])
+
+    def _fitted(self, result: Result) -> Result:
+        if result.output is None:
+            return result
+        output, answer = self.fit(result.record, result.output, result.answer)
+        return Result(result.record, answer, output)
 
     def fit(self, record: Record, output: OutputRecord, answer: Answer) -> tuple[OutputRecord, Answer]:
         """Fit one output. What cannot be written to the output topic becomes a dead letter."""
@@ -79,7 +83,7 @@ class Fitter:
                 ),
             )
         if not self._takes(output):
-            shorter = None if output.value is None else without_text(output.value)
+            shorter = None if output.value is None else self._format.without_text(output.value)
             short = output if shorter is None else replace(output, value=shorter)
             if shorter is None or not self._takes(short):
                 return self._failed(

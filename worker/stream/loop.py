@@ -9,10 +9,10 @@ from typing import Literal
 
 import structlog
 
-from worker.errors import BrokerUnavailable, MoodstreamError
+from worker.errors import BrokerUnavailable, MoodstreamError, RegistryUnavailable
 from worker.kafka.checkpoint import Checkpoint
 from worker.kafka.outcome import Outcome
-from worker.kafka.retry import since_until
+from worker.kafka.retry import Waiting, since_until
 from worker.kafka.source import Source
 from worker.observe.health import Health
 from worker.observe.metrics import Metrics
@@ -87,6 +87,9 @@ class Loop:
         self._lag_due = 0.0
         self._in_hand: list[Record] = []
         self._pace = Pace(batch.max_window_s)
+        # The records wait in hand, and every turn of the loop polls: the worker stays in its group meanwhile.
+        self._registry = Waiting("the schema registry", on_wait=lambda: health.waiting("registry"))
+        self._without_registry = False
         self._progress = Progress(REBALANCES_WITHOUT_COMMIT)
 
     def run(self, stop: threading.Event) -> None:
@@ -124,6 +127,10 @@ class Loop:
         commit: Future[Outcome] | None = thread.submit(self._commit, pending) if pending else None
         try:
             labelled = self._label(records, snapshot) if records else None
+        except RegistryUnavailable as problem:
+            self._in_hand, records = [*records, *self._in_hand], []
+            self._registry.failed(problem)
+            labelled = None
         finally:
             outcome = commit.result() if commit else Outcome.COMMITTED
         if pending is None:
@@ -165,7 +172,17 @@ class Loop:
     def _label(self, records: list[Record], snapshot: object) -> LabelledWindow:
         self._health.beat("classify")
         started = time.perf_counter()
-        processed = self._isolation.process(records)
+        try:
+            processed = self._isolation.process(records)
+        except RegistryUnavailable:
+            self._without_registry = True
+            self._health.rest("classify")
+            raise
+        if self._without_registry:
+            log.info("the schema registry answers again")
+            self._without_registry = False
+            self._health.set_ready("registry", ready=True)
+            self._registry.succeeded()
         self._pace.measured(records, time.perf_counter() - started)
         self._health.rest("classify")  # an idle topic is not a stall
         return LabelledWindow(records, processed, snapshot)
@@ -257,8 +274,8 @@ class Loop:
     def _tell(self, window: LabelledWindow, committed: int) -> None:
         """Count what is committed, and write the window's one line. Dead letters get a line each."""
         failures = 0
-        answers = window.processed.answers[:committed]
-        for record, answer in zip(window.records[:committed], answers, strict=True):
+        told = [result for results in window.processed.results[:committed] for result in results]
+        for record, answer, _ in told:
             self._metrics.message(record, answer)
             if isinstance(answer, Failure):
                 failures += 1
@@ -271,4 +288,4 @@ class Loop:
                     partition=record.partition,
                     offset=record.offset,
                 )
-        log.info("window", messages=committed, dead_letters=failures)
+        log.info("window", messages=len(told), dead_letters=failures)

@@ -1,13 +1,18 @@
 """The loaded packs, and the choice of a pack for each message by its language."""
 
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Self
 
+from worker.heads import Head
+from worker.messages.columns import Layout
 from worker.messages.encode import OutputEncoder
-from worker.model.classifier import Classifier, Listener, Silent
+from worker.messages.output_formats import OutputFormat
+from worker.model.classifier import Listener, Silent
 from worker.model.pack import Pack
+from worker.model.several import PackSet
 from worker.settings.groups import Settings
 from worker.settings.languages import DEFAULT
 from worker.stream.languages import Languages
@@ -15,9 +20,9 @@ from worker.types import Failure, Message, Prediction
 
 
 class LoadedPack(NamedTuple):
-    """A loaded pack: its classifier, and the encoder whose columns follow from its heads."""
+    """One pack, or several that label the same messages, and the encoder whose columns follow from them."""
 
-    classifier: Classifier
+    classifier: PackSet
     encoder: OutputEncoder
 
 
@@ -33,7 +38,7 @@ class PackRouter:
     """Labels messages, each with the pack of its language; without `languages` all with the default pack.
 
     Args:
-        default: the pack for what is not routed elsewhere.
+        default: the pack, or packs, of `model.path`, for what is not routed elsewhere.
         languages: names languages and routes by them.
         others: the packs that `languages` routes to, by their folders.
         listener: called with the time that naming languages took, as stage `language`.
@@ -58,41 +63,57 @@ class PackRouter:
         *,
         topic: str,
         include_text: bool,
+        output_format: OutputFormat | None = None,
         listener: Listener | None = None,
         on_pack: Callable[[Pack], None] | None = None,
+        warn: Callable[[str], None] = warnings.warn,
     ) -> Self:
         """Load every pack that the settings name.
 
         Args:
-            settings: groups `model`, `batch` and `language`.
+            settings: groups `model`, `batch` and `language`, and the columns of `sink`.
             topic: output topic.
             include_text: write the text itself into the output.
+            output_format: how outputs are written; as JSON when None.
             listener: called with what labelling costs.
-            on_pack: called with each pack once it is loaded, the default one first.
+            on_pack: called with each pack once it is loaded, those of `model.path` first.
+            warn: called with a line about what may go wrong, such as too little memory.
 
         Raises:
             LanguageError: languages cannot be identified as the settings require.
             PackError: a pack is missing or damaged.
+            SettingsError: `sink.keep` takes the name of a column of a pack.
         """
+        layout = Layout.of(settings.sink)
         language = settings.language
         # Before the packs, so that a missing extra shows at once.
         languages = Languages(language) if language.detect or language.route else None
 
-        def load(path: Path | None) -> LoadedPack:
-            classifier = Classifier.load(
-                path, threads=settings.model.threads, batch=settings.batch, listener=listener
+        def load(paths: Sequence[Path]) -> LoadedPack:
+            packs = PackSet.load(
+                paths, threads=settings.model.threads, batch=settings.batch, listener=listener, warn=warn
             )
-            pack = classifier.pack
             if on_pack is not None:
-                on_pack(pack)
+                for pack in packs.packs:
+                    on_pack(pack)
             encoder = OutputEncoder(
-                pack.outputs, model=f"{pack.name}@{pack.revision}", topic=topic, include_text=include_text
+                packs.heads,
+                model=packs.model,
+                topic=topic,
+                include_text=include_text,
+                layout=layout,
+                output_format=output_format,
             )
-            return LoadedPack(classifier, encoder)
+            return LoadedPack(packs, encoder)
 
         default = load(settings.model.path)
-        others = {folder: load(Path(folder)) for folder in (languages.packs if languages else ())}
+        others = {folder: load([Path(folder)]) for folder in (languages.packs if languages else ())}
         return cls(default, languages, others, listener)
+
+    @property
+    def heads(self) -> list[Sequence[Head]]:
+        """The heads whose columns an output may have, for each way that a message can take."""
+        return [loaded.classifier.heads for loaded in self._packs.values()]
 
     def label(self, messages: Sequence[Message]) -> list[LabelledMessage]:
         """Label messages. Result i belongs to message i; one whose language has no pack gives a `Failure`."""

@@ -96,11 +96,12 @@ def test_show_names_the_origin_of_every_value(moodstream: Any, monkeypatch: pyte
     assert 'slot = "7" # environment MOODSTREAM_DELIVERY__SLOT' in lines
     assert "port = 0 # flag --observe.port" in lines
     assert 'group_id = "moodstream" # default' in lines
-    assert "# path = # default" in lines
+    assert "path = [] # default" in lines
+    assert "# topic_pattern = # default" in lines
 
 
 def test_what_show_prints_can_be_used_as_a_config_file(moodstream: Any, tmp_path: Path) -> None:
-    args = ["--source.topics", "a,b", "--model.path", 'x "y"', "--batch.max-padding-share", "0.25"]
+    args = ["--source.topics", "a,b", "--model.path", 'x "y",z', "--batch.max-padding-share", "0.25"]
     out = moodstream("config", "show", *args).out
     tomllib.loads(out)
     path = tmp_path / "shown.toml"

@@ -114,7 +114,7 @@ def test_demo_hands_its_options_on(moodstream: Any, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr("worker.demo.main", demo)
     assert moodstream("demo", "--once", "--rate", "20", "--svg", "view.svg").code == 1
-    assert seen == [{"once": True, "rate": 20.0, "svg": Path("view.svg")}]
+    assert seen == [{"once": True, "rate": 20.0, "svg": Path("view.svg"), "page": True}]
     assert moodstream("demo", "--rate", "0").code == 2
 
 

@@ -132,3 +132,33 @@ def test_import_of_what_is_no_checkpoint_is_one_line(moodstream: Any, tmp_path: 
     assert ended.code == ExitCode.MODEL
     assert len(ended.lines) == 1
     assert not Path("x").exists()
+
+
+def test_import_of_several_makes_a_pack_of_each(moodstream: Any, checkpoint: Path) -> None:
+    other = Path(shutil.copytree(checkpoint, checkpoint.parent / "other"))
+    ended = moodstream("model", "import", str(checkpoint), str(other))
+    assert (ended.code, ended.err) == (0, "")
+    assert [line.partition("@")[0] for line in ended.out.splitlines()] == [checkpoint.name, "other"]
+    assert load_pack(Path(f"{checkpoint.name}-pack")).heads == load_pack(Path("other-pack")).heads
+
+
+@pytest.mark.parametrize("option", [("--output", "x"), ("--name", "x")])
+def test_import_of_several_takes_no_single_name(moodstream: Any, option: tuple[str, str]) -> None:
+    ended = moodstream("model", "import", "a", "b", *option)
+    assert ended.code == ExitCode.USAGE
+    assert "--output and --name are for one checkpoint" in ended.err
+    assert "two checkpoints are named a" in moodstream("model", "import", "x/a", "y/a").err
+
+
+def test_commands_on_packs_take_those_of_the_setting(
+    moodstream: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MOODSTREAM_MODEL__PATH", "compact,compact-fast")
+    shown = json.loads(moodstream("model", "show", "--json").out)
+    assert [pack["name"] for pack in shown] == ["compact", "compact-fast"]
+    columns = json.loads(moodstream("model", "schema").out)["properties"]
+    assert {"compact_sentiment_label", "compact_fast_sentiment_label", "compact_toxic_spans"} < columns.keys()
+    assert columns == json.loads(moodstream("model", "schema", "compact", "compact-fast").out)["properties"]
+    verified = moodstream("model", "verify").out.splitlines()
+    assert [line.partition("@")[0] for line in verified] == ["compact", "compact-fast"]
+    assert moodstream("model", "schema", "compact", "compact").code == ExitCode.MODEL

@@ -82,7 +82,7 @@ def test_only_a_text_has_several_parts() -> None:
         "title | name",
         "join(', ', tags)",
     ]
-    with pytest.raises(ExpressionError, match="only source[.]text_field takes several paths"):
+    with pytest.raises(ExpressionError, match=r"only source\.text_field takes several paths"):
         parse_expression("title, body")
 
 

@@ -10,12 +10,15 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.decoding import decode
+from worker.messages.asyncapi import as_yaml, asyncapi
 from worker.messages.deadletter import DeadLetters, Origin
-from worker.messages.decode import decode
 from worker.messages.schema import input_schema, output_schema
 from worker.model.pack import bundled_pack, load_pack
+from worker.settings.groups import Settings
 from worker.types import Failure, Message, Record
 
+HEADS = load_pack(bundled_pack()).outputs
 SCHEMAS = Path(__file__).resolve().parents[3] / "schemas"
 
 
@@ -24,7 +27,7 @@ def read(name: str) -> Any:
 
 
 def test_the_output_schema_is_the_bundled_packs() -> None:
-    assert read("output.v1.json") == output_schema(load_pack(bundled_pack()).outputs)
+    assert read("output.v1.json") == output_schema(HEADS)
 
 
 def test_the_input_schema_is_the_codes() -> None:
@@ -46,9 +49,15 @@ def test_what_the_input_schema_allows_is_decoded(body: dict[str, object]) -> Non
         assert valid
 
 
+def test_the_asyncapi_file_is_that_of_the_default_settings() -> None:
+    text = as_yaml(asyncapi(Settings(), HEADS))
+    assert (SCHEMAS / "asyncapi.yaml").read_text() == text, "run: make schemas"
+
+
 @pytest.mark.parametrize("profile", ["connect", "spring"])
 def test_asyncapi_names_the_headers_of_dead_letters(profile: Any) -> None:
-    channels = yaml.safe_load((SCHEMAS / "asyncapi.yaml").read_text())["channels"]
+    settings = Settings.model_validate({"sink": {"dead_letter_profile": profile}})
+    channels = asyncapi(settings, HEADS)["channels"]
     described = channels["moods.dead-letter"]["messages"][profile]["headers"]["required"]
     failure = Failure("decode", "not_json", "m", "E")
     letter = DeadLetters("d", profile, Origin("g", "0")).to_dead_letter(
@@ -57,8 +66,40 @@ def test_asyncapi_names_the_headers_of_dead_letters(profile: Any) -> None:
     assert [name for name, _ in letter.headers] == described
 
 
-def test_asyncapi_refers_to_files_that_are_there() -> None:
-    text = (SCHEMAS / "asyncapi.yaml").read_text()
-    files = [line.split("./", 1)[1].strip() for line in text.splitlines() if "$ref: ./" in line]
-    assert sorted(files) == ["input.v1.json", "output.v1.json"]
-    assert all((SCHEMAS / name).is_file() for name in files)
+@pytest.mark.parametrize("form", ["json", "json_schema", "avro", "cloudevents"])
+def test_asyncapi_follows_from_the_settings(form: str) -> None:
+    sink = {"topic": "feelings", "format": form, "columns": "labels", "keep": ["product", "price:double"]}
+    settings = Settings.model_validate(
+        {"kafka": {"schema_registry_url": "http://r:8081"}, "source": {"topics": ["a.b", "c"]}, "sink": sink}
+    )
+    document = asyncapi(settings, HEADS)
+    assert yaml.safe_load(as_yaml(document)) == document
+    assert list(document["channels"]) == ["a.b", "c", "feelings", "moods.dead-letter"]
+    message = document["channels"]["feelings"]["messages"]["labelled"]
+    payload = message["payload"]
+    if form == "avro":
+        names = [field["name"] for field in payload["schema"]["fields"]]
+    elif form == "json_schema":
+        names = [field["field"] for field in payload["properties"]["schema"]["const"]["fields"]]
+        assert names == list(payload["properties"]["payload"]["properties"])
+    else:
+        names = list(payload["properties"])
+    assert names[-2:] == ["product", "price"]
+    assert "emotion_label" in names
+    assert "emotion_joy" not in names
+    assert ("ce_id" in message["headers"]["required"]) == (form == "cloudevents")
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.lists(st.dictionaries(st.text(), inner, max_size=3), max_size=3)
+            | st.dictionaries(st.text(), inner, max_size=3)
+        ),
+        max_leaves=12,
+    )
+)
+def test_yaml_reads_back_as_it_was(document: object) -> None:
+    assert yaml.safe_load(as_yaml({"document": document})) == {"document": document}

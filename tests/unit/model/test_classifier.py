@@ -155,7 +155,7 @@ class Failing(Classifier):
 
 
 def test_a_text_that_the_tokenizer_cannot_stand_costs_no_other() -> None:
-    answers = Failing.load(threads=1).classify(["good day", None, "bad luck", "nice one"])  # type: ignore[list-item]
+    answers = Failing.load(threads=1).classify(["good day", None, "bad luck", "nice one"])
     assert [isinstance(answer, Failure) for answer in answers] == [False, True, True, False]
     assert getattr(answers[2], "reason", "") == "inference_failed"
 

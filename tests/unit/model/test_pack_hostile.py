@@ -336,7 +336,7 @@ def test_a_graph_that_takes_more_memory_than_there_is_fails_at_its_text(own_pack
     code = (
         "import resource, sys, worker.model.session as s;"
         "s.available_memory, s._LEAST_MEMORY = (lambda: 1 << 27), 1 << 26;"
-        "from worker import Classifier, Failure;"
+        "from moodstream import Classifier, Failure;"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss;"
         "(answer,) = Classifier.load(sys.argv[1], threads=1).classify(['great']);"
         "print(isinstance(answer, Failure), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
@@ -347,6 +347,19 @@ def test_a_graph_that_takes_more_memory_than_there_is_fails_at_its_text(own_pack
     failed, kilobytes = done.stdout.split()
     assert failed == "True", done.stderr
     assert int(kilobytes) < 300_000
+
+
+def test_a_graph_that_computes_for_hours_is_refused_at_the_start(
+    own_pack: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thousand products of matrices of 1,500 rows."""
+    monkeypatch.setattr("worker.model.session.FIRST_PASS_LIMIT_S", 1.0)
+    start = constant("m0", np.ones((1_500, 1_500)), np.float32)
+    nodes = [node("MatMul", f"m{number} m{number}", f"m{number + 1}") for number in range(1_000)]
+    with_graph(own_pack, graph_of([*nodes, *ends("m1000")], [*CONSTANTS, start], OUTPUTS))
+    line = refusal(own_pack)
+    assert "takes longer than 1 s to label" in line
+    assert GRAPH in line
 
 
 # Tokenizers.

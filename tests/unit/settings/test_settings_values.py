@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import assume, given
@@ -14,7 +15,7 @@ from worker.settings.load import load_settings
 from worker.settings.values import split_list
 
 
-def load(**values: str) -> Settings:
+def load(**values: Any) -> Settings:
     flags = {name.replace("__", "."): value for name, value in values.items()}
     return load_settings(flags, None, {}, None).settings
 
@@ -47,6 +48,9 @@ def test_any_text_is_a_list_without_blanks_or_empty_parts(text: str) -> None:
 
 @given(st.text(max_size=30))
 def test_any_text_is_valid_or_gives_one_readable_line(text: str) -> None:
+    assume(
+        text.strip() not in {"moods", "moods.dead-letter"}
+    )  # as an input topic they conflict with another setting
     for name in ("kafka.bootstrap_servers", "source.topics", "observe.port", "batch.max_padding_share"):
         lines: tuple[str, ...] = ()
         try:
@@ -200,14 +204,33 @@ def test_a_certificate_needs_its_key_unless_the_file_holds_both(tmp_path: Path) 
 
 def test_an_empty_value_means_none_where_none_is_the_default() -> None:
     settings = load(model__path="", kafka__sasl_plain_password="", kafka__ssl_cafile="")
-    assert settings.model.path is None
+    assert settings.model.path == []
     assert settings.kafka.sasl_plain_password is None
     assert settings.kafka.ssl_cafile is None
 
 
 def test_a_path_may_begin_at_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert load(model__path="~/pack").model.path == tmp_path / "pack"
+    assert load(model__path="~/pack").model.path == [tmp_path / "pack"]
+
+
+@pytest.mark.parametrize(
+    ("given", "paths"),
+    [
+        ("compact, ./mine", ["compact", "mine"]),
+        ('["a,b", "c"]', ["a,b", "c"]),
+        (["a", "b"], ["a", "b"]),
+        (Path("a"), ["a"]),
+        ("a", ["a"]),
+        ("", []),
+    ],
+)
+def test_packs_are_one_path_or_several(given: object, paths: list[str]) -> None:
+    assert load(model__path=given).model.path == [Path(path) for path in paths]
+
+
+def test_packs_are_named_once_each() -> None:
+    assert mistakes(model__path="a,b,./a") == ("model.path (flag --model.path): 'a' is named more than once",)
 
 
 def test_toml_may_write_a_slot_as_a_number(tmp_path: Path) -> None:
@@ -238,3 +261,23 @@ def test_a_group_built_by_hand_is_checked_too() -> None:
         KafkaSettings(security_protocol="SASL_SSL")
     with pytest.raises(ValidationError, match="frozen"):
         KafkaSettings().client_id = "x"
+
+
+def test_an_expression_that_does_not_parse_is_shown_with_a_caret() -> None:
+    (line,) = mistakes(source__filter="verified and stars")
+    assert line.split("\n") == [
+        "source.filter (flag --source.filter): 'verified and stars' has the word `and`; JMESPath writes &&",
+        "    verified and stars",
+        "             ^",
+    ]
+
+
+@pytest.mark.parametrize("name", ["source__time_field", "source__id_field", "source__lang_field"])
+def test_only_the_text_takes_several_paths(name: str) -> None:
+    (line,) = mistakes(**{name: "a, b"})
+    assert "only source.text_field takes several paths" in line
+    assert load(source__text_field="a, b").source.text_field == "a, b"
+
+
+def test_no_expression_is_the_same_as_an_empty_one() -> None:
+    assert load(source__filter="", source__time_field="").source.filter is None

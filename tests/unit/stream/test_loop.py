@@ -8,7 +8,8 @@ from typing import Any, cast
 import pytest
 from structlog.testing import capture_logs
 
-from worker.errors import BrokerUnavailable, SourceUnreadable
+from tests.support.decoding import one_each
+from worker.errors import BrokerUnavailable, RegistryRefused, RegistryUnavailable, SourceUnreadable
 from worker.kafka.outcome import Outcome
 from worker.kafka.source import Source
 from worker.observe.health import Health
@@ -16,7 +17,7 @@ from worker.observe.metrics import Metrics
 from worker.settings.groups import BatchSettings
 from worker.stream.loop import REBALANCES_WITHOUT_COMMIT, Loop
 from worker.stream.pipeline import Pipeline, Processed
-from worker.types import OutputRecord, Record, Tombstone, TopicPartition
+from worker.types import OutputRecord, Record, TopicPartition
 
 PART = TopicPartition("posts", 0)
 
@@ -92,7 +93,7 @@ class Echo:
         self.windows.append(len(records))
         time.sleep(self.seconds * len(records))
         outputs = [OutputRecord(str(record.offset), record.key, None) for record in records]
-        return Processed(outputs, [Tombstone() for _ in records])
+        return one_each(records, outputs)
 
 
 def run(
@@ -163,6 +164,56 @@ def test_outside_the_group_for_too_long_is_the_end() -> None:
     log.joined = False
     with pytest.raises(BrokerUnavailable, match=r"kafka\.connect_limit_s"):
         run(log, stop, limit_s=0.0)
+
+
+class Unread(Echo):
+    """A pipeline that cannot read the windows of some numbers: the registry is away."""
+
+    def __init__(self, numbers: set[int], error: Exception) -> None:
+        super().__init__()
+        self.numbers, self.error = numbers, error
+
+    def process(self, records: Sequence[Record]) -> Processed:
+        self.windows.append(len(records))
+        if len(self.windows) in self.numbers:
+            raise self.error
+        return super().process(records)
+
+
+def test_while_the_schema_registry_is_away_the_loop_polls_and_nothing_is_lost() -> None:
+    stop = threading.Event()
+    log, health = Log(95, stop), Health(60, ready_checks=())
+    polls: list[int] = []
+    ready: list[bool] = []
+
+    class Away(Unread):
+        def process(self, records: Sequence[Record]) -> Processed:
+            polls.append(log.polls)
+            ready.append(health.ready()[0])
+            return super().process(records)
+
+    with capture_logs() as lines:
+        run(
+            log,
+            stop,
+            pipeline=Away({1, 4, 5}, RegistryUnavailable("the registry does not answer")),
+            health=health,
+        )
+    assert log.written == list(range(95))
+    assert log.in_flight == set()
+    assert log.rewinds == 0
+    assert polls[4] > polls[3]
+    assert not ready[1]
+    assert health.ready()[0]
+    waits = [line for line in lines if line["event"] == "waiting for the schema registry"]
+    assert waits
+    assert all("does not answer" in line["reason"] for line in waits)
+
+
+def test_a_registry_that_refuses_ends_the_worker() -> None:
+    stop = threading.Event()
+    with pytest.raises(RegistryRefused):
+        run(Log(5, stop), stop, pipeline=Unread({1}, RegistryRefused("it refuses the login")))
 
 
 def test_a_window_takes_no_longer_than_it_may() -> None:

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.decoding import decoder
 from worker.messages.deadletter import DeadLetters, Origin
 from worker.messages.encode import OutputEncoder
-from worker.model.classifier import Classifier
 from worker.model.pack import bundled_pack
+from worker.model.several import PackSet
 from worker.settings.groups import LanguageSettings
 from worker.stream.languages import Languages
 from worker.stream.pipeline import Pipeline
@@ -18,9 +19,9 @@ from worker.types import Failure, Prediction, Record, Tombstone
 
 
 def desk(path: Path, name: str) -> LoadedPack:
-    classifier = Classifier.load(path, threads=1)
+    packs = PackSet.load([path], threads=1)
     return LoadedPack(
-        classifier, OutputEncoder(classifier.pack.heads, model=f"{name}@0", topic="moods", include_text=True)
+        packs, OutputEncoder(packs.packs[0].heads, model=f"{name}@0", topic="moods", include_text=True)
     )
 
 
@@ -35,7 +36,7 @@ def pipeline(settings: LanguageSettings, second_pack: Path) -> Pipeline:
     languages = Languages(settings)
     others = {folder: desk(Path(folder), "second") for folder in languages.packs}
     return Pipeline(
-        text_field="text",
+        decoder=decoder(),
         router=PackRouter(desk(bundled_pack(), "first"), languages, others),
         dead_letters=DeadLetters("dead", "connect", Origin("test", "0")),
     )
@@ -110,7 +111,7 @@ def test_what_is_detected_is_in_the_output(second_pack: Path) -> None:
 
 def test_off_by_default_nothing_is_named() -> None:
     lines = Pipeline(
-        text_field="text",
+        decoder=decoder(),
         router=PackRouter(desk(bundled_pack(), "first")),
         dead_letters=DeadLetters("dead", "connect", Origin("test", "0")),
     )

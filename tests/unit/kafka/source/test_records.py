@@ -1,7 +1,9 @@
 """Batches as they lie in Kafka, whole and damaged, read leniently."""
 
+import tracemalloc
 from typing import Any
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from kafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
@@ -19,7 +21,7 @@ codecs = st.sampled_from([0, 1, 2, 3, 4])
 
 def build(rows: list[tuple[Any, ...]], codec: int = 0) -> bytearray:
     """A batch of (key, value, headers) from offset BASE on, as the client's producer writes it."""
-    builder = DefaultRecordBatchBuilder(2, codec, 0, -1, -1, -1, 1 << 20)
+    builder = DefaultRecordBatchBuilder(2, codec, 0, -1, -1, -1, 1 << 21)
     for offset, (key, value, row_headers) in enumerate(rows):
         written = [(header_name(name), header) for name, header in row_headers]
         assert builder.append(offset, timestamp=offset, key=key, value=value, headers=written) is not None
@@ -74,8 +76,11 @@ def test_a_record_that_cannot_be_parsed_leaves_its_neighbours_alone(count: int, 
         batch[start:end] = b"\x00" + b"\xff" * (end - start - 1)  # a number that never ends
     found = read(batch)
     assert [record.offset - BASE for record in found] == list(range(count))
-    unreadable = {r.offset - BASE for r in found if isinstance(r.headers, Unreadable)}
-    assert unreadable == bad
+    whole = build(rows)
+    for number, record in enumerate(found):
+        start, end = spans(whole)[number]  # a damaged record has the length that it had
+        raw = bytes(batch[start:end]) if number in bad else b"value"
+        assert (isinstance(record.headers, Unreadable), record.value) == (number in bad, raw)
 
 
 @given(st.lists(records, min_size=1, max_size=8), codecs, st.data())
@@ -102,7 +107,26 @@ def test_a_batch_that_cannot_be_decompressed_is_one_gap() -> None:
     batch[DefaultRecordBatch.HEADER_STRUCT.size :] = b"no zstd frame"
     [only] = read(batch)
     assert isinstance(only.headers, Unreadable)
-    assert (only.headers.first, only.offset) == (BASE, BASE + 4)
+    assert (only.headers.first, only.offset, only.value) == (BASE, BASE + 4, b"no zstd frame")
+
+
+@pytest.mark.parametrize("codec", [1, 3, 4])
+def test_a_batch_that_grows_too_large_is_one_gap_that_holds_its_compressed_bytes(
+    monkeypatch: pytest.MonkeyPatch, codec: int
+) -> None:
+    monkeypatch.setattr("worker.kafka.records.LARGEST_BATCH", 1 << 20)
+    rows: list[tuple[Any, ...]] = [(None, bytes(300_000), [])] * 4
+    batch = build(rows, codec)
+    tracemalloc.start()
+    [only] = read(batch)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert isinstance(only.headers, Unreadable)
+    assert (only.headers.first, only.offset) == (BASE, BASE + 3)
+    assert only.headers.reason == "cannot be decompressed (more than 1 MiB)"
+    assert only.value == bytes(batch[DefaultRecordBatch.HEADER_STRUCT.size :])
+    assert most < 3 << 20
+    assert len(read(build(rows[:3], codec))) == 3  # just below the limit
 
 
 def test_a_wrong_length_makes_one_gap_of_all_that_follows() -> None:
@@ -112,3 +136,5 @@ def test_a_wrong_length_makes_one_gap_of_all_that_follows() -> None:
     found = read(batch)
     assert [record.offset - BASE for record in found] == [0, 1, 2, 5]
     assert found[-1].headers.first == BASE + 3
+    assert b"value 3" in found[-1].value
+    assert b"value 5" in found[-1].value

@@ -60,16 +60,24 @@ def test_a_failure_that_the_client_does_not_place_ends_the_source(make: Make) ->
         source.poll(10, 0.01)
 
 
-def test_an_unreadable_record_is_told_and_its_neighbours_are_handed_out(make: Make) -> None:
+def test_an_unreadable_record_is_handed_out_as_its_raw_bytes(make: Make) -> None:
     told: list[tuple[TopicPartition, int, int]] = []
     source, consumer = make(corrupt=lambda *place: told.append(place))
-    bad = row(P0, 5)
-    bad.headers = Unreadable(3, "cannot be parsed")
-    for _ in range(2):
-        consumer.script.append(lambda: {P0: [row(P0, 2), bad, row(P0, 6)], P1: [row(P1, 0)]})
-        assert [(r.partition, r.offset) for r in source.poll(10, 0.01)] == [(0, 2), (0, 6), (1, 0)]
-        source.rewind()
-    assert told == [(TopicPartition("posts", 0), 3, 5)]
+    alone, rest = row(P0, 3), row(P0, 9)
+    alone.headers, alone.value = Unreadable(3, "cannot be parsed"), b"raw"
+    rest.headers, rest.value = Unreadable(7, "cannot be parsed"), b"more"
+    consumer.script.append(lambda: {P0: [row(P0, 2), alone, rest], P1: [row(P1, 0)]})
+    first, second, third, fourth = source.poll(10, 0.01)
+    assert [(r.partition, r.offset) for r in (first, second, third, fourth)] == [
+        (0, 2),
+        (0, 3),
+        (0, 9),
+        (1, 0),
+    ]
+    assert first.unreadable is fourth.unreadable is None
+    assert (second.value, second.headers, second.unreadable) == (b"raw", (), "cannot be parsed")
+    assert third.unreadable == "cannot be parsed; this holds offsets 7 to 9"
+    assert told == []
 
 
 @pytest.mark.parametrize("error", [KafkaConnectionError(), KafkaTimeoutError("away")])

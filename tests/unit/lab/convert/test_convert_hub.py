@@ -1,5 +1,6 @@
 """A checkpoint by its hub name, from a local hub. Nothing here uses the network."""
 
+import json
 import os
 import subprocess
 import sys
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.checkpoints import ONE_HEAD, SIZES, write_checkpoint
+from tests.support.checkpoints import ONE_HEAD, SIZES, TWO_HEADS, write_checkpoint
 from tests.support.hub_server import COMMIT, hub_with
 from worker.errors import CheckpointError
 from worker.lab.convert.hub import fetch, is_hub_name
@@ -54,6 +55,29 @@ def test_a_name_becomes_a_pack_that_says_where_it_is_from(files: dict[str, bytes
     assert f"`{NAME}` on the Hugging Face hub, revision {COMMIT}" in card
     assert "the licence apache-2.0" in card
     assert not list((tmp_path / "hf").rglob("pytorch_model.bin"))
+
+
+def test_several_names_become_packs_that_label_together(files: dict[str, bytes], tmp_path: Path) -> None:
+    config = {**SIZES, "heads": {"mood": TWO_HEADS["emotion"], "sentiment": TWO_HEADS["sentiment"]}}
+    other = write_checkpoint(tmp_path / "other", config)
+    moods = {path.name: path.read_bytes() for path in other.iterdir()}
+    with hub_with(NAME, files, {"someone/moods": moods}) as endpoint:
+        done = run_import(tmp_path, endpoint, NAME, "someone/moods")
+    assert done.returncode == 0, done.stderr
+    assert [line.partition("@")[0] for line in done.stdout.splitlines()] == ["distilbert-tiny", "moods"]
+    (tmp_path / "posts.txt").write_text("the film was great\n")
+    labelled = subprocess.run(
+        [
+            *(sys.executable, "-m", "moodstream", "label", "posts.txt"),
+            *("--model", "./distilbert-tiny-pack,./moods-pack"),
+        ],
+        env={**os.environ, "PYTHONPATH": str(Path.cwd())},
+        cwd=tmp_path,
+        capture_output=True,
+        check=True,
+    )
+    output = json.loads(labelled.stdout)
+    assert {"distilbert_tiny_sentiment_label", "moods_sentiment_label", "mood_labels"} < output.keys()
 
 
 def test_what_was_fetched_once_needs_no_hub(files: dict[str, bytes], tmp_path: Path) -> None:

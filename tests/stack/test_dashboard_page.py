@@ -1,0 +1,224 @@
+"""The live page in a real Chromium, on the embedded broker: what is shown is what was sent."""
+
+import json
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from kafka import KafkaProducer
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from tests.support.embedded import embedded_broker
+from worker.dashboard.app import Dashboard
+from worker.demo.broker import EmbeddedBroker
+from worker.kafka.topics import TopicSpec, create_topics
+from worker.settings.groups import KafkaSettings, Settings
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+pytestmark = [
+    pytest.mark.stack,
+    pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed"),
+]
+
+HOSTILE = '<img src=x onerror="document.title=\'owned\'"><script>document.title="owned"</script>'
+
+
+def mood(number: int, *, ago_s: float = 1.0, **more: object) -> dict[str, object]:
+    """An output message, in short."""
+    sentiment = str(more.pop("sentiment", "positive"))
+    now_ms = time.time_ns() // 1_000_000
+    scores = {name: 0.8 if name == sentiment else 0.1 for name in ("positive", "neutral", "negative")}
+    return {
+        "event_id": f"e:{number}",
+        "event_time_ms": now_ms - int(ago_s * 1000),
+        "sentiment_label": sentiment,
+        "sentiment_score": 0.8,
+        **{f"sentiment_{name}": score for name, score in scores.items()},
+        "emotion_label": "joy",
+        "emotion_score": 0.5,
+        "toxicity_toxic": 0.1,
+        "toxic_spans": [],
+        "model": "compact@1",
+        "schema_version": 1,
+        "text": f"post {number}",
+        "product": ("kettle", "phone")[number % 2],
+        **more,
+    }
+
+
+class Stage:
+    """Topics of one test, a page on them, and a browser that looks at it."""
+
+    def __init__(self, broker: EmbeddedBroker, browser: Browser, folder: Path) -> None:
+        self.broker, self._browser, self._folder = broker, browser, folder
+        self.settings = Settings(kafka=KafkaSettings(bootstrap_servers=[broker.bootstrap], connect_limit_s=5))
+        create_topics(self.settings.kafka, [TopicSpec(name, 2, 1) for name in ("moods", "moods.dead-letter")])
+        self.port = 0
+        self.start()
+
+    def start(self) -> None:
+        """Start the page's server, on the same port as before."""
+        self.page_server = Dashboard(
+            self.settings, store=self._folder / "store.duckdb", keep_s=3_600, host="127.0.0.1", port=self.port
+        )
+        self.port = int(self.page_server.url.rsplit(":", 1)[1])
+        self._thread = Thread(target=self.page_server.run, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End it."""
+        self.page_server.stop()
+        self._thread.join(30)
+
+    def send(self, moods: Sequence[dict[str, object]]) -> None:
+        """Write output messages, as a worker does."""
+        producer = KafkaProducer(bootstrap_servers=self.broker.bootstrap, acks="all")
+        for one in moods:
+            producer.send("moods", value=json.dumps(one).encode())
+        producer.flush(30)
+        producer.close()
+
+    def open(self, query: str = "", **context: Any) -> Page:
+        """A page of its own."""
+        page = self._browser.new_context(**context).new_page()
+        page.goto(f"{self.page_server.url}/{query}")
+        page.locator("body[data-drawn]").wait_for()
+        return page
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        made = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield made
+        made.close()
+
+
+@pytest.fixture
+def stage(browser: Browser, tmp_path: Path) -> Iterator[Stage]:
+    with embedded_broker() as broker:
+        made = Stage(broker, browser, tmp_path)
+        yield made
+        made.stop()
+
+
+def total(page: Page, name: str) -> str:
+    """One of the numbers at the top."""
+    return str(page.locator("#totals div", has_text=name).locator("dd").inner_text())
+
+
+def wait_for_posts(page: Page, count: int) -> None:
+    """Until the page shows so many posts."""
+    expect(page.locator("#totals div").first.locator("dd")).to_have_text(str(count), timeout=20_000)
+
+
+def test_what_is_shown_is_what_was_sent_and_filters_narrow_it(stage: Stage) -> None:
+    page = stage.open()
+    expect(page.locator("#notices")).to_contain_text("Nothing yet", timeout=20_000)
+    sentiments = ("positive", "negative", "negative", "neutral")
+    stage.send([mood(number, sentiment=sentiments[number % 4]) for number in range(40)])
+    wait_for_posts(page, 40)
+    assert (total(page, "Positive"), total(page, "Negative")) == ("25 %", "50 %")
+    page.locator("select[data-field=product]").select_option("kettle")
+    wait_for_posts(page, 20)
+    assert "product=kettle" in page.url
+    assert total(page, "Positive") == "50 %"
+    assert page.locator("#posts li").count() == 20
+    again = stage.open(page.url.rpartition("/")[2])  # the link holds the view
+    wait_for_posts(again, 20)
+    page.get_by_role("button", name="Show everything").click()
+    wait_for_posts(page, 40)
+    page.locator("table[data-field=product]").get_by_role("button", name="phone").click()
+    wait_for_posts(page, 20)
+
+
+def test_a_bar_shows_its_posts_and_the_page_says_when_it_is_not_now(stage: Stage) -> None:
+    stage.send([mood(0, ago_s=1_200, text="long ago"), mood(1, text="just now")])
+    page = stage.open()
+    wait_for_posts(page, 2)
+    page.locator("summary").click()
+    page.locator("#series button").last.click()
+    wait_for_posts(page, 1)
+    expect(page.locator("#posts")).to_contain_text("long ago")
+    expect(page.locator("#notices")).to_contain_text("You are looking at")
+    page.go_back()
+    wait_for_posts(page, 2)
+
+
+def test_a_post_is_never_read_as_html(stage: Stage) -> None:
+    names = ("text", "product", "emotion_label", "lang")
+    stage.send([mood(1) | dict.fromkeys(names, HOSTILE) | {HOSTILE: "x"}])
+    page = stage.open()
+    wait_for_posts(page, 1)
+    expect(page.locator("#posts")).to_contain_text(HOSTILE)
+    page.wait_for_timeout(500)
+    assert page.locator("img, main script").count() == 0
+    assert "owned" not in page.title()
+
+
+def test_marked_words_stand_where_they_are_after_an_emoji(stage: Stage) -> None:
+    stage.send([mood(1, text="\U0001f600\U0001f600 you moron", toxic_spans=[[7, 12]], toxicity_toxic=0.9)])
+    page = stage.open()
+    wait_for_posts(page, 1)
+    assert page.locator("#posts mark").all_inner_texts() == ["moron"]
+    assert total(page, "Toxic") == "100 %"
+
+
+def test_nothing_is_asked_of_another_host(stage: Stage) -> None:
+    stage.send([mood(1)])
+    page = stage.open()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.reload()
+    wait_for_posts(page, 1)
+    page.wait_for_timeout(1_500)
+    assert asked
+    assert all(url.startswith((f"{stage.page_server.url}/", "data:", "blob:")) for url in asked)
+
+
+def test_it_survives_restarts_of_the_broker_and_of_itself(stage: Stage) -> None:
+    stage.send([mood(1)])
+    page = stage.open()
+    wait_for_posts(page, 1)
+    stage.broker.kill()
+    expect(page.locator("#notices")).to_contain_text("Nothing new comes in", timeout=40_000)
+    wait_for_posts(page, 1)
+    stage.broker.start()
+    stage.send([mood(2)])
+    wait_for_posts(page, 2)
+    expect(page.locator("#notices")).not_to_contain_text("Nothing new comes in", timeout=20_000)
+    stage.stop()
+    expect(page.locator("#notices")).to_contain_text("lost its server", timeout=20_000)
+    stage.start()
+    stage.send([mood(3)])
+    wait_for_posts(page, 3)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_and_a_phone_need_not_scroll_sideways(stage: Stage, scheme: str) -> None:
+    stage.send([mood(number, sentiment=("positive", "negative")[number % 2]) for number in range(30)])
+    for width in (390, 1_280):
+        page = stage.open(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        wait_for_posts(page, 30)
+        found = Axe().run(page)
+        assert found.violations_count == 0, found.generate_report()
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_it_can_be_used_from_the_keyboard(stage: Stage) -> None:
+    stage.send([mood(number) for number in range(4)])
+    page = stage.open()
+    wait_for_posts(page, 4)
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") == "span"
+    page.locator("select[data-field=product]").focus()
+    page.keyboard.press("p")
+    wait_for_posts(page, 2)

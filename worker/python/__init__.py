@@ -1,0 +1,1 @@
+"""Labels for texts in Python: the `Classifier` that `moodstream` exports, and its tables."""

@@ -1,0 +1,158 @@
+"""The public `Classifier`: texts in, labels out, from any process and any kind of column."""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Self
+
+from worker.errors import PackError, TextEmpty
+from worker.messages.body import visible
+from worker.messages.encode import OutputEncoder
+from worker.model.classifier import as_list
+from worker.model.pack import Pack
+from worker.model.several import PackSet
+from worker.python.frames import FAILURE_MESSAGE, FAILURE_REASON, as_frame, frame_columns
+from worker.settings.groups import BatchSettings
+from worker.types import PUBLIC, Failure, Prediction
+
+_Path = Path | str
+_Packs = tuple[tuple[str, str], ...]
+"""Path and revision of each pack."""
+
+_Batch = tuple[tuple[str, Any], ...] | None
+"""Settings of a batch as a value that can be compared; None for the defaults."""
+
+
+class Classifier:
+    """Labels texts with a model pack: the bundled one, or the one at `path`, or several at once.
+
+    Several packs label every text side by side. Each prediction holds the heads of all; where two packs have
+    a head of the same name, it gets the name of its pack in front, as in `compact_sentiment`.
+
+    The same text gets the same scores whatever else it is labelled with. All methods may be called from
+    several threads. A classifier goes on working in a forked child. Its pickle holds the paths and revisions
+    of its packs; a process loads them once, however often it unpickles them.
+
+    Args:
+        path: folder of a pack, or the name of one that ships, or a list of these; the default one when None.
+        threads: parallel forward passes; 0 means as many as the machine or its cgroup allows.
+        batch: how texts are grouped into micro-batches; the defaults serve a CPU.
+
+    Raises:
+        PackError: a folder is not a pack, a byte of it has changed, its parts do not fit together, or a pack
+            is given twice.
+    """
+
+    __module__ = PUBLIC
+
+    def __init__(
+        self,
+        path: _Path | Sequence[_Path] | None = None,
+        *,
+        threads: int = 0,
+        batch: BatchSettings | None = None,
+    ) -> None:
+        paths = () if path is None else (path,) if isinstance(path, str | Path) else path
+        self._model = PackSet.load(paths, threads=threads, batch=batch)
+        self._given = (threads, batch)
+        self._kinds = frame_columns(self._model.heads)
+        self._encoder = OutputEncoder(
+            self._model.heads, model=self._model.model, topic="", include_text=False
+        )
+
+    @classmethod
+    def load(
+        cls,
+        path: _Path | Sequence[_Path] | None = None,
+        *,
+        threads: int = 0,
+        batch: BatchSettings | None = None,
+    ) -> Self:
+        """Do what the constructor does."""
+        return cls(path, threads=threads, batch=batch)
+
+    @property
+    def packs(self) -> tuple[Pack, ...]:
+        """The packs that are loaded, in the order in which they were given."""
+        return self._model.packs
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns of `predict_frame`."""
+        return tuple(self._kinds)
+
+    def classify(self, texts: Iterable[object]) -> list[Prediction | Failure]:
+        """Label texts. Result i belongs to text i.
+
+        Args:
+            texts: a list or any other iterable, such as a pandas or polars series, an Arrow array, a NumPy
+                array or a generator. What is not a text (None, NaN, a number) gives a `Failure` with the
+                reason `text_not_string`, and a text with nothing visible in it one with `text_empty`.
+
+        Raises:
+            TypeError: one text instead of several, or a table with more than one column.
+        """
+        rows = as_list(texts)
+        labelled = iter(self._model.classify([text for text in rows if not _is_blank(text)]))
+        return [_blank() if _is_blank(text) else next(labelled) for text in rows]
+
+    async def classify_async(self, texts: Iterable[object]) -> list[Prediction | Failure]:
+        """Do the same in another thread, so that an event loop goes on meanwhile."""
+        return await asyncio.to_thread(self.classify, texts)
+
+    def to_dicts(self, texts: Iterable[object]) -> list[dict[str, Any]]:
+        """Label texts, and return each result as flat values under the names that an output message has.
+
+        A text that could not be labelled has `failure_reason` and `failure_message` instead.
+
+        Raises:
+            TypeError: see `classify`.
+        """
+        return [self._flat(result) for result in self.classify(texts)]
+
+    def predict_frame(self, texts: Iterable[object]) -> Any:
+        """Label texts, and return a table with one row a text and the columns of `to_dicts`.
+
+        A polars series gives a polars data frame, an Arrow array a table, and anything else a pandas data
+        frame, which has the index of the series that was passed. What a failed text has no value for is null.
+
+        Raises:
+            TypeError: see `classify`.
+            PackagesMissing: pandas is needed and not installed.
+        """
+        return as_frame(self._kinds, self.to_dicts(texts), texts)
+
+    def _flat(self, result: Prediction | Failure) -> dict[str, Any]:
+        if isinstance(result, Failure):
+            return {FAILURE_REASON: result.reason, FAILURE_MESSAGE: result.message}
+        return self._encoder.fields(result, "")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        threads, batch = self._given
+        settings = None if batch is None else tuple(batch.model_dump().items())
+        packs = tuple((str(pack.path.resolve()), pack.revision) for pack in self.packs)
+        return Classifier._unpickled, (packs, threads, settings)
+
+    @classmethod
+    def _unpickled(cls, packs: _Packs, threads: int, batch: _Batch) -> "Classifier":
+        """Return the classifier that a pickle stands for. Raises PackError if a pack has changed since."""
+        return _loaded(packs, threads, batch)
+
+
+@lru_cache(maxsize=8)
+def _loaded(packs: _Packs, threads: int, batch: _Batch) -> Classifier:
+    settings = None if batch is None else BatchSettings.model_validate(dict(batch))
+    classifier = Classifier([path for path, _ in packs], threads=threads, batch=settings)
+    for (path, revision), pack in zip(packs, classifier.packs, strict=True):
+        if pack.revision != revision:
+            raise PackError(f"{path} held revision {revision} when it was pickled, and now {pack.revision}")
+    return classifier
+
+
+def _is_blank(value: object) -> bool:
+    return isinstance(value, str) and not visible(value)
+
+
+def _blank() -> Failure:
+    return Failure.of("classify", TextEmpty.reason, TextEmpty("the text is blank: nothing in it is visible"))

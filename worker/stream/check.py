@@ -1,0 +1,62 @@
+"""What `moodstream run` would stumble over at its start, found without starting a worker."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from worker.errors import MoodstreamError
+from worker.expressions import split_type
+from worker.heads import Head
+from worker.kafka.topics import missing_topics
+from worker.messages.avro import make_output_format
+from worker.messages.columns import Layout
+from worker.messages.fields import Fields
+from worker.messages.registry import Registry
+from worker.model.several import load_packs, named_heads
+from worker.settings.groups import Settings
+from worker.stream.languages import Languages
+
+
+def problems(settings: Settings, *, online: bool = False) -> Iterator[str]:
+    """Yield a line for each thing that would stop a worker with these settings.
+
+    Looks at model packs (their checksums too, but no graph is loaded), at the extras that the settings need,
+    and at the names of the columns; with `online` also at brokers, topics and the schema registry.
+    """
+    found: list[Sequence[Head]] = []
+
+    def packs() -> None:
+        folders = [list[Path](settings.model.path)]
+        language = settings.language
+        if language.detect or language.route:
+            folders += [[Path(folder)] for folder in Languages(language).packs]
+        found.extend(named_heads(load_packs(each))[0] for each in folders)
+
+    def columns() -> None:
+        for heads in found:
+            Layout.of(settings.sink).of_heads(heads)
+
+    def fields() -> None:
+        Fields.of(settings.source, keep=[split_type(entry)[0] for entry in settings.sink.keep])
+
+    checks: list[Callable[[], object]] = [packs, columns, fields, lambda: make_output_format(settings.sink)]
+    if online:
+        checks += [lambda: _topics(settings), lambda: _registry(settings)]
+    for check in checks:
+        try:
+            check()
+        except MoodstreamError as error:
+            yield from str(error).splitlines()
+
+
+def _topics(settings: Settings) -> None:
+    sink = settings.sink
+    names = [*settings.source.topics, sink.topic, sink.dead_letter_topic]
+    missing = missing_topics(settings.kafka, names)
+    if missing:
+        raise MoodstreamError(f"no such topic: {', '.join(missing)}; `moodstream topics create` makes them")
+
+
+def _registry(settings: Settings) -> None:
+    registry = Registry.of(settings.kafka)
+    if registry is not None:
+        registry.check()
