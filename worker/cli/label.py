@@ -14,7 +14,7 @@ import click
 
 from worker import __version__
 from worker.errors import ExitCode, OutputError, printable
-from worker.expressions import parse_list
+from worker.expressions import column_of, parse_list
 from worker.settings.groups import Settings, SinkSettings
 from worker.settings.load import load_settings
 
@@ -231,11 +231,9 @@ def label(
 
 
 def _needs_rows(settings: Settings) -> bool:
-    """Whether the settings read more of a table's row than one column with the text."""
-    source = settings.source
-    others = ("time_field", "id_field", "lang_field", "filter", "preset")
-    text = parse_list(source.text_field)
-    return len(text) > 1 or text[0].plain is None or any(getattr(source, name) is not None for name in others)
+    """Whether the text is more than one column of a table."""
+    text = parse_list(settings.source.text_field)
+    return len(text) > 1 or text[0].plain is None
 
 
 def _say(line: str) -> None:
@@ -284,7 +282,7 @@ def _planned(options: _Options, heads: "Sequence[Sequence[Head]]", output: str) 
     if not options.no_keep:
         keep = Keep(
             ours,
-            text_field=options.settings.source.text_field,
+            text_field=column_of(options.settings.source.text_field),
             include_text=options.include_text,
             wanted=wanted_columns(options.keep) if options.keep else None,
         )

@@ -78,13 +78,9 @@ class ParquetReader:
         """Bytes, in proportion to the rows read."""
         self._file = self._opened()
         self._repeated: Any = None
-        self._schema: Any = self._file.schema_arrow
         twice = [name for name, count in Counter(self._schema.names).items() if count > 1]
         if twice:
             raise InputError(f"{self._name}: the column '{printable(twice[0])}' occurs twice")
-        self.columns: tuple[str, ...] = tuple(
-            name for field in self._schema for name in _leaves(arrow.types, field.type, field.name)
-        )
 
     @property
     def top_columns(self) -> tuple[str, ...]:
@@ -202,13 +198,18 @@ class ParquetReader:
     def _opened(self) -> Any:
         try:
             # No string and no list in the footer is longer than the file.
-            return self._parquet.ParquetFile(
+            file = self._parquet.ParquetFile(
                 self._path,
                 thrift_string_size_limit=min(max(1, self._size), _LONGEST_STRING),
                 thrift_container_size_limit=min(max(1, self._size), _LONGEST_LIST),
             )
+            self._schema: Any = file.schema_arrow
+            self.columns: tuple[str, ...] = tuple(
+                name for field in self._schema for name in _leaves(self._arrow.types, field.type, field.name)
+            )
         except self._errors as error:
             raise InputError(f"{self._name}: is not a Parquet file: {_first_line(error)}") from None
+        return file
 
     def _leaf(self, column: str) -> _Leaf | None:
         """Return what to read for a column. In a struct that is only the field."""

@@ -101,7 +101,7 @@ def test_parquet_keeps_types_and_rows_that_fail_are_left_out(moodstream: Any) ->
 
 
 def test_json_lines_keep_objects_and_columns_of_mixed_types_become_text(moodstream: Any) -> None:
-    lines = [
+    lines: list[dict[str, Any]] = [
         {"text": "so good", "n": 1, "user": {"name": "é"}, "mixed": 1, "f": 1, "ok": True},
         {"text": "never", "n": None, "big": 2**70 + 1, "mixed": "1", "f": 0.5, "nan": None},
     ]
@@ -156,6 +156,24 @@ def test_without_the_text_no_column_that_contains_it_is_kept(moodstream: Any) ->
         )
         assert "secret" not in str(rows(output))
         assert str(rows(output)[0]["id"]) == "1"
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.parquet", "a.jsonl"])
+def test_a_text_of_two_columns_leaves_both_in_place(moodstream: Any, name: str) -> None:
+    row = {"title": "so good", "body": "and cheap", "id": "1"}
+    if name == "a.parquet":
+        parquet.write_table(arrow.Table.from_pylist([row]), name)
+    else:
+        content = json.dumps(row) if name == "a.jsonl" else ",".join(row) + "\n" + ",".join(row.values())
+        Path(name).write_text(content + "\n")
+    ended = moodstream("label", name, "--text-field", "title, body")
+    assert (ended.code, ended.err) == (0, "")
+    found = json.loads(ended.out)
+    assert found["text"] == "so good\nand cheap"
+    assert {column: found[column] for column in row} == row
+    hidden = json.loads(moodstream("label", name, "--text-field", "title, body", "--no-include-text").out)
+    assert hidden["id"] == "1"
+    assert not {"title", "body", "text"} & set(hidden)
 
 
 @pytest.mark.parametrize(
