@@ -12,6 +12,8 @@ import orjson
 import pyarrow as arrow
 import pyarrow.parquet as parquet
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from worker.errors import InputError
 from worker.tables.lines import MAX_LINE_BYTES
@@ -246,3 +248,44 @@ def test_a_file_that_unpacks_to_a_thousand_times_its_size_is_refused(tmp_path: P
     most, told = memory(name)
     assert told.startswith(f"{name}: row group 1 of the column 'text' unpacks from ")
     assert most < 200
+
+
+def varint(value: int) -> bytes:
+    found = b""
+    while value > 0x7F:
+        found, value = found + bytes([value & 0x7F | 0x80]), value >> 7
+    return found + bytes([value])
+
+
+def test_sizes_that_the_footer_states_too_small_are_taken_from_the_pages(tmp_path: Path) -> None:
+    name = write(
+        tmp_path / "a.parquet", {"text": ["y" * 5_000_000] * 60}, use_dictionary=False, compression="zstd"
+    )
+    chunk = parquet.ParquetFile(name).metadata.row_group(0).column(0)
+    honest, lie = (varint(size << 1) for size in (chunk.total_uncompressed_size, 200_000_000))
+    data = Path(name).read_bytes()
+    footer = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+    assert honest in data[footer:]
+    assert len(honest) == len(lie)
+    Path(name).write_bytes(data[:footer] + data[footer:].replace(honest, lie))
+    assert parquet.ParquetFile(name).metadata.row_group(0).column(0).total_uncompressed_size == 200_000_000
+    most, told = memory(name)
+    assert told.startswith(f"{name}: row group 1 of the column 'text' unpacks from ")
+    assert most < 200
+
+
+@given(st.data())
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150, deadline=None)
+def test_a_footer_or_a_page_with_other_bytes_is_rows_or_one_line(tmp_path: Path, data: st.DataObject) -> None:
+    name = write(tmp_path / "a.parquet", {"text": ["one", "two", None] * 20, "n": list(range(60))})
+    content = bytearray(Path(name).read_bytes())
+    for place in data.draw(st.lists(st.integers(4, len(content) - 5), min_size=1, max_size=4)):
+        content[place] = data.draw(st.integers(0, 255))
+    Path(name).write_bytes(content)
+    told = ""
+    try:
+        texts(name)
+    except InputError as error:
+        told = str(error)
+    assert told.startswith(name) or not told
+    assert "\n" not in told
