@@ -11,7 +11,7 @@ PYTEST_ARGS ?=
 # Two processes: the slow tests wait for brokers and workers most of the time.
 SIDE_BY_SIDE := -n 2 --dist worksteal
 
-.PHONY: help demo test test-kafka test-train fuzz lint bench bench-quick models-report pack schemas docs image-test clean
+.PHONY: help demo test test-kafka test-train test-stack fuzz lint bench bench-quick models-report pack schemas dashboards docs image-test clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -20,14 +20,17 @@ demo: $(VENV)/demo.stamp ## watch it work: embedded broker, sample posts, live v
 	@$(VENV)/bin/moodstream demo $(DEMO_ARGS)
 
 test: $(VENV)/dev.stamp ## all tests that need no more than Python
-	$(VENV)/bin/python -m pytest $(SIDE_BY_SIDE) -m "not kafka and not train and not container" $(PYTEST_ARGS)
+	$(VENV)/bin/python -m pytest $(SIDE_BY_SIDE) -m "not kafka and not train and not stack and not container" $(PYTEST_ARGS)
 
 test-kafka: $(VENV)/dev.stamp ## the tests against a real Apache Kafka (Java 17, Maven)
-	MOODSTREAM_REQUIRE_KAFKA=1 $(VENV)/bin/python -m pytest -m kafka $(PYTEST_ARGS)
+	MOODSTREAM_REQUIRE_KAFKA=1 $(VENV)/bin/python -m pytest $(SIDE_BY_SIDE) -m kafka $(PYTEST_ARGS)
 
 test-train: $(TRAIN)/train.stamp ## the tests that need torch (a large download), and the types of the lab against torch's
 	$(TRAIN)/bin/mypy worker/lab tests/lab tests/support
 	$(TRAIN)/bin/python -m pytest -m train $(PYTEST_ARGS)
+
+test-stack: $(VENV)/stack.stamp ## ClickHouse's tables, Grafana's dashboards and Prometheus' rules, each for real
+	$(VENV)/bin/python -m pytest -m stack $(PYTEST_ARGS)
 
 fuzz: $(VENV)/dev.stamp ## random messages, settings and files: none may end in anything but a clear answer
 	$(VENV)/bin/python tests/fuzz/decode.py --inputs 1000000
@@ -80,6 +83,9 @@ schemas: $(VENV)/dev.stamp ## write schemas/ and the pages of settings and comma
 	$(VENV)/bin/moodstream config reference > docs/reference/settings.md
 	$(VENV)/bin/python docs/cli_page.py > docs/reference/cli.md
 
+dashboards: $(VENV)/dev.stamp ## write the JSON of Grafana's dashboards from their source
+	$(VENV)/bin/python deploy/grafana/dashboards.py
+
 docs: $(VENV)/dev.stamp ## build the site of docs/ into build/site; a link that leads nowhere is an error
 	NO_MKDOCS_2_WARNING=true $(VENV)/bin/mkdocs build --strict --quiet
 	@echo "open build/site/index.html, or run: $(VENV)/bin/mkdocs serve"
@@ -105,6 +111,10 @@ $(VENV)/demo.stamp: pyproject.toml | $(VENV)/bin/python
 $(VENV)/dev.stamp: pyproject.toml | $(VENV)/bin/python
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@ $(VENV)/demo.stamp
+
+$(VENV)/stack.stamp: pyproject.toml $(VENV)/dev.stamp
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[stack]'
+	@touch $@
 
 $(TRAIN)/train.stamp: pyproject.toml | $(TRAIN)/bin/python
 	$(TRAIN)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,train]'

@@ -22,14 +22,14 @@ import click
 
 from worker.demo.broker import EmbeddedBroker
 from worker.demo.feeder import Feeder, Sent
-from worker.demo.ledger import Tally
+from worker.demo.ledger import Ledger
 from worker.demo.reader import Reader, read_answer
 from worker.demo.samples import load_samples
 from worker.kafka.topics import TopicSpec, create_topics
 from worker.settings.groups import KafkaSettings
 
 _WHO = "import importlib.util as u, os; print(os.getuid(), os.getgid(), u.find_spec('torch'))"
-_SAMPLES = "from worker.demo.feeder import load_samples; print(len(load_samples()))"
+_SAMPLES = "from worker.demo.samples import load_samples; print(len(load_samples()))"
 _TEXTS = "What a wonderful morning, thank you all!\nThe worst service I have ever had.\n"
 _READY_S = 60.0
 _ANSWERS_S = 60.0
@@ -101,37 +101,37 @@ def check_run(python: Sequence[str], moodstream: Sequence[str], config: dict[str
         )
         try:
             _wait_ready(process, port)
-            tally = _feed_and_read(kafka)
+            ledger = _feed_and_read(kafka)
             health = config["Healthcheck"]
             expect(isinstance(health, dict), "the image has no health check")
             _output([*python, *health["Test"][2:]])  # type: ignore[index] # what CMD, python stand before
             os.kill(_innermost(process.pid), signal.SIGTERM)
             code = process.wait(30)
             expect(code == 0, f"it ended with {code} after SIGTERM")
-            expect(not tally.faults(), "; ".join(tally.faults()))
+            expect(not ledger.faults(), "; ".join(ledger.faults()))
         except CheckError:
             log.seek(0)
             click.echo(log.read(), err=True)
             raise
         finally:
             process.kill()
-    click.echo(f"`moodstream run`: {tally.summary()}")
+    click.echo(f"`moodstream run`: {ledger.summary()}")
     click.echo("health check passed, drained on SIGTERM with exit code 0")
 
 
-def _feed_and_read(kafka: KafkaSettings) -> Tally:
-    tally, reader, sent = Tally(), Reader(kafka, ["moods", "moods.dead-letter"]), list[Sent]()
+def _feed_and_read(kafka: KafkaSettings) -> Ledger:
+    ledger, reader, sent = Ledger(), Reader(kafka, ["moods", "moods.dead-letter"]), list[Sent]()
     with Feeder(kafka, "posts") as feeder:
         feeder.feed(load_samples(), rate=None, stop=threading.Event(), on_sent=sent.append)
     for entry in sent:
-        tally.sent(entry)
+        ledger.sent(entry)
     deadline = time.monotonic() + _ANSWERS_S
-    while not tally.complete() and time.monotonic() < deadline:
+    while not ledger.complete() and time.monotonic() < deadline:
         for record in reader.read(0.2):
             now_ms = time.time_ns() // 1_000_000
-            tally.answered(read_answer(record, dead_letter_topic="moods.dead-letter", now_ms=now_ms))
+            ledger.answered(read_answer(record, dead_letter_topic="moods.dead-letter", now_ms=now_ms))
     reader.close()
-    return tally
+    return ledger
 
 
 def _wait_ready(process: "subprocess.Popen[bytes]", port: int) -> None:

@@ -30,7 +30,7 @@ class ExitCode(IntEnum):
     """Another, newer worker runs in the same slot of the same group."""
 
     WATCHDOG = 6
-    """A checkpoint hung for `delivery.watchdog_s`; after a restart the work goes on."""
+    """A checkpoint hung for `delivery.watchdog_s` with a broker in reach; a restart lets the work go on."""
 
     MODEL = 7
     """The model pack is missing or damaged."""
@@ -84,6 +84,24 @@ class SettingsError(MoodstreamError, ValueError):
     def __init__(self, lines: Iterable[str]) -> None:
         self.lines = tuple(lines)
         super().__init__("\n".join(self.lines))
+
+
+class ExpressionError(MoodstreamError, ValueError):
+    """An expression that cannot be used.
+
+    Args:
+        message: what is wrong, so that it can follow the name of the setting: `ends too early`.
+        shown: the expression, or the part of it around the place, on one line.
+        column: how many columns of it come before the place.
+    """
+
+    exit_code = ExitCode.USAGE
+
+    def __init__(self, message: str, shown: str, column: int) -> None:
+        super().__init__(f"{message}\n{shown}\n{' ' * column}^")
+        self.message = message
+        self.shown = shown
+        self.column = column
 
 
 class InputError(MoodstreamError):
@@ -194,10 +212,28 @@ class TextEmpty(DecodeError):
     reason = "text_empty"
 
 
+class FilterNotBoolean(DecodeError):
+    """`source.filter` is neither true nor false for the message."""
+
+    reason = "filter_not_boolean"
+
+
 class UnsupportedEncoding(DecodeError):
     """The value is framed by a schema registry in a format other than JSON, or compressed or binary data."""
 
     reason = "unsupported_encoding"
+
+
+class ArrayUnusable(DecodeError):
+    """The value is an array without messages, or with too many."""
+
+    reason = "array_unusable"
+
+
+class DecompressionFailed(DecodeError):
+    """The value is not compressed as `content-encoding` says, or too large when it is not compressed."""
+
+    reason = "decompression_failed"
 
 
 class InvalidCloudEvent(DecodeError):

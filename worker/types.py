@@ -1,5 +1,6 @@
 """The small value types that the packages exchange."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -49,17 +50,30 @@ class Record:
         return len(self.key or b"") + len(self.value or b"")
 
 
+Scalar = str | int | float | bool | None
+"""A value of the sender that the output keeps."""
+
+_NOTHING_KEPT: Mapping[str, Scalar] = {}
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """A decoded message: the text to label and what identifies it.
 
-    `event_time_ms` is Unix time as the sender gave it, however odd; `NO_TIME` if there is none.
+    `event_time_ms` is Unix time as the sender gave it, however odd; `NO_TIME` if there is none. `kept` holds
+    the sender's fields by the names of their columns.
     """
 
     text: str
     event_id: str
     event_time_ms: int
     lang: str | None = None
+    kept: Mapping[str, Scalar] = field(default_factory=lambda: _NOTHING_KEPT)
+
+
+@dataclass(frozen=True, slots=True)
+class Filtered:
+    """A message that nobody wants labelled: it gets no output, and its offset is committed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +167,7 @@ class Prediction:
     spans: dict[str, SpanResult] = field(default_factory=dict)
 
 
-Answer = Prediction | Tombstone | Failure | Skipped
+Answer = Prediction | Tombstone | Failure | Skipped | Filtered
 """What became of one record."""
 
 

@@ -11,7 +11,7 @@ from worker.errors import BrokerUnavailable
 from worker.kafka.probe import probe
 from worker.kafka.retry import first_connection
 from worker.kafka.source import Source
-from worker.kafka.topics import TopicSpec, create_topics, missing_topics, partition_counts
+from worker.kafka.topics import TopicSpec, create_topics, missing_topics, partition_counts, topic_names
 from worker.settings.groups import KafkaSettings, SourceSettings
 from worker.types import Record
 
@@ -161,6 +161,7 @@ def test_topics_are_made_once_and_missed_by_name(settings: KafkaSettings, unique
     assert create_topics(settings, [spec]) == {unique: "exists"}
     assert missing_topics(settings, [unique, "nowhere"]) == ["nowhere"]
     assert partition_counts(settings, [unique]) == {unique: PARTITIONS}
+    assert unique in topic_names(settings)
 
 
 def test_a_topic_that_is_missing_is_not_made_by_reading(settings: KafkaSettings, unique: str) -> None:

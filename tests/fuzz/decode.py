@@ -24,10 +24,11 @@ from typing import Self
 import orjson
 import structlog
 
+from tests.support.decoding import decoder
 from worker.heads import SINGLE, Head
 from worker.messages.body import visible
 from worker.messages.deadletter import DeadLetters, Origin
-from worker.messages.decode import decode
+from worker.messages.decode import Item
 from worker.messages.encode import OutputEncoder
 from worker.observe.logs import configure as configure_logging
 from worker.types import (
@@ -39,7 +40,6 @@ from worker.types import (
     OutputRecord,
     Prediction,
     Record,
-    Tombstone,
 )
 
 CORPUS = Path(__file__).parent / "corpus" / "decode.jsonl"
@@ -211,14 +211,23 @@ class Checker:
     def check(self, record: Record, text_field: str) -> str | None:
         """Return what is wrong with the way of a record, or None."""
         try:
-            result = decode(record, text_field)
-            if isinstance(result, Failure):
-                self.outcomes[result.reason] += 1
-                return self._check_failure(record, result)
-            self.outcomes[type(result).__name__] += 1
-            return None if isinstance(result, Tombstone) else self._check_message(record, result)
+            reader = decoder(text_field)
+        except ValueError:  # the settings refuse this path
+            self.outcomes["setting refused"] += 1
+            return None
+        try:
+            problems = [self._check_item(item) for item in reader.decode(record)]
+            return next((problem for problem in problems if problem is not None), None)
         except Exception as error:  # noqa: BLE001 - whatever is raised is a finding
             return f"raised {error!r}"
+
+    def _check_item(self, item: Item) -> str | None:
+        record, result = item
+        if isinstance(result, Failure):
+            self.outcomes[result.reason] += 1
+            return self._check_failure(record, result)
+        self.outcomes[type(result).__name__] += 1
+        return self._check_message(record, result) if isinstance(result, Message) else None
 
     def _check_message(self, record: Record, message: Message) -> str | None:
         output = ENCODER.encode(record, message, PREDICTION, 1)

@@ -15,15 +15,18 @@ import pytest
 import structlog
 from kafka import KafkaProducer
 
+from tests.support import kill_in_commit
 from tests.support.brokers import KafkaCluster
 from tests.support.scenario import Feeder
 from tests.support.stream import Stream, assert_each_once, numbered
 from tests.support.stream import Topics as StreamTopics
 from tests.support.topics import Topics
+from tests.support.workers import WorkerProcess
 from worker.errors import ExitCode, Fenced
 from worker.kafka.outcome import Outcome
 from worker.kafka.probe import probe
 from worker.kafka.topics import TopicSpec, create_topics
+from worker.kafka.watchdog import Watchdog
 from worker.settings.groups import DeliverySettings, KafkaSettings
 
 
@@ -162,25 +165,66 @@ def test_a_stop_in_the_first_moments_is_a_clean_one(
     assert worker.events()[-1]["event"] == "drained"
 
 
+CALLS = ("send_offsets_to_transaction", "commit_transaction")
+"""The calls of the client that have no time limit of their own."""
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_commit_under_way_waits_for_the_broker_for_longer_than_the_watchdogs_limit(
+    cluster: KafkaCluster, unique: str, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    topics = StreamTopics(KafkaSettings(bootstrap_servers=[cluster.bootstrap]), unique).create()
+    codes: list[int] = []
+    waits: list[float] = []
+    watchdog = Watchdog(
+        3.0,
+        lambda: probe(topics.kafka),
+        connect_limit_s=60,
+        on_wait=lambda: waits.append(time.monotonic()),
+        look_every_s=0.5,
+        exit=codes.append,
+    )
+    stream = Stream(topics, watchdog=watchdog).open().join()
+    fed = topics.feed(numbered(100))
+    made, calls = getattr(KafkaProducer, call), iter(range(1, 10_000))
+    back: list[threading.Timer] = []
+
+    def interrupted(producer: KafkaProducer, *arguments: object) -> object:
+        if next(calls) == 2:
+            cluster.kill()
+            back.append(threading.Timer(7.0, cluster.start))
+            back[0].start()
+        return made(producer, *arguments)
+
+    monkeypatch.setattr(KafkaProducer, call, interrupted)
+    while not back:
+        stream.write(stream.read(5.0, max_messages=20))
+    back[0].join()
+    assert len(waits) >= 3
+    deadline = time.monotonic() + 60
+    while len(topics.read()) < len(fed) and time.monotonic() < deadline:
+        stream.step()
+    stream.close()
+    assert codes == []
+    assert_each_once(fed, topics.read())
+
+
 def test_the_broker_being_away_is_alive_and_not_ready(
     cluster: KafkaCluster, unique: str, tmp_path: Path
 ) -> None:
-    """Also for longer than `observe.stall_after_s`, and with a commit under way when it went."""
+    """For longer than `observe.stall_after_s` and `delivery.watchdog_s`, and in the midst of a commit."""
     topics = Topics(cluster.bootstrap, unique)
     topics.create()
-    limit = {
-        "MOODSTREAM_OBSERVE__STALL_AFTER_S": "40",
-        "MOODSTREAM_DELIVERY__TRANSACTION_TIMEOUT_MS": "10000",
-    }
-    worker = topics.worker("0", tmp_path, **limit)
-    worker.start()
-    worker.wait_ready()
-    feeder = Feeder(topics, 100)
-    feeder.start()
-    time.sleep(2)
-    cluster.kill()
+    worker = _worker_that_loses_its_broker(
+        topics,
+        cluster,
+        tmp_path,
+        MOODSTREAM_OBSERVE__STALL_AFTER_S="15",
+        MOODSTREAM_DELIVERY__WATCHDOG_S="30",
+    )
+    feeder = _feed_until_killed(topics, worker, cluster)
     seen: set[tuple[int, int]] = set()
-    deadline = time.monotonic() + 75
+    deadline = time.monotonic() + 40
     while time.monotonic() < deadline:
         time.sleep(1)
         seen.add((worker.get("/healthz")[0], worker.get("/readyz")[0]))
@@ -196,6 +240,44 @@ def test_the_broker_being_away_is_alive_and_not_ready(
     assert '"logger":"kafka.' not in text
     feeder.finish()
     assert worker.terminate() == ExitCode.OK
+
+
+def test_a_stop_in_a_commit_that_waits_for_the_broker_ends_at_the_drain_limit(
+    cluster: KafkaCluster, unique: str, tmp_path: Path
+) -> None:
+    topics = Topics(cluster.bootstrap, unique)
+    topics.create()
+    worker = _worker_that_loses_its_broker(
+        topics, cluster, tmp_path, MOODSTREAM_DELIVERY__DRAIN_TIMEOUT_S="4"
+    )
+    feeder = _feed_until_killed(topics, worker, cluster)
+    started = time.monotonic()
+    assert worker.terminate() == ExitCode.WATCHDOG, worker.tail()
+    assert 3 < time.monotonic() - started < 12
+    assert "delivery.drain_timeout_s" in str(worker.events()[-1]["reason"])
+    cluster.start()
+    feeder.finish()
+
+
+def _worker_that_loses_its_broker(
+    topics: Topics, cluster: KafkaCluster, folder: Path, **settings: str
+) -> WorkerProcess:
+    """A worker that is ready, and kills the broker in its third commit."""
+    hook = {kill_in_commit.CALL: CALLS[0], kill_in_commit.PID: str(cluster.nodes[0].pid)}
+    worker = topics.worker("0", folder, kill_in_commit.MODULE, **settings, **hook)
+    worker.start()
+    worker.wait_ready()
+    return worker
+
+
+def _feed_until_killed(topics: Topics, worker: WorkerProcess, cluster: KafkaCluster) -> Feeder:
+    feeder = Feeder(topics, 100)
+    feeder.start()
+    deadline = time.monotonic() + 60
+    while cluster.nodes[0].running:
+        assert time.monotonic() < deadline, worker.tail()
+        time.sleep(0.05)
+    return feeder
 
 
 @pytest.mark.timeout(240)

@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 from kafka import KafkaProducer
 
+from tests.support.decoding import one_each
 from tests.support.stream import Topics, numbered
 from worker.kafka.checkpoint import TransactionalCheckpoint
 from worker.kafka.options import client_options
@@ -18,7 +19,7 @@ from worker.observe.metrics import Metrics
 from worker.settings.groups import BatchSettings, DeliverySettings, KafkaSettings
 from worker.stream.loop import Loop
 from worker.stream.pipeline import Pipeline, Processed
-from worker.types import OutputRecord, Record, Tombstone
+from worker.types import OutputRecord, Record
 
 SECONDS = 0.1
 """What one of the long texts takes to label."""
@@ -35,7 +36,7 @@ class Slow:
         self.windows.append(len(records))
         time.sleep(SECONDS * len(records))
         outputs = [OutputRecord(self._topic, record.key, record.value) for record in records]
-        return Processed(outputs, [Tombstone() for _ in records])
+        return one_each(records, outputs)
 
 
 class LoopThread(threading.Thread):

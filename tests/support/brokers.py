@@ -8,6 +8,7 @@ with KafkaCluster(folder) as cluster:
 
 import base64
 import contextlib
+import os
 import random
 import shutil
 import socket
@@ -300,10 +301,15 @@ class KafkaCluster:
 
 
 def _free_ports(count: int) -> list[int]:
-    """Ports below those that outgoing connections get, so that none takes one while its node is down."""
+    """Ports below those that outgoing connections get, so that none takes one while its node is down.
+
+    Tests that run side by side have a range each: the ports of a node that is down look free.
+    """
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    first = 20_000 + number % 4 * 3_000
     found: list[int] = []
     while len(found) < count:
-        port = random.randrange(20_000, 32_000)
+        port = random.randrange(first, first + 3_000)
         with socket.socket() as attempt, contextlib.suppress(OSError):
             attempt.bind((_HOST, port))
             if port not in found:

@@ -1,5 +1,6 @@
 """Apache Kafka's jars, fetched once with Maven into a cache folder of the user's."""
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -35,7 +36,13 @@ def kafka_libs() -> Path:
     if shutil.which("mvn") is None:
         raise KafkaMissing(f"mvn is missing, and {folder} has no Apache Kafka {VERSION}")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+    with (
+        folder.with_suffix(".lock").open("w") as lock,
+        tempfile.TemporaryDirectory(dir=folder.parent) as scratch,
+    ):
+        fcntl.flock(lock, fcntl.LOCK_EX)  # tests run side by side, and Maven's own cache takes one at a time
+        if _complete(folder):
+            return folder
         # Maven writes beside its pom.xml; the checkout stays clean.
         shutil.copy(_POM, scratch)
         fetched = Path(scratch) / "libs"
@@ -45,9 +52,8 @@ def kafka_libs() -> Path:
         )
         if result.returncode != 0 or not _complete(fetched):
             raise KafkaMissing(f"Maven could not fetch Apache Kafka {VERSION}: {result.stdout[-800:]}")
-        if not _complete(folder):  # another run may have been quicker
-            shutil.rmtree(folder, ignore_errors=True)
-            fetched.rename(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+        fetched.rename(folder)
     return folder
 
 

@@ -15,6 +15,7 @@ from worker.kafka.options import client_options
 from worker.kafka.outcome import Outcome
 from worker.kafka.source import Source
 from worker.kafka.topics import ROOM_FOR_LARGE_RECORDS, TopicSpec, create_topics
+from worker.kafka.watchdog import Watchdog
 from worker.settings.groups import DeliverySettings, KafkaSettings, SinkSettings, SourceSettings
 from worker.types import OutputRecord, Record
 
@@ -83,14 +84,17 @@ class Stream:
         *,
         exactly_once: bool = True,
         delivery: DeliverySettings | None = None,
+        watchdog: Watchdog | None = None,
     ) -> None:
         self.topics = topics
         delivery = delivery or DeliverySettings(slot=slot)
         self.source = Source(topics.kafka, topics.source, slot)
         self.checkpoint: Checkpoint = (
-            TransactionalCheckpoint(topics.kafka, topics.sink, topics.source, delivery)
+            TransactionalCheckpoint(topics.kafka, topics.sink, topics.source, delivery, watchdog=watchdog)
             if exactly_once
-            else AtLeastOnceCheckpoint(topics.kafka, topics.sink, delivery, self.source.commit)
+            else AtLeastOnceCheckpoint(
+                topics.kafka, topics.sink, delivery, self.source.commit, watchdog=watchdog
+            )
         )
         self.outcomes: Counter[Outcome] = Counter()
 

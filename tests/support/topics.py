@@ -40,5 +40,5 @@ class Topics:
             **more,
         }
 
-    def worker(self, slot: str, folder: Path, **more: str) -> WorkerProcess:
-        return WorkerProcess(slot, self.environment(**more), folder)
+    def worker(self, slot: str, folder: Path, module: str = "worker", **more: str) -> WorkerProcess:
+        return WorkerProcess(slot, self.environment(**more), folder, module)

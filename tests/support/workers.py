@@ -22,9 +22,12 @@ class WorkerProcess:
         slot: `delivery.slot`.
         environment: settings as environment variables.
         folder: where its log goes.
+        module: what Python runs; `worker` is the command as users have it.
     """
 
-    def __init__(self, slot: str, environment: Mapping[str, str], folder: Path) -> None:
+    def __init__(
+        self, slot: str, environment: Mapping[str, str], folder: Path, module: str = "worker"
+    ) -> None:
         self.slot = slot
         self.log = folder / f"worker-{slot}.log"
         self.exit_codes: list[int] = []
@@ -35,6 +38,7 @@ class WorkerProcess:
             "MOODSTREAM_OBSERVE__LOG_FORMAT": "json",
             **environment,
         }
+        self._module = module
         self._process: subprocess.Popen[bytes] | None = None
         self._log_start = 0
 
@@ -58,7 +62,7 @@ class WorkerProcess:
         self._log_start = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "worker", "run"],
+                [sys.executable, "-m", self._module, "run"],
                 env=self._environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,

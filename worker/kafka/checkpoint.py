@@ -1,11 +1,9 @@
 """Outputs and offsets as one step: exactly once in a Kafka transaction, or at least once without one."""
 
-import os
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import structlog
@@ -23,7 +21,7 @@ from kafka.errors import (
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
 from kafka.structs import TopicPartition as ClientTopicPartition
 
-from worker.errors import BrokerRefused, BrokerUnavailable, ExitCode, OutputRefused, TopicMissing
+from worker.errors import BrokerRefused, BrokerUnavailable, OutputRefused, TopicMissing
 from worker.kafka import guards
 from worker.kafka.diagnose import FENCED, describe
 from worker.kafka.options import slot_name
@@ -32,6 +30,7 @@ from worker.kafka.probe import probe
 from worker.kafka.producer import BATCH_BYTES, await_all, delivery_timeout_ms, producer_options, send_all
 from worker.kafka.retry import Waiting, patiently
 from worker.kafka.topics import group_members, missing_topics
+from worker.kafka.watchdog import Watchdog
 from worker.settings.groups import DeliverySettings, KafkaSettings, SinkSettings, SourceSettings
 from worker.types import OutputRecord, TopicPartition
 
@@ -65,40 +64,6 @@ class Checkpoint(Protocol):
         """Close the connection. Never raises."""
 
 
-class Watchdog:
-    """Ends the process when something watched takes longer than `limit_s` seconds.
-
-    The client has calls without a time limit of their own (offsets, commit). A thread that hangs in one
-    cannot be interrupted, and a worker that hangs looks alive; so the process ends at once, without clean-up,
-    and its supervisor starts it again. `exit` is for tests.
-    """
-
-    def __init__(self, limit_s: float, exit: Callable[[int], object] = os._exit) -> None:  # noqa: A002 - it is exit
-        self._limit_s = limit_s
-        self._exit = exit
-
-    @contextmanager
-    def watch(self, what: str) -> Iterator[None]:
-        """Watch the block; `what` names it in the log."""
-        timer = threading.Timer(self._limit_s, self._fire, args=(what,))
-        timer.daemon = True
-        timer.name = "moodstream-watchdog"
-        timer.start()
-        try:
-            yield
-        finally:
-            timer.cancel()
-
-    def _fire(self, what: str) -> None:
-        _log.critical(
-            "hangs; the worker ends so that its supervisor starts it again",
-            what=what,
-            limit_s=self._limit_s,
-            exit_code=ExitCode.WATCHDOG,
-        )
-        self._exit(ExitCode.WATCHDOG)
-
-
 class BaseCheckpoint(ABC):
     """Runs a checkpoint with a producer that is replaced after every failure.
 
@@ -109,7 +74,7 @@ class BaseCheckpoint(ABC):
         delivery: limits.
         options: the producer's keyword arguments.
         watchdog: what ends the process when a call into the client hangs.
-        on_wait: called repeatedly while a producer cannot be opened.
+        on_wait: called repeatedly, on any thread, while no broker answers.
     """
 
     def __init__(
@@ -123,7 +88,12 @@ class BaseCheckpoint(ABC):
         self._kafka = kafka
         self._options = dict(options)
         self._flush_limit_s = delivery_timeout_ms(delivery) / 1_000 + 5
-        self._watchdog = watchdog or Watchdog(delivery.watchdog_s)
+        self._watchdog = watchdog or Watchdog(
+            delivery.watchdog_s,
+            lambda: probe(kafka),
+            connect_limit_s=kafka.connect_limit_s,
+            on_wait=on_wait,
+        )
         self._on_wait = on_wait
         self._producer: KafkaProducer | None = None
         self._answers: guards.ProduceAnswers = {}

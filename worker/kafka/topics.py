@@ -81,6 +81,16 @@ def missing_topics(kafka: KafkaSettings, names: Sequence[str]) -> list[str]:
     return [name for name in names if name not in there]
 
 
+def topic_names(kafka: KafkaSettings) -> list[str]:
+    """The names of all topics that this client may see, sorted; without Kafka's own.
+
+    Raises:
+        BrokerRefused, BrokerUnavailable: see `admin_client`.
+    """
+    with admin_client(kafka) as admin:
+        return sorted(name for name in admin.list_topics() if not name.startswith("__"))
+
+
 def group_members(kafka: KafkaSettings, group: str) -> list[tuple[str, str | None]]:
     """The members of a consumer group: for each its id, and its static name if it has one.
 

@@ -4,6 +4,7 @@ import ctypes
 import os
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from typing import Any
 import torch
 from torch import distributed, multiprocessing
 
-from worker.errors import MoodstreamError, TrainingError
+from worker.errors import MoodstreamError, TrainingError, one_line
 
 _GAIN = 1.5
 
@@ -73,6 +74,7 @@ STRIDE = 12
 """Steps that each process makes before the weights are averaged."""
 
 _PATIENCE = timedelta(days=1)  # the others wait while the first asks the teachers
+_LOOK_EVERY_S = 0.2
 
 
 class LocalSgd:
@@ -148,7 +150,7 @@ def local_sgd(size: int, work: Callable[[LocalSgd], Any]) -> Iterator[LocalSgd]:
         ]
         for other in others:
             other.start()
-        _join(0, size, str(rendezvous))
+        _join(0, size, str(rendezvous), lambda: all(other.is_alive() for other in others))
         try:
             yield LocalSgd(0, size)
         finally:
@@ -159,16 +161,40 @@ def local_sgd(size: int, work: Callable[[LocalSgd], Any]) -> Iterator[LocalSgd]:
                     other.terminate()
 
 
-def _join(rank: int, size: int, rendezvous: str) -> None:
-    distributed.init_process_group(
-        "gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=size, timeout=_PATIENCE
-    )
+def _join(rank: int, size: int, rendezvous: str, alive: Callable[[], bool]) -> None:
+    """Meet the other processes.
+
+    torch itself waits for one that has died before it came for as long as for a slow answer later, a day. It
+    cannot be interrupted, so it waits on a thread of its own.
+
+    Raises:
+        TrainingError: `alive` says that a process has ended.
+    """
+    failed: list[Exception] = []
+
+    def join() -> None:
+        try:
+            distributed.init_process_group(
+                "gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=size, timeout=_PATIENCE
+            )
+        except Exception as error:  # noqa: BLE001 - raised below, on the thread that asked
+            failed.append(error)
+
+    thread = threading.Thread(target=join, name="moodstream-join", daemon=True)
+    thread.start()
+    while thread.is_alive():
+        if not alive():
+            raise TrainingError("another process of the run has ended before it took part; see its output")
+        thread.join(_LOOK_EVERY_S)
+    if failed:
+        raise TrainingError(f"the processes of the run cannot meet: {one_line(failed[0])}") from failed[0]
 
 
 def _other(rank: int, size: int, rendezvous: str, work: Callable[[LocalSgd], Any]) -> None:
     """Take part until the run ends. The first process sees an error here as a broken connection."""
-    _join(rank, size, rendezvous)
+    first = multiprocessing.parent_process()
     try:
+        _join(rank, size, rendezvous, lambda: first is None or first.is_alive())
         work(LocalSgd(rank, size))
     except MoodstreamError:
         os._exit(1)

@@ -1,17 +1,17 @@
-"""Reads the text to label and its language from the bytes of a value."""
+"""Reads the bytes of a value as JSON or text, and says what a text and a language tag are."""
 
 import html
 import json
 import re
-from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 import orjson
 
-from worker.errors import InvalidUtf8, NotJson, TextEmpty, TextMissing, TextNotString, UnsupportedEncoding
+from worker.errors import InvalidUtf8, NotJson, TextEmpty, TextNotString, UnsupportedEncoding
 from worker.messages.framing import Frame, foreign_format
 from worker.messages.headers import MediaType
+from worker.messages.scalars import repaired
 
-_MISSING = object()
 _KINDS = {dict: "an object", list: "an array", bool: "a boolean", int: "a number", float: "a number"}
 _BEGINNING = re.compile(rb"(?:\xef\xbb\xbf)?[ \t\r\n]*")
 
@@ -179,74 +179,8 @@ def parse_json(data: bytes) -> object:
         ) from None
 
 
-def text_and_language(body: object, text_field: str) -> tuple[str, str | None]:
-    """Find the text in a JSON value, and its language in the same object or an enclosing one.
-
-    A JSON string is the text itself. The nearest object whose `lang` is a language tag gives the language.
-
-    Raises:
-        TextMissing, TextNotString, TextEmpty: there is no text at `text_field`.
-    """
-    if isinstance(body, str):
-        return as_text(body, "the value"), None
-    passed = _walk(body, text_field)
-    text = as_text(passed[-1], f"`{text_field}`")
-    for around in reversed(passed[:-1]):
-        if isinstance(around, Mapping) and (tag := language_tag(around.get("lang"))) is not None:
-            return text, None if tag == "und" else tag
-    return text, None
-
-
-def _walk(value: object, path: str) -> list[object]:
-    """Follow a dotted path through objects and, by number, arrays. A key that contains the dots itself wins.
-
-    Returns:
-        All values on the path, from the outermost to the one that it names.
-
-    Raises:
-        TextMissing: names the first step that does not exist, and the kind of value that is there instead.
-    """
-    if isinstance(value, Mapping) and path in value:
-        return [value, value[path]]
-    passed = [value]
-    walked: list[str] = []
-    for step in path.split("."):
-        found = _step(passed[-1], step)
-        if found is _MISSING:
-            where = f"under `{'.'.join(walked)}`" if walked else "in the message"
-            raise TextMissing(
-                f"no field `{step}` {where} (text_field is `{path}`): {_what_is_there(passed[-1])}"
-            )
-        walked.append(step)
-        passed.append(found)
-    return passed
-
-
-def _step(here: object, step: str) -> object:
-    if isinstance(here, Mapping):
-        return here.get(step, _MISSING)
-    if isinstance(here, Sequence) and not isinstance(here, str) and step.isascii() and step.isdigit():
-        index = int(step[:9])
-        return here[index] if index < len(here) else _MISSING
-    return _MISSING
-
-
-def _what_is_there(here: object) -> str:
-    """Describe a value, but never by the names of its fields: they are content too."""
-    if isinstance(here, Mapping):
-        if not here:
-            return "it is an empty object"
-        return (
-            "it is an object with one other field"
-            if len(here) == 1
-            else f"it is an object with {len(here)} other fields"
-        )
-    if isinstance(here, list):
-        return f"it is an array of {len(here)}"
-    return f"it is {_kind(here)}"
-
-
-def _kind(value: object) -> str:
+def kind_of(value: object) -> str:
+    """Name the kind of a JSON value: `an object`, `a number`."""
     if value is None:
         return "null"
     return _KINDS.get(type(value), "a string")
@@ -260,14 +194,10 @@ def as_text(value: object, where: str) -> str:
         TextEmpty: it is empty or invisible: blanks, control characters, direction marks.
     """
     if not isinstance(value, str):
-        raise TextNotString(f"{where} is {_kind(value)}, not a string")
+        raise TextNotString(f"{where} is {kind_of(value)}, not a string")
     if not visible(value):
         raise TextEmpty(f"{where} is {'blank: nothing in it is visible' if value else 'empty'}")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return value
+    return repaired(value)
 
 
 def visible(text: str) -> bool:
@@ -283,8 +213,11 @@ def language_tag(value: object) -> str | None:
 
     `en_US` and `en_US.UTF-8` become `en-US`, and codes that ISO 639 has withdrawn become their replacements.
     """
-    if not isinstance(value, str) or len(value) > _LONGEST_TAG:
-        return None
+    return _tag(value) if isinstance(value, str) and len(value) <= _LONGEST_TAG else None
+
+
+@lru_cache(maxsize=256)
+def _tag(value: str) -> str | None:
     tag = re.split("[.@]", value.strip(), maxsplit=1)[0].replace("_", "-")
     if _LANGUAGE_TAG.fullmatch(tag) is None:
         return None

@@ -1,47 +1,143 @@
-"""Decodes one record into a message, a tombstone or a failure."""
+"""Decodes one record into messages, a tombstone or failures."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import NamedTuple
 
-from worker.errors import DecodeError, UnsupportedEncoding
+import orjson
+
+from worker.errors import ArrayUnusable, DecodeError, UnsupportedEncoding
 from worker.messages import cloudevents
-from worker.messages.body import read_value, text_and_language, unwrapped
+from worker.messages.body import read_value, unwrapped
+from worker.messages.cloudevents import CloudEvent
+from worker.messages.compression import READABLE, decompress
+from worker.messages.fields import Fields
 from worker.messages.framing import Frame, registry_frame
-from worker.messages.headers import SCHEMA_ID, UNDECLARED, MediaType, known_charset, media_type, read_headers
-from worker.types import Failure, Message, Record, Tombstone
+from worker.messages.headers import (
+    SCHEMA_ID,
+    UNDECLARED,
+    MediaType,
+    element_headers,
+    known_charset,
+    media_type,
+    read_headers,
+)
+from worker.types import Failure, Filtered, Message, Record, Tombstone
 
-_COMPRESSED = frozenset({"gzip", "zstd", "deflate", "br", "lz4", "snappy", "compress", "bzip2", "xz"})
+MOST_MESSAGES = 1_000
+"""Messages in one array. More would fit into a megabyte, and each becomes a record of its own."""
+
+_UNREADABLE = frozenset({"br", "lz4", "snappy", "compress", "bzip2", "xz"})
 """Content encodings that a message may name. Anything else is the sender's own text."""
 
+Decoded = Message | Tombstone | Failure | Filtered
 
-def decode(record: Record, text_field: str) -> Message | Tombstone | Failure:
-    """Read one record.
 
-    The value is JSON or UTF-8 text: what its `content-type` says, or what it looks like. In a JSON object the
-    text is at `text_field` (dots go deeper); a JSON string is the text. CloudEvents are read in binary and in
-    structured mode, and a schema registry's frame is removed when JSON follows it. A null value is a
-    tombstone.
+class Item(NamedTuple):
+    """One message of a record. `record` is the record itself, or what it would be for this element alone."""
 
-    Never raises for anything a producer may have written: every error becomes a `Failure`.
+    record: Record
+    decoded: Decoded
+
+
+class Decoder:
+    """Reads records.
+
+    The value is JSON or UTF-8 text: what its `content-type` says, or what it looks like. It may be compressed
+    (`content-encoding` gzip, deflate or zstd). CloudEvents are read in binary, structured and batch mode, and
+    a schema registry's frame is removed when JSON follows it. A null value is a tombstone. Every element of
+    an array is a message of its own.
+
+    Args:
+        fields: where text, time and the rest lie.
     """
-    if record.value is None:
-        return Tombstone()
+
+    def __init__(self, fields: Fields) -> None:
+        self._fields = fields
+
+    def decode(self, record: Record) -> list[Item]:
+        """Read one record into at least one item. Never raises for anything a producer may have written."""
+        if record.value is None:
+            return [Item(record, Tombstone())]
+        try:
+            body, media, event = _read(record, record.value)
+            if isinstance(body, list) and not self._fields.whole_arrays:
+                return self._elements(record, body, event, events=media.cloudevents)
+        except Exception as error:  # noqa: BLE001 - a decoder bug costs one message, not the stream
+            return [Item(record, _failure(error))]
+        return [Item(record, self._one(record, body, event, None))]
+
+    def _elements(
+        self, record: Record, bodies: list[object], event: CloudEvent | None, *, events: bool
+    ) -> list[Item]:
+        if not bodies:
+            raise ArrayUnusable("the value is an empty array")
+        if len(bodies) > MOST_MESSAGES:
+            raise ArrayUnusable(
+                f"the value is an array of {len(bodies)}; at most {MOST_MESSAGES} messages are read from one"
+            )
+        items: list[Item] = []
+        for index, body in enumerate(bodies):
+            headers = element_headers(record.headers, index, event=events)
+            alone = replace(record, value=_as_json(body), headers=headers)
+            items.append(Item(alone, self._one(record, body, event, index, is_event=events)))
+        return items
+
+    def _one(
+        self,
+        record: Record,
+        body: object,
+        event: CloudEvent | None,
+        index: int | None,
+        *,
+        is_event: bool = False,
+    ) -> Decoded:
+        try:
+            own = is_event or (event is None and cloudevents.is_structured(UNDECLARED, body))
+            if own:
+                event, body = cloudevents.from_object(body)
+                body = _event_data(body, media_type(event.content_type))
+            found = self._fields.read(body)
+        except Exception as error:  # noqa: BLE001 - see `decode`
+            return _failure(error)
+        if found is None:
+            return Filtered()
+        if isinstance(found, Tombstone):
+            return found
+        place = f"{record.topic}:{record.partition}:{record.offset}" if event is None else event.event_id
+        if index is not None and not own:
+            place = f"{place}:{index}"
+        time_ms = found.time_ms
+        if time_ms is None:
+            time_ms = record.timestamp_ms if event is None or event.time_ms is None else event.time_ms
+        return Message(found.text, found.event_id or place, time_ms, found.lang, found.kept)
+
+
+def _as_json(body: object) -> bytes:
+    """An element as its producer might have sent it alone."""
     try:
-        return _message(record, record.value, text_field)
-    except DecodeError as error:
+        return orjson.dumps(body)
+    except TypeError:  # half a surrogate pair, a number of more than 64 bits, or nested deeply
+        return json.dumps(body).encode()
+
+
+def _failure(error: Exception) -> Failure:
+    if isinstance(error, DecodeError):
         return Failure.of("decode", error.reason, error)
-    except Exception as error:  # noqa: BLE001 - a decoder bug costs one message, not the stream
-        return Failure(
-            "decode",
-            "decoder_failed",
-            f"the decoder failed with {type(error).__name__}",
-            f"{type(error).__module__}.{type(error).__qualname__}",
-        )
+    name = type(error).__name__
+    return Failure(
+        "decode", "decoder_failed", f"the decoder failed with {name}", f"{type(error).__module__}.{name}"
+    )
 
 
-def _message(record: Record, value: bytes, text_field: str) -> Message:
+def _read(record: Record, value: bytes) -> tuple[object, MediaType, CloudEvent | None]:
+    """The body of a record, its media type, and the event that its headers or its content type announce."""
     headers = read_headers(record.headers)
     media = _declared(headers)
+    encoding = _encoding(headers)
+    if encoding in READABLE:
+        value = decompress(value, encoding)
     # The content type decides: an event in structured mode may carry its attributes in headers as well.
     event = None if media.cloudevent else cloudevents.from_headers(headers)
     frame = registry_frame(value)
@@ -50,37 +146,38 @@ def _message(record: Record, value: bytes, text_field: str) -> Message:
     elif SCHEMA_ID in headers:
         frame = Frame(0, "a schema id in a header")
     body = read_value(value, media, frame)
-    if event is None and cloudevents.is_structured(media, body):
+    if media.cloudevents:
+        if not isinstance(body, list):
+            raise ArrayUnusable("the content type says a batch of CloudEvents, but the value is not an array")
+    elif event is None and media.cloudevent:
         event, body = cloudevents.from_object(body)
         body = _event_data(body, media_type(event.content_type))
-    text, lang = text_and_language(body, text_field)
-    if event is None:
-        event_id = f"{record.topic}:{record.partition}:{record.offset}"
-        return Message(text, event_id, record.timestamp_ms, lang)
-    time_ms = record.timestamp_ms if event.time_ms is None else event.time_ms
-    return Message(text, event.event_id, time_ms, lang)
+    return body, media, event
+
+
+def _encoding(headers: Mapping[str, str]) -> str:
+    return headers.get("content-encoding", "").strip().lower().removeprefix("x-")
 
 
 def _declared(headers: Mapping[str, str]) -> MediaType:
     """Read what the headers say about the value.
 
     Raises:
-        UnsupportedEncoding: they say that it is compressed, or encoded in another way.
+        UnsupportedEncoding: they say that it is encoded in a way that cannot be read.
     """
     if not headers:
         return UNDECLARED
     media = media_type(
         headers.get("content-type") or headers.get("ce_datacontenttype") or headers.get("contenttype")
     )
-    encoding = headers.get("content-encoding", "").strip().lower()
-    if encoding in {"", "identity"}:
+    encoding = _encoding(headers)
+    if encoding in READABLE or encoding in {"", "identity"}:
         return media
     charset = known_charset(encoding)  # senders over AMQP write `utf-8` there
     if charset == "":
-        name = encoding.removeprefix("x-")
         raise UnsupportedEncoding(
-            f"the value is compressed: content-encoding says {name}"
-            if name in _COMPRESSED
+            f"the value is compressed: content-encoding says {encoding}"
+            if encoding in _UNREADABLE
             else "content-encoding names an unknown encoding"
         )
     return media if charset is None else replace(media, charset=charset)

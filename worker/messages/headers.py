@@ -16,6 +16,9 @@ OWN_PREFIX = "moodstream."
 REASON = OWN_PREFIX + "reason"
 """Our own header of a dead letter, in both profiles."""
 
+INDEX = OWN_PREFIX + "index"
+"""Our own header: the place of a message in the array that its record held, counted from 0."""
+
 Kind = Literal["json", "text", "unreadable", "unknown"]
 
 _READ = frozenset({"content-type", "contenttype", "content-encoding", SCHEMA_ID})
@@ -59,7 +62,6 @@ _CHARSET = re.compile(
 _UTF8 = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
 
 _UNREADABLE = {
-    "a batch of CloudEvents": r"application/cloudevents-batch\b.*",
     "Avro": r".*\bavro\b.*",
     "Protobuf": r".*\b(protobuf|protobuffer|grpc)\b.*",
     "MessagePack": r".*\b(msgpack|messagepack)\b.*",
@@ -93,8 +95,13 @@ class MediaType:
 
     @property
     def cloudevent(self) -> bool:
-        """Whether it announces a CloudEvent in structured mode."""
+        """Whether it announces a CloudEvent in structured mode, or several in batch mode."""
         return self.name.startswith("application/cloudevents")
+
+    @property
+    def cloudevents(self) -> bool:
+        """Whether it announces CloudEvents in batch mode."""
+        return self.name.startswith("application/cloudevents-batch")
 
 
 UNDECLARED = MediaType()
@@ -116,7 +123,7 @@ def _media_type(value: str) -> MediaType:
         key, _, said = parameter.partition("=")
         if key.strip() == "charset":
             charset = known_charset(said.strip().strip("\"'"))
-    if _JSON_TYPE.fullmatch(name) and not name.startswith("application/cloudevents-batch"):
+    if _JSON_TYPE.fullmatch(name):
         return MediaType(name, "json", charset=charset)
     form = next((form for pattern, form in _UNREADABLE_TYPES if pattern.fullmatch(name)), "")
     if form:
@@ -164,7 +171,16 @@ def output_headers(headers: Headers) -> Headers:
 
 def without_errors(headers: Headers) -> Headers:
     """Drop the headers that an earlier dead letter got, in either profile."""
-    return tuple((name, value) for name, value in headers if not _is_of_an_error(name.lower()))
+    return tuple(
+        (name, value) for name, value in headers if name == INDEX or not _is_of_an_error(name.lower())
+    )
+
+
+def element_headers(headers: Headers, index: int, *, event: bool) -> Headers:
+    """The headers of one element of an array, as if it had been sent alone. `event`: it is a CloudEvent."""
+    kept = ((name, value) for name, value in headers if not _is_about_the_value(name.lower()))
+    form = b"application/cloudevents+json" if event else b"application/json"
+    return (*kept, ("content-type", form), (INDEX, str(index).encode()))
 
 
 def _is_of_an_error(name: str) -> bool:

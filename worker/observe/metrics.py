@@ -9,7 +9,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
-from worker.types import Failure, Prediction, Record, Skipped, SpanResult, Tombstone, TopicPartition
+from worker.types import Answer, Failure, Filtered, Record, Skipped, SpanResult, Tombstone, TopicPartition
 
 _STATM = Path("/proc/self/statm")
 
@@ -128,13 +128,15 @@ class Metrics:
     def _histogram(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
         return Histogram(f"{_PREFIX}_{name}", text, labels, buckets=buckets, registry=self.registry)
 
-    def message(self, record: Record, answer: Prediction | Tombstone | Failure | Skipped) -> None:
+    def message(self, record: Record, answer: Answer) -> None:
         """Count a message whose answer is committed: its outcome, its labels, its age."""
         if isinstance(answer, Failure):
             self._messages.labels("dead_letter").inc()
             self._dead_letters.labels(answer.stage, answer.reason).inc()
         elif isinstance(answer, Skipped):
             self._messages.labels("skipped").inc()
+        elif isinstance(answer, Filtered):
+            self._messages.labels("filtered").inc()
         elif isinstance(answer, Tombstone):
             self._messages.labels("tombstone").inc()
         else:

@@ -7,17 +7,26 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from pydantic_core import PydanticCustomError
 
 
+class Place(NamedTuple):
+    """A part of a value, on one line, and the column in it where something is wrong."""
+
+    shown: str
+    column: int
+
+
 class WrongValue(ValueError):
     """A value that a validator refuses.
 
     Args:
         message: what is wrong, so that it can follow the quoted value: `is not a topic name`.
         value: the part that is wrong; all that the validator was given when None.
+        place: where in the value the mistake is, for a caret.
     """
 
-    def __init__(self, message: str, value: str | None = None) -> None:
+    def __init__(self, message: str, value: str | None = None, place: Place | None = None) -> None:
         super().__init__(message)
         self.value = value
+        self.place = place
 
 
 class Conflict(NamedTuple):

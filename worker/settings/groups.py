@@ -14,7 +14,16 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from worker.settings.base import Conflict, Group, refuse
 from worker.settings.kafka import KafkaSettings
 from worker.settings.languages import ANY, UNKNOWN, LanguageList, RouteTable
-from worker.settings.values import HomePath, Host, Pattern, TopicList, TopicName
+from worker.settings.values import (
+    FilterExpression,
+    HomePath,
+    Host,
+    Pattern,
+    TextExpression,
+    TopicList,
+    TopicName,
+    ValueExpression,
+)
 
 __all__ = [
     "BatchSettings",
@@ -27,6 +36,20 @@ __all__ = [
     "SinkSettings",
     "SourceSettings",
 ]
+
+
+PresetName = Literal[
+    "connect",
+    "debezium",
+    "mastodon",
+    "bluesky",
+    "reddit",
+    "x",
+    "app_store",
+    "google_play",
+    "product_review",
+]
+"""The presets of worker/messages/presets.py."""
 
 
 class SourceSettings(Group):
@@ -46,10 +69,40 @@ class SourceSettings(Group):
         min_length=1,
         description="Consumer group. All workers that share the work share it.",
     )
-    text_field: str = Field(
+    text_field: TextExpression = Field(
         default="text",
         min_length=1,
-        description="Path of the text in a JSON message; dots go deeper, as in `review.body`.",
+        description="Where the text is in a JSON message: a path, in which dots go deeper, as in "
+        "`review.body`; several are joined (`title, body`); of alternatives (`full_text | text`) the first "
+        "with text counts. Or a JMESPath expression.",
+    )
+    time_field: ValueExpression | None = Field(
+        default=None,
+        description="Where the time is: ISO 8601, or Unix time in seconds, milliseconds, microseconds or "
+        "nanoseconds, told apart by size. If none can be read there, the record's own time counts.",
+    )
+    id_field: ValueExpression | None = Field(
+        default=None,
+        description="Where the id is, a string or a whole number. It becomes `event_id`; without it "
+        "`topic:partition:offset` does.",
+    )
+    lang_field: ValueExpression | None = Field(
+        default=None,
+        description="Where the language is. Without it the `lang` beside the text counts.",
+    )
+    filter: FilterExpression | None = Field(
+        default=None,
+        description="A JMESPath expression that is true for the messages to label, as in "
+        "`lang == 'en'`. The others are counted and have no output.",
+    )
+    preset: PresetName | None = Field(
+        default=None,
+        description="The shape of the messages. It sets the fields above that you do not set yourself.",
+    )
+    html: Literal["auto", "strip", "keep"] = Field(
+        default="auto",
+        description="`strip` reads the text as HTML and takes what a reader sees of it; `keep` leaves it as "
+        "it is; `auto` strips with a preset whose texts are HTML. Needs the extra `html`.",
     )
     auto_offset_reset: Literal["earliest", "latest"] = Field(
         default="earliest",
@@ -168,7 +221,8 @@ class DeliverySettings(Group):
         default=60.0,
         ge=30,
         description="A checkpoint that hangs for so long ends the worker, so that its supervisor starts it "
-        "again. Seconds.",
+        "again. Time in which no broker answers does not count: that is waiting, up to "
+        "`kafka.connect_limit_s`. Seconds.",
     )
 
 

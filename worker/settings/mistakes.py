@@ -60,14 +60,19 @@ class Mistakes:
         self._secrets = secrets
 
     def wrong_value(self, name: str, detail: ErrorDetails) -> str:
-        """The line for a value that pydantic refuses."""
+        """The line for a value that pydantic refuses; two more point at the place where that is known."""
         field = all_fields()[name]
         kind, context = detail["type"], detail.get("ctx", {})
         if kind in {"too_short", "string_too_short"}:
             return self._line(name, "must not be empty")
         part = getattr(context.get("error"), "value", None)
         value = detail["input"] if part is None else part
-        return self._line(name, f"{self._quoted(field, value)} {_predicate(detail, field)}")
+        quoted = self._quoted(field, value)
+        line = self._line(name, f"{quoted} {_predicate(detail, field)}")
+        place = getattr(context.get("error"), "place", None)
+        if place is None or quoted == "the value":
+            return line
+        return f"{line}\n    {place.shown}\n    {' ' * place.column}^"
 
     def wrong_file(self, field: SettingField, message: str) -> str:
         """The line for a file that a secret cannot be read from."""

@@ -51,7 +51,7 @@ def reference() -> str:
 def _row(field: SettingField) -> str:
     default = f"`{field.default_text}`" if field.default_text else "none"
     cells = (f"`{field.name}`", f"`{field.variable}`", field.kind, default, field.description)
-    return "| " + " | ".join(cells) + " |"
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
 def _reserved() -> str:

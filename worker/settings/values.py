@@ -6,12 +6,15 @@ import json
 import os
 import re
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator
 
-from worker.settings.base import WrongValue
+from worker.errors import ExpressionError
+from worker.expressions import parse_expression, parse_filter, parse_list
+from worker.settings.base import Place, WrongValue
 
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _HOST = r"[^\s:/@\[\]\x00-\x1f\x7f]{1,253}"
@@ -192,6 +195,19 @@ def check_file(value: Path) -> Path:
     return value
 
 
+def _expression_check(parse: Callable[[str], object]) -> Callable[[str], str]:
+    """Make the validator for expressions that `parse` reads."""
+
+    def check(value: str) -> str:
+        try:
+            parse(value)
+        except ExpressionError as error:
+            raise WrongValue(error.message, place=Place(error.shown, error.column)) from None
+        return value
+
+    return check
+
+
 TopicName = Annotated[str, AfterValidator(check_topic)]
 Broker = Annotated[str, AfterValidator(check_broker)]
 Pattern = Annotated[str, AfterValidator(check_pattern)]
@@ -202,3 +218,6 @@ BrokerList = Annotated[list[Broker], BeforeValidator(split_list)]
 HomePath = Annotated[Path, BeforeValidator(expand_path)]
 """A path in which `~` means the home folder."""
 ReadableFile = Annotated[HomePath, AfterValidator(check_file)]
+TextExpression = Annotated[str, AfterValidator(_expression_check(parse_list))]
+FilterExpression = Annotated[str, AfterValidator(_expression_check(parse_filter))]
+ValueExpression = Annotated[str, AfterValidator(_expression_check(parse_expression))]

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import structlog
 
@@ -12,8 +12,11 @@ from worker.kafka.checkpoint import AtLeastOnceCheckpoint, Checkpoint, Transacti
 from worker.kafka.limits import TopicLimits, batch_bytes, read_limits
 from worker.kafka.retry import patiently
 from worker.kafka.source import Source
-from worker.kafka.topics import missing_topics
+from worker.kafka.topics import missing_topics, topic_names
 from worker.messages.deadletter import DeadLetters, Origin
+from worker.messages.decode import Decoder
+from worker.messages.fields import Fields
+from worker.messages.watch import BODIES, Unmatched
 from worker.model.pack import Pack
 from worker.observe.health import Health
 from worker.observe.logs import configure as configure_logging
@@ -119,10 +122,19 @@ def _pipeline(settings: Settings, metrics: Metrics, dead_letters: DeadLetters) -
     pack = router.default.classifier.pack
     metrics.model(pack.name, pack.revision)
     return Pipeline(
-        text_field=settings.source.text_field,
+        decoder=Decoder(Fields.of(settings.source, on_unmatched=_say_unmatched)),
         router=router,
         dead_letters=dead_letters,
         listener=metrics,
+    )
+
+
+def _say_unmatched(unmatched: Unmatched) -> None:
+    log.warning(
+        "these settings have matched none of the first messages",
+        settings=list(unmatched.settings),
+        messages=BODIES,
+        fields_seen=list(unmatched.fields),
     )
 
 
@@ -135,14 +147,17 @@ def _connect(settings: Settings, health: Health, stop: threading.Event) -> dict[
 
     None when `stop` was set meanwhile.
     """
-    kafka, sink = settings.kafka, settings.sink
-    names = [*settings.source.topics, sink.topic, sink.dead_letter_topic]
+    kafka, sink, source = settings.kafka, settings.sink, settings.source
+    inputs = list(source.topics)
 
     def look() -> dict[str, TopicLimits]:
-        missing = missing_topics(kafka, names)
+        named = [*source.topics, sink.topic, sink.dead_letter_topic]
+        missing = missing_topics(kafka, named)
         if missing:
             raise TopicMissing(f"no such topic: {', '.join(missing)}; `moodstream topics create` makes them")
-        return read_limits(kafka, names)
+        if source.topic_pattern is not None:
+            inputs[:] = filter(source.reads, topic_names(kafka))
+        return read_limits(kafka, dict.fromkeys([*inputs, *named]))
 
     limits = patiently(
         "a broker to answer",
@@ -152,13 +167,16 @@ def _connect(settings: Settings, health: Health, stop: threading.Event) -> dict[
         on_wait=lambda: health.waiting("brokers"),
     )
     if limits is not None:
-        _compare(settings, limits)
+        _compare(settings, inputs, limits)
     return limits
 
 
-def _compare(settings: Settings, limits: Mapping[str, TopicLimits]) -> None:
-    """Warn at the start about what will not fit later."""
-    largest = max((limits[name].max_bytes or 0 for name in settings.source.topics), default=0)
+def _compare(settings: Settings, inputs: Sequence[str], limits: Mapping[str, TopicLimits]) -> None:
+    """Warn at the start about what will not fit later.
+
+    With a pattern, `inputs` are the topics that match now; one that is made later is not compared.
+    """
+    largest = max((limits[name].max_bytes or 0 for name in inputs), default=0)
     sink = settings.sink
     wanted = {sink.dead_letter_topic: "dead letters without the original's value"}
     if sink.include_text:

@@ -5,7 +5,7 @@ Every change is marked in the record, so that the original can be found.
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Literal
 
@@ -13,7 +13,7 @@ from worker.errors import KeyMissing, MessageError, OutputTooLarge, RefusedByKaf
 from worker.kafka.limits import TopicLimits
 from worker.messages.encode import without_text
 from worker.messages.headers import OWN_PREFIX
-from worker.stream.pipeline import Processed
+from worker.stream.pipeline import Processed, Result
 from worker.types import Answer, Failure, Headers, OutputRecord, Record
 
 ToDeadLetter = Callable[[Record, Failure], OutputRecord]
@@ -56,14 +56,15 @@ class Fitter:
         self._compression = compression
         self._clock = clock
 
-    def fit_all(self, records: Sequence[Record], processed: Processed) -> Processed:
+    def fit_all(self, processed: Processed) -> Processed:
         """Fit the outputs of a window."""
-        fitted = Processed([], [])
-        for record, output, answer in zip(records, processed.outputs, processed.answers, strict=True):
-            fits, means = self.fit(record, output, answer)
-            fitted.outputs.append(fits)
-            fitted.answers.append(means)
-        return fitted
+        return Processed([[self._fitted(result) for result in results] for results in processed.results])
+
+    def _fitted(self, result: Result) -> Result:
+        if result.output is None:
+            return result
+        output, answer = self.fit(result.record, result.output, result.answer)
+        return Result(result.record, answer, output)
 
     def fit(self, record: Record, output: OutputRecord, answer: Answer) -> tuple[OutputRecord, Answer]:
         """Fit one output. What cannot be written to the output topic becomes a dead letter."""

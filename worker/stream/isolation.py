@@ -16,8 +16,8 @@ from worker.kafka.checkpoint import Checkpoint
 from worker.kafka.outcome import Outcome
 from worker.observe.metrics import Metrics
 from worker.stream.fitting import Fitter
-from worker.stream.pipeline import Pipeline, Processed
-from worker.types import Answer, Failure, OutputRecord, Record, Skipped, TopicPartition
+from worker.stream.pipeline import Pipeline, Processed, Result
+from worker.types import Failure, Record, Skipped, TopicPartition
 
 SEARCH_S = 30.0
 """A search that has made progress stops after this time: the worker must poll to stay in its group."""
@@ -66,7 +66,7 @@ class Isolation:
         """How many records of the last window are committed. They are the first ones."""
 
     def process(self, records: Sequence[Record]) -> Processed:
-        """Turn each record into one output that its topic accepts, in the same order.
+        """Turn the messages of each record into outputs that their topics accept, in the same order.
 
         Raises:
             Exception: the pipeline's own error, when it also fails for a record that was labelled before.
@@ -82,11 +82,11 @@ class Isolation:
                 messages=len(records),
                 reason=type(error).__name__,
             )
-            processed = Processed([], [])
+            processed = Processed([])
             self._label_apart(fitter, records, error, processed)
         else:
             self._labelled = records[-1]
-        return fitter.fit_all(records, processed)
+        return fitter.fit_all(processed)
 
     def commit(self, records: Sequence[Record], processed: Processed, snapshot: Any | None) -> Outcome:
         """Commit a window. Outputs and answers of records that Kafka refuses are replaced in `processed`.
@@ -120,8 +120,7 @@ class Isolation:
             self._check_pipeline(error)
             why = InternalError(f"labelling this message fails with {type(error).__name__}")
             answer = Failure.of("classify", why.reason, why)
-            into.outputs.append(fitter.dead_letter(records[0], answer))
-            into.answers.append(answer)
+            into.results.append([Result(records[0], answer, fitter.dead_letter(records[0], answer))])
             return
         middle = len(records) // 2
         for part in (records[:middle], records[middle:]):
@@ -131,8 +130,7 @@ class Isolation:
                 self._label_apart(fitter, part, problem, into)
             else:
                 self._labelled = part[-1]
-                into.outputs.extend(processed.outputs)
-                into.answers.extend(processed.answers)
+                into.results.extend(processed.results)
 
     def _check_pipeline(self, error: Exception) -> None:
         """Make sure that this record is at fault, and not the pipeline.
@@ -148,7 +146,7 @@ class Isolation:
     def _commit(self, window: _Window, start: int, stop: int) -> Outcome:
         records = window.records[start:stop]
         outcome = self._checkpoint.commit(
-            window.processed.outputs[start:stop], last_offsets(records), window.snapshot
+            window.processed.outputs_of(start, stop), last_offsets(records), window.snapshot
         )
         if outcome is Outcome.COMMITTED:
             self.done = stop
@@ -176,8 +174,8 @@ class Isolation:
     def _commit_alone(self, fitter: Fitter, window: _Window, index: int, refusal: OutputRefused) -> Outcome:
         """Commit one record that was refused: in another form, or as a dead letter."""
         record = window.records[index]
-        for output, answer, became in _other_forms(fitter, window, index, refusal):
-            window.processed.outputs[index], window.processed.answers[index] = output, answer
+        for results, became in _other_forms(fitter, window.processed.results[index], refusal):
+            window.processed.results[index] = results
             try:
                 outcome = self._commit(window, index, index + 1)
             except OutputRefused as again:
@@ -201,7 +199,7 @@ class Isolation:
         outcome = self._checkpoint.commit([], last_offsets([record]), window.snapshot)
         if outcome is Outcome.COMMITTED:
             self.done = index + 1
-            window.processed.answers[index] = Skipped()
+            window.processed.results[index] = [Result(record, Skipped(), None)]
             self._say(record, refusal, "skipped")
         return outcome
 
@@ -218,18 +216,38 @@ class Isolation:
 
 
 def _other_forms(
-    fitter: Fitter, window: _Window, index: int, refusal: OutputRefused
-) -> Iterator[tuple[OutputRecord, Answer, str]]:
-    """What else can be written for a record whose output is refused, from the most to the least complete."""
-    record = window.records[index]
-    output, answer = window.processed.outputs[index], window.processed.answers[index]
-    now = fitter.at_the_current_time(record, output)
-    if now is not None:
-        yield now, answer, "dead_letter" if isinstance(answer, Failure) else "written"
-    if not isinstance(answer, Failure):
-        answer = fitter.refused(str(refusal))
-        yield fitter.dead_letter(record, answer), answer, "dead_letter"
-    yield fitter.smallest_dead_letter(record, answer), answer, "dead_letter"
+    fitter: Fitter, results: list[Result], refusal: OutputRefused
+) -> Iterator[tuple[list[Result], str]]:
+    """What else can be written for a record whose output is refused, from the most to the least complete.
+
+    Kafka does not say which output of several it refuses, so the messages of an array change together.
+    """
+    written = [result for result in results if result.output is not None]
+    now = [
+        Result(record, answer, fitter.at_the_current_time(record, output) or output)
+        for record, answer, output in written
+        if output is not None
+    ]
+    if now != written:
+        failed = all(isinstance(result.answer, Failure) for result in written)
+        yield now, "dead_letter" if failed else "written"
+    letters: list[Result] = []
+    for record, answer, output in written:
+        if isinstance(answer, Failure):
+            letters.append(Result(record, answer, output))
+            continue
+        why = fitter.refused(str(refusal))
+        letters.append(Result(record, why, fitter.dead_letter(record, why)))
+    if letters != written:
+        yield letters, "dead_letter"
+    yield (
+        [
+            Result(record, answer, fitter.smallest_dead_letter(record, answer))
+            for record, answer, _ in letters
+            if isinstance(answer, Failure)
+        ],
+        "dead_letter",
+    )
 
 
 def last_offsets(records: Sequence[Record]) -> dict[TopicPartition, int]:

@@ -3,6 +3,9 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from worker.expressions import column_of
+from worker.messages.decode import Decoder
+from worker.messages.fields import Fields
 from worker.stream.pipeline import Pipeline
 from worker.stream.router import PackRouter
 from worker.tables.open import Input
@@ -31,8 +34,9 @@ class Labeller:
     """
 
     def __init__(self, router: PackRouter, *, text_field: str) -> None:
-        self._pipeline = Pipeline(text_field=text_field, router=router)
-        self.text_field = text_field
+        fields = Fields.at(text_field)
+        self._pipeline = Pipeline(decoder=Decoder(fields), router=router)
+        self.text_field = column_of(text_field)
 
     def label(self, source: Input) -> Iterator[list[RowResult]]:
         """Read an input to its end; one list of results per window, in the order of the rows.
@@ -45,17 +49,17 @@ class Labeller:
 
     def _results(self, name: str, window: Sequence[Row | BadRow]) -> list[RowResult]:
         rows = [item for item in window if isinstance(item, Row)]
-        labelled = iter(self._pipeline.label([as_record(name, row) for row in rows]))
+        labelled = iter(self._pipeline.process([as_record(name, row) for row in rows]).results)
         results: list[RowResult] = []
         for item in window:
             if isinstance(item, BadRow):
                 results.append(RowResult(item.place, None, item.reason))
                 continue
-            answer, output = next(labelled)
-            if isinstance(answer, Failure):
-                results.append(RowResult(item.place, None, answer.message))
-            elif output is not None:
-                results.append(RowResult(item.place, (output.value or b"") + b"\n"))
+            for _, answer, output in next(labelled):
+                if isinstance(answer, Failure):
+                    results.append(RowResult(item.place, None, answer.message))
+                elif output is not None:
+                    results.append(RowResult(item.place, (output.value or b"") + b"\n"))
         return results
 
 

@@ -257,8 +257,8 @@ class Loop:
     def _tell(self, window: LabelledWindow, committed: int) -> None:
         """Count what is committed, and write the window's one line. Dead letters get a line each."""
         failures = 0
-        answers = window.processed.answers[:committed]
-        for record, answer in zip(window.records[:committed], answers, strict=True):
+        told = [result for results in window.processed.results[:committed] for result in results]
+        for record, answer, _ in told:
             self._metrics.message(record, answer)
             if isinstance(answer, Failure):
                 failures += 1
@@ -271,4 +271,4 @@ class Loop:
                     partition=record.partition,
                     offset=record.offset,
                 )
-        log.info("window", messages=committed, dead_letters=failures)
+        log.info("window", messages=len(told), dead_letters=failures)

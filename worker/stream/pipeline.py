@@ -1,37 +1,59 @@
 """Records to output records: decode, label, encode. Topics and files both take this path."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from worker.messages.deadletter import DeadLetters
-from worker.messages.decode import decode
+from worker.messages.decode import Decoder, Item
 from worker.model.classifier import Listener, Silent
 from worker.stream.router import LabelledMessage, PackRouter
-from worker.types import Answer, Failure, Message, OutputRecord, Record, Tombstone
+from worker.types import Answer, Failure, Filtered, Message, OutputRecord, Record, Tombstone
 
 
 class Result(NamedTuple):
-    """What became of one record, and what to write: None for a failure when there are no dead letters."""
+    """What became of one message, and what to write: None if there is nothing to write.
 
+    `record` is what holds the message: the input, or an element of the array in it as a record of its own.
+    """
+
+    record: Record
     answer: Answer
     output: OutputRecord | None
 
 
 @dataclass(frozen=True, slots=True)
 class Processed:
-    """The results of a window, in the order of its records: what to write, and the answers."""
+    """The results of a window: for each record, in their order, those of its messages."""
 
-    outputs: list[OutputRecord]
-    answers: list[Answer]
+    results: list[list[Result]]
+
+    @property
+    def outputs(self) -> list[OutputRecord]:
+        """What to write, in order."""
+        return self.outputs_of(0, len(self.results))
+
+    @property
+    def answers(self) -> list[Answer]:
+        """The answers, in order."""
+        return [result.answer for results in self.results for result in results]
+
+    def outputs_of(self, start: int, stop: int) -> list[OutputRecord]:
+        """What to write for the records from `start` up to `stop`."""
+        return [
+            result.output
+            for results in self.results[start:stop]
+            for result in results
+            if result.output is not None
+        ]
 
 
 class Pipeline:
     """Takes records through decoder, router and encoder.
 
     Args:
-        text_field: where the text is in a JSON message.
+        decoder: reads the records.
         router: labels the messages.
         dead_letters: makes dead letters; without it a failure has no output.
         listener: called with the duration of each stage.
@@ -40,55 +62,52 @@ class Pipeline:
     def __init__(
         self,
         *,
-        text_field: str,
+        decoder: Decoder,
         router: PackRouter,
         dead_letters: DeadLetters | None = None,
         listener: Listener | None = None,
     ) -> None:
-        self._text_field = text_field
+        self._decoder = decoder
         self._router = router
         self._dead_letters = dead_letters
         self._listener: Listener = listener or Silent()
 
     def process(self, records: Sequence[Record]) -> Processed:
-        """Turn each record into exactly one output record, in the same order."""
-        results = self.label(records)
-        return Processed(
-            [result.output for result in results if result.output is not None],
-            [result.answer for result in results],
-        )
-
-    def label(self, records: Sequence[Record]) -> list[Result]:
-        """Label records. Result i belongs to record i."""
+        """Label records. Every message of a record has one result; those of record i are `results[i]`."""
         started = time.perf_counter()
-        decoded = [decode(record, self._text_field) for record in records]
+        decoded = [self._decoder.decode(record) for record in records]
         self._listener.stage("decode", time.perf_counter() - started)
 
-        labelled = iter(self._router.label([item for item in decoded if isinstance(item, Message)]))
+        messages = [item.decoded for items in decoded for item in items if isinstance(item.decoded, Message)]
+        labelled = iter(self._router.label(messages))
 
         started = time.perf_counter()
         now_ms = time.time_ns() // 1_000_000
-        results: list[Result] = []
-        for record, item in zip(records, decoded, strict=True):
-            match item:
-                case Message():
-                    results.append(self._encoded(record, next(labelled), now_ms))
-                case Tombstone():
-                    results.append(Result(item, self._router.default.encoder.passed_through(record)))
-                case Failure():
-                    results.append(self._failed(record, item))
+        results = [[self._result(item, labelled, now_ms) for item in items] for items in decoded]
         self._listener.stage("encode", time.perf_counter() - started)
-        return results
+        return Processed(results)
+
+    def _result(self, item: Item, labelled: Iterator[LabelledMessage], now_ms: int) -> Result:
+        record, decoded = item
+        match decoded:
+            case Message():
+                return self._encoded(record, next(labelled), now_ms)
+            case Tombstone():
+                return Result(record, decoded, self._router.default.encoder.passed_through(record))
+            case Failure():
+                return self._failed(record, decoded)
+            case Filtered():
+                return Result(record, decoded, None)
 
     def _encoded(self, record: Record, labelled: LabelledMessage, now_ms: int) -> Result:
         message, answer, encoder = labelled
         if isinstance(answer, Failure):
             return self._failed(record, answer)
         try:
-            return Result(answer, encoder.encode(record, message, answer, now_ms))
+            return Result(record, answer, encoder.encode(record, message, answer, now_ms))
         except TypeError as error:  # orjson raises it for half a surrogate pair, as in the name of a file
             return self._failed(record, Failure.of("encode", "not_encodable", error))
 
     def _failed(self, record: Record, failure: Failure) -> Result:
         letters = self._dead_letters
-        return Result(failure, None if letters is None else letters.to_dead_letter(record, failure))
+        return Result(record, failure, None if letters is None else letters.to_dead_letter(record, failure))

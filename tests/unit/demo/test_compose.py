@@ -16,6 +16,7 @@ COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text(encod
 SERVICES: dict[str, Any] = COMPOSE["services"]
 WORKERS = ("worker-0", "worker-1")
 OURS = (*WORKERS, "topics", "feeder")
+AROUND = ("clickhouse", "grafana", "prometheus", "kafka-ui")
 
 
 def _tool() -> list[str] | None:
@@ -40,7 +41,7 @@ def test_the_compose_tool_accepts_it() -> None:
         [*TOOL, "-f", ROOT / "compose.yaml", "config"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert set(yaml.safe_load(done.stdout)["services"]) == {"kafka", *OURS}
+    assert set(yaml.safe_load(done.stdout)["services"]) == {"kafka", *OURS, *AROUND}
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -81,7 +82,7 @@ def test_a_worker_that_fails_is_started_again_and_has_time_to_drain() -> None:
 def test_published_ports_do_not_clash_and_stay_on_this_machine() -> None:
     published = [port for service in SERVICES.values() for port in service.get("ports", [])]
     assert all(port.startswith("127.0.0.1:") for port in published)
-    assert len({port.rsplit(":", 1)[0] for port in published}) == len(published) == 3
+    assert len({port.rsplit(":", 1)[0] for port in published}) == len(published) == 7
 
 
 def test_the_image_runs_as_a_user_and_serves_what_compose_publishes() -> None:
@@ -99,3 +100,35 @@ def test_the_topic_command_is_one_that_the_command_line_knows() -> None:
 
     command = [*SERVICES["topics"]["command"], "--help"]
     assert CliRunner().invoke(cli, command).exit_code == 0
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_our_own_containers_may_do_little(name: str) -> None:
+    service = SERVICES[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+
+
+def test_every_file_that_a_container_sees_exists() -> None:
+    mounted = [
+        volume.split(":")[0]
+        for service in SERVICES.values()
+        for volume in service.get("volumes", [])
+        if volume.startswith("./")
+    ]
+    assert len(mounted) == 4
+    for path in mounted:
+        assert (ROOT / path).is_dir(), path
+
+
+def test_images_of_others_have_a_version() -> None:
+    for name in ("kafka", *AROUND):
+        _, _, version = SERVICES[name]["image"].partition(":")
+        assert any(character.isdigit() for character in version), name
+
+
+def test_prometheus_asks_the_workers_that_there_are() -> None:
+    config = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text(encoding="utf-8"))
+    [found] = config["scrape_configs"][0]["dns_sd_configs"]
+    assert found == {"names": list(WORKERS), "type": "A", "port": 9464}

@@ -5,15 +5,16 @@ from collections import Counter
 
 import pytest
 
+from tests.support.decoding import decode
 from worker.demo.samples import Sample, load_samples, parse_samples
 from worker.errors import SampleError
-from worker.messages.decode import decode
-from worker.types import Failure, Message, Record, Tombstone
+from worker.messages.decode import Decoded
+from worker.types import Failure, Filtered, Message, Record, Tombstone
 
 SAMPLES = load_samples()
 
 
-def _decoded(sample: Sample) -> Message | Tombstone | Failure:
+def _decoded(sample: Sample) -> Decoded:
     record = Record("posts", 0, 7, 1_700_000_000_000, sample.key, sample.value, sample.headers)
     return decode(record, "text")
 
@@ -26,6 +27,8 @@ def _outcome(sample: Sample) -> str:
             return "tombstone"
         case Failure() as failure:
             return f"dead_letter:{failure.reason}"
+        case Filtered():
+            return "filtered"
 
 
 def test_the_decoder_answers_as_the_file_expects() -> None:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.decoding import decode
 from worker.messages.deadletter import DeadLetters, Origin
-from worker.messages.decode import decode
 from worker.types import LONGEST_MESSAGE, Failure, Headers, Record, safe_text
 
 FAILURE = Failure(

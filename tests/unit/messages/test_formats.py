@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.decoding import decode
 from worker.messages.body import visible
-from worker.messages.decode import decode
-from worker.types import Failure, Message, Record, Tombstone
+from worker.messages.decode import Decoded
+from worker.types import Failure, Message, Record
 
 Header = tuple[str, bytes | None]
 
@@ -28,7 +29,7 @@ def of_type(content_type: bytes) -> Header:
     return ("content-type", content_type)
 
 
-def decoded(value: bytes, *headers: Header, text_field: str = "text") -> Message | Tombstone | Failure:
+def decoded(value: bytes, *headers: Header, text_field: str = "text") -> Decoded:
     return decode(Record("posts", 0, 7, 1, None, value, headers), text_field)
 
 
@@ -73,9 +74,6 @@ def test_what_only_begins_like_json_is_text(text: str) -> None:
 @pytest.mark.parametrize(
     ("value", "says"),
     [
-        (b'["a", "b"]', "an array of 2"),
-        (b'[{"text": "a"}]', "an array of 1"),
-        (b"[]", "an array of 0"),
         (b"null", "null"),
         (b" null\n", "null"),
     ],
@@ -191,7 +189,6 @@ def test_declared_text_may_hold_odd_control_characters() -> None:
         (b"application/vnd.google.protobuf", "Protobuf"),
         (b"application/cloudevents+protobuf", "Protobuf"),
         (b"application/cloudevents+avro", "Avro"),
-        (b"application/cloudevents-batch+json", "batch"),
         (b"application/json-seq", "sequence"),
         (b"application/x-ndjson", "sequence"),
         (b"application/msgpack", "MessagePack"),
@@ -259,10 +256,8 @@ def test_bytes_that_are_not_in_their_declared_character_set_are_refused() -> Non
     assert failure_of(b"caf\xe9", of_type(b"text/plain; charset=us-ascii"))[0] == "invalid_utf8"
 
 
-@pytest.mark.parametrize(
-    "encoding", ["gzip", "x-gzip", "zstd", "deflate", "br", "GZIP", "my own", "gzip, br"]
-)
-def test_a_content_encoding_is_refused_whatever_the_bytes_are(encoding: str) -> None:
+@pytest.mark.parametrize("encoding", ["br", "x-br", "LZ4", "snappy", "my own", "gzip, br"])
+def test_a_content_encoding_that_cannot_be_read_is_refused_whatever_the_bytes_are(encoding: str) -> None:
     for value in (b'{"text": "so good"}', gzip.compress(b"so good", mtime=0)):
         assert failure_of(value, ("Content-Encoding", encoding.encode()))[0] == "unsupported_encoding"
 

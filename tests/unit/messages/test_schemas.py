@@ -10,8 +10,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.decoding import decode
 from worker.messages.deadletter import DeadLetters, Origin
-from worker.messages.decode import decode
 from worker.messages.schema import input_schema, output_schema
 from worker.model.pack import bundled_pack, load_pack
 from worker.types import Failure, Message, Record

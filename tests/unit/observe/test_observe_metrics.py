@@ -9,7 +9,16 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from worker.observe.metrics import STAGES, Metrics, resident_memory_bytes
-from worker.types import Failure, HeadResult, Prediction, Record, SpanResult, Tombstone, TopicPartition
+from worker.types import (
+    Failure,
+    Filtered,
+    HeadResult,
+    Prediction,
+    Record,
+    SpanResult,
+    Tombstone,
+    TopicPartition,
+)
 
 NOW = 1_700_000_000.0
 
@@ -40,9 +49,11 @@ def test_messages_by_outcome_labels_and_dead_letters(metrics: Metrics) -> None:
     metrics.message(record(2), prediction("positive", "joy"))
     metrics.message(record(2), prediction("positive", "love"))
     metrics.message(record(2), Tombstone())
+    metrics.message(record(2), Filtered())
     metrics.message(record(2), Failure("decode", "not_json", "…", "worker.errors.NotJson"))
     assert value(metrics, "messages_total", outcome="labelled") == 2
     assert value(metrics, "messages_total", outcome="tombstone") == 1
+    assert value(metrics, "messages_total", outcome="filtered") == 1
     assert value(metrics, "messages_total", outcome="dead_letter") == 1
     assert value(metrics, "labels_total", task="sentiment", label="positive") == 2
     assert value(metrics, "labels_total", task="emotion", label="joy") == 1

@@ -16,4 +16,4 @@ def test_every_setting_has_a_row() -> None:
     rows = [line for line in reference().splitlines() if line.startswith("| `")]
     assert [row.split("`")[1] for row in rows] == list(all_names())
     # A cell with a bar of its own would break the table.
-    assert {row.count("|") for row in rows} == {6}
+    assert {row.replace("\\|", "").count("|") for row in rows} == {6}

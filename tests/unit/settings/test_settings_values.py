@@ -238,3 +238,23 @@ def test_a_group_built_by_hand_is_checked_too() -> None:
         KafkaSettings(security_protocol="SASL_SSL")
     with pytest.raises(ValidationError, match="frozen"):
         KafkaSettings().client_id = "x"
+
+
+def test_an_expression_that_does_not_parse_is_shown_with_a_caret() -> None:
+    (line,) = mistakes(source__filter="verified and stars")
+    assert line.split("\n") == [
+        "source.filter (flag --source.filter): 'verified and stars' has the word `and`; JMESPath writes &&",
+        "    verified and stars",
+        "             ^",
+    ]
+
+
+@pytest.mark.parametrize("name", ["source__time_field", "source__id_field", "source__lang_field"])
+def test_only_the_text_takes_several_paths(name: str) -> None:
+    (line,) = mistakes(**{name: "a, b"})
+    assert "only source.text_field takes several paths" in line
+    assert load(source__text_field="a, b").source.text_field == "a, b"
+
+
+def test_no_expression_is_the_same_as_an_empty_one() -> None:
+    assert load(source__filter="", source__time_field="").source.filter is None

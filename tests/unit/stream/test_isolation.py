@@ -8,6 +8,7 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.decoding import one_each
 from worker.errors import ExitCode, OutputRefused
 from worker.kafka.limits import TopicLimits
 from worker.kafka.outcome import Outcome
@@ -15,8 +16,8 @@ from worker.messages.deadletter import DeadLetters, Origin
 from worker.observe.metrics import Metrics
 from worker.stream.fitting import Fitter
 from worker.stream.isolation import Isolation
-from worker.stream.pipeline import Pipeline, Processed
-from worker.types import Failure, OutputRecord, Record, Skipped, Tombstone, TopicPartition
+from worker.stream.pipeline import Pipeline, Processed, Result
+from worker.types import Failure, Filtered, OutputRecord, Record, Skipped, Tombstone, TopicPartition
 
 NOW_MS = 1_700_000_000_000
 
@@ -60,7 +61,7 @@ class Copy:
         outputs = [
             OutputRecord("moods", record.key, record.value, (), record.timestamp_ms) for record in records
         ]
-        return Processed(outputs, [Tombstone() for _ in records])
+        return one_each(records, outputs)
 
 
 def _records(count: int) -> list[Record]:
@@ -97,6 +98,41 @@ def test_refused_outputs_become_dead_letters_and_the_others_go_out_once(count: i
         assert output.topic == ("dead" if output.key in keys else "moods")
     last = {record.topic_partition: record.offset for record in records}
     assert broker.offsets == last
+
+
+class Several(Copy):
+    """A pipeline whose records hold one message for each letter of their value; an `x` is filtered out."""
+
+    def process(self, records: Sequence[Record]) -> Processed:
+        return Processed(
+            [[self._result(record, letter) for letter in record.value or b""] for record in records]
+        )
+
+    def _result(self, record: Record, letter: int) -> Result:
+        if letter == ord("x"):
+            return Result(record, Filtered(), None)
+        return Result(record, Tombstone(), OutputRecord("moods", record.key, bytes([letter])))
+
+
+@given(
+    values=st.lists(st.text("abcx", max_size=5), min_size=1, max_size=20),
+    bad=st.sets(st.integers(0, 19), max_size=4),
+)
+def test_messages_of_one_record_are_committed_together(values: list[str], bad: set[int]) -> None:
+    """Whatever is refused: an offset is never committed without all outputs of its record."""
+    keys = {b"%d" % number for number in bad}
+    broker = Broker(lambda output: output.topic == "moods" and output.key in keys)
+    records = [
+        Record("posts", 0, number, NOW_MS, b"%d" % number, value.encode())
+        for number, value in enumerate(values)
+    ]
+    _run(_isolation(broker, Several()), records)
+    expected = [(record.key, len((record.value or b"").replace(b"x", b""))) for record in records]
+    for key, count in expected:
+        of_record = [output for output in broker.written if output.key == key]
+        assert len(of_record) == count
+        assert {output.topic for output in of_record} <= {"dead" if key in keys else "moods"}
+    assert broker.offsets == {records[0].topic_partition: len(records) - 1}
 
 
 def test_one_bad_record_among_256_takes_few_commits() -> None:

@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
+from tests.support.decoding import decoder
 from worker.messages.deadletter import DeadLetters, Origin
-from worker.settings.groups import ModelSettings, Settings
+from worker.messages.decode import Decoder
+from worker.messages.fields import Fields
+from worker.settings.groups import ModelSettings, Settings, SourceSettings
 from worker.stream.labeller import Labeller, RowResult, as_record
 from worker.stream.pipeline import Pipeline
 from worker.stream.router import PackRouter
@@ -61,7 +64,7 @@ def test_rows_get_what_the_pipeline_of_a_topic_answers(tmp_path: Path, router: P
     results = labelled(router, path, LINES)
     records = [as_record(str(path), Row(n, n + 1, line, JSON)) for n, line in enumerate(LINES)]
     pipeline = Pipeline(
-        text_field="text", router=router, dead_letters=DeadLetters("dead", "connect", Origin("g", "0"))
+        decoder=decoder(), router=router, dead_letters=DeadLetters("dead", "connect", Origin("g", "0"))
     )
     processed = pipeline.process(records)
     assert len(processed.outputs) == len(processed.answers) == len(results) == len(LINES)
@@ -81,8 +84,46 @@ def test_a_file_whose_name_is_not_utf8_is_labelled(tmp_path: Path, router: PackR
 
 def test_what_cannot_be_written_as_json_is_a_failure_of_its_own(router: PackRouter) -> None:
     records = [as_record(name, Row(0, 1, b'{"text":"hi"}', JSON)) for name in ("a", "\ud83d", "b")]
-    first, broken, last = Pipeline(text_field="text", router=router).label(records)
+    results = Pipeline(decoder=decoder(), router=router).process(records).results
+    [first], [broken], [last] = results
     assert isinstance(first.output, OutputRecord)
     assert isinstance(last.output, OutputRecord)
     assert isinstance(broken.answer, Failure)
     assert (broken.answer.stage, broken.answer.reason, broken.output) == ("encode", "not_encodable", None)
+
+
+def test_the_pipeline_reads_what_the_settings_say(router: PackRouter) -> None:
+    source = SourceSettings(
+        text_field="title, body", time_field="at", id_field="id", lang_field="locale", filter="stars > `3`"
+    )
+    bodies = [
+        {"id": 7, "title": "Good", "body": "Works.", "at": 1_719_835_200, "locale": "en_GB", "stars": 5},
+        {"title": "Bad", "stars": 1},
+        {"title": "Odd", "stars": "many"},
+    ]
+    records = [Record("t", 0, n, 1, None, json.dumps(each).encode()) for n, each in enumerate(bodies)]
+    (good,), (dropped,), (odd,) = (
+        Pipeline(decoder=Decoder(Fields.of(source)), router=router).process(records).results
+    )
+    assert good.output is not None
+    written = body(good.output.value)
+    told = {name: written[name] for name in ("text", "event_id", "event_time_ms", "lang", "source_offset")}
+    assert told == {
+        "text": "Good\nWorks.",
+        "event_id": "7",
+        "event_time_ms": 1_719_835_200_000,
+        "lang": "en-GB",
+        "source_offset": 0,
+    }
+    assert (dropped.answer, dropped.output) == (Filtered(), None)
+    assert isinstance(odd.answer, Failure)
+    assert (odd.answer.stage, odd.answer.reason) == ("decode", "filter_not_boolean")
+
+
+def test_a_deleted_row_becomes_a_tombstone_of_its_key(router: PackRouter) -> None:
+    fields = Fields.of(SourceSettings(preset="debezium"))
+    record = Record("t", 0, 0, 1, b"k", b'{"before": {"text": "x"}, "after": null, "op": "d"}')
+    ((result,),) = Pipeline(decoder=Decoder(fields), router=router).process([record]).results
+    assert result.answer == Tombstone()
+    assert result.output is not None
+    assert (result.output.key, result.output.value) == (b"k", None)

@@ -8,6 +8,7 @@ from typing import Any, cast
 import pytest
 from structlog.testing import capture_logs
 
+from tests.support.decoding import one_each
 from worker.errors import BrokerUnavailable, SourceUnreadable
 from worker.kafka.outcome import Outcome
 from worker.kafka.source import Source
@@ -16,7 +17,7 @@ from worker.observe.metrics import Metrics
 from worker.settings.groups import BatchSettings
 from worker.stream.loop import REBALANCES_WITHOUT_COMMIT, Loop
 from worker.stream.pipeline import Pipeline, Processed
-from worker.types import OutputRecord, Record, Tombstone, TopicPartition
+from worker.types import OutputRecord, Record, TopicPartition
 
 PART = TopicPartition("posts", 0)
 
@@ -92,7 +93,7 @@ class Echo:
         self.windows.append(len(records))
         time.sleep(self.seconds * len(records))
         outputs = [OutputRecord(str(record.offset), record.key, None) for record in records]
-        return Processed(outputs, [Tombstone() for _ in records])
+        return one_each(records, outputs)
 
 
 def run(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.decoding import decoder
 from worker.messages.deadletter import DeadLetters, Origin
 from worker.messages.encode import OutputEncoder
 from worker.model.classifier import Classifier
@@ -35,7 +36,7 @@ def pipeline(settings: LanguageSettings, second_pack: Path) -> Pipeline:
     languages = Languages(settings)
     others = {folder: desk(Path(folder), "second") for folder in languages.packs}
     return Pipeline(
-        text_field="text",
+        decoder=decoder(),
         router=PackRouter(desk(bundled_pack(), "first"), languages, others),
         dead_letters=DeadLetters("dead", "connect", Origin("test", "0")),
     )
@@ -110,7 +111,7 @@ def test_what_is_detected_is_in_the_output(second_pack: Path) -> None:
 
 def test_off_by_default_nothing_is_named() -> None:
     lines = Pipeline(
-        text_field="text",
+        decoder=decoder(),
         router=PackRouter(desk(bundled_pack(), "first")),
         dead_letters=DeadLetters("dead", "connect", Origin("test", "0")),
     )

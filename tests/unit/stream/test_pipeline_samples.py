@@ -5,6 +5,7 @@ from pathlib import Path
 
 import jsonschema
 
+from tests.support.decoding import decoder
 from worker.demo.samples import load_samples
 from worker.messages.deadletter import DeadLetters, Origin
 from worker.settings.groups import Settings
@@ -17,7 +18,7 @@ SCHEMA = Path(__file__).resolve().parents[3] / "schemas" / "output.v1.json"
 
 def test_every_output_of_the_demo_validates() -> None:
     pipeline = Pipeline(
-        text_field="text",
+        decoder=decoder(),
         router=PackRouter.load(Settings(), topic="moods", include_text=True),
         dead_letters=DeadLetters("dead", "connect", Origin("demo", "0")),
     )

@@ -26,8 +26,9 @@ from worker.errors import (
     MoodstreamError,
     OutputRefused,
 )
-from worker.kafka.checkpoint import AtLeastOnceCheckpoint, TransactionalCheckpoint, Watchdog
+from worker.kafka.checkpoint import AtLeastOnceCheckpoint, TransactionalCheckpoint
 from worker.kafka.outcome import Outcome
+from worker.kafka.watchdog import Watchdog
 from worker.settings.groups import DeliverySettings, KafkaSettings, SinkSettings, SourceSettings
 from worker.types import OutputRecord, TopicPartition
 
@@ -288,7 +289,7 @@ def test_a_commit_that_hangs_ends_the_process(made: list[Scripted], monkeypatch:
         SinkSettings(),
         SourceSettings(),
         DeliverySettings(),
-        watchdog=Watchdog(0.05, exit=end),
+        watchdog=Watchdog(0.05, lambda: None, connect_limit_s=60, exit=end),
     )
     checkpoint.open()
     monkeypatch.setattr(Scripted, "commit_transaction", lambda _: released.wait(5))

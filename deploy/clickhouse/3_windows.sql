@@ -1,0 +1,90 @@
+-- Counts and means by minute and by hour, kept long after the posts themselves.
+--
+-- A view that adds up what is inserted would count a repeated message twice. These views run on a schedule
+-- instead: they read the posts with FINAL, only for windows in which a post has arrived lately, and write the
+-- whole window again; the newest version of a window replaces the older ones. The emotions of a window are one
+-- map, not rows of their own, so that none stays behind when posts are labelled again by another model.
+
+CREATE TABLE IF NOT EXISTS moodstream.mood_by_minute
+(
+    window          DateTime('UTC'),
+    product         LowCardinality(String),
+    source          LowCardinality(String),
+    lang            LowCardinality(String),
+    emotions        Map(LowCardinality(String), UInt64) COMMENT 'posts by emotion_group',
+    messages        UInt64,
+    positive        UInt64,
+    neutral         UInt64,
+    negative        UInt64,
+    mood_sum        Float64 COMMENT 'sum of positive - negative, -1 to 1 a post',
+    toxicity_sum    Float64,
+    toxic           UInt64,
+    computed_at     DateTime64(3, 'UTC')
+)
+ENGINE = ReplacingMergeTree(computed_at)
+PARTITION BY toYYYYMM(window)
+ORDER BY (window, product, source, lang)
+TTL window + INTERVAL 30 DAY;
+
+CREATE TABLE IF NOT EXISTS moodstream.mood_by_hour AS moodstream.mood_by_minute
+ENGINE = ReplacingMergeTree(computed_at)
+PARTITION BY toYYYYMM(window)
+ORDER BY (window, product, source, lang)
+TTL window + INTERVAL 2 YEAR;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS moodstream.mood_by_minute_writer
+REFRESH EVERY 10 SECOND APPEND TO moodstream.mood_by_minute AS
+SELECT
+    toStartOfMinute(event_time)       AS window,
+    product,
+    source,
+    lang,
+    sumMap(map(emotion_group, toUInt64(1))) AS emotions,
+    count()                           AS messages,
+    countIf(sentiment = 'positive')   AS positive,
+    countIf(sentiment = 'neutral')    AS neutral,
+    countIf(sentiment = 'negative')   AS negative,
+    sum(m.positive - m.negative)      AS mood_sum,
+    sum(toxicity)                     AS toxicity_sum,
+    countIf(toxicity >= 0.5)          AS toxic,
+    now64(3, 'UTC')                   AS computed_at
+FROM moodstream.moods AS m FINAL
+WHERE toStartOfMinute(event_time) IN (
+    SELECT DISTINCT toStartOfMinute(event_time)
+    FROM moodstream.moods
+    WHERE received_at >= now() - INTERVAL 5 MINUTE
+)
+GROUP BY window, product, source, lang;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS moodstream.mood_by_hour_writer
+REFRESH EVERY 1 MINUTE APPEND TO moodstream.mood_by_hour AS
+SELECT
+    toStartOfHour(event_time)         AS window,
+    product,
+    source,
+    lang,
+    sumMap(map(emotion_group, toUInt64(1))) AS emotions,
+    count()                           AS messages,
+    countIf(sentiment = 'positive')   AS positive,
+    countIf(sentiment = 'neutral')    AS neutral,
+    countIf(sentiment = 'negative')   AS negative,
+    sum(m.positive - m.negative)      AS mood_sum,
+    sum(toxicity)                     AS toxicity_sum,
+    countIf(toxicity >= 0.5)          AS toxic,
+    now64(3, 'UTC')                   AS computed_at
+FROM moodstream.moods AS m FINAL
+WHERE toStartOfHour(event_time) IN (
+    SELECT DISTINCT toStartOfHour(event_time)
+    FROM moodstream.moods
+    WHERE received_at >= now() - INTERVAL 15 MINUTE
+)
+GROUP BY window, product, source, lang;
+
+-- What dashboards read: one row a window and combination, with the means.
+CREATE VIEW IF NOT EXISTS moodstream.minutes AS
+SELECT *, mood_sum / messages AS mood, toxicity_sum / messages AS toxicity
+FROM moodstream.mood_by_minute FINAL;
+
+CREATE VIEW IF NOT EXISTS moodstream.hours AS
+SELECT *, mood_sum / messages AS mood, toxicity_sum / messages AS toxicity
+FROM moodstream.mood_by_hour FINAL;

@@ -1,0 +1,452 @@
+"""The two Grafana dashboards, as typed source; `make dashboards` writes their JSON.
+
+*Mood* is for the analyst and reads ClickHouse; *Worker* is for the operator and reads Prometheus. A test
+compares the JSON with this file and runs every query.
+"""
+
+# ruff: noqa: S608 - the queries are put together from the texts of this file
+
+import sys
+from pathlib import Path
+from typing import Any, Self
+
+from grafana_foundation_sdk.builders import (
+    common,
+    dashboard,
+    prometheus,
+    stat,
+    table,
+    timeseries,
+)
+from grafana_foundation_sdk.cog.builder import Builder
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.cog.variants import Dataquery
+from grafana_foundation_sdk.models.common import GraphDrawStyle, StackingMode
+from grafana_foundation_sdk.models.dashboard import (
+    Dashboard,
+    DataSourceRef,
+    DynamicConfigValue,
+    VariableOption,
+)
+
+FOLDER = Path(__file__).parent / "dashboards"
+CLICKHOUSE = DataSourceRef(type_val="grafana-clickhouse-datasource", uid="clickhouse")
+PROMETHEUS = DataSourceRef(type_val="prometheus", uid="prometheus")
+
+TIME_SERIES, TABLE = 0, 1
+"""Formats of the ClickHouse plugin's answer."""
+
+_SENTIMENT = {"positive": "#3d9970", "neutral": "#8a8f98", "negative": "#d1495b"}
+_FILTERS = ("product", "source", "lang")
+_CHOSEN = " AND ".join(f"{name} IN (${{{name}:singlequote}})" for name in _FILTERS)
+_WINDOW = "window >= toStartOfMinute($__fromTime) AND window <= $__toTime"
+
+Panel = Any
+"""A panel builder. The SDK has no common type for them that carries `title` and `span`."""
+
+
+class Sql(Dataquery):
+    """A query of the ClickHouse plugin, for which the SDK has no class of its own."""
+
+    def __init__(self, sql: str, form: int) -> None:
+        self.sql, self.form = sql, form
+
+    def to_json(self) -> dict[str, object]:
+        """The query as the plugin keeps it in a dashboard."""
+        return {
+            "refId": "A",
+            "datasource": CLICKHOUSE,
+            "editorType": "sql",
+            "rawSql": self.sql,
+            "format": self.form,
+            "queryType": "timeseries" if self.form == TIME_SERIES else "table",
+        }
+
+
+class SqlQuery(Builder[Dataquery]):
+    """Builds an `Sql`."""
+
+    def __init__(self, sql: str, form: int = TABLE) -> None:
+        self._query = Sql(sql, form)
+
+    def build(self) -> Dataquery:
+        """The query."""
+        return self._query
+
+
+class Board:
+    """A dashboard under construction."""
+
+    def __init__(self, uid: str, title: str, about: str) -> None:
+        self.built = (
+            dashboard.Dashboard(title)
+            .uid(uid)
+            .description(about)
+            .tags(["moodstream"])
+            .timezone("browser")
+            .refresh("10s")
+            .time("now-30m", "now")
+            .readonly()
+        )
+
+    def row(self, title: str) -> Self:
+        """Start a row of panels."""
+        self.built.with_row(dashboard.Row(title))
+        return self
+
+    def panel(self, panel: Panel, title: str, about: str, width: int, height: int = 8) -> Self:
+        """Add a panel; `width` is of 24 columns."""
+        self.built.with_panel(panel.title(title).description(about).span(width).height(height))
+        return self
+
+
+def sql_lines(sql: str, *, stacked: bool = False) -> Panel:
+    """A line for each column of a query whose first column is `time`."""
+    panel = timeseries.Panel().datasource(CLICKHOUSE).with_target(SqlQuery(sql, TIME_SERIES))
+    return _stacked(panel) if stacked else panel.line_width(2)
+
+
+def _stacked(panel: Panel) -> Panel:
+    return (
+        panel.draw_style(GraphDrawStyle.BARS)
+        .fill_opacity(80)
+        .stacking(common.StackingConfig().mode(StackingMode.NORMAL))
+    )
+
+
+def sql_stat(sql: str, unit: str = "short") -> Panel:
+    """One number."""
+    return stat.Panel().datasource(CLICKHOUSE).unit(unit).with_target(SqlQuery(sql))
+
+
+def sql_table(sql: str) -> Panel:
+    """The rows of a query."""
+    return table.Panel().datasource(CLICKHOUSE).with_target(SqlQuery(sql))
+
+
+def _coloured(panel: Panel) -> Panel:
+    for name, colour in _SENTIMENT.items():
+        fixed = DynamicConfigValue(id_val="color", value={"mode": "fixed", "fixedColor": colour})
+        panel = panel.override_by_name(name, [fixed])
+    return panel
+
+
+def _variable(name: str) -> dashboard.QueryVariable:
+    return (
+        dashboard.QueryVariable(name)
+        .label(name)
+        .datasource(CLICKHOUSE)
+        .query(f"SELECT DISTINCT {name} FROM moodstream.minutes ORDER BY {name}")
+        .multi(True)
+        .include_all(True)
+        .current(VariableOption(text="All", value="$__all", selected=True))
+    )
+
+
+def mood() -> Dashboard:
+    """What people feel: for whoever watches a product or a brand."""
+    board = Board("moodstream-mood", "Mood", "How people feel, from the labelled posts in ClickHouse.")
+    for name in _FILTERS:
+        board.built.with_variable(_variable(name))
+    minutes = f"FROM moodstream.minutes WHERE {_WINDOW} AND {_CHOSEN}"
+    posts = f"FROM moodstream.posts WHERE event_time >= $__fromTime AND event_time <= $__toTime AND {_CHOSEN}"
+    board.row("Now")
+    board.panel(sql_stat(f"SELECT sum(messages) AS posts {minutes}"), "Posts", "In the time shown.", 6, 4)
+    board.panel(
+        sql_stat(f"SELECT sum(mood_sum) / sum(messages) AS mood {minutes} HAVING sum(messages) > 0").decimals(
+            2
+        ),
+        "Mood",
+        "Mean of positive less negative, -1 to 1.",
+        6,
+        4,
+    )
+    board.panel(
+        sql_stat(
+            f"SELECT sum(negative) / sum(messages) AS share {minutes} HAVING sum(messages) > 0", "percentunit"
+        ),
+        "Negative",
+        "Share of the posts.",
+        6,
+        4,
+    )
+    board.panel(
+        sql_stat(
+            f"SELECT sum(toxic) / sum(messages) AS share {minutes} HAVING sum(messages) > 0", "percentunit"
+        ),
+        "Toxic",
+        "Share of the posts with a toxicity of 0.5 or more.",
+        6,
+        4,
+    )
+    board.row("Over time")
+    sentiment = "sum(positive) AS positive, sum(neutral) AS neutral, sum(negative) AS negative"
+    board.panel(
+        _coloured(
+            sql_lines(
+                f"SELECT window AS time, {sentiment} {minutes} GROUP BY time ORDER BY time", stacked=True
+            )
+        ),
+        "Sentiment",
+        "Posts a minute.",
+        12,
+    )
+    board.panel(
+        sql_lines(
+            f"SELECT window AS time, sum(mood_sum) / sum(messages) AS mood {minutes} "
+            "GROUP BY time ORDER BY time"
+        )
+        .min(-1)
+        .max(1),
+        "Mood",
+        "Mean of positive less negative, a minute.",
+        12,
+    )
+    board.panel(
+        _stacked(
+            timeseries.Panel()
+            .datasource(CLICKHOUSE)
+            .with_target(
+                SqlQuery(
+                    f"SELECT window AS time, key AS emotion, sum(value) AS posts FROM (SELECT window, "
+                    f"arrayJoin(CAST(emotions, 'Array(Tuple(key String, value UInt64))')) AS pair, "
+                    f"pair.key AS key, pair.value AS value {minutes}) GROUP BY time, emotion ORDER BY time",
+                    TIME_SERIES,
+                )
+            )
+        ),
+        "Emotions",
+        "Posts a minute by group of emotions.",
+        12,
+    )
+    board.panel(
+        sql_lines(
+            f"SELECT window AS time, sum(toxicity_sum) / sum(messages) AS toxicity {minutes} "
+            "GROUP BY time ORDER BY time"
+        )
+        .min(0)
+        .max(1),
+        "Toxicity",
+        "Mean toxicity a minute, 0 to 1.",
+        12,
+    )
+    board.row("By product, source and language")
+    for name in _FILTERS:
+        board.panel(
+            sql_table(
+                f"SELECT {name}, sum(messages) AS posts, round(sum(mood_sum) / sum(messages), 2) AS mood, "
+                f"round(sum(toxic) / sum(messages), 3) AS toxic {minutes} GROUP BY {name} "
+                "ORDER BY posts DESC LIMIT 50"
+            ),
+            f"By {name}",
+            f"Posts, mood and share of toxic ones by {name}.",
+            8,
+        )
+    board.row("Posts")
+    board.panel(
+        sql_table(
+            "SELECT event_time AS time, product, source, lang, sentiment, emotion, "
+            f"round(toxicity, 2) AS toxic, toxic_words, text {posts} ORDER BY event_time DESC LIMIT 100"
+        ),
+        "Newest posts",
+        "The text is there only where sink.include_text is on.",
+        24,
+        10,
+    )
+    return board.built.build()
+
+
+def prom(*queries: tuple[str, str], unit: str = "short") -> Panel:
+    """A line for each series of each (PromQL, legend)."""
+    panel = timeseries.Panel().datasource(PROMETHEUS).unit(unit).line_width(2)
+    for number, (expression, legend) in enumerate(queries):
+        query = prometheus.Dataquery().expr(expression).legend_format(legend).ref_id(chr(ord("A") + number))
+        panel = panel.with_target(query)
+    return panel
+
+
+def _quantiles(metric: str) -> tuple[tuple[str, str], ...]:
+    return tuple(
+        (f"histogram_quantile({q}, sum by (le) (rate({metric}_bucket[$__rate_interval])))", f"p{q * 100:g}")
+        for q in (0.5, 0.95, 0.99)
+    )
+
+
+def _mean(metric: str) -> str:
+    return f"sum(rate({metric}_sum[$__rate_interval])) / sum(rate({metric}_count[$__rate_interval]))"
+
+
+def _by_label(task: str) -> str:
+    return f'sum by (label) (rate(moodstream_labels_total{{task="{task}"}}[$__rate_interval]))'
+
+
+_WORKER_PANELS: tuple[tuple[str, tuple[tuple[Panel, str, str, int], ...]], ...] = (
+    (
+        "Flow",
+        (
+            (
+                prom(
+                    ("sum by (outcome) (rate(moodstream_messages_total[$__rate_interval]))", "{{outcome}}"),
+                    unit="reqps",
+                ),
+                "Messages a second",
+                "Committed messages, by what became of them.",
+                8,
+            ),
+            (
+                prom(("sum by (topic, partition) (moodstream_lag_messages)", "{{topic}}-{{partition}}")),
+                "Lag",
+                "Messages between the position and the end, by partition.",
+                8,
+            ),
+            (
+                prom(*_quantiles("moodstream_end_to_end_latency_seconds"), unit="s"),
+                "Latency",
+                "From the record's timestamp to its commit.",
+                8,
+            ),
+        ),
+    ),
+    (
+        "Batches",
+        (
+            (
+                prom(
+                    (
+                        "sum by (stage) (rate(moodstream_stage_duration_seconds_sum[$__rate_interval]))",
+                        "{{stage}}",
+                    ),
+                    unit="percentunit",
+                ),
+                "Where the time goes",
+                "Seconds a second that each step takes, all workers together.",
+                8,
+            ),
+            (
+                prom(
+                    (
+                        _mean("moodstream_batch_messages"),
+                        "messages",
+                    ),
+                    (
+                        _mean("moodstream_batch_tokens"),
+                        "tokens",
+                    ),
+                ),
+                "Size of a micro-batch",
+                "Mean messages and tokens in a forward pass.",
+                8,
+            ),
+            (
+                prom(
+                    (
+                        _mean("moodstream_batch_padding_ratio"),
+                        "padding",
+                    ),
+                    unit="percentunit",
+                ),
+                "Padding",
+                "Mean share of a micro-batch that is padding.",
+                8,
+            ),
+        ),
+    ),
+    (
+        "Delivery",
+        (
+            (
+                prom(
+                    (
+                        "sum by (outcome) (rate(moodstream_transactions_total[$__rate_interval]))",
+                        "{{outcome}}",
+                    ),
+                    unit="ops",
+                ),
+                "Transactions",
+                "Checkpoints a second, by how they ended.",
+                8,
+            ),
+            (
+                prom(("sum by (instance) (increase(moodstream_rebalances_total[5m]))", "{{instance}}")),
+                "Rebalances",
+                "Changes of the assigned partitions in five minutes.",
+                8,
+            ),
+            (
+                prom(
+                    (
+                        "sum by (stage, reason) (increase(moodstream_dead_letters_total[5m]))",
+                        "{{stage}}: {{reason}}",
+                    )
+                ),
+                "Dead letters",
+                "In five minutes, by where and why.",
+                8,
+            ),
+        ),
+    ),
+    (
+        "Labels and memory",
+        (
+            (
+                prom(
+                    (
+                        _by_label("sentiment"),
+                        "{{label}}",
+                    ),
+                    unit="reqps",
+                ),
+                "Sentiment",
+                "Messages a second by label.",
+                8,
+            ),
+            (
+                prom(
+                    (
+                        f"topk(8, {_by_label('emotion')})",
+                        "{{label}}",
+                    ),
+                    unit="reqps",
+                ),
+                "Emotion",
+                "Messages a second by the eight most frequent labels.",
+                8,
+            ),
+            (
+                prom(("moodstream_resident_memory_bytes", "{{instance}}"), unit="bytes"),
+                "Memory",
+                "Resident memory of each worker.",
+                8,
+            ),
+        ),
+    ),
+)
+
+
+def worker() -> Dashboard:
+    """How the workers do: for whoever runs them."""
+    board = Board("moodstream-worker", "Worker", "How the workers do, from Prometheus.")
+    for title, panels in _WORKER_PANELS:
+        board.row(title)
+        for panel, name, about, width in panels:
+            board.panel(panel, name, about, width)
+    return board.built.build()
+
+
+def generated() -> dict[str, str]:
+    """File name and JSON text of each dashboard."""
+    return {
+        f"{name}.json": JSONEncoder(sort_keys=True, indent=2).encode(made) + "\n"
+        for name, made in (("mood", mood()), ("worker", worker()))
+    }
+
+
+def main() -> int:
+    """Write the JSON files."""
+    for name, text in generated().items():
+        (FOLDER / name).write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,120 @@
+"""What the tables of `deploy/clickhouse/` make of labelled posts: doubled, late and labelled again."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from tests.stack.conftest import PRODUCTS, ClickHouse
+
+pytestmark = pytest.mark.stack
+
+Moods = list[dict[str, object]]
+
+
+def _sums(clickhouse: ClickHouse, table: str) -> dict[str, object]:
+    [row] = clickhouse.rows(
+        "SELECT toInt64(sum(messages)) AS messages, toInt64(sum(positive)) AS positive, "
+        "toInt64(sum(negative)) AS negative, round(sum(mood_sum), 6) AS mood, "
+        f"toInt64(sum(arraySum(mapValues(emotions)))) AS emotions FROM moodstream.{table}"
+    )
+    return {name: int(value) if name != "mood" else value for name, value in row.items()}  # type: ignore[call-overload]
+
+
+def _expected(moods: Sequence[dict[str, object]]) -> dict[str, object]:
+    labels = [mood["sentiment_label"] for mood in moods]
+    return {
+        "messages": len(moods),
+        "positive": labels.count("positive"),
+        "negative": labels.count("negative"),
+        "mood": pytest.approx(
+            sum(
+                float(str(mood["sentiment_positive"])) - float(str(mood["sentiment_negative"]))
+                for mood in moods
+            ),
+            abs=1e-3,
+        ),
+        "emotions": len(moods),
+    }
+
+
+@pytest.mark.parametrize("table", ["minutes", "hours"])
+def test_no_sum_doubles_when_every_message_comes_twice(
+    clickhouse: ClickHouse, moods: Moods, table: str
+) -> None:
+    clickhouse.receive(moods)
+    clickhouse.refresh()
+    clickhouse.receive(moods)
+    clickhouse.refresh()
+    clickhouse.receive([*moods, *moods])
+    clickhouse.refresh()
+    clickhouse.refresh()
+    assert _sums(clickhouse, table) == _expected(moods)
+    assert clickhouse.query("SELECT count() FROM moodstream.posts") == str(len(moods))
+
+
+def test_a_late_message_is_added_to_its_window(clickhouse: ClickHouse, moods: Moods) -> None:
+    clickhouse.receive(moods[1:])
+    clickhouse.refresh()
+    before = _sums(clickhouse, "minutes")
+    clickhouse.receive(moods[:1])  # the oldest one of all
+    clickhouse.refresh()
+    assert before == _expected(moods[1:])
+    assert _sums(clickhouse, "minutes") == _expected(moods)
+
+
+def test_labels_of_another_model_replace_those_of_the_first(clickhouse: ClickHouse, moods: Moods) -> None:
+    """A topic that is read again with another pack has the same event ids, and other emotions."""
+    clickhouse.receive(moods)
+    clickhouse.refresh()
+    again = [
+        {
+            **mood,
+            "emotion_group": "surprise",
+            "model": "other@1",
+            "processed_time_ms": int(str(mood["processed_time_ms"])) + 60_000,
+        }
+        for mood in moods
+    ]
+    clickhouse.receive(again)
+    clickhouse.refresh()
+    assert _sums(clickhouse, "minutes") == _expected(again)
+    answer = clickhouse.query("SELECT DISTINCT mapKeys(emotions) FROM moodstream.minutes")
+    assert answer == "['surprise']"
+
+
+def test_means_by_a_field_of_the_sender(clickhouse: ClickHouse, moods: Moods) -> None:
+    clickhouse.receive(moods)
+    clickhouse.receive(moods)
+    clickhouse.refresh()
+    rows = clickhouse.rows(
+        "SELECT product, sum(mood_sum) / sum(messages) AS mood FROM moodstream.minutes GROUP BY product"
+    )
+    found = {row["product"]: row["mood"] for row in rows}
+    assert set(found) == set(PRODUCTS)
+    for product, mean in found.items():
+        scores = [
+            float(str(mood["sentiment_positive"])) - float(str(mood["sentiment_negative"]))
+            for mood in moods
+            if mood["product"] == product
+        ]
+        assert mean == pytest.approx(sum(scores) / len(scores), abs=1e-4)
+
+
+def test_marked_words_are_those_of_the_text(clickhouse: ClickHouse, moods: Moods) -> None:
+    """Ranges count code points, also after an emoji."""
+    text = "\U0001f600\U0001f600 you utter moron, go away"
+    mood = {**moods[0], "event_id": "x", "text": text, "toxic_spans": [[13, 18]]}
+    assert text[13:18] == "moron"
+    clickhouse.receive([mood, {**mood, "event_id": "y", "text": ""}])
+    rows = clickhouse.rows("SELECT event_id, toxic_words FROM moodstream.posts ORDER BY event_id")
+    assert [row["toxic_words"] for row in rows] == [["moron"], []]
+
+
+def test_a_message_without_the_senders_fields_is_kept(clickhouse: ClickHouse, moods: Moods) -> None:
+    bare = {key: value for key, value in moods[0].items() if key not in {"product", "source", "lang", "text"}}
+    clickhouse.receive([{**bare, "unknown": [1, 2]}])
+    clickhouse.refresh()
+    assert clickhouse.rows("SELECT product, source, lang, text FROM moodstream.posts") == [
+        {"product": "", "source": "", "lang": "", "text": ""}
+    ]
+    assert _sums(clickhouse, "minutes")["messages"] == 1

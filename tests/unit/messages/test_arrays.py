@@ -1,0 +1,189 @@
+"""Records that hold several messages, and records that are compressed."""
+
+import gzip
+import json
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.decoding import decode, decoder
+from worker.messages.compression import LARGEST
+from worker.messages.deadletter import DeadLetters, Origin
+from worker.messages.decode import MOST_MESSAGES, Item
+from worker.types import Failure, Headers, Message, Record
+
+JSON = ("content-type", b"application/json")
+BATCH = ("content-type", b"application/cloudevents-batch+json; charset=utf-8")
+
+
+def record(body: object, *headers: tuple[str, bytes | None]) -> Record:
+    value = body if isinstance(body, bytes) else json.dumps(body).encode()
+    kept: Headers = headers
+    return Record("posts", 3, 41, 1_700_000_000_000, b"key", value, kept)
+
+
+def items(body: object, *headers: tuple[str, bytes | None], text_field: str = "text") -> list[Item]:
+    return decoder(text_field).decode(record(body, *headers))
+
+
+def event(number: int, **more: Any) -> dict[str, Any]:
+    """A CloudEvent in JSON."""
+    return {
+        "specversion": "1.0",
+        "id": f"e{number}",
+        "source": "/shop",
+        "type": "review",
+        "data": {"text": f"post {number}"},
+        **more,
+    }
+
+
+@given(st.lists(st.sampled_from(["so good", "terrible", "ok"]), min_size=1, max_size=30))
+def test_each_element_is_a_message_with_an_id_of_its_own(texts: list[str]) -> None:
+    found = [item.decoded for item in items([{"text": text, "lang": "en"} for text in texts])]
+    assert found == [
+        Message(text, f"posts:3:41:{index}", 1_700_000_000_000, "en") for index, text in enumerate(texts)
+    ]
+
+
+def test_strings_in_an_array_are_texts() -> None:
+    assert [item.decoded.text for item in items(["a", "b"], JSON) if isinstance(item.decoded, Message)] == [
+        "a",
+        "b",
+    ]
+
+
+@pytest.mark.parametrize(
+    "bad", [None, 7, {}, {"text": ""}, [["nested"]], {"text": "\ud800", "n": 2**80, "x": ""}]
+)
+def test_a_bad_element_is_a_dead_letter_of_its_own(bad: object) -> None:
+    """Its neighbours are answered, so replaying it must not answer them again."""
+    first, middle, last = items([{"text": "a"}, bad, {"text": "b"}], ("trace", b"t"), JSON)
+    assert isinstance(first.decoded, Message)
+    assert isinstance(last.decoded, Message)
+    if not isinstance(middle.decoded, Failure):
+        assert isinstance(middle.decoded, Message)  # half of a surrogate pair is repaired
+        return
+    letter = DeadLetters("dead", "connect", Origin("g", "0")).to_dead_letter(middle.record, middle.decoded)
+    assert letter.value is not None
+    assert json.loads(letter.value) == bad
+    headers = dict(letter.headers)
+    assert headers["moodstream.index"] == b"1"
+    assert headers["trace"] == b"t"
+    assert headers["__connect.errors.offset"] == b"41"
+    again = decode(Record("dead", 0, 0, 0, letter.key, letter.value, letter.headers))
+    assert isinstance(again, Failure)
+    assert again.reason == middle.decoded.reason
+
+
+@pytest.mark.parametrize(
+    ("body", "says"), [([], "empty array"), ([1] * (MOST_MESSAGES + 1), "array of 1001; at most 1000")]
+)
+def test_an_array_without_messages_or_with_too_many_is_one_dead_letter(body: object, says: str) -> None:
+    [item] = items(body)
+    assert isinstance(item.decoded, Failure)
+    assert item.decoded.reason == "array_unusable"
+    assert says in item.decoded.message
+
+
+@pytest.mark.parametrize("text_field", ["0.text", "[0].text", "[].text"])
+def test_a_path_into_the_array_reads_it_as_one_message(text_field: str) -> None:
+    [item] = items([{"text": "only this"}], text_field=text_field)
+    assert isinstance(item.decoded, Message)
+    assert item.decoded.text == "only this"
+    assert item.decoded.event_id == "posts:3:41"
+
+
+def test_a_batch_of_cloudevents() -> None:
+    found = items([event(1), event(2, time="2026-11-26T10:00:00Z"), event(3, id="")], BATCH)
+    first, second, third = (item.decoded for item in found)
+    assert isinstance(first, Message)
+    assert (first.text, first.event_id) == ("post 1", "/shop#e1")
+    assert isinstance(second, Message)
+    assert second.event_time_ms == 1_795_687_200_000
+    assert isinstance(third, Failure)
+    assert third.reason == "invalid_cloudevent"
+    assert ("content-type", b"application/cloudevents+json") in found[2].record.headers
+    assert decode(found[0].record) == first  # a dead letter of an element can be replayed alone
+
+
+@pytest.mark.parametrize("body", [event(1), b"I love it", {}])
+def test_a_batch_that_is_no_array_is_a_dead_letter(body: object) -> None:
+    [item] = items(body, BATCH)
+    assert isinstance(item.decoded, Failure)
+
+
+def test_an_array_of_events_and_the_array_in_an_event() -> None:
+    plain = [item.decoded for item in items([event(1), {"text": "no event"}])]
+    assert [message.event_id for message in plain if isinstance(message, Message)] == [
+        "/shop#e1",
+        "posts:3:41:1",
+    ]
+    binary = (("ce_specversion", b"1.0"), ("ce_id", b"7"), ("ce_source", b"/s"), ("ce_type", b"t"), JSON)
+    inside = [item.decoded for item in items([{"text": "a"}, {"text": "b"}], *binary)]
+    assert [message.event_id for message in inside if isinstance(message, Message)] == ["/s#7:0", "/s#7:1"]
+
+
+ENCODERS: dict[str, Callable[[bytes], bytes]] = {
+    "gzip": gzip.compress,
+    "x-gzip": gzip.compress,
+    "GZIP": gzip.compress,
+    "deflate": zlib.compress,
+    "zstd": zstandard.ZstdCompressor().compress,
+}
+
+
+@pytest.mark.parametrize("encoding", sorted(ENCODERS))
+@given(text=st.text("ab \U0001f600", min_size=1, max_size=500).filter(str.strip))
+def test_a_compressed_value_is_read(encoding: str, text: str) -> None:
+    value = ENCODERS[encoding](json.dumps({"text": text}).encode())
+    found = decode(record(value, ("content-encoding", encoding.encode())))
+    assert isinstance(found, Message)
+    assert found.text == text
+
+
+def test_members_and_frames_one_after_the_other_are_one_value() -> None:
+    parts = (b'{"text": ', b'"so good"}')
+    for encoding in ("gzip", "zstd"):
+        value = b"".join(map(ENCODERS[encoding], parts))
+        found = decode(record(value, ("content-encoding", encoding.encode())))
+        assert isinstance(found, Message)
+
+
+def test_deflate_without_the_header_of_zlib_is_read_too() -> None:
+    packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    value = packer.compress(b'{"text": "so good"}') + packer.flush()
+    assert isinstance(decode(record(value, ("content-encoding", b"deflate"))), Message)
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "zstd", "deflate"])
+def test_what_is_not_compressed_so_or_is_cut_short_is_refused(encoding: str) -> None:
+    header = ("content-encoding", encoding.encode())
+    whole = ENCODERS[encoding](b'{"text": "so good, really, so very good"}')
+    for value in (b'{"text": "so good"}', whole[:-3], whole[:8], b""):
+        found = decode(record(value, header))
+        assert isinstance(found, Failure), value
+    found = decode(record(whole[:-3], header))
+    assert isinstance(found, Failure)
+    assert (found.reason, encoding in found.message) == ("decompression_failed", True)
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "zstd", "deflate"])
+def test_a_value_that_grows_without_end_is_stopped(encoding: str) -> None:
+    value = ENCODERS[encoding](b" " * (LARGEST + 1))
+    assert len(value) < 100_000
+    found = decode(record(value, ("content-encoding", encoding.encode())))
+    assert isinstance(found, Failure)
+    assert "32 MiB" in found.message
+
+
+@given(st.binary(max_size=100), st.sampled_from(["gzip", "zstd", "deflate"]))
+def test_no_bytes_stop_a_decompressor(value: bytes, encoding: str) -> None:
+    for start in (b"", ENCODERS[encoding](b"x")[:6]):
+        found = decode(record(start + value, ("content-encoding", encoding.encode())))
+        assert not isinstance(found, Failure) or found.reason != "decoder_failed"
