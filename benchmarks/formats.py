@@ -26,10 +26,10 @@ import fastavro
 
 from benchmarks.classifier import made_up_texts
 from worker.heads import Head
-from worker.messages.avro import AvroFormat, make_output_format
+from worker.messages.avro_writer import AvroFormat
 from worker.messages.columns import Layout
 from worker.messages.decode import Decoder
-from worker.messages.encode import OutputEncoder
+from worker.messages.encode import OutputEncoder, make_output_format
 from worker.messages.fields import Fields
 from worker.messages.registry import Registry, Schema
 from worker.model.pack import bundled_pack, load_pack

@@ -1,5 +1,6 @@
 """Parquet, a few rows at a time (extra `parquet`)."""
 
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -37,6 +38,26 @@ class _Leaf(NamedTuple):
     fields: tuple[str, ...]
     items: tuple[str, ...]
     kind: Any
+
+
+def _describable(metadata: Any) -> bool:
+    """Whether pyarrow can describe each column of each row group.
+
+    Where a damaged footer keeps it from that, it ends the process instead of raising (`std::terminate`), so a
+    forked child asks first.
+    """
+    if not hasattr(os, "fork"):
+        return True
+    child = os.fork()
+    if child == 0:
+        try:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # the library's last words
+            for group in range(metadata.num_row_groups):
+                for place in range(metadata.num_columns):
+                    metadata.row_group(group).column(place)
+        finally:
+            os._exit(0)  # what is raised, the parent meets again
+    return not os.WIFSIGNALED(os.waitpid(child, 0)[1])
 
 
 def import_pyarrow(path: Path, doing: str = "reading") -> tuple[Any, Any]:
@@ -188,12 +209,30 @@ class ParquetReader:
             raise InputError(f"{self._name}: damaged after row {number}: {_first_line(error)}") from None
 
     def _arrays(self, batch: Any, leaves: Sequence[_Leaf]) -> list[Any]:
-        """Return the array of each leaf of a batch."""
+        """Return the array of each leaf of a batch.
+
+        Raises:
+            InputError: a value names an entry that its dictionary does not have.
+        """
         arrays = []
         for leaf in leaves:
             array = batch.column(batch.schema.get_field_index(leaf.top))
+            self._check_entries(array)
             arrays.append(self._compute.struct_field(array, list(leaf.fields)) if leaf.fields else array)
         return arrays
+
+    def _check_entries(self, array: Any) -> None:
+        """Make sure that every value lies inside its dictionary: pyarrow itself would read outside of it."""
+        types = self._arrow.types
+        if types.is_dictionary(array.type):
+            bounds = self._compute.min_max(array.indices).as_py()
+            if bounds["max"] is not None and not 0 <= bounds["min"] <= bounds["max"] < len(array.dictionary):
+                raise InputError(f"{self._name}: damaged: a value is not in the dictionary of its column")
+        elif types.is_struct(array.type):
+            for place in range(array.type.num_fields):
+                self._check_entries(array.field(place))
+        elif types.is_list(array.type) or types.is_large_list(array.type):
+            self._check_entries(array.values)
 
     def _opened(self) -> Any:
         try:
@@ -203,6 +242,8 @@ class ParquetReader:
                 thrift_string_size_limit=min(max(1, self._size), _LONGEST_STRING),
                 thrift_container_size_limit=min(max(1, self._size), _LONGEST_LIST),
             )
+            if not _describable(file.metadata):
+                raise InputError(f"{self._name}: damaged: its footer cannot be read")
             self._schema: Any = file.schema_arrow
             self.columns: tuple[str, ...] = tuple(
                 name for field in self._schema for name in _leaves(self._arrow.types, field.type, field.name)
@@ -300,7 +341,7 @@ class ParquetReader:
                 ]
                 yield from zip(*columns, strict=True)
                 return
-        except (UnicodeDecodeError, ValueError, OverflowError):
+        except (ValueError, OverflowError):
             pass  # in some row, which is found below
         for place in range(batch.num_rows):
             try:
