@@ -1,8 +1,9 @@
-"""Remove from an installed environment what a worker never loads. The image's build runs it, in that environment.
+"""Remove from an installed environment what a worker never loads. The image's build runs it in there.
 
     python slim.py EXTRAS            # as they were installed: html,lang,registry
 
-It prints what each removal saves. Moodstream itself goes too, since the image gets it as a layer of its own, and pip.
+It prints what each removal saves. Moodstream itself goes too, since the image gets it as a layer of its own;
+so does pip.
 """
 
 import importlib.metadata
