@@ -91,8 +91,8 @@ docs: $(VENV)/dev.stamp ## build the site of docs/ into build/site; a link that 
 	NO_MKDOCS_2_WARNING=true $(VENV)/bin/mkdocs build --strict --quiet
 	@echo "open build/site/index.html, or run: $(VENV)/bin/mkdocs serve"
 
-image-test: ## build the container image and run it as its own user
-	deploy/image-test.sh
+image-test: $(VENV)/dev.stamp ## build the container image, run it, and compose.yaml with four workers (Docker, or root)
+	$(VENV)/bin/python -m pytest -m container -s $(PYTEST_ARGS)
 
 clean: ## remove what these commands made
 	rm -rf $(VENV) $(TRAIN) build dist
