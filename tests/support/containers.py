@@ -1,15 +1,14 @@
 """Containers for real: Docker where its engine answers, else Podman as root, with a store of its own.
 
 Podman pulls no image here: a machine may reach package registries only. debootstrap makes the base: Debian 12
-with its own Python 3.11, under the base's name. Base and layers stay in `~/.cache/moodstream/containers`, which
-makes the second build quick.
+with its own Python 3.11, under the base's name. The second build is quick, since base and layers stay in
+`~/.cache/moodstream/containers`.
 """
 
 import contextlib
 import fcntl
 import json
 import os
-import resource
 import shutil
 import subprocess
 import tempfile
@@ -31,6 +30,14 @@ _LEFT_OUT = (
     *(f"usr/share/{name}" for name in ("doc", "info", "locale", "man")),
 )
 _WEEK = "168h"
+# By default Podman raises the first two, which root may not do in some sandboxes.
+_PODMAN = """
+[containers]
+default_ulimits = ["nofile=4096:4096", "nproc=4096:4096"]
+[engine]
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+"""
 
 
 class EngineMissing(Exception):
@@ -136,21 +143,12 @@ def engine() -> Iterator[Engine]:
     with store.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         config = store / "containers.conf"
-        config.write_text(_podman_config())
+        config.write_text(_PODMAN)
         folders = [f"--root={store / 'root'}", "--runroot=/run/moodstream-containers"]
         folders.append(f"--network-config-dir={store / 'networks'}")
         found = Engine(["podman", *folders], {"CONTAINERS_CONF": str(config)}, podman=True)
         found("rm", "--all", "--force", "--time", "0")  # of a run that was killed
         yield found
-
-
-def _podman_config() -> str:
-    # By default Podman asks for more open files than root may have in some sandboxes.
-    files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    return (
-        f'[containers]\ndefault_ulimits = ["nofile={files}:{files}"]\n'
-        '[engine]\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\n'
-    )
 
 
 def _installed(tool: str) -> bool:
