@@ -20,6 +20,7 @@ from prometheus_client import (
     disable_created_metrics,
 )
 
+from worker.heads import Head
 from worker.settings.languages import two_letters
 from worker.types import (
     Answer,
@@ -57,6 +58,10 @@ the transaction.
 UNKNOWN_LANGUAGE, OTHER_LANGUAGE = "unknown", "other"
 """Languages in metrics besides the two-letter codes: not known, and any without such a code. The language may
 be a field of the sender, which can hold anything."""
+
+_SPAN_OUTCOMES = ("gate_closed", "nothing_marked", "marked")
+_MOST_AT_ZERO = 100
+"""Labels of a head that are counted from zero on. A head may have thousands, of which few ever occur."""
 
 _OUTCOMES: dict[type[Answer], str] = {
     Prediction: "labelled",
@@ -307,15 +312,23 @@ class Metrics:
         if reason == "retention":
             self._removed.labels(topic).inc(messages)
 
-    def model(self, name: str, revision: str) -> None:
-        """Set the model that runs from now on."""
+    def model(self, name: str, revision: str, heads: Iterable[Head] = ()) -> None:
+        """Set the model that runs from now on, and begin to count the labels of its heads at zero."""
         self._model.info({"name": name, "revision": revision})
+        for head in heads:
+            if head.by_token:
+                for outcome in _SPAN_OUTCOMES:
+                    self._spans.labels(head.name, outcome)
+            elif len(head.labels) <= _MOST_AT_ZERO:
+                for label in head.labels:
+                    self._labels.labels(head.name, label)
 
 
 def _span_outcome(spans: SpanResult) -> str:
+    closed, nothing, marked = _SPAN_OUTCOMES
     if not spans.read:
-        return "gate_closed"
-    return "marked" if spans.ranges else "nothing_marked"
+        return closed
+    return marked if spans.ranges else nothing
 
 
 def _language(tag: str | None) -> str:

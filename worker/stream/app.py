@@ -1,6 +1,7 @@
 """The worker: the one place that puts the packages together, starts them in order and ends them in order."""
 
 import contextlib
+import itertools
 import os
 import threading
 from collections.abc import Mapping, Sequence
@@ -161,7 +162,11 @@ def _pipeline(
         warn=log.warning,
     )
     packs = router.default.classifier.packs
-    metrics.model("+".join(pack.name for pack in packs), "+".join(pack.revision for pack in packs))
+    metrics.model(
+        "+".join(pack.name for pack in packs),
+        "+".join(pack.revision for pack in packs),
+        itertools.chain.from_iterable(router.heads),
+    )
     return Pipeline(
         decoder=Decoder(
             Fields.of(

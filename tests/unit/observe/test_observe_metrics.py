@@ -12,6 +12,7 @@ from prometheus_client import generate_latest
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.parser import text_string_to_metric_families
 
+from worker.heads import SINGLE, TOKENS, Head
 from worker.observe.metrics import STAGES, Metrics, resident_memory_bytes
 from worker.types import (
     Answer,
@@ -194,6 +195,24 @@ def test_transactions_corrupt_batches_and_the_model(metrics: Metrics) -> None:
     assert value(metrics, "transactions_total", outcome="aborted") == 1
     assert value(metrics, "corrupt_batches_total", topic="posts") == 1
     assert value(metrics, "model_info", name="compact", revision="0123456789ab") == 1
+
+
+def test_the_labels_of_the_heads_are_counted_from_zero(metrics: Metrics) -> None:
+    many = tuple(str(number) for number in range(5_000))
+    metrics.model(
+        "a",
+        "b",
+        [
+            Head("sentiment", SINGLE, ("negative", "positive")),
+            Head("topic", SINGLE, many),
+            Head("toxic_spans", TOKENS, ("toxic",)),
+        ],
+    )
+    metrics.committed([Done(record(1), prediction("positive", "joy"))])
+    assert value(metrics, "labels_total", task="sentiment", label="negative") == 0
+    assert value(metrics, "labels_total", task="sentiment", label="positive") == 1
+    assert value(metrics, "labels_total", task="topic", label="7") is None
+    assert value(metrics, "spans_messages_total", task="toxic_spans", outcome="marked") == 0
 
 
 def test_the_text_form_parses_with_one_prefix_and_base_units(metrics: Metrics) -> None:
