@@ -104,6 +104,7 @@ class TopicReader(threading.Thread):
             auto_offset_reset="earliest",
             enable_auto_commit=False,
         )
+        guards.rest_between_empty_answers(consumer)
         parts = [
             KafkaPartition(topic, number)
             for topic in self._topics
