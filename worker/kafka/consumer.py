@@ -36,7 +36,8 @@ def consumer_options(kafka: KafkaSettings, source: SourceSettings, slot: str) ->
         "isolation_level": "read_committed",
         "allow_auto_create_topics": False,
         "session_timeout_ms": source.session_timeout_ms,
-        "heartbeat_interval_ms": min(3_000, source.session_timeout_ms // 3),
+        # Members learn of a rebalance by their next heartbeat, so this adds to every take-over.
+        "heartbeat_interval_ms": min(1_000, source.session_timeout_ms // 3),
         "max_poll_interval_ms": source.max_poll_interval_ms,
         "metadata_max_age_ms": kafka.metadata_max_age_ms,
         "request_timeout_ms": 10_000,

@@ -22,7 +22,7 @@ from kafka.structs import TopicPartition as ClientTopicPartition
 from worker.errors import BrokerUnavailable, Fenced
 from worker.kafka import guards
 from worker.kafka.consumer import Rebalances, consumer_options, leave_group, subscribe, to_record, who_leaves
-from worker.kafka.diagnose import describe, raise_if_final
+from worker.kafka.diagnose import OWN_SLOTS, describe, raise_if_final
 from worker.kafka.flow import Flow, fitting
 from worker.kafka.options import slot_name
 from worker.kafka.positions import CorruptBatches, CorruptListener, GapListener, Positions
@@ -63,6 +63,8 @@ class Source:
         on_corrupt: called for what cannot be read and is skipped (see `CorruptBatches`).
         on_gap: called when a partition is read from an offset other than the one due (see `Gap`).
         on_withheld: called with whether Kafka withholds the group's offsets (see `Withheld`).
+        on_assigned: called after each rebalance, and while offsets cannot be read: who had these partitions
+            before may have left a transaction open.
     """
 
     def __init__(
@@ -75,12 +77,14 @@ class Source:
         on_corrupt: CorruptListener | None = None,
         on_gap: GapListener | None = None,
         on_withheld: Callable[[bool], None] = lambda _: None,
+        on_assigned: Callable[[], None] = lambda: None,
     ) -> None:
         self._kafka = kafka
         self._settings = source
         self._slot = slot
         self._stop = stop or threading.Event()
         self._on_gap = on_gap
+        self._on_assigned = on_assigned
         self._corrupt = CorruptBatches(on_corrupt)
         self._withheld = Withheld(kafka, source.group_id, on_withheld)
         self._consumer: KafkaConsumer | None = None
@@ -304,6 +308,8 @@ class Source:
 
     def _start_generation(self, consumer: KafkaConsumer) -> None:
         self._rewind_later()
+        if _stable(consumer):
+            self._on_assigned()  # first: the offsets may have to wait for it
         self.rewind()
         if not _stable(consumer):
             return  # the next poll comes here again
@@ -333,6 +339,7 @@ class Source:
         except KafkaError as error:
             raise_if_final(error, self._twin())
             self._withheld.failed(error)
+            self._on_assigned()
             return False
         self._withheld.succeeded()
         self._rewind_due = not done
@@ -377,7 +384,7 @@ class Source:
 
     def _twin(self) -> str:
         name = slot_name(self._settings.group_id, self._slot)
-        return f"another worker has taken slot {name}; give each worker its own delivery.slot"
+        return f"another worker has taken slot {name}; {OWN_SLOTS}"
 
 
 def _stable(consumer: KafkaConsumer) -> bool:

@@ -6,11 +6,18 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from kafka import KafkaAdminClient
-from kafka.errors import KafkaError, TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
+from kafka.errors import (
+    GroupIdNotFoundError,
+    KafkaError,
+    TopicAlreadyExistsError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
 
 from worker.errors import BrokerRefused, TopicMissing
 from worker.kafka.diagnose import explain
 from worker.kafka.options import client_options
+from worker.kafka.outcome import unwrap
 from worker.kafka.probe import probe
 from worker.settings.groups import KafkaSettings
 
@@ -106,15 +113,33 @@ def require_topics(kafka: KafkaSettings, names: Sequence[str]) -> None:
         raise TopicMissing(f"no such topic: {', '.join(missing)}; `moodstream topics create` makes them")
 
 
-def group_members(kafka: KafkaSettings, group: str) -> list[tuple[str, str | None]]:
-    """The members of a consumer group: for each its id, and its static name if it has one.
+Member = tuple[str, str | None]
+"""A member of a consumer group: its id, and its static name if it has one."""
+
+
+def group_members(kafka: KafkaSettings, group: str) -> list[Member]:
+    """The members of a consumer group, none when there is no such group.
 
     Raises:
         BrokerRefused, BrokerUnavailable: see `admin_client`.
     """
     with admin_client(kafka) as admin:
-        members = admin.describe_groups([group]).get(group, {}).get("members") or []
-        return [(member["member_id"], member.get("group_instance_id")) for member in members]
+        return members_of(admin, group)
+
+
+def members_of(admin: KafkaAdminClient, group: str) -> list[Member]:
+    """The members of a consumer group, asked with a client that is there already.
+
+    Raises:
+        KafkaError: the coordinator refuses, or has yet to load the group.
+    """
+    described = admin.describe_groups([group])[group]
+    if described["error"]:  # only as text, with its class in it
+        error = unwrap(KafkaError(described["error"]))
+        if isinstance(error, GroupIdNotFoundError):
+            return []
+        raise error
+    return [(member["member_id"], member.get("group_instance_id")) for member in described["members"] or []]
 
 
 def committed_anyhow(kafka: KafkaSettings, group: str) -> int:
