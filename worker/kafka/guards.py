@@ -192,7 +192,9 @@ def end_transaction(admin: KafkaAdminClient, name: str, seen: TransactionDescrip
         producer_epoch=seen.producer_epoch,
         min_version=3,
     )
-    manager = admin._manager
+    manager = getattr(admin, "_manager", None)
+    if manager is None:
+        raise KafkaError(f"kafka-python {client_version} has no KafkaAdminClient._manager")
 
     async def ask() -> Any:
         return await manager.send(request, node_id=seen.coordinator_id)

@@ -14,9 +14,9 @@ from collections.abc import Callable, Collection, Iterable
 import structlog
 from kafka import KafkaAdminClient
 from kafka.admin import TransactionState
-from kafka.errors import KafkaError, UnsupportedVersionError
+from kafka.errors import KafkaError, ProducerFencedError, UnsupportedVersionError
 
-from worker.errors import BrokerRefused, Fenced, MoodstreamError
+from worker.errors import BrokerUnavailable, Fenced, MoodstreamError
 from worker.kafka import guards
 from worker.kafka.diagnose import describe, explain
 from worker.kafka.options import slot_name
@@ -157,11 +157,12 @@ class Leftovers:
         for _ in range(ATTEMPTS):
             try:
                 self.end()
-            except MoodstreamError as problem:
-                _log.debug("cannot look for transactions of dead workers", reason=describe(problem))
-                if isinstance(problem, BrokerRefused):
-                    return
+            except BrokerUnavailable as problem:
+                _log.info("cannot look for what dead workers left open yet", reason=describe(problem))
                 time.sleep(ATTEMPT_PAUSE_S)
+            except MoodstreamError as problem:
+                _log.info("what dead workers left open waits for its time-out", reason=describe(problem))
+                return
             else:
                 return
 
@@ -174,9 +175,17 @@ class Leftovers:
         Raises:
             BrokerRefused, BrokerUnavailable: see `admin_client`.
         """
+        ended: list[str] = []
         with admin_client(self._kafka) as admin:
             found, problem = self._open_transactions(admin)
-            ended = [name for name in found if self._end_one(admin, name)]
+            for name in found:
+                try:
+                    if self._end_one(admin, name):
+                        ended.append(name)
+                except ProducerFencedError:
+                    _log.debug("another worker has taken the slot meanwhile", id=name)
+                except KafkaError as error:
+                    problem = error
         if problem is not None:
             raise explain(problem) from problem
         return ended
@@ -192,8 +201,9 @@ class Leftovers:
             if broker.get("is_fenced"):
                 continue  # it is away, and coordinates nothing
             try:
+                # Its value: the client writes the member's name, and the broker then finds nothing.
                 listed = admin.list_transactions(
-                    broker_ids=[broker["broker_id"]], state_filters=[TransactionState.ONGOING]
+                    broker_ids=[broker["broker_id"]], state_filters=[TransactionState.ONGOING.value]
                 )
             except UnsupportedVersionError:
                 return [], None  # before Kafka 3.0: they end when they time out
@@ -205,17 +215,13 @@ class Leftovers:
 
     def _end_one(self, admin: KafkaAdminClient, name: str) -> bool:
         """End a slot's open transaction, unless a member has the slot or it is not a worker's."""
-        try:
-            seen = admin.describe_transactions([name])[name]
-            if seen.state is not TransactionState.ONGOING:
-                return False
-            if not {part.topic for part in seen.topic_partitions} <= self._topics:
-                return False
-            if any(name == member for _, member in members_of(admin, self._group_id)):
-                return False
-            guards.end_transaction(admin, name, seen)
-        except (KafkaError, AttributeError) as error:  # a part of the client that a newer one may lack
-            _log.info("could not end a dead worker's transaction", id=name, reason=describe(error))
+        seen = admin.describe_transactions([name])[name]
+        if seen.state is not TransactionState.ONGOING:
             return False
+        if not {part.topic for part in seen.topic_partitions} <= self._topics:
+            return False
+        if any(name == member for _, member in members_of(admin, self._group_id)):
+            return False
+        guards.end_transaction(admin, name, seen)
         _log.info("ended the transaction that a dead worker had left open", id=name)
         return True

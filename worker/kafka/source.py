@@ -219,17 +219,18 @@ class Source:
                 behind[TopicPartition(*part)] = max(0, end - position)
         return behind
 
-    def leave(self) -> None:
+    def leave(self, *, fenced: bool = False) -> None:
         """Disconnect and give the partitions to the other workers at once, for a requested stop.
 
         Without it a static member's partitions would lie idle until `source.session_timeout_ms` has passed.
-        Also safe in the middle of a join. Never raises: if it fails, the session times out.
+        Also safe in the middle of a join. Never raises: if it fails, the session times out. With `fenced`
+        the slot's name may be another worker's by now, so this one leaves by its member id or not at all.
         """
         if self._consumer is None:
             return
         member = self._consumer.group_metadata()
         self.close()
-        leaving = who_leaves(member)
+        leaving = None if fenced and not member.member_id else who_leaves(member)
         if leaving is not None:
             leave_group(self._kafka, self._settings.group_id, leaving)
 

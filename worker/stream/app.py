@@ -168,7 +168,7 @@ def _work(parts: Parts, stop: threading.Event, *, assigned: bool) -> None:
             ).run(stop)
         except Fenced:
             if not assigned:
-                source.leave()  # where it is still a member, the group must not wait for it
+                source.leave(fenced=True)  # where it is still a member, the group must not wait for it
             raise
         source.leave()
 
