@@ -7,7 +7,7 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from kafka import KafkaConsumer, TopicPartition
@@ -87,7 +87,7 @@ class Answers(threading.Thread):
 class Fleet:
     """Workers with no slot of their own, their feeder, and whoever reads their answers."""
 
-    def __init__(self, topics: Topics, folder: Path, most: int, rate: float = 60.0) -> None:
+    def __init__(self, topics: Topics, folder: Path, most: int, rate: float = 30.0) -> None:
         self.topics = topics
         settings = {"MOODSTREAM_DELIVERY__SLOT": "auto"}
         self.workers = [topics.worker(f"w{number}", folder, **settings) for number in range(most)]
@@ -139,6 +139,24 @@ class Fleet:
         self.stood_still_s.append(took)
         return took
 
+    def recovery(self) -> str:
+        """What was measured, in words."""
+        times = sorted(self.stood_still_s)
+        return (
+            f"answers from every partition again after {times[0]:.1f} to {times[-1]:.1f} s, "
+            f"half of them within {times[len(times) // 2]:.1f} (session {SESSION_S:.0f} s)"
+        )
+
+    def wait_working(self, least: int) -> list[WorkerProcess]:
+        """The workers that are in the group, once there are as many as that."""
+        deadline = time.monotonic() + 60
+        while True:
+            working = [worker for worker in self.workers if worker.running and joined(worker)]
+            if len(working) >= least:
+                return working
+            assert time.monotonic() < deadline, "\n".join(worker.tail(5) for worker in self.workers)
+            time.sleep(0.2)
+
     def end(self) -> Count:
         """Feed no more, wait for all answers, let all workers leave, and count."""
         self.feeder.finish()
@@ -154,6 +172,15 @@ def joined(worker: WorkerProcess) -> bool:
     return "rebalanced" in steps and "slot taken" not in steps[_last(steps, "rebalanced") :]
 
 
+def wait_until(true: Callable[[], bool], worker: WorkerProcess, timeout_s: float = 60.0) -> None:
+    """Wait for something that `worker` is about to do."""
+    deadline = time.monotonic() + timeout_s
+    while not true():
+        assert worker.running, worker.tail()
+        assert time.monotonic() < deadline, worker.tail()
+        time.sleep(0.1)
+
+
 def slot_of(worker: WorkerProcess) -> str:
     """The last slot that a worker has taken."""
     return str([event["slot"] for event in worker.events() if event["event"] == "slot taken"][-1])
@@ -164,10 +191,10 @@ def _last(steps: list[object], step: str) -> int:
 
 
 def kills(topics: Topics, folder: Path, *, workers: int, kills: int, seed: int) -> tuple[Fleet, Count, str]:
-    """Kill one of several workers again and again and start it anew; at times a second one right after it.
+    """Kill one of several workers again and again, every fifth time two, and start them anew at any moment.
 
     After each kill it is measured how long it takes until every partition has answers again, to what came in
-    after the (last) kill.
+    after the (last) kill. The next victim is one that works, while others may still be starting.
     """
     chance = random.Random(seed)
     fleet = Fleet(topics, folder, workers)
@@ -175,9 +202,9 @@ def kills(topics: Topics, folder: Path, *, workers: int, kills: int, seed: int) 
     with fleet.running():
         fleet.start(fleet.workers)
         while done < kills:
-            victims = chance.sample(fleet.workers, 2 if done % 5 == 4 and done + 1 < kills else 1)
-            for victim in victims:
-                time.sleep(chance.uniform(0.0, 1.0))
+            for _ in range(2 if done % 5 == 4 and done + 1 < kills else 1):
+                victim = chance.choice(fleet.wait_working(3))
+                time.sleep(chance.uniform(0.0, 0.5))
                 victim.kill()
                 killed_at = time.monotonic()
                 done += 1
@@ -188,9 +215,52 @@ def kills(topics: Topics, folder: Path, *, workers: int, kills: int, seed: int) 
                 worker.start()
         held = fleet.settle()
         counted = fleet.end()
-    told = (
-        f"{workers} workers without slots, {done} kills, slots at the end {', '.join(sorted(held))}; "
-        f"recovery {min(fleet.stood_still_s):.1f} to {max(fleet.stood_still_s):.1f} s "
-        f"(session {SESSION_S:.0f} s)"
-    )
-    return fleet, counted, told
+    told = f"{workers} workers without slots, {done} kills, slots at the end {', '.join(sorted(held))}; "
+    return fleet, counted, told + fleet.recovery()
+
+
+def pauses(topics: Topics, folder: Path, *, rounds: int) -> tuple[Fleet, Count, str]:
+    """Stop a worker at work for longer than its session; another one takes its slot before it goes on."""
+    fleet = Fleet(topics, folder, 2 + rounds, rate=100.0)
+    moved: list[str] = []
+    with fleet.running():
+        fleet.start(fleet.workers[:2])
+        moved += [
+            _pause(fleet, fleet.workers[number % 2], fleet.workers[2 + number]) for number in range(rounds)
+        ]
+        counted = fleet.end()
+    told = f"{rounds} pauses for longer than the session, slots changed from {', '.join(moved)}; "
+    return fleet, counted, told + fleet.recovery()
+
+
+def _pause(fleet: Fleet, paused: WorkerProcess, newcomer: WorkerProcess) -> str:
+    """One pause; the slot before and the one after."""
+    slot = slot_of(paused)
+    time.sleep(1)
+    os.kill(paused.pid, signal.SIGSTOP)
+    fleet.measure(time.monotonic())
+    newcomer.start()
+    wait_until(lambda: joined(newcomer), newcomer)
+    assert slot_of(newcomer) == slot, (slot_of(newcomer), slot)
+    time.sleep(1)
+    os.kill(paused.pid, signal.SIGCONT)
+    wait_until(lambda: joined(paused) and slot_of(paused) != slot, paused)
+    fleet.settle()
+    return f"{slot} to {slot_of(paused)}"
+
+
+def scaling(topics: Topics, folder: Path) -> tuple[Fleet, Count, str]:
+    """1, 4, 2 and 6 workers: more by starting some, fewer by asking some to leave."""
+    fleet = Fleet(topics, folder, 6)
+    steps: list[str] = []
+    with fleet.running():
+        for wanted in (1, 4, 2, 6):
+            running = [worker for worker in fleet.workers if worker.running]
+            for worker in running[: max(0, len(running) - wanted)]:
+                assert worker.terminate() == 0, worker.tail()
+            resting = [worker for worker in fleet.workers if not worker.running]
+            fleet.start(resting[: max(0, wanted - len(running))])
+            fleet.measure(time.monotonic())
+            steps.append(f"{wanted}: {', '.join(sorted(fleet.settle()))}")
+        counted = fleet.end()
+    return fleet, counted, f"slots of the workers {'; '.join(steps)}; {fleet.recovery()}"

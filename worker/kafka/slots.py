@@ -16,13 +16,13 @@ from kafka import KafkaAdminClient
 from kafka.admin import TransactionState
 from kafka.errors import KafkaError, ProducerFencedError, UnsupportedVersionError
 
-from worker.errors import BrokerUnavailable, Fenced, MoodstreamError
+from worker.errors import BrokerRefused, BrokerUnavailable, Fenced, MoodstreamError
 from worker.kafka import guards
 from worker.kafka.diagnose import describe, explain
 from worker.kafka.options import slot_name
 from worker.kafka.retry import patiently
-from worker.kafka.topics import admin_client, group_members, members_of
-from worker.settings.groups import KafkaSettings
+from worker.kafka.topics import Member, admin_client, group_members, members_of
+from worker.settings.groups import AUTO_SLOT, KafkaSettings
 
 LOSSES = 12
 """So many slots lost one after the other end the worker."""
@@ -46,6 +46,22 @@ def free_slots(group_id: str, members: Collection[str | None], count: int) -> li
     numbers = (str(number) for number in itertools.count())
     free = (slot for slot in numbers if slot_name(group_id, slot) not in members)
     return list(itertools.islice(free, count))
+
+
+def slot_members(kafka: KafkaSettings, group_id: str) -> list[Member]:
+    """The group's members, asked for by a worker that takes a slot by itself.
+
+    Raises:
+        BrokerRefused: the group may not be described.
+        BrokerUnavailable: no broker answers.
+    """
+    try:
+        return group_members(kafka, group_id)
+    except BrokerRefused as problem:
+        raise BrokerRefused(
+            f'{problem}; delivery.slot = "{AUTO_SLOT}" asks who is in the group, so allow Describe on it, or '
+            "give each worker a delivery.slot"
+        ) from problem
 
 
 class Slots:
@@ -90,7 +106,7 @@ class Slots:
         """
         members = patiently(
             "the list of the group's members",
-            lambda: group_members(self._kafka, self._group_id),
+            lambda: slot_members(self._kafka, self._group_id),
             limit_s=self._kafka.connect_limit_s,
             stop=self._stop,
             on_wait=self._on_wait,

@@ -138,7 +138,7 @@ def members_of(admin: KafkaAdminClient, group: str) -> list[Member]:
         error = unwrap(KafkaError(described["error"]))
         if isinstance(error, GroupIdNotFoundError):
             return []
-        raise error
+        raise error if type(error) is KafkaError else type(error)(group)
     return [(member["member_id"], member.get("group_instance_id")) for member in described["members"] or []]
 
 
