@@ -169,7 +169,7 @@ class Fleet:
 def joined(worker: WorkerProcess) -> bool:
     """Whether a worker has joined the group in the last slot that it took, as far as it knows."""
     steps = [event["event"] for event in worker.events()]
-    return "rebalanced" in steps and "slot taken" not in steps[_last(steps, "rebalanced") :]
+    return "partitions assigned" in steps and "slot taken" not in steps[_last(steps, "partitions assigned") :]
 
 
 def wait_until(true: Callable[[], bool], worker: WorkerProcess, timeout_s: float = 60.0) -> None:

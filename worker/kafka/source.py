@@ -95,7 +95,7 @@ class Source:
         self._seen_changes = 0
         self._rewind_due = False
         self._paused = False
-        self._logged: list[str] = []
+        self._logged: list[str] | None = None
         self._trouble_since: float | None = None
         self._tell_trouble_at = 0.0
 
