@@ -14,7 +14,12 @@ from collections.abc import Callable, Collection, Iterable
 import structlog
 from kafka import KafkaAdminClient
 from kafka.admin import TransactionState
-from kafka.errors import KafkaError, ProducerFencedError, UnsupportedVersionError
+from kafka.errors import (
+    GroupAuthorizationFailedError,
+    KafkaError,
+    ProducerFencedError,
+    UnsupportedVersionError,
+)
 
 from worker.errors import BrokerRefused, BrokerUnavailable, Fenced, MoodstreamError
 from worker.kafka import guards
@@ -58,6 +63,8 @@ def slot_members(kafka: KafkaSettings, group_id: str) -> list[Member]:
     try:
         return group_members(kafka, group_id)
     except BrokerRefused as problem:
+        if not isinstance(problem.__cause__, GroupAuthorizationFailedError):
+            raise
         raise BrokerRefused(
             f'{problem}; delivery.slot = "{AUTO_SLOT}" asks who is in the group, so allow Describe on it, or '
             "give each worker a delivery.slot"

@@ -264,6 +264,13 @@ def test_a_group_that_may_not_be_described_is_one_clear_refusal(admin: Admin) ->
     assert len(str(end.value).splitlines()) == 1
 
 
+def test_another_refusal_is_told_as_it_is(admin: Admin) -> None:
+    admin.error = "[Error 58] SaslAuthenticationFailedError: "
+    with pytest.raises(BrokerRefused) as end:
+        _slots().take()
+    assert "delivery.slot" not in str(end.value)
+
+
 @pytest.mark.parametrize("error", ["NotCoordinatorError", "CoordinatorLoadInProgressError"])
 def test_a_coordinator_that_is_not_ready_is_not_an_empty_group(admin: Admin, error: str) -> None:
     """Taken for one, every slot would look free, and a living worker would be fenced."""
