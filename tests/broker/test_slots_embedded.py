@@ -21,6 +21,23 @@ def test_four_workers_without_a_slot_share_the_work(embedded: str, unique: str, 
 
 
 @pytest.mark.timeout(180)
+def test_a_worker_that_was_killed_gets_its_slot_back_at_its_next_start(
+    embedded: str, unique: str, tmp_path: Path
+) -> None:
+    """This broker never removes a dead member. Its successor sees that the process is gone, and replaces it."""
+    fleet = Fleet(Topics(embedded, unique), tmp_path, 2)
+    with fleet.running():
+        fleet.start(fleet.workers)
+        killed, other = fleet.workers
+        slot, kept = slot_of(killed), slot_of(other)
+        killed.kill()
+        fleet.start([killed])
+        assert (slot_of(killed), slot_of(other)) == (slot, kept)
+        counted = fleet.end()
+    counted.check()
+
+
+@pytest.mark.timeout(180)
 def test_a_worker_that_has_left_gives_its_slot_to_the_next(
     embedded: str, unique: str, tmp_path: Path
 ) -> None:

@@ -217,7 +217,7 @@ def test_a_user_without_rights(secured: KafkaCluster, unique: str) -> None:
     with pytest.raises(MoodstreamError, match=r"kafka\.sasl_plain_username") as end:
         TransactionalCheckpoint(denied, allowed.sink, allowed.source, DeliverySettings()).open()
     assert end.value.exit_code == ExitCode.BROKER_REFUSED
-    with pytest.raises(BrokerRefused, match="delivery.slot .* allow Describe"):
+    with pytest.raises(BrokerRefused, match=r"delivery\.slot .* allow Describe"):
         Slots(denied, allowed.source.group_id, stop=threading.Event()).take()
     source = Source(denied, allowed.source, "0")
     with pytest.raises(BrokerRefused, match=r"source\.(topics|group_id)"):

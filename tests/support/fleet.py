@@ -126,7 +126,7 @@ class Fleet:
             slots = [slot_of(worker) for worker in running if joined(worker)]
             names: list[str | None] = []
             if len(slots) == len(running):
-                names = [name for _, name in group_members(self.topics.kafka, group)]
+                names = [member.name for member in group_members(self.topics.kafka, group)]
                 if sorted(map(str, names)) == sorted(slot_name(group, one) for one in slots):
                     return slots
             said = "\n".join(worker.tail(5) for worker in self.workers if worker.log.exists())

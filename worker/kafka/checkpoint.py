@@ -343,7 +343,7 @@ class TransactionalCheckpoint(BaseCheckpoint):
         except (BrokerUnavailable, BrokerRefused) as problem:
             _log.warning("cannot ask whether another worker is in this slot", reason=describe(problem))
             return False
-        if any(name == self._slot and member != snapshot.member_id for member, name in members):
+        if any(one.name == self._slot and one.member_id != snapshot.member_id for one in members):
             return False
         _log.warning(
             "this worker's transaction was ended from outside, as after a long pause; no other worker is in "

@@ -25,6 +25,7 @@ from worker.errors import BrokerRefused, BrokerUnavailable, Fenced, MoodstreamEr
 from worker.kafka import guards
 from worker.kafka.diagnose import describe, explain
 from worker.kafka.options import slot_name
+from worker.kafka.predecessor import is_dead
 from worker.kafka.retry import patiently
 from worker.kafka.topics import Member, admin_client, group_members, members_of
 from worker.settings.groups import AUTO_SLOT, KafkaSettings
@@ -41,16 +42,19 @@ MOST_CHOICES = 32
 ATTEMPTS, ATTEMPT_PAUSE_S = 3, 1.0
 """How often dead workers' transactions are looked for after a rebalance, if Kafka does not answer."""
 
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,8}")
 _OFFSETS_TOPIC = "__consumer_offsets"
 
 _log = structlog.get_logger(__name__)
 
 
-def free_slots(group_id: str, members: Collection[str | None], count: int) -> list[str]:
-    """The `count` lowest numbers that no member of the group has as its slot."""
-    numbers = (str(number) for number in itertools.count())
-    free = (slot for slot in numbers if slot_name(group_id, slot) not in members)
-    return list(itertools.islice(free, count))
+def free_slots(group_id: str, members: Collection[Member], count: int) -> list[str]:
+    """The `count` best numbers for a slot: dead processes' of this machine, then the lowest that are free."""
+    names = {member.name for member in members}
+    dead = [member.name or "" for member in members if is_dead(member.process)]
+    left = sorted(int(slot) for name in dead if _NUMBER.fullmatch(slot := name.removeprefix(f"{group_id}.")))
+    free = (number for number in itertools.count() if slot_name(group_id, str(number)) not in names)
+    return [str(number) for number in itertools.islice(itertools.chain(left, free), count)]
 
 
 def slot_members(kafka: KafkaSettings, group_id: str) -> list[Member]:
@@ -103,7 +107,7 @@ class Slots:
         self._taken_at = 0.0
 
     def take(self) -> str | None:
-        """Choose a slot that no member of the group has: the lowest number, or one of more after a loss.
+        """Choose a slot that no living worker seems to have: the first, or one of several after a loss.
 
         The slot is held only once the worker has joined the group under its name. None when `stop` was set.
 
@@ -121,8 +125,7 @@ class Slots:
         if members is None:
             return None
         self._taken_at = self._clock()
-        names = {name for _, name in members}
-        slot = self._chance.choice(free_slots(self._group_id, names, min(MOST_CHOICES, 2**self._losses)))
+        slot = self._chance.choice(free_slots(self._group_id, members, min(MOST_CHOICES, 2**self._losses)))
         _log.info("slot taken", slot=slot, members=len(members))
         return slot
 
@@ -243,7 +246,7 @@ class Leftovers:
             return False
         if not {part.topic for part in seen.topic_partitions} <= self._topics:
             return False
-        if any(name == member for _, member in members_of(admin, self._group_id)):
+        if any(name == member.name for member in members_of(admin, self._group_id)):
             return False
         guards.end_transaction(admin, name, seen)
         _log.info("ended the transaction that a dead worker had left open", id=name)

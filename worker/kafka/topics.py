@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from kafka import KafkaAdminClient
 from kafka.errors import (
@@ -113,8 +113,15 @@ def require_topics(kafka: KafkaSettings, names: Sequence[str]) -> None:
         raise TopicMissing(f"no such topic: {', '.join(missing)}; `moodstream topics create` makes them")
 
 
-Member = tuple[str, str | None]
-"""A member of a consumer group: its id, and its static name if it has one."""
+class Member(NamedTuple):
+    """A member of a consumer group."""
+
+    member_id: str
+    name: str | None
+    """Its static name (`group.instance.id`), if it has one."""
+
+    process: str = ""
+    """Which process it is, if it says so (see `predecessor`) and the group is not rebalancing."""
 
 
 def group_members(kafka: KafkaSettings, group: str) -> list[Member]:
@@ -139,7 +146,16 @@ def members_of(admin: KafkaAdminClient, group: str) -> list[Member]:
         if isinstance(error, GroupIdNotFoundError):
             return []
         raise error if type(error) is KafkaError else type(error)(group)
-    return [(member["member_id"], member.get("group_instance_id")) for member in described["members"] or []]
+    return [
+        Member(one["member_id"], one.get("group_instance_id"), _user_data(one["member_metadata"]))
+        for one in described["members"] or []
+    ]
+
+
+def _user_data(metadata: Any) -> str:
+    """What a member has said of itself when it joined; empty while the group rebalances."""
+    told = metadata.get("user_data") if isinstance(metadata, dict) else None
+    return told if isinstance(told, str) else ""
 
 
 def committed_anyhow(kafka: KafkaSettings, group: str) -> int:

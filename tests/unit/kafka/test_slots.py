@@ -48,7 +48,7 @@ class Group:
         return self.members.get(f"moods.{slot}") == member
 
     def listed(self) -> list[Member]:
-        return [(member, name) for name, member in self.members.items()]
+        return [Member(member, name) for name, member in self.members.items()]
 
 
 @pytest.fixture
@@ -69,9 +69,19 @@ def test_a_single_worker_keeps_the_name_it_always_had(group: Group) -> None:
 
 @given(st.sets(st.integers(0, 40)), st.lists(st.sampled_from(["demo", "eu~0", "00", "-1"])))
 def test_the_lowest_numbers_that_nobody_has_are_free(taken: set[int], named: list[str]) -> None:
-    members = {f"moods.{slot}" for slot in [*map(str, taken), *named]} | {"other.0", None}
+    names = [*(f"moods.{slot}" for slot in [*map(str, taken), *named]), "other.0", None]
+    members = [Member(f"member-{number}", name) for number, name in enumerate(names)]
     found = free_slots("moods", members, 3)
     assert found == [str(number) for number in range(50) if number not in taken][:3]
+
+
+def test_the_slot_of_a_dead_process_of_this_machine_is_the_first_choice(
+    group: Group, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slots, "is_dead", "dead".__eq__)
+    processes = {"moods.0": "alive", "moods.3": "dead", "moods.demo": "dead", "other.1": "dead"}
+    members = [Member(name, name, process) for name, process in processes.items()]
+    assert free_slots("moods", members, 3) == ["3", "1", "2"]
 
 
 def test_a_slot_that_is_held_by_name_is_left_alone(group: Group) -> None:
@@ -149,7 +159,9 @@ class Admin:
         self.ended: list[str] = []
 
     def describe_groups(self, names: list[str]) -> dict[str, Any]:
-        members = [{"member_id": name, "group_instance_id": name} for name in self.members]
+        members = [
+            {"member_id": name, "group_instance_id": name, "member_metadata": None} for name in self.members
+        ]
         return {names[0]: {"error": self.error, "members": members}}
 
     def describe_cluster(self) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import structlog
 
 from worker.errors import BrokerUnavailable, ExitCode, Fenced
 from worker.kafka import slots
+from worker.kafka.topics import Member
 from worker.observe.health import Health
 from worker.settings.groups import DeliverySettings, Settings
 from worker.stream import app
@@ -23,7 +24,7 @@ class Stage:
     def __init__(self, script: Script) -> None:
         self.script = script
         self.steps: list[str] = []
-        self.members: list[tuple[str, str | None]] = []
+        self.members: list[Member] = []
         self.health = Health(60)
         self.dead_letters = _DeadLetters()
         self.stop_in_loop = False
@@ -78,7 +79,7 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
         def run(self, stop: threading.Event) -> None:
             assert made.dead_letters.origin.slot == self.slot
             assert made.health.ready()[1]["checks"]["stream"]["ok"]
-            made.members.append((f"member {len(made.members)}", f"moodstream.{self.slot}"))
+            made.members.append(Member(f"member {len(made.members)}", f"moodstream.{self.slot}"))
             made.steps.append(f"run {self.slot}")
             due = made.script.get(self.slot, [])
             end = due.pop(0) if due else None

@@ -28,6 +28,7 @@ from worker.errors import (
 )
 from worker.kafka.checkpoint import AtLeastOnceCheckpoint, TransactionalCheckpoint
 from worker.kafka.outcome import Outcome
+from worker.kafka.topics import Member
 from worker.kafka.watchdog import Watchdog
 from worker.settings.groups import DeliverySettings, KafkaSettings, SinkSettings, SourceSettings
 from worker.types import OutputRecord, TopicPartition
@@ -212,7 +213,7 @@ def test_a_transaction_that_has_timed_out_is_told_from_a_twin(
     def ask(kafka: KafkaSettings, group: str) -> Any:
         if isinstance(members, Exception):
             raise members
-        return members
+        return [Member(*member) for member in members]
 
     monkeypatch.setattr(worker.kafka.checkpoint, "group_members", ask)
     checkpoint = _transactional()
@@ -238,7 +239,9 @@ def test_a_transaction_that_has_timed_out_is_told_from_a_twin(
 def test_in_a_slot_that_was_taken_membership_decides_at_any_time(
     made: list[Scripted], monkeypatch: pytest.MonkeyPatch, members: list[tuple[str, str]], goes_on: bool
 ) -> None:
-    monkeypatch.setattr(worker.kafka.checkpoint, "group_members", lambda kafka, group: members)
+    monkeypatch.setattr(
+        worker.kafka.checkpoint, "group_members", lambda *_: [Member(*one) for one in members]
+    )
     checkpoint = _transactional(members_decide=True)
     made[0].fail["flush"] = ProducerFencedError()
     if goes_on:
