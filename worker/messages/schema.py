@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 from worker.heads import Head
 from worker.messages.columns import SCHEMA_VERSION, Layout, SpanColumn, TextColumns
 from worker.messages.keep import KeptColumn
+from worker.types import ColumnKind
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Place = Annotated[int, Field(ge=0)]
@@ -165,13 +166,14 @@ class Column(NamedTuple):
     """A column of the output, for formats whose schemas know fewer types than JSON Schema.
 
     `optional` is true for all that depends on the pack or the settings: a table of another pack's output can
-    then be read and written with this one's schema.
+    then be read and written with this one's schema. `always` says that every output of these settings has it.
     """
 
     name: str
-    kind: Literal["string", "long", "double", "boolean", "strings", "ranges"]
+    kind: ColumnKind
     optional: bool
     doc: str
+    always: bool
 
 
 def output_columns(
@@ -186,9 +188,10 @@ def output_columns(
     kept: Mapping[str, KeptColumn] = {column.name: column for column in layout.keep}
     columns = []
     for name, field in model.model_fields.items():
-        optional = name not in OutputBase.model_fields or not field.is_required()
+        always = field.is_required()
+        optional = name not in OutputBase.model_fields or not always
         kind = (kept[name].type or "string") if name in kept else _kind(field)
-        columns.append(Column(name, kind, optional, field.description or ""))
+        columns.append(Column(name, kind, optional, field.description or "", always))
     return columns
 
 

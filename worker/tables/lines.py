@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from worker.errors import InputError, printable
+from worker.expressions import Path
 from worker.tables.rows import JSON, BadRow, Cells, Item, Pause, Row
 from worker.tables.source import ByteSource
 
@@ -208,11 +209,11 @@ class JsonReader:
 
     def cells(self, names: Sequence[str]) -> Iterator[Cells | BadRow]:
         """Yield these fields of every row, None for one that a row does not have."""
-        paths = [(name, name.split(".")) for name in names]
+        paths = [Path(name) for name in names]
         for number, line in enumerate(itertools.chain(self._first, self._lines)):
             record = _parsed(line)
             if isinstance(record, dict):
-                values = tuple([field_at(record, name, steps) for name, steps in paths])
+                values = tuple([path.find(record) for path in paths])
                 yield Cells(number, line.number, values)
             else:
                 yield BadRow(number, line.number, record)
@@ -252,18 +253,3 @@ def _names(record: dict[str, Any], before: str = "") -> Iterator[str]:
             yield from _names(value, f"{before}{name}.")
         else:
             yield before + name
-
-
-def field_at(record: Any, name: str, steps: Sequence[str]) -> Any:
-    """Return a field by its name, or by the steps to it through objects and, by number, lists; else None."""
-    if name in record:
-        return record[name]
-    here = record
-    for step in steps:
-        if isinstance(here, dict):
-            here = here.get(step)
-        elif isinstance(here, list) and step.isascii() and step.isdigit():
-            here = here[int(step[:9])] if int(step[:9]) < len(here) else None
-        else:
-            return None
-    return here
