@@ -11,6 +11,7 @@ import click
 from worker.cli.flags import FilesCommand, settings_flags
 from worker.cli.progress import Progress
 from worker.errors import ExitCode, OutputError
+from worker.settings.groups import Settings
 from worker.settings.load import DEFAULT_ORIGIN, Loaded
 
 if TYPE_CHECKING:
@@ -136,8 +137,9 @@ def label(
     if include_text is None:
         given = loaded.origins["sink.include_text"] != DEFAULT_ORIGIN
         include_text = settings.sink.include_text if given else True
+    if loaded.origins["sink.keep"].startswith("flag "):
+        _check_keep(settings, no_keep=no_keep)
     if no_keep:
-        _check_no_keep(loaded)
         settings = settings.model_copy(update={"sink": settings.sink.model_copy(update={"keep": []})})
     options = FileOptions(
         settings,
@@ -168,10 +170,12 @@ def _check_options(inputs: Sequence[str], output: str | None, *, resume: bool) -
         raise click.UsageError("--resume needs files as inputs: a pipe cannot be read again")
 
 
-def _check_no_keep(loaded: Loaded) -> None:
-    """Refuse `--keep` beside `--no-keep`; what a file or the environment keeps is overruled."""
-    if loaded.origins["sink.keep"].startswith("flag "):
+def _check_keep(settings: Settings, *, no_keep: bool) -> None:
+    """Refuse a `--keep` without a field, or beside `--no-keep`; what a file keeps is overruled by that."""
+    if no_keep:
         raise click.UsageError("--keep and --no-keep exclude each other")
+    if not settings.sink.keep:
+        raise click.UsageError("--keep names no field; write it as in --keep product,'author.name as author'")
 
 
 def _fill_closed_streams() -> bool:

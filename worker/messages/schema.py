@@ -107,9 +107,11 @@ def output_model(
             fields |= _marks(head, columns, layout, words=include_text is not False)
         else:
             fields |= _judgement(head, columns)
-    for column in layout.keep:
+    for number, column in enumerate(layout.keep):
         kind = _KEPT_TYPES[column.type]
-        fields[column.name] = (kind, Field(description=f"Kept from the input: {column.entry}"))
+        # By an alias: pydantic has names of its own, and takes none that begin with `_`, as Debezium's do.
+        description = f"Kept from the input: {column.entry}"
+        fields[f"kept_{number}"] = (kind, Field(alias=column.name, description=description))
     model = create_model("OutputMessage", __base__=OutputBase, **fields)
     if include_text is False:
         for name in _WITH_TEXT:
@@ -187,9 +189,9 @@ def output_columns(
     model = output_model(heads, layout, include_text=include_text)
     kept: Mapping[str, KeptColumn] = {column.name: column for column in layout.keep}
     columns = []
-    for name, field in model.model_fields.items():
-        always = field.is_required()
-        optional = name not in OutputBase.model_fields or not always
+    for attribute, field in model.model_fields.items():
+        name, always = field.alias or attribute, field.is_required()
+        optional = attribute not in OutputBase.model_fields or not always
         kind = (kept[name].type or "string") if name in kept else _kind(field)
         columns.append(Column(name, kind, optional, field.description or "", always))
     return columns

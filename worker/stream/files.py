@@ -217,14 +217,10 @@ def _own_columns(heads: Sequence[Sequence[Head]], layout: Layout, *, include_tex
     names: set[str] = set()
     written: dict[str, ColumnKind] = {}
     always: list[set[str]] = []
-    kept = {column.name for column in layout.keep}
     for each in heads:
+        layout.of_heads(each)  # checks the names of what is kept
         names.update(column.name for column in output_columns(each))
-        columns = [
-            column
-            for column in output_columns(each, layout, include_text=include_text)
-            if column.name not in kept
-        ]
+        columns = output_columns(each, layout._replace(keep=()), include_text=include_text)
         for column in columns:
             written.setdefault(column.name, column.kind)
         always.append({column.name for column in columns if column.always})
