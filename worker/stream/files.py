@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -27,6 +28,8 @@ from worker.tables.output import Convert, Done, FileFormat, Output, is_stream, o
 from worker.tables.rows import Row, from_json, listed
 from worker.tables.write import FileWriter, ParquetToParquet
 from worker.types import ColumnKind
+
+_COLUMN = re.compile(r"\w[\w.-]{0,39}")
 
 
 class FileOptions(NamedTuple):
@@ -154,8 +157,8 @@ class FileRun:
     def _label_one(self, source: Input, target: Output, watcher: Watcher) -> None:
         watcher.begin(source.name, source.size)
         for results in self._labeller.label(source, start=target.done.rows):
-            if not (target.done.labelled or target.done.failed or self._options.skip_bad):
-                self._check_for_texts(source, results)
+            if not (target.done.labelled or target.done.failed or target.done.filtered):
+                self._check_first(source, results)
             lines = [result.line for result in results if result.line is not None]
             filtered = sum(result.left_out for result in results)
             target.write(
@@ -171,13 +174,21 @@ class FileRun:
             watcher.advance(source.position, labelled=len(lines), filtered=filtered)
         target.end_input()
 
-    def _check_for_texts(self, source: Input, results: Sequence[RowResult]) -> None:
-        """Stop where the first rows of a file all lack the text: then it lies elsewhere.
+    def _check_first(self, source: Input, results: Sequence[RowResult]) -> None:
+        """Look at the first rows of all for signs that the input is not what it is read as.
 
         Raises:
-            InputError: it names the fields that these rows have.
+            InputError: the first rows of a file all lack the text, which must lie elsewhere; names their
+                fields. Not for somebody who expects rows that cannot be labelled.
         """
-        if source.size is None or any(result.reason != TextMissing.reason for result in results):
+        columns = _table_in_text(results[0], self._labeller.wanted.text)
+        if columns:
+            self._say(
+                f"{printable(source.name)}: is read as lines of text, but begins like a table with the "
+                f"columns {listed(columns)}: --format csv reads it as one"
+            )
+        missing = all(result.reason == TextMissing.reason for result in results)
+        if not missing or source.size is None or self._options.skip_bad:
             return
         seen: dict[str, None] = {}
         for row in (result.row for result in results):
@@ -197,6 +208,18 @@ class FileRun:
         for setting in unmatched.settings:
             rows = "no row" if unmatched.objects < BODIES else f"none of the first {BODIES} rows"
             self._say(f"{setting} matches {rows}; there are: {fields}")
+
+
+def _table_in_text(first: RowResult, texts: Sequence[str]) -> list[str]:
+    """Return the columns that a first line names, if it looks like that of a table with the text."""
+    row = first.row
+    if not isinstance(row, Row) or row.content_type is not None:
+        return []
+    for delimiter in ",;\t|":
+        cells = [cell.strip('"') for cell in row.value.decode("utf-8", "replace").split(delimiter)]
+        if len(cells) > 1 and not {*texts}.isdisjoint(cells) and all(map(_COLUMN.fullmatch, cells)):
+            return cells
+    return []
 
 
 class _OwnColumns(NamedTuple):

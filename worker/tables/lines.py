@@ -148,7 +148,7 @@ def line_rows(name: str, lines: Iterable[Line | None], content_type: str | None)
     """Make each line a row. Blank lines are skipped.
 
     Raises:
-        InputError: JSON lines are expected and the input begins with `[`: it is one JSON document.
+        InputError: JSON lines are expected, and the input is one JSON document.
     """
     index = 0
     for line in lines:
@@ -175,10 +175,15 @@ def too_long() -> str:
 
 
 def refuse_document(name: str, first: bytes) -> None:
-    """Raise InputError if the first of the JSON lines begins a list: the file is a single document."""
-    if first.lstrip().startswith(b"["):
+    """Raise InputError if the first of the JSON lines shows that the file is a single document.
+
+    That is one that begins a list, or an object that goes on in the next line.
+    """
+    begins = first.strip()
+    if begins.startswith(b"[") or begins == b"{":
+        filters = "." if begins == b"{" else "'.[]'"
         raise InputError(
-            f"{name}: is one JSON document, not one object a line; `jq -c '.[]' {name}` makes lines of it"
+            f"{name}: is one JSON document, not one object a line; `jq -c {filters} {name}` makes lines of it"
         )
 
 
