@@ -11,15 +11,26 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import structlog
-from kafka import KafkaConsumer, KafkaProducer
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka.admin import TransactionDescription
 from kafka.consumer.fetcher import Fetcher
 from kafka.coordinator.base import BaseCoordinator
 from kafka.coordinator.consumer import ConsumerCoordinator
-from kafka.errors import BrokerResponseError, CorruptRecordError, KafkaConnectionError, KafkaError
+from kafka.errors import (
+    BrokerResponseError,
+    ConcurrentTransactionsError,
+    CorruptRecordError,
+    KafkaConnectionError,
+    KafkaError,
+    NoError,
+    for_code,
+)
 from kafka.net.compat import KafkaNetClient
+from kafka.net.manager import KafkaConnectionManager
 from kafka.net.transport import KafkaSSLTransport, KafkaTCPTransport
 from kafka.producer.sender import Sender
 from kafka.producer.transaction_manager import TransactionManager
+from kafka.protocol.producer.transaction import InitProducerIdRequest
 from kafka.record import memory_records
 from kafka.record.default_records import DefaultRecordBatch
 from kafka.structs import MemberState, TopicPartition
@@ -36,10 +47,15 @@ COORDINATOR_PAUSE_S = 0.1
 METADATA_ROUNDS, METADATA_WAIT_MS = 3, 5_000
 """How often and how long each time a new consumer asks for its topics' partitions."""
 
+SHORTEST_REST_S, LONGEST_REST_S = 0.005, 0.05
+"""How long a consumer rests after empty answers that came at once: each time twice as long."""
+
 _CLASS_PARTS: tuple[tuple[type, str], ...] = (
     (TransactionManager, "_supports_epoch_bump"),
     (TransactionManager, "last_error"),
     (KafkaNetClient, "await_ready"),
+    (KafkaConnectionManager, "run"),
+    (KafkaConnectionManager, "send"),
     (Sender, "force_close"),
     (Sender, "_can_retry"),
     (KafkaTCPTransport, "_sock_recv"),
@@ -49,6 +65,8 @@ _CLASS_PARTS: tuple[tuple[type, str], ...] = (
     (BaseCoordinator, "coordinator_unknown"),
     (BaseCoordinator, "_disable_heartbeat"),
     (ConsumerCoordinator, "fetch_committed_offsets"),
+    (Fetcher, "fetch_records"),
+    (Fetcher, "_handle_fetch_response"),
     (Fetcher, "PartitionRecords"),
     (Fetcher.PartitionRecords, "take"),
     (Fetcher.PartitionRecords, "drain"),
@@ -160,6 +178,35 @@ def note_answers(producer: KafkaProducer) -> ProduceAnswers:
 
     sender._can_retry = note  # type: ignore[union-attr]  # kafka-python has no types
     return answers
+
+
+def end_transaction(admin: KafkaAdminClient, name: str, seen: TransactionDescription) -> None:
+    """Abort the open transaction of a producer that is gone, and fence that producer.
+
+    The client offers this only as `init_transactions()`, which fences whoever has the name at that moment.
+    With the producer id and epoch that were seen (KIP-360), the broker leaves a successor alone that has
+    opened the name since, unless it has a transaction of its own already.
+
+    Raises:
+        KafkaError: the broker refuses; ProducerFencedError when there is such a successor.
+    """
+    request = InitProducerIdRequest(
+        transactional_id=name,
+        transaction_timeout_ms=seen.transaction_timeout_ms,
+        producer_id=seen.producer_id,
+        producer_epoch=seen.producer_epoch,
+        min_version=3,
+    )
+    manager = getattr(admin, "_manager", None)
+    if manager is None:
+        raise KafkaError(f"kafka-python {client_version} has no KafkaAdminClient._manager")
+
+    async def ask() -> Any:
+        return await manager.send(request, node_id=seen.coordinator_id)
+
+    error = for_code(manager.run(ask).error_code)
+    if error not in (NoError, ConcurrentTransactionsError):  # the latter says that it is being aborted
+        raise error(name)
 
 
 def discard(producer: KafkaProducer) -> None:
@@ -342,6 +389,57 @@ def hand_over_last_bytes(transport: Any) -> Any:
 
     transport._sock_recv = receive_data_first
     return transport
+
+
+class _Rests:
+    """Rests between the fetches of one consumer, as long as its broker has nothing and does not wait."""
+
+    def __init__(self, fetcher: Any) -> None:
+        self._fetcher = fetcher
+        self._fetch_records = fetcher.fetch_records
+        self._handle = fetcher._handle_fetch_response
+        # A broker that waits takes nearly all of this time.
+        self._at_once_s = fetcher.config["fetch_max_wait_ms"] / 2_000
+        self._rest_s = 0.0
+        self._until = 0.0
+
+    def answered(self, node_id: Any, offsets: Any, sent_at: float, answer: Any) -> None:
+        """On the client's own thread, once for each answer to a fetch."""
+        parts = [part for topic in answer.responses for part in topic.partitions]
+        empty = not any(part.records or part.error_code for part in parts)
+        now = time.monotonic()
+        if empty and now - sent_at < self._at_once_s:
+            self._rest_s = min(LONGEST_REST_S, max(SHORTEST_REST_S, 2 * self._rest_s))
+            self._until = now + self._rest_s
+        else:
+            self._rest_s = self._until = 0.0
+        self._handle(node_id, offsets, sent_at, answer)
+
+    def fetch_records(
+        self, max_records: int | None = None, update_offsets: bool = True, timeout_ms: float | None = None
+    ) -> Any:
+        """On the thread that polls; sends the next fetch."""
+        rest_s = self._until - time.monotonic()
+        if timeout_ms and rest_s > 0 and not self._fetcher._completed_fetches:
+            time.sleep(min(rest_s, timeout_ms / 1_000))
+        return self._fetch_records(max_records, update_offsets=update_offsets, timeout_ms=timeout_ms)
+
+
+def rest_between_empty_answers(consumer: KafkaConsumer) -> None:
+    """Make a consumer rest when its broker answers a fetch at once although it has nothing.
+
+    Apache Kafka keeps a fetch for up to `fetch.max.wait.ms` until there is a record. The embedded broker
+    answers at once, and the client, which relies on the wait, asks again at once: an idle worker sent more
+    than a thousand fetches a second and used more than half of a core.
+    """
+    fetcher = getattr(consumer, "_fetcher", None)
+    try:
+        rests = _Rests(fetcher)
+    except (AttributeError, KeyError) as error:
+        _warn([f"Fetcher: {error}"])
+        return
+    fetcher._handle_fetch_response = rests.answered  # type: ignore[union-attr]  # kafka-python has no types
+    fetcher.fetch_records = rests.fetch_records  # type: ignore[union-attr]  # kafka-python has no types
 
 
 def _warn(gone: list[str]) -> None:

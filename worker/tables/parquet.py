@@ -1,5 +1,6 @@
 """Parquet, a few rows at a time (extra `parquet`)."""
 
+import faulthandler
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -7,7 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from worker.errors import InputError, printable
-from worker.tables.lines import MAX_LINE_BYTES, field_at
+from worker.expressions import MISSING, follow
+from worker.tables.lines import MAX_LINE_BYTES
 from worker.tables.pages import unpacked_size
 from worker.tables.rows import BadRow, Cells, listed
 
@@ -52,6 +54,7 @@ def _describable(metadata: Any) -> bool:
     if child == 0:
         try:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # the library's last words
+            faulthandler.disable()  # and a stack that nobody asked for
             for group in range(metadata.num_row_groups):
                 for place in range(metadata.num_columns):
                     metadata.row_group(group).column(place)
@@ -419,8 +422,10 @@ def _is_text(types: Any, kind: Any) -> bool:
 
 def _plain(value: Any, items: Sequence[str]) -> Any:
     """Return a value, or what is at these steps in it; bytes as text, because Spark writes text that way."""
-    if items:
-        value = field_at({"": value}, "".join(items), ["", *items])
+    for step in items:
+        value = follow(value, step)
+        if value is MISSING:
+            return None
     return value.decode() if isinstance(value, bytes) else value
 
 
