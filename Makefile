@@ -89,7 +89,7 @@ dashboards: $(VENV)/dev.stamp ## write the JSON of Grafana's dashboards from the
 	$(VENV)/bin/python deploy/grafana/layout.py
 
 pictures: $(VENV)/stack.stamp ## take the picture of the live page for the docs (Chromium)
-	MOODSTREAM_PICTURES=1 $(VENV)/bin/python -m pytest -m stack tests/stack/test_dashboard_page.py -k picture
+	KEEP_PICTURES=1 $(VENV)/bin/python -m pytest -m stack tests/stack/test_dashboard_page.py -k picture
 
 docs: $(VENV)/dev.stamp ## build the site of docs/ into build/site; a link that leads nowhere is an error
 	NO_MKDOCS_2_WARNING=true $(VENV)/bin/mkdocs build --strict --quiet

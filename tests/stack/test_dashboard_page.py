@@ -338,7 +338,7 @@ def brand_posts(moods: Sequence[dict[str, object]]) -> list[dict[str, object]]:
     ages = sorted(rng.random() for _ in range(900))
     return [
         rng.choice(worse if age < 0.25 and rng.random() < 0.45 else moods)
-        | {"event_id": f"p:{number}", "event_time_ms": now_ms - int(1_800_000 * age) - 1_000}
+        | {"event_id": f"p:{number}", "event_time_ms": now_ms - int(1_650_000 * age) - 1_000}
         for number, age in enumerate(ages)
     ]
 
@@ -354,7 +354,7 @@ def test_the_picture_of_the_docs(stage: Stage, moods: Sequence[dict[str, object]
     expect(page.locator("#notices")).to_be_empty(timeout=20_000)
     picture = signed(page.screenshot(), page_files())
     (tmp_path / "page.png").write_bytes(picture)
-    if os.environ.get("MOODSTREAM_PICTURES"):
+    if os.environ.get("KEEP_PICTURES"):
         PAGE_PICTURE.write_bytes(picture)
 
 
