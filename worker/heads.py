@@ -347,3 +347,12 @@ def _probability(value: object, what: str, where: str) -> float:
 
 def _is_number(value: object) -> TypeGuard[float]:
     return (isinstance(value, float) and math.isfinite(value)) or is_whole(value)
+
+
+def claim_name(name: str, taken: set[str]) -> str:
+    """Take a name for a column or a head, with a number added if it is already taken."""
+    unique, number = name, 2
+    while unique in taken:
+        unique, number = f"{name}_{number}", number + 1
+    taken.add(unique)
+    return unique

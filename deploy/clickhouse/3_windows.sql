@@ -56,27 +56,28 @@ WHERE toStartOfMinute(event_time) IN (
 )
 GROUP BY window, product, source, lang;
 
+-- The hours are sums of their minutes.
 CREATE MATERIALIZED VIEW IF NOT EXISTS moodstream.mood_by_hour_writer
 REFRESH EVERY 1 MINUTE APPEND TO moodstream.mood_by_hour AS
 SELECT
-    toStartOfHour(event_time)         AS window,
+    toStartOfHour(m.window)  AS window,
     product,
     source,
     lang,
-    sumMap(map(emotion_group, toUInt64(1))) AS emotions,
-    count()                           AS messages,
-    countIf(sentiment = 'positive')   AS positive,
-    countIf(sentiment = 'neutral')    AS neutral,
-    countIf(sentiment = 'negative')   AS negative,
-    sum(m.positive - m.negative)      AS mood_sum,
-    sum(toxicity)                     AS toxicity_sum,
-    countIf(toxicity >= 0.5)          AS toxic,
-    now64(3, 'UTC')                   AS computed_at
-FROM moodstream.moods AS m FINAL
-WHERE toStartOfHour(event_time) IN (
-    SELECT DISTINCT toStartOfHour(event_time)
-    FROM moodstream.moods
-    WHERE received_at >= now() - INTERVAL 15 MINUTE
+    sumMap(m.emotions)       AS emotions,
+    sum(m.messages)          AS messages,
+    sum(m.positive)          AS positive,
+    sum(m.neutral)           AS neutral,
+    sum(m.negative)          AS negative,
+    sum(m.mood_sum)          AS mood_sum,
+    sum(m.toxicity_sum)      AS toxicity_sum,
+    sum(m.toxic)             AS toxic,
+    now64(3, 'UTC')          AS computed_at
+FROM moodstream.mood_by_minute AS m FINAL
+WHERE toStartOfHour(m.window) IN (
+    SELECT DISTINCT toStartOfHour(window)
+    FROM moodstream.mood_by_minute
+    WHERE computed_at >= now() - INTERVAL 15 MINUTE
 )
 GROUP BY window, product, source, lang;
 

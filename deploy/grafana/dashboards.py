@@ -143,117 +143,64 @@ def _variable(name: str) -> dashboard.QueryVariable:
     )
 
 
+_MINUTES = f"FROM moodstream.minutes WHERE {_WINDOW} AND {_CHOSEN}"
+_POSTS = f"FROM moodstream.posts WHERE event_time >= $__fromTime AND event_time <= $__toTime AND {_CHOSEN}"
+_BY_TIME = "GROUP BY time ORDER BY time"
+
+
 def mood() -> Dashboard:
     """What people feel: for whoever watches a product or a brand."""
     board = Board("moodstream-mood", "Mood", "How people feel, from the labelled posts in ClickHouse.")
     for name in _FILTERS:
         board.built.with_variable(_variable(name))
-    minutes = f"FROM moodstream.minutes WHERE {_WINDOW} AND {_CHOSEN}"
-    posts = f"FROM moodstream.posts WHERE event_time >= $__fromTime AND event_time <= $__toTime AND {_CHOSEN}"
-    board.row("Now")
-    board.panel(sql_stat(f"SELECT sum(messages) AS posts {minutes}"), "Posts", "In the time shown.", 6, 4)
-    board.panel(
-        sql_stat(f"SELECT sum(mood_sum) / sum(messages) AS mood {minutes} HAVING sum(messages) > 0").decimals(
-            2
-        ),
-        "Mood",
-        "Mean of positive less negative, -1 to 1.",
-        6,
-        4,
-    )
-    board.panel(
-        sql_stat(
-            f"SELECT sum(negative) / sum(messages) AS share {minutes} HAVING sum(messages) > 0", "percentunit"
-        ),
-        "Negative",
-        "Share of the posts.",
-        6,
-        4,
-    )
-    board.panel(
-        sql_stat(
-            f"SELECT sum(toxic) / sum(messages) AS share {minutes} HAVING sum(messages) > 0", "percentunit"
-        ),
-        "Toxic",
-        "Share of the posts with a toxicity of 0.5 or more.",
-        6,
-        4,
-    )
-    board.row("Over time")
-    sentiment = "sum(positive) AS positive, sum(neutral) AS neutral, sum(negative) AS negative"
-    board.panel(
-        _coloured(
-            sql_lines(
-                f"SELECT window AS time, {sentiment} {minutes} GROUP BY time ORDER BY time", stacked=True
-            )
-        ),
-        "Sentiment",
-        "Posts a minute.",
-        12,
-    )
-    board.panel(
-        sql_lines(
-            f"SELECT window AS time, sum(mood_sum) / sum(messages) AS mood {minutes} "
-            "GROUP BY time ORDER BY time"
-        )
-        .min(-1)
-        .max(1),
-        "Mood",
-        "Mean of positive less negative, a minute.",
-        12,
-    )
-    board.panel(
-        _stacked(
-            timeseries.Panel()
-            .datasource(CLICKHOUSE)
-            .with_target(
-                SqlQuery(
-                    f"SELECT window AS time, key AS emotion, sum(value) AS posts FROM (SELECT window, "
-                    f"arrayJoin(CAST(emotions, 'Array(Tuple(key String, value UInt64))')) AS pair, "
-                    f"pair.key AS key, pair.value AS value {minutes}) GROUP BY time, emotion ORDER BY time",
-                    TIME_SERIES,
-                )
-            )
-        ),
-        "Emotions",
-        "Posts a minute by group of emotions.",
-        12,
-    )
-    board.panel(
-        sql_lines(
-            f"SELECT window AS time, sum(toxicity_sum) / sum(messages) AS toxicity {minutes} "
-            "GROUP BY time ORDER BY time"
-        )
-        .min(0)
-        .max(1),
-        "Toxicity",
-        "Mean toxicity a minute, 0 to 1.",
-        12,
-    )
+    _now(board.row("Now"))
+    _over_time(board.row("Over time"))
     board.row("By product, source and language")
     for name in _FILTERS:
-        board.panel(
-            sql_table(
-                f"SELECT {name}, sum(messages) AS posts, round(sum(mood_sum) / sum(messages), 2) AS mood, "
-                f"round(sum(toxic) / sum(messages), 3) AS toxic {minutes} GROUP BY {name} "
-                "ORDER BY posts DESC LIMIT 50"
-            ),
-            f"By {name}",
-            f"Posts, mood and share of toxic ones by {name}.",
-            8,
+        rows = sql_table(
+            f"SELECT {name}, sum(messages) AS posts, round(sum(mood_sum) / sum(messages), 2) AS mood, "
+            f"round(sum(toxic) / sum(messages), 3) AS toxic {_MINUTES} GROUP BY {name} "
+            "ORDER BY posts DESC LIMIT 50"
         )
+        board.panel(rows, f"By {name}", f"Posts, mood and share of toxic ones by {name}.", 8)
     board.row("Posts")
-    board.panel(
-        sql_table(
-            "SELECT event_time AS time, product, source, lang, sentiment, emotion, "
-            f"round(toxicity, 2) AS toxic, toxic_words, text {posts} ORDER BY event_time DESC LIMIT 100"
-        ),
-        "Newest posts",
-        "The text is there only where sink.include_text is on.",
-        24,
-        10,
+    newest = sql_table(
+        "SELECT event_time AS time, product, source, lang, sentiment, emotion, "
+        f"round(toxicity, 2) AS toxic, toxic_words, text {_POSTS} ORDER BY event_time DESC LIMIT 100"
     )
+    board.panel(newest, "Newest posts", "The text is there only where sink.include_text is on.", 24, 10)
     return board.built.build()
+
+
+def _now(board: Board) -> None:
+    def share(of: str, name: str) -> str:
+        return f"SELECT sum({of}) / sum(messages) AS {name} {_MINUTES} HAVING sum(messages) > 0"
+
+    board.panel(sql_stat(f"SELECT sum(messages) AS posts {_MINUTES}"), "Posts", "In the time shown.", 6, 4)
+    mean = sql_stat(share("mood_sum", "mood")).decimals(2)
+    board.panel(mean, "Mood", "Mean of positive less negative, -1 to 1.", 6, 4)
+    board.panel(sql_stat(share("negative", "share"), "percentunit"), "Negative", "Share of the posts.", 6, 4)
+    toxic = sql_stat(share("toxic", "share"), "percentunit")
+    board.panel(toxic, "Toxic", "Share of the posts with a toxicity of 0.5 or more.", 6, 4)
+
+
+def _over_time(board: Board) -> None:
+    sentiment = "sum(positive) AS positive, sum(neutral) AS neutral, sum(negative) AS negative"
+    bars = sql_lines(f"SELECT window AS time, {sentiment} {_MINUTES} {_BY_TIME}", stacked=True)
+    board.panel(_coloured(bars), "Sentiment", "Posts a minute.", 12)
+    mean = sql_lines(f"SELECT window AS time, sum(mood_sum) / sum(messages) AS mood {_MINUTES} {_BY_TIME}")
+    board.panel(mean.min(-1).max(1), "Mood", "Mean of positive less negative, a minute.", 12)
+    emotions = sql_lines(
+        "SELECT window AS time, key AS emotion, sum(value) AS posts FROM (SELECT window, "
+        "arrayJoin(CAST(emotions, 'Array(Tuple(key String, value UInt64))')) AS pair, "
+        f"pair.key AS key, pair.value AS value {_MINUTES}) GROUP BY time, emotion ORDER BY time",
+        stacked=True,
+    )
+    board.panel(emotions, "Emotions", "Posts a minute by group of emotions.", 12)
+    toxicity = sql_lines(
+        f"SELECT window AS time, sum(toxicity_sum) / sum(messages) AS toxicity {_MINUTES} {_BY_TIME}"
+    )
+    board.panel(toxicity.min(0).max(1), "Toxicity", "Mean toxicity a minute, 0 to 1.", 12)
 
 
 def prom(*queries: tuple[str, str], unit: str = "short") -> Panel:

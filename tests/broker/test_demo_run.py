@@ -1,5 +1,6 @@
 """`moodstream demo` as a user runs it: one command, everything real, and the truth in its exit code."""
 
+import contextlib
 import json
 import os
 import pty
@@ -11,6 +12,7 @@ import sys
 import time
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -65,7 +67,7 @@ def test_the_live_page_stands_beside_the_live_view(tmp_path: Path) -> None:
         _read_until(terminal, re.compile(r"nothing lost, nothing doubled"), 30)
         assert process.wait(30) == 0
     finally:
-        process.kill()
+        _kill(process)
 
 
 def test_ctrl_c_drains_and_ends_with_the_summary(tmp_path: Path) -> None:
@@ -77,7 +79,7 @@ def test_ctrl_c_drains_and_ends_with_the_summary(tmp_path: Path) -> None:
         rest = _read_until(terminal, re.compile(r"nothing lost, nothing doubled"), 30)
         assert process.wait(30) == 0, rest
     finally:
-        process.kill()
+        _kill(process)
         os.close(terminal)
     assert list(tmp_path.glob("moodstream-*")) == []
 
@@ -95,7 +97,7 @@ def test_a_worker_that_dies_is_reported_with_its_last_lines(tmp_path: Path) -> N
         os.kill(worker, signal.SIGKILL)
         output, errors = process.communicate(timeout=30)
     finally:
-        process.kill()
+        _kill(process)
     assert process.returncode == 1
     assert "the worker ended with exit code -9. Its last lines:" in errors
     assert '"event":' in errors
@@ -168,6 +170,15 @@ def _read_until(terminal: int, wanted: re.Pattern[str], limit_s: float) -> str:
                 break
     assert wanted.search(seen), seen[-3_000:]
     return seen
+
+
+def _kill(process: "subprocess.Popen[Any]") -> None:
+    """End a demo that a test leaves behind, and what it has started, which would run on for ever."""
+    left = _children(process.pid)
+    process.kill()
+    for pid in left:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _children(parent: int) -> dict[int, str]:

@@ -28,34 +28,44 @@ def kafka_libs() -> Path:
     Raises:
         KafkaMissing: no `java`, or no jars and no way to fetch them.
     """
+    return _libs(cache_folder(), _POM, f"kafka_2.13-{VERSION}.jar")
+
+
+def connect_libs() -> Path:
+    """The folder with the jars of Kafka Connect, a JDBC sink and the database H2 (78 files, 58 MB).
+
+    Raises:
+        KafkaMissing: no `java`, or no jars and no way to fetch them.
+    """
+    folder = cache_folder().with_name(f"connect-{VERSION}")
+    return _libs(folder, _POM.parent / "connect" / "pom.xml", f"connect-runtime-{VERSION}.jar")
+
+
+def _libs(folder: Path, pom: Path, last: str) -> Path:
+    """Fetch what a pom.xml names into a folder, unless the jar `last` is there."""
     if shutil.which("java") is None:
         raise KafkaMissing("java is missing (Java 17 or newer)")
-    folder = cache_folder()
-    if _complete(folder):
+    if (folder / last).is_file():
         return folder
     if shutil.which("mvn") is None:
-        raise KafkaMissing(f"mvn is missing, and {folder} has no Apache Kafka {VERSION}")
+        raise KafkaMissing(f"mvn is missing, and {folder} has no {last}")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with (
         folder.with_suffix(".lock").open("w") as lock,
         tempfile.TemporaryDirectory(dir=folder.parent) as scratch,
     ):
         fcntl.flock(lock, fcntl.LOCK_EX)  # tests run side by side, and Maven's own cache takes one at a time
-        if _complete(folder):
+        if (folder / last).is_file():
             return folder
         # Maven writes beside its pom.xml; the checkout stays clean.
-        shutil.copy(_POM, scratch)
+        shutil.copy(pom, Path(scratch) / "pom.xml")
         fetched = Path(scratch) / "libs"
         command = ["mvn", "-q", "-B", "dependency:copy-dependencies", f"-DoutputDirectory={fetched}"]
         result = subprocess.run(
             command, cwd=scratch, capture_output=True, text=True, timeout=_FETCH_LIMIT_S, check=False
         )
-        if result.returncode != 0 or not _complete(fetched):
-            raise KafkaMissing(f"Maven could not fetch Apache Kafka {VERSION}: {result.stdout[-800:]}")
+        if result.returncode != 0 or not (fetched / last).is_file():
+            raise KafkaMissing(f"Maven could not fetch {last}: {result.stdout[-800:]}")
         shutil.rmtree(folder, ignore_errors=True)
         fetched.rename(folder)
     return folder
-
-
-def _complete(folder: Path) -> bool:
-    return (folder / f"kafka_2.13-{VERSION}.jar").is_file()

@@ -14,6 +14,7 @@ import click
 
 from worker import __version__
 from worker.errors import ExitCode, OutputError, printable
+from worker.expressions import column_of, parse_list
 from worker.settings.groups import Settings, SinkSettings
 from worker.settings.load import load_settings
 
@@ -219,12 +220,20 @@ def label(
     with target, Progress() as progress:
         progress.failed = target.done.failed
         for name in names[len(target.done.ends) :]:
-            opened = open_input(name, labeller.text_field, format_, encoding, run.read)
+            opened = open_input(
+                name, labeller.text_field, format_, encoding, run.read, whole=_needs_rows(settings)
+            )
             with contextlib.closing(opened) as source:
                 _label_one(source, labeller, target, progress, run.read)
     for missing in sorted(run.keep.missing) if run.keep is not None else ():
         _say(f"--keep: no row has a field '{printable(missing)}'")
     return ExitCode.OK if skip_bad or not progress.failed else ExitCode.INTERNAL
+
+
+def _needs_rows(settings: Settings) -> bool:
+    """Whether the text is more than one column of a table."""
+    text = parse_list(settings.source.text_field)
+    return len(text) > 1 or text[0].plain is None
 
 
 def _say(line: str) -> None:
@@ -273,7 +282,7 @@ def _planned(options: _Options, heads: "Sequence[Sequence[Head]]", output: str) 
     if not options.no_keep:
         keep = Keep(
             ours,
-            text_field=options.settings.source.text_field,
+            text_field=column_of(options.settings.source.text_field),
             include_text=options.include_text,
             wanted=wanted_columns(options.keep) if options.keep else None,
         )

@@ -37,7 +37,7 @@ def schema(form: str | None, loaded: Loaded) -> None:
 
 def _text(form: str, settings: Settings) -> str:
     from worker.messages.asyncapi import as_yaml, asyncapi
-    from worker.messages.avro import avro_schema
+    from worker.messages.avro_writer import avro_schema
     from worker.messages.columns import Layout
     from worker.messages.output_formats import connect_schema
     from worker.messages.schema import output_columns, output_schema

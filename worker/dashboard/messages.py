@@ -1,6 +1,5 @@
 """Output messages and dead letters as the rows that the page keeps."""
 
-import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -98,11 +97,3 @@ def read_dead_letter(record: Record) -> dict[str, Any]:
         "stage": text(f"{CONNECT_PREFIX}stage"),
         "message": text(f"{CONNECT_PREFIX}exception.message"),
     }
-
-
-def as_json(rows: list[dict[str, Any]]) -> str:
-    """Rows as one JSON array. Halves of surrogate pairs, which a field may hold, are escaped."""
-    try:
-        return orjson.dumps(rows).decode()
-    except TypeError:
-        return json.dumps(rows)

@@ -8,8 +8,8 @@ from typing import Any
 
 import duckdb
 
-from worker.dashboard.messages import as_json
 from worker.errors import DashboardError
+from worker.messages.scalars import as_json
 from worker.types import TopicPartition
 
 MEMORY_LIMIT = "512MB"
@@ -91,7 +91,7 @@ class Store:
                         [part.topic, part.partition, offset],
                     )
                 self._db.commit()
-            except BaseException:
+            except BaseException:  # also Ctrl-C: nothing of it may stay behind
                 self._db.rollback()
                 raise
             self.version += 1

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError, TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
 
-from worker.errors import BrokerRefused
+from worker.errors import BrokerRefused, TopicMissing
 from worker.kafka.diagnose import explain
 from worker.kafka.options import client_options
 from worker.kafka.probe import probe
@@ -92,6 +92,18 @@ def topic_names(kafka: KafkaSettings) -> list[str]:
     """
     with admin_client(kafka) as admin:
         return sorted(name for name in admin.list_topics() if not name.startswith("__"))
+
+
+def require_topics(kafka: KafkaSettings, names: Sequence[str]) -> None:
+    """Make sure that the topics exist.
+
+    Raises:
+        TopicMissing: names those that do not.
+        BrokerRefused, BrokerUnavailable: see `admin_client`.
+    """
+    missing = missing_topics(kafka, names)
+    if missing:
+        raise TopicMissing(f"no such topic: {', '.join(missing)}; `moodstream topics create` makes them")
 
 
 def group_members(kafka: KafkaSettings, group: str) -> list[tuple[str, str | None]]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from worker.heads import Head
-from worker.messages.avro import CONTENT_TYPE, avro_schema
+from worker.messages.avro_writer import CONTENT_TYPE, avro_schema
 from worker.messages.columns import SCHEMA_VERSION, Layout
 from worker.messages.deadletter import DeadLetters, Origin
 from worker.messages.output_formats import connect_schema

@@ -4,7 +4,7 @@ import re
 from collections.abc import Container, Iterable, Sequence
 from typing import Literal, NamedTuple, Self
 
-from worker.heads import Head
+from worker.heads import Head, claim_name
 from worker.messages.keep import KeptColumn, check_names, read_keep
 from worker.settings.groups import SinkSettings
 
@@ -125,15 +125,15 @@ def head_columns(heads: Sequence[Head]) -> list[HeadColumns]:
 
 
 def _with_words(column: SpanColumn, taken: set[str]) -> SpanColumn:
-    return column._replace(words=_claim(f"{column.head.removesuffix('_spans')}_words", taken))
+    return column._replace(words=claim_name(f"{column.head.removesuffix('_spans')}_words", taken))
 
 
 def _own_columns(head: Head, taken: set[str]) -> tuple[str, ...]:
     """Name the columns that a head has besides one per label."""
     if head.by_token:
-        return (_claim(head.name if head.name not in taken else f"{head.name}_spans", taken),)
-    columns = tuple(_claim(f"{head.name}_{suffix}", taken) for suffix in _SUFFIXES)
-    return (*columns, _claim(f"{head.name}_group", taken) if head.groups else "")
+        return (claim_name(head.name if head.name not in taken else f"{head.name}_spans", taken),)
+    columns = tuple(claim_name(f"{head.name}_{suffix}", taken) for suffix in _SUFFIXES)
+    return (*columns, claim_name(f"{head.name}_group", taken) if head.groups else "")
 
 
 def _columns(prefix: str, labels: Iterable[str], fixed: Container[str], taken: set[str]) -> dict[str, str]:
@@ -141,14 +141,5 @@ def _columns(prefix: str, labels: Iterable[str], fixed: Container[str], taken: s
     for label in labels:
         plain = re.sub(r"\W+", "_", label.strip().lower()).strip("_") or "label"
         name = f"{prefix}_{plain}"
-        columns[label] = _claim(f"{name}_probability" if name in fixed else name, taken)
+        columns[label] = claim_name(f"{name}_probability" if name in fixed else name, taken)
     return columns
-
-
-def _claim(name: str, taken: set[str]) -> str:
-    """Take a name, with a number added if it is already taken."""
-    unique, number = name, 2
-    while unique in taken:
-        unique, number = f"{name}_{number}", number + 1
-    taken.add(unique)
-    return unique

@@ -1,11 +1,8 @@
 """Decodes one record into messages, a tombstone or failures."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import NamedTuple
-
-import orjson
 
 from worker.errors import (
     ArrayUnusable,
@@ -32,6 +29,7 @@ from worker.messages.headers import (
     read_headers,
 )
 from worker.messages.registry import Registry
+from worker.messages.scalars import as_json
 from worker.types import Failure, Filtered, Message, Record, Tombstone
 
 MOST_MESSAGES = 1_000
@@ -101,7 +99,7 @@ class Decoder:
         items: list[Item] = []
         for index, body in enumerate(bodies):
             headers = element_headers(record.headers, index, event=events)
-            alone = replace(record, value=_as_json(body), headers=headers)
+            alone = replace(record, value=_alone(body), headers=headers)
             items.append(Item(alone, self._one(record, body, event, index, is_event=events)))
         return items
 
@@ -125,7 +123,8 @@ class Decoder:
         if found is None:
             return Filtered()
         if isinstance(found, Tombstone):
-            return found
+            # The key is that of the whole record: one deleted row among several must not delete them all.
+            return found if index is None else Filtered()
         place = f"{record.topic}:{record.partition}:{record.offset}" if event is None else event.event_id
         if index is not None and not own:
             place = f"{place}:{index}"
@@ -135,12 +134,16 @@ class Decoder:
         return Message(found.text, found.event_id or place, time_ms, found.lang, found.kept)
 
 
-def _as_json(body: object) -> bytes:
-    """An element as its producer might have sent it alone."""
-    try:
-        return orjson.dumps(body)
-    except TypeError:  # half a surrogate pair, a number of more than 64 bits, or nested deeply
-        return json.dumps(body).encode()
+def _alone(body: object) -> bytes:
+    """An element as its producer might have sent it alone.
+
+    Raises:
+        ArrayUnusable: it is nested too deep to be written again.
+    """
+    written = as_json(body)
+    if written is None:
+        raise ArrayUnusable("an element of the array is nested too deep")
+    return written.encode()
 
 
 def _failure(error: Exception) -> Failure:

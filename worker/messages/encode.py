@@ -3,13 +3,32 @@
 from collections.abc import Sequence
 
 from worker.heads import Head
+from worker.messages.avro_writer import AvroFormat
 from worker.messages.columns import SCHEMA_VERSION, Layout, SpanColumn, TextColumns
 from worker.messages.keep import add_kept
-from worker.messages.output_formats import JsonFormat, OutputFormat
+from worker.messages.output_formats import CloudEventsFormat, ConnectFormat, JsonFormat, OutputFormat
 from worker.messages.schema import output_columns
+from worker.settings.groups import SinkSettings
 from worker.types import NO_TIME, Headers, HeadResult, Message, OutputRecord, Prediction, Range, Record
 
 _DIGITS = 6
+
+
+def make_output_format(sink: SinkSettings) -> OutputFormat:
+    """Make the format that `sink.format` names.
+
+    Raises:
+        SettingsError: it needs a package that is missing.
+    """
+    match sink.format:
+        case "json":
+            return JsonFormat()
+        case "json_schema":
+            return ConnectFormat()
+        case "cloudevents":
+            return CloudEventsFormat(sink.topic)
+        case "avro":
+            return AvroFormat(sink.topic)
 
 
 class OutputEncoder:

@@ -15,6 +15,7 @@ from worker.expressions import (
     parse_filter,
     parse_keep,
     parse_list,
+    split_type,
 )
 from worker.messages.body import as_text, kind_of, language_tag
 from worker.messages.html_text import HtmlText
@@ -115,7 +116,7 @@ class Fields:
             id_=_expression(source.id_field or base.id),
             lang=_expression(source.lang_field or base.lang),
             filters=[parse_filter(each) for each in filters],
-            keep=[parse_keep(each) for each in keep],
+            keep=[parse_keep(split_type(each)[0]) for each in keep],
             preset=preset,
             html=source.html == "strip" or (source.html == "auto" and base.html),
             on_unmatched=on_unmatched,

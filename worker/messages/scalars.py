@@ -80,7 +80,7 @@ def scalar(value: object) -> Scalar:
         return value if -(2**63) <= value < 2**63 else _finite(value)
     if isinstance(value, float):
         return _finite(value)
-    return _as_json(value)
+    return as_json(value)
 
 
 def _finite(value: float) -> float | None:
@@ -91,7 +91,8 @@ def _finite(value: float) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _as_json(value: object) -> str | None:
+def as_json(value: object) -> str | None:
+    """Write a value as JSON, whatever JSON can hold; None for what is nested too deep."""
     try:
         return orjson.dumps(value, default=str).decode()
     except TypeError:  # half a surrogate pair, a number of more than 64 bits

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import compress
 from pathlib import Path
@@ -130,11 +130,7 @@ class Classifier:
         Raises:
             TypeError: one text instead of several, or a table with more than one column.
         """
-        rows = as_list(texts)
-        results: list[Prediction | Failure] = []
-        for start in range(0, len(rows), WINDOW):
-            results += self._window(rows[start : start + WINDOW])
-        return results
+        return by_windows(texts, self._window)
 
     def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
         """Tokenise texts, each cut to `pack.max_tokens`; the result has their length and order.
@@ -296,6 +292,21 @@ def _load_again(path: str, revision: str, threads: int, batch: BatchSettings) ->
             f"{path} held revision {revision} when it was pickled, and now {classifier.pack.revision}"
         )
     return classifier
+
+
+def by_windows(
+    texts: Iterable[object], label: Callable[[Sequence[object]], list[Prediction | Failure]]
+) -> list[Prediction | Failure]:
+    """Label texts `WINDOW` at a time. Result i belongs to text i.
+
+    Raises:
+        TypeError: see `as_list`.
+    """
+    rows = as_list(texts)
+    results: list[Prediction | Failure] = []
+    for start in range(0, len(rows), WINDOW):
+        results += label(rows[start : start + WINDOW])
+    return results
 
 
 def as_list(texts: Iterable[object]) -> Sequence[object]:

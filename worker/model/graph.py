@@ -17,7 +17,7 @@ from worker.heads import shown
 LARGEST_BYTES = 2**31 - 1
 """protobuf's own limit."""
 
-_MOST_NODES, _MOST_TENSORS, _DEEPEST, _MOST_DIMS = 50_000, 50_000, 3, 8
+_MOST_NODES, _MOST_TENSORS, _DEEPEST, _MOST_DIMS = 5_000, 50_000, 3, 8
 _LARGEST_SIZE = 2**16
 """The largest number that a graph may give as a size; what comes from its inputs is bounded by them."""
 

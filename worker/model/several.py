@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Self
 
 from worker.errors import PackError, printable
-from worker.heads import Head
-from worker.model.classifier import WINDOW, Classifier, Listener, Silent, as_list
+from worker.heads import Head, claim_name
+from worker.model.classifier import Classifier, Listener, Silent, by_windows
 from worker.model.cpu import available_memory
 from worker.model.pack import GRAPH, Pack, bundled_pack, load_pack, model_folder
 from worker.model.tokenizer import Tokens
@@ -89,11 +89,7 @@ class PackSet:
         Raises:
             TypeError: one text instead of several, or a table with more than one column.
         """
-        rows = as_list(texts)
-        results: list[Prediction | Failure] = []
-        for start in range(0, len(rows), WINDOW):
-            results += self._window(rows[start : start + WINDOW])
-        return results
+        return by_windows(texts, self._window)
 
     def _window(self, texts: Sequence[object]) -> list[Prediction | Failure]:
         answers: list[list[Prediction | Failure]] = [[] for _ in self._classifiers]
@@ -148,7 +144,7 @@ def named_heads(packs: Sequence[Pack]) -> tuple[tuple[Head, ...], list[dict[str,
     names: list[dict[str, str]] = []
     for prefix, pack in zip(pack_names(packs), packs, strict=True):
         own = {
-            head.name: head.name if shared[head.name] == 1 else _claimed(f"{prefix}_{head.name}", taken)
+            head.name: head.name if shared[head.name] == 1 else claim_name(f"{prefix}_{head.name}", taken)
             for head in pack.outputs
         }
         names.append(own)
@@ -160,7 +156,7 @@ def pack_names(packs: Sequence[Pack]) -> list[str]:
     """Return a name for each pack that can begin a column: its own, numbered if another pack has it too."""
     taken: set[str] = set()
     plain = (re.sub(r"\W+", "_", pack.name).strip("_") or "pack" for pack in packs)
-    return [_claimed(name, taken) for name in plain]
+    return [claim_name(name, taken) for name in plain]
 
 
 def model_name(packs: Sequence[Pack]) -> str:
@@ -199,12 +195,3 @@ def _refuse_twice(packs: Sequence[Pack]) -> None:
 def _renamed(head: Head, names: dict[str, str]) -> Head:
     gate = head.gate and replace(head.gate, head=names[head.gate.head])
     return replace(head, name=names[head.name], gate=gate)
-
-
-def _claimed(name: str, taken: set[str]) -> str:
-    """Take a name, with a number added if it is already taken."""
-    unique, number = name, 2
-    while unique in taken:
-        unique, number = f"{name}_{number}", number + 1
-    taken.add(unique)
-    return unique

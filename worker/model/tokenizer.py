@@ -1,8 +1,11 @@
 """Turns texts into token ids, using only the `tokenizers` library: the same in training and in service."""
 
 import hashlib
+import os
 import re
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -202,14 +205,39 @@ def read_tokenizer(path: Path, content: bytes | None = None) -> tuple[RustTokeni
     content = _content(path) if content is None else content
     largest = check_tokenizer(content, path)
     try:
-        tokenizer = RustTokenizer.from_buffer(content)
-        tokenizer.no_padding()
-        tokenizer.no_truncation()
-        tokenizer.encode(_PROBE)
+        with _panics_untold():
+            tokenizer = RustTokenizer.from_buffer(content)
+            tokenizer.no_padding()
+            tokenizer.no_truncation()
+            tokenizer.encode(_PROBE)
     except BaseException as error:
         _raise_unreadable(error, path)
         raise
     return tokenizer, largest
+
+
+@contextmanager
+def _panics_untold() -> Iterator[None]:
+    """Keep Rust's own report of a panic off standard error: what is raised says it, in our one line.
+
+    Rust writes it to descriptor 2 and not through Python. Whatever else was written meanwhile is passed on.
+    """
+    try:
+        stderr = os.dup(2)
+    except OSError:  # closed: there is nowhere to write to
+        yield
+        return
+    with tempfile.TemporaryFile() as told:
+        os.dup2(told.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            told.seek(0)
+            report = told.read()
+            if report and b"panicked at" not in report:
+                os.write(2, report)
 
 
 def _content(path: Path) -> bytes:

@@ -7,16 +7,16 @@ from collections.abc import Mapping, Sequence
 
 import structlog
 
-from worker.errors import ExitCode, MoodstreamError, RegistryUnavailable, TopicMissing
-from worker.expressions import split_type
+from worker.errors import ExitCode, MoodstreamError, RegistryUnavailable
 from worker.kafka.checkpoint import AtLeastOnceCheckpoint, Checkpoint, TransactionalCheckpoint
 from worker.kafka.limits import TopicLimits, batch_bytes, read_limits
 from worker.kafka.retry import Waiting, patiently
 from worker.kafka.source import Source
-from worker.kafka.topics import missing_topics, topic_names
-from worker.messages.avro import AvroFormat, make_output_format
+from worker.kafka.topics import require_topics, topic_names
+from worker.messages.avro_writer import AvroFormat
 from worker.messages.deadletter import DeadLetters, Origin
 from worker.messages.decode import Decoder
+from worker.messages.encode import make_output_format
 from worker.messages.fields import Fields
 from worker.messages.output_formats import OutputFormat
 from worker.messages.registry import Registry
@@ -166,7 +166,7 @@ def _pipeline(
         decoder=Decoder(
             Fields.of(
                 settings.source,
-                keep=[split_type(entry)[0] for entry in settings.sink.keep],
+                keep=settings.sink.keep,
                 on_unmatched=_say_unmatched,
             ),
             registry,
@@ -200,9 +200,7 @@ def _connect(settings: Settings, health: Health, stop: threading.Event) -> dict[
 
     def look() -> dict[str, TopicLimits]:
         named = [*source.topics, sink.topic, sink.dead_letter_topic]
-        missing = missing_topics(kafka, named)
-        if missing:
-            raise TopicMissing(f"no such topic: {', '.join(missing)}; `moodstream topics create` makes them")
+        require_topics(kafka, named)
         if source.topic_pattern is not None:
             inputs[:] = filter(source.reads, topic_names(kafka))
         return read_limits(kafka, dict.fromkeys([*inputs, *named]))

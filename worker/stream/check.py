@@ -4,11 +4,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from worker.errors import MoodstreamError
-from worker.expressions import split_type
 from worker.heads import Head
-from worker.kafka.topics import missing_topics
-from worker.messages.avro import make_output_format
+from worker.kafka.topics import require_topics
 from worker.messages.columns import Layout
+from worker.messages.encode import make_output_format
 from worker.messages.fields import Fields
 from worker.messages.registry import Registry
 from worker.model.several import load_packs, named_heads
@@ -36,7 +35,7 @@ def problems(settings: Settings, *, online: bool = False) -> Iterator[str]:
             Layout.of(settings.sink).of_heads(heads)
 
     def fields() -> None:
-        Fields.of(settings.source, keep=[split_type(entry)[0] for entry in settings.sink.keep])
+        Fields.of(settings.source, keep=settings.sink.keep)
 
     checks: list[Callable[[], object]] = [packs, columns, fields, lambda: make_output_format(settings.sink)]
     if online:
@@ -51,9 +50,7 @@ def problems(settings: Settings, *, online: bool = False) -> Iterator[str]:
 def _topics(settings: Settings) -> None:
     sink = settings.sink
     names = [*settings.source.topics, sink.topic, sink.dead_letter_topic]
-    missing = missing_topics(settings.kafka, names)
-    if missing:
-        raise MoodstreamError(f"no such topic: {', '.join(missing)}; `moodstream topics create` makes them")
+    require_topics(settings.kafka, names)
 
 
 def _registry(settings: Settings) -> None:

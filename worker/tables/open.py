@@ -172,11 +172,13 @@ def open_input(
     format: Format = "auto",  # noqa: A002 - the flag is --format
     encoding: str = "utf-8",
     keep: Keep | None = None,
+    *,
+    whole: bool = False,
 ) -> Input:
     """Open an input: a path, or `-` for standard input.
 
     With `keep`, each row of a table comes with its kept columns. Without `text_field` each row is an object
-    with all columns.
+    with all columns; with `whole` as well, for a `text_field` that is more than the name of a column.
 
     `format` `auto` goes by the suffix of the name; on standard input a line that begins with `{` is JSON, and
     any other is the text itself.
@@ -186,6 +188,8 @@ def open_input(
             missing.
     """
     chosen = format_of(name) if format == "auto" else format
+    if whole:
+        text_field = None
     if chosen == "parquet":
         return _open_parquet(name, text_field, keep)
     descriptor = open_descriptor(name)
@@ -253,16 +257,15 @@ def _table_rows(
     name: str, reader: CsvReader | ParquetReader, text_field: str | None, keep: Keep | None
 ) -> Iterator[Item]:
     """Make each row of a table a JSON object with its text and, if there is such a column, `lang`."""
-    if text_field is None:
-        names = list(reader.top_columns)
-        return _as_json(names, None, reader.cells(names, times_as_text=True))
-    if not reader.has(text_field):
+    if text_field is not None and not reader.has(text_field):
         raise InputError(
             f"{printable(name)}: no column `{printable(text_field)}`; there are: {listed(reader.columns)} "
             "(choose with --text-field)"
         )
     kept = keep.columns(name, reader.top_columns, reader.has) if keep is not None else {}
-    names = list(dict.fromkeys([text_field, *(["lang"] if "lang" in reader.columns else [])]))
+    names = list(reader.top_columns)
+    if text_field is not None:
+        names = list(dict.fromkeys([text_field, *(["lang"] if "lang" in reader.columns else [])]))
     cells = reader.cells([*names, *kept], times_as_text=True)
     return _as_json(names, None if keep is None else list(kept.values()), cells)
 

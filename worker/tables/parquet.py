@@ -1,5 +1,6 @@
 """Parquet, a few rows at a time (extra `parquet`)."""
 
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any, NamedTuple
 
 from worker.errors import InputError, printable
 from worker.tables.lines import MAX_LINE_BYTES, field_at
+from worker.tables.pages import unpacked_size
 from worker.tables.rows import BadRow, Cells, listed
 
 _MOST_ROWS = 512
@@ -23,6 +25,10 @@ _LIKELY_RATIO = 100
 """Text compresses to a tenth at best: large data at a hundredth was made to fill the memory."""
 
 
+_LONGEST_STRING, _LONGEST_LIST = 100_000_000, 1_000_000
+"""The most that pyarrow reads of a string and a list in a footer."""
+
+
 class _Leaf(NamedTuple):
     """What is read for a column: a field of structs, and within it items of lists."""
 
@@ -32,6 +38,26 @@ class _Leaf(NamedTuple):
     fields: tuple[str, ...]
     items: tuple[str, ...]
     kind: Any
+
+
+def _describable(metadata: Any) -> bool:
+    """Whether pyarrow can describe each column of each row group.
+
+    Where a damaged footer keeps it from that, it ends the process instead of raising (`std::terminate`), so a
+    forked child asks first.
+    """
+    if not hasattr(os, "fork"):
+        return True
+    child = os.fork()
+    if child == 0:
+        try:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # the library's last words
+            for group in range(metadata.num_row_groups):
+                for place in range(metadata.num_columns):
+                    metadata.row_group(group).column(place)
+        finally:
+            os._exit(0)  # what is raised, the parent meets again
+    return not os.WIFSIGNALED(os.waitpid(child, 0)[1])
 
 
 def import_pyarrow(path: Path, doing: str = "reading") -> tuple[Any, Any]:
@@ -66,20 +92,16 @@ class ParquetReader:
         """
         arrow, parquet = import_pyarrow(path)
         self._arrow, self._compute, self._parquet = arrow, arrow.compute, parquet
-        self._errors: tuple[type[Exception], ...] = (arrow.ArrowException, OSError)
+        self._errors: tuple[type[Exception], ...] = (arrow.ArrowException, OSError, UnicodeDecodeError)
         self._path, self._name = path, printable(name or str(path))
         self._size = path.stat().st_size
         self.position = 0
         """Bytes, in proportion to the rows read."""
         self._file = self._opened()
         self._repeated: Any = None
-        self._schema: Any = self._file.schema_arrow
         twice = [name for name, count in Counter(self._schema.names).items() if count > 1]
         if twice:
             raise InputError(f"{self._name}: the column '{printable(twice[0])}' occurs twice")
-        self.columns: tuple[str, ...] = tuple(
-            name for field in self._schema for name in _leaves(arrow.types, field.type, field.name)
-        )
 
     @property
     def top_columns(self) -> tuple[str, ...]:
@@ -175,6 +197,8 @@ class ParquetReader:
         read, number = [leaf.read for leaf in leaves], 0
         try:
             for group in range(self._file.metadata.num_row_groups):
+                if self._file.metadata.row_group(group).num_rows <= 0:
+                    continue
                 file, rows = self._how_to_read(group, read)
                 for batch in file.iter_batches(
                     rows, row_groups=[group], columns=list(dict.fromkeys(read)), use_threads=False
@@ -185,18 +209,48 @@ class ParquetReader:
             raise InputError(f"{self._name}: damaged after row {number}: {_first_line(error)}") from None
 
     def _arrays(self, batch: Any, leaves: Sequence[_Leaf]) -> list[Any]:
-        """Return the array of each leaf of a batch."""
+        """Return the array of each leaf of a batch.
+
+        Raises:
+            InputError: a value names an entry that its dictionary does not have.
+        """
         arrays = []
         for leaf in leaves:
             array = batch.column(batch.schema.get_field_index(leaf.top))
+            self._check_entries(array)
             arrays.append(self._compute.struct_field(array, list(leaf.fields)) if leaf.fields else array)
         return arrays
 
+    def _check_entries(self, array: Any) -> None:
+        """Make sure that every value lies inside its dictionary: pyarrow itself would read outside of it."""
+        types = self._arrow.types
+        if types.is_dictionary(array.type):
+            bounds = self._compute.min_max(array.indices).as_py()
+            if bounds["max"] is not None and not 0 <= bounds["min"] <= bounds["max"] < len(array.dictionary):
+                raise InputError(f"{self._name}: damaged: a value is not in the dictionary of its column")
+        elif types.is_struct(array.type):
+            for place in range(array.type.num_fields):
+                self._check_entries(array.field(place))
+        elif types.is_list(array.type) or types.is_large_list(array.type):
+            self._check_entries(array.values)
+
     def _opened(self) -> Any:
         try:
-            return self._parquet.ParquetFile(self._path)
+            # No string and no list in the footer is longer than the file.
+            file = self._parquet.ParquetFile(
+                self._path,
+                thrift_string_size_limit=min(max(1, self._size), _LONGEST_STRING),
+                thrift_container_size_limit=min(max(1, self._size), _LONGEST_LIST),
+            )
+            if not _describable(file.metadata):
+                raise InputError(f"{self._name}: damaged: its footer cannot be read")
+            self._schema: Any = file.schema_arrow
+            self.columns: tuple[str, ...] = tuple(
+                name for field in self._schema for name in _leaves(self._arrow.types, field.type, field.name)
+            )
         except self._errors as error:
             raise InputError(f"{self._name}: is not a Parquet file: {_first_line(error)}") from None
+        return file
 
     def _leaf(self, column: str) -> _Leaf | None:
         """Return what to read for a column. In a struct that is only the field."""
@@ -234,13 +288,16 @@ class ParquetReader:
             path = chunk.path_in_schema
             if not any(path == leaf or path.startswith(f"{leaf}.") for leaf in leaves):
                 continue
-            size, packed = chunk.total_uncompressed_size, max(1, chunk.total_compressed_size)
+            size = self._unpacked(chunk, f"row group {group + 1} of the column '{printable(path)}'")
+            packed = max(1, chunk.total_compressed_size)
             if size > _LARGE_CHUNK and size > _LIKELY_RATIO * packed:
                 raise InputError(
                     f"{self._name}: row group {group + 1} of the column '{printable(path)}' unpacks from "
                     f"{packed:,} to {size:,} bytes: too much at once; write the file in smaller row groups"
                 )
             total += size
+            if "DELTA_BYTE_ARRAY" in chunk.encodings:  # each value may repeat the one before it
+                most_repeated = max(most_repeated, size)
             if chunk.has_dictionary_page:
                 dictionary = chunk.data_page_offset - (chunk.dictionary_page_offset or 0)
                 most_repeated = max(most_repeated, dictionary)
@@ -249,6 +306,25 @@ class ParquetReader:
             return self._with_dictionaries(leaves), max(1, rows)
         # Each row may have the longest of the repeated values, of which only the packed size is known.
         return self._file, max(1, min(rows, max(_FEW_ROWS, _BATCH_BYTES // max(1, most_repeated))))
+
+    def _unpacked(self, chunk: Any, where: str) -> int:
+        """Return the bytes that a column chunk unpacks to, by its footer or its pages, whichever says more.
+
+        Memory is planned by the footer, but pyarrow takes as much as the header of a page says.
+
+        Raises:
+            InputError: the chunk lies outside of the file, or its pages cannot be read.
+        """
+        start = chunk.data_page_offset
+        if chunk.dictionary_page_offset:
+            start = min(start, chunk.dictionary_page_offset)
+        end = start + chunk.total_compressed_size
+        if start < 0 or chunk.total_compressed_size < 0 or end > self._size:
+            raise InputError(f"{self._name}: damaged: {where} lies outside of the file")
+        unpacked = unpacked_size(self._path, start, end)
+        if unpacked is None:
+            raise InputError(f"{self._name}: damaged: {where} has a page that cannot be read")
+        return max(unpacked, int(chunk.total_uncompressed_size))
 
     def _records(
         self, batch: Any, leaves: Sequence[_Leaf], *, times_as_text: bool
@@ -265,7 +341,7 @@ class ParquetReader:
                 ]
                 yield from zip(*columns, strict=True)
                 return
-        except (UnicodeDecodeError, ValueError, OverflowError):
+        except (ValueError, OverflowError):
             pass  # in some row, which is found below
         for place in range(batch.num_rows):
             try:

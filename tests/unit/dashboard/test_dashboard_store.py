@@ -173,6 +173,7 @@ def test_no_message_of_another_shape_stops_the_store(changes: dict[str, object])
         store = Store(None, 1e12)
         store.add([found], [], {})
         shown(store, View(300))
+        assert store.rows("SELECT count(*) AS posts FROM posts") == [{"posts": 1}]
         store.close()
 
 

@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from tests.support.decoding import decode, decoder
 from worker.messages.compression import LARGEST
 from worker.messages.deadletter import DeadLetters, Origin
-from worker.messages.decode import MOST_MESSAGES, Item
-from worker.types import Failure, Headers, Message, Record
+from worker.messages.decode import MOST_MESSAGES, Decoder, Item
+from worker.messages.fields import Fields
+from worker.settings.groups import SourceSettings
+from worker.types import Failure, Filtered, Headers, Message, Record, Tombstone
 
 JSON = ("content-type", b"application/json")
 BATCH = ("content-type", b"application/cloudevents-batch+json; charset=utf-8")
@@ -97,6 +99,28 @@ def test_a_path_into_the_array_reads_it_as_one_message(text_field: str) -> None:
     assert isinstance(item.decoded, Message)
     assert item.decoded.text == "only this"
     assert item.decoded.event_id == "posts:3:41"
+
+
+def test_a_deleted_row_among_others_does_not_delete_their_key() -> None:
+    """A tombstone of the output would be for the key of the whole record."""
+    reader = Decoder(Fields.of(SourceSettings(preset="debezium")))
+    deleted = {"before": {"text": "old"}, "after": None, "op": "d"}
+    created = {"before": None, "after": {"text": "so good"}, "op": "c"}
+    first, second = reader.decode(record([deleted, created]))
+    assert first.decoded == Filtered()
+    assert isinstance(second.decoded, Message)
+    [alone] = reader.decode(record(deleted))
+    assert alone.decoded == Tombstone()
+
+
+def test_an_element_that_is_nested_too_deep_is_one_dead_letter() -> None:
+    """Python reads deeper than it writes; what cannot be written again cannot be replayed alone."""
+    for depth in (200, 300, 900):
+        found = decoder().decode(record(b"[" * depth + b"1" + b"]" * depth))
+        assert all(isinstance(item.decoded, Failure) for item in found)
+        assert all(
+            item.decoded.reason != "decoder_failed" for item in found if isinstance(item.decoded, Failure)
+        )
 
 
 def test_a_batch_of_cloudevents() -> None:

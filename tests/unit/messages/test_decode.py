@@ -52,6 +52,14 @@ def test_key_that_holds_the_dots_wins() -> None:
     assert message(b'{"a.b": "flat", "a": {"b": "deep"}}', text_field="a.b").text == "flat"
 
 
+def test_a_record_that_could_not_be_parsed_is_a_failure_whatever_its_bytes_look_like() -> None:
+    raw = Record("posts", 0, 7, 0, None, b'{"text": "I love it"}', unreadable="cannot be parsed (ValueError)")
+    found = decode(raw, "text")
+    assert isinstance(found, Failure)
+    assert (found.stage, found.reason) == ("decode", "record_unreadable")
+    assert "cannot be parsed (ValueError)" in found.message
+
+
 def test_null_value_is_a_tombstone() -> None:
     assert decode(record(None), "text") == Tombstone()
 

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from worker.errors import SettingsError
 from worker.heads import MULTI, SINGLE, TOKENS, Head
 from worker.kafka.limits import TopicLimits
-from worker.messages.avro import AvroFormat, avro_schema, make_output_format
+from worker.messages.avro_writer import AvroFormat, avro_schema
 from worker.messages.columns import Layout
 from worker.messages.deadletter import DeadLetters, Origin
-from worker.messages.encode import OutputEncoder, utf16_ranges
+from worker.messages.encode import OutputEncoder, make_output_format, utf16_ranges
 from worker.messages.keep import read_keep, typed
 from worker.messages.output_formats import ConnectFormat, OutputFormat
 from worker.messages.schema import output_columns, output_schema

@@ -404,6 +404,16 @@ TOKENIZERS: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
+def test_a_panic_of_the_library_writes_nothing_of_its_own(
+    own_pack: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """One that the check before does not know: the report of Rust would stand beside our one line."""
+    monkeypatch.setattr("worker.model.tokenizer.check_tokenizer", lambda _content, _path: 512)
+    changes, _ = TOKENIZERS["panics at once"]
+    assert "is not a readable tokenizer" in refusal(with_tokenizer(own_pack, **changes))
+    assert "panicked" not in capfd.readouterr().err
+
+
 @pytest.mark.parametrize("name", TOKENIZERS)
 def test_a_tokenizer_that_is_not_safe_is_refused(own_pack: Path, name: str) -> None:
     changes, line = TOKENIZERS[name]

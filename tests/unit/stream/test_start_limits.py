@@ -15,10 +15,10 @@ _SIZES = {"posts.a": 100, "posts.b": 9_000, "other": 99_000, "moods": 1_000, "mo
 
 @pytest.fixture(autouse=True)
 def broker(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(_kafka: KafkaSettings, names: list[str]) -> list[str]:
-        return [name for name in names if name not in _SIZES]
+    def require(_kafka: KafkaSettings, names: list[str]) -> None:
+        assert set(names) <= set(_SIZES)
 
-    monkeypatch.setattr(app, "missing_topics", missing)
+    monkeypatch.setattr(app, "require_topics", require)
     monkeypatch.setattr(app, "topic_names", lambda _kafka: list(_SIZES))
     monkeypatch.setattr(
         app, "read_limits", lambda _kafka, names: {name: TopicLimits(_SIZES[name]) for name in names}

@@ -4,6 +4,7 @@ import datetime
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,13 @@ import orjson
 import pyarrow as arrow
 import pyarrow.parquet as parquet
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from worker.errors import InputError
 from worker.tables.lines import MAX_LINE_BYTES
 from worker.tables.open import Table, check_inputs, open_input
+from worker.tables.parquet import ParquetReader
 from worker.tables.rows import BadRow, Cells, Row
 
 
@@ -246,3 +250,85 @@ def test_a_file_that_unpacks_to_a_thousand_times_its_size_is_refused(tmp_path: P
     most, told = memory(name)
     assert told.startswith(f"{name}: row group 1 of the column 'text' unpacks from ")
     assert most < 200
+
+
+def varint(value: int) -> bytes:
+    found = b""
+    while value > 0x7F:
+        found, value = found + bytes([value & 0x7F | 0x80]), value >> 7
+    return found + bytes([value])
+
+
+def test_sizes_that_the_footer_states_too_small_are_taken_from_the_pages(tmp_path: Path) -> None:
+    name = write(
+        tmp_path / "a.parquet", {"text": ["y" * 5_000_000] * 60}, use_dictionary=False, compression="zstd"
+    )
+    chunk = parquet.ParquetFile(name).metadata.row_group(0).column(0)
+    honest, lie = (varint(size << 1) for size in (chunk.total_uncompressed_size, 200_000_000))
+    data = Path(name).read_bytes()
+    footer = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+    assert honest in data[footer:]
+    assert len(honest) == len(lie)
+    Path(name).write_bytes(data[:footer] + data[footer:].replace(honest, lie))
+    assert parquet.ParquetFile(name).metadata.row_group(0).column(0).total_uncompressed_size == 200_000_000
+    most, told = memory(name)
+    assert told.startswith(f"{name}: row group 1 of the column 'text' unpacks from ")
+    assert most < 200
+
+
+def test_a_column_that_pyarrow_cannot_describe_is_one_line(tmp_path: Path) -> None:
+    """Asked for it, pyarrow ends the process. In a process of its own, so that a fault is one failed test."""
+    name = write(tmp_path / "a.parquet", {"text": ["one", "two", None] * 20, "n": list(range(60))})
+    code = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from worker.errors import InputError\n"
+        "from worker.tables.parquet import ParquetReader\n"
+        "path = Path(sys.argv[1])\n"
+        "whole = path.read_bytes()\n"
+        "for place in range(len(whole) - 8 - int.from_bytes(whole[-8:-4], 'little'), len(whole) - 8):\n"
+        "    for bits in (1, 7, 64):\n"
+        "        changed = bytearray(whole)\n"
+        "        changed[place] ^= bits\n"
+        "        path.write_bytes(changed)\n"
+        "        try:\n"
+        "            list(ParquetReader(path).cells(['text']))\n"
+        "        except InputError:\n"
+        "            pass\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, name], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2_000:]
+
+
+@pytest.mark.parametrize("wrap", [lambda each: each, lambda each: [each], lambda each: {"a": each}])
+def test_an_entry_that_the_dictionary_lacks_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrap: Callable[[Any], Any]
+) -> None:
+    """pyarrow would read outside of the dictionary, and the process would end."""
+    name = write(tmp_path / "a.parquet", {"text": ["one", "two"], "n": [1, 2]})
+    broken = arrow.DictionaryArray.from_arrays(arrow.array([0, 7]), arrow.array(["one"]), safe=False)
+    if isinstance(wrap(None), list):
+        broken = arrow.ListArray.from_arrays(arrow.array([0, 1, 2]), broken)
+    elif isinstance(wrap(None), dict):
+        broken = arrow.StructArray.from_arrays([broken], ["a"])
+    batch = arrow.RecordBatch.from_arrays([broken, arrow.array([1, 2])], ["text", "n"])
+    monkeypatch.setattr(ParquetReader, "_batches", lambda _self, _leaves: iter([batch]))
+    with pytest.raises(InputError, match=r"damaged: a value is not in the dictionary of its column"):
+        texts(name)
+
+
+@given(st.data())
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150, deadline=None)
+def test_a_footer_or_a_page_with_other_bytes_is_rows_or_one_line(tmp_path: Path, data: st.DataObject) -> None:
+    name = write(tmp_path / "a.parquet", {"text": ["one", "two", None] * 20, "n": list(range(60))})
+    content = bytearray(Path(name).read_bytes())
+    for place in data.draw(st.lists(st.integers(4, len(content) - 5), min_size=1, max_size=4)):
+        content[place] = data.draw(st.integers(0, 255))
+    Path(name).write_bytes(content)
+    told = ""
+    try:
+        texts(name)
+    except InputError as error:
+        told = str(error)
+    assert told.startswith(name) or not told
+    assert "\n" not in told

@@ -11,18 +11,10 @@ from io import BytesIO
 from typing import Any, Protocol
 
 from worker.errors import SettingsError
+from worker.heads import claim_name
 from worker.messages.headers import output_headers
-from worker.messages.output_formats import (
-    CloudEventsFormat,
-    Columns,
-    ConnectFormat,
-    JsonFormat,
-    OutputFormat,
-    Writer,
-    remove_text,
-)
+from worker.messages.output_formats import Columns, Writer, remove_text
 from worker.messages.schema import Column
-from worker.settings.groups import SinkSettings
 from worker.types import Headers
 
 CONTENT_TYPE = b"application/vnd.apache.avro"
@@ -52,11 +44,7 @@ def avro_names(columns: Sequence[Column]) -> list[str]:
     for column in columns:
         name = re.sub(r"[^A-Za-z0-9_]", "_", column.name)
         name = name if re.match(r"[A-Za-z_]", name) else f"_{name}"
-        unique, number = name, 2
-        while unique in taken:
-            unique, number = f"{name}_{number}", number + 1
-        taken.add(unique)
-        found.append(unique)
+        found.append(claim_name(name, taken))
     return found
 
 
@@ -172,20 +160,3 @@ class AvroWriter:
     def headers(self, headers: Headers, body: Mapping[str, object]) -> Headers:  # noqa: ARG002 - the protocol's
         """Make the headers: those of the input that are also true of the output."""
         return output_headers(headers, CONTENT_TYPE)
-
-
-def make_output_format(sink: SinkSettings) -> OutputFormat:
-    """Make the format that `sink.format` names.
-
-    Raises:
-        SettingsError: it needs a package that is missing.
-    """
-    match sink.format:
-        case "json":
-            return JsonFormat()
-        case "json_schema":
-            return ConnectFormat()
-        case "cloudevents":
-            return CloudEventsFormat(sink.topic)
-        case "avro":
-            return AvroFormat(sink.topic)
