@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from worker.errors import RecipeError
-from worker.lab.checkpoint import read_base, write_folder
+from worker.lab.bases import read_base
+from worker.lab.checkpoint import write_folder
 from worker.lab.recipe import Optimiser, Recipe, Run, Task, load_recipe, recipe_text
 from worker.lab.train import train
 from worker.lab.trainer import Trainer
