@@ -21,8 +21,9 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Labelled texts in which each word follows from the one before, so that a masked one can be guessed."""
     rng, pairs = Random(3), (("lovely", "train"), ("awful", "film"), ("dull", "phone"), ("happy", "monday"))
     lines = ["label\tsentence"]
-    for _ in range(400):
-        lines.append(f"{rng.randint(0, 1)}\t{' '.join(' '.join(rng.choice(pairs)) for _ in range(3))}")
+    lines += [
+        f"{rng.randint(0, 1)}\t{' '.join(' '.join(rng.choice(pairs)) for _ in range(3))}" for _ in range(400)
+    ]
     root = tmp_path_factory.mktemp("words")
     (root / "sst2").mkdir()
     (root / "sst2/train.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -21,8 +21,8 @@ from worker.model.pack import CONFIG, MANIFEST, TOKENIZER, model_folder
 def read_base(name: str) -> Checkpoint:
     """Read the model that a run starts from: a package with base weights, a folder, or a shipped pack.
 
-    A folder may hold a BERT or MPNet encoder, a DistilBERT checkpoint (ours or transformers'), or a pack, whose
-    weights are rounded. Only our own checkpoints and packs have heads that a run can continue from.
+    A folder may hold a BERT or MPNet encoder, a DistilBERT checkpoint (ours or transformers'), or a pack,
+    whose weights are rounded. Only our own checkpoints and packs have heads that a run can continue from.
 
     Raises:
         TrainingError: it does not exist, or has another architecture; the message is one line.
@@ -147,9 +147,9 @@ def bert_to_distilbert(folder: Path) -> Checkpoint:
 def mpnet_to_distilbert(folder: Path) -> Checkpoint:
     """Read an MPNet encoder (Song et al. 2020, arXiv:2004.09297) in the form of a DistilBERT.
 
-    The encoder computes the same, and the tokenizer is BERT's, so that a student of BERT's vocabulary gets the
-    same token ids: MPNet has BERT's words four places further on, and special tokens of its own, whose
-    embeddings take the places of BERT's. Its positions begin at 2. Unlike a DistilBERT, it adds to each
+    The encoder computes the same, and the tokenizer is BERT's, so that a student with BERT's vocabulary gets
+    the same token ids: MPNet has BERT's words four places further on, and special tokens of its own, whose
+    embeddings replace those of BERT's. Its positions begin at 2. Unlike a DistilBERT, it adds to each
     attention score a value that depends on the distance of the two tokens: see `architecture.buckets`.
 
     Raises TrainingError for another architecture or vocabulary.
@@ -180,7 +180,7 @@ def mpnet_to_distilbert(folder: Path) -> Checkpoint:
 
 
 def _berts_tokenizer(folder: Path) -> tuple[str, list[int]]:
-    """Return BERT's tokenizer.json made from an MPNet's, and the place in MPNet's table of each of its tokens.
+    """Return BERT's tokenizer.json made from an MPNet's, and each of its tokens' row in MPNet's embeddings.
 
     Raises TrainingError if the vocabulary does not begin with MPNet's special tokens.
     """

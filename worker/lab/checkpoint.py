@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from worker.errors import CheckpointError, ExportError, PackError, TrainingError
+from worker.errors import CheckpointError, TrainingError
 from worker.heads import Head, heads_table, read_heads
 from worker.lab.convert.architecture import (
     RELATIVE,
@@ -35,7 +35,7 @@ from worker.lab.convert.weights import FILE, Weights, open_weights
 from worker.lab.data.table import TableRows
 from worker.lab.evaluate.score import is_pack
 from worker.lab.recipe import Mean
-from worker.model.pack import CARD, CONFIG, MANIFEST, TOKENIZER, load_pack, model_folder, read_text
+from worker.model.pack import CARD, CONFIG, TOKENIZER, load_pack, read_text
 
 Tensors = dict[str, NDArray[np.float32]]
 """Arrays by their name in the checkpoint: `distilbert.…`, `heads.NAME.…`."""

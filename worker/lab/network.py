@@ -26,7 +26,6 @@ from worker.lab.convert.architecture import EPSILON, buckets
 from worker.lab.convert.products import BELOW_ZERO, LEVELS, TINY
 
 
-
 def norm(config: DistilBertConfig) -> nn.LayerNorm:
     """Return a new LayerNorm of the encoder."""
     return nn.LayerNorm(config.dim, eps=getattr(config, "layer_norm_eps", EPSILON))
@@ -231,8 +230,10 @@ def branch_config(config: DistilBertConfig, head: Head) -> DistilBertConfig:
 
 
 class WordHead(nn.Module):
-    """Guesses masked words from their tokens' last states, as BERT does: a hidden layer, then the product with
-    the word embeddings. Only for training: checkpoints do not hold it."""
+    """Guesses masked words from their tokens' last states, as BERT does.
+
+    It has a hidden layer and the word embeddings' product. It is for training only: no checkpoint has it.
+    """
 
     def __init__(self, dim: int, words: int) -> None:
         super().__init__()

@@ -45,8 +45,8 @@ class _Table(BaseModel):
 class Task(_Table):
     """One data set of the mix: a known one, which trains the head with its labels, or a table.
 
-    The fields for tables and `words` are left out of `repr`, from which a run's digest is made: see
-    `train.digest`.
+    The fields for tables, `words` and `alone` are left out of `repr`, from which a run's digest is made: see
+    `train.digest` and `distill.distil`.
     """
 
     data: _Text = ""
@@ -78,6 +78,8 @@ class Task(_Table):
     words: Annotated[_Flag, Field(repr=False)] = False
     """Train the encoder to guess the masked words instead of a head (masked-language modelling, Devlin et al.
     2019); `masked` is then the share of the words to guess."""
+    alone: Annotated[_Flag, Field(repr=False)] = False
+    """In a distillation: these texts train only the task's own head, and no general teacher is asked."""
     file: Annotated[_Text, Field(repr=False)] = ""
     """A labelled table of your own: CSV, JSON lines or Parquet. Relative to the recipe's folder."""
     dev: Annotated[_Text, Field(repr=False)] = ""

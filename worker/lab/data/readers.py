@@ -188,7 +188,7 @@ def read_only_texts(paths: list[Path]) -> Iterator[Row]:
 
 
 def read_airline(paths: list[Path]) -> Iterator[Row]:
-    """Read a header line, then `text <tab> negative, neutral or positive <tab> the annotators' confidence`."""
+    """Read a header line, then tab-separated lines: text, sentiment, and the annotators' confidence."""
     for path in paths:
         for number, line in enumerate(_lines(path), start=1):
             parts = line.split("\t")

@@ -238,11 +238,10 @@ SOURCES = {
             *_tweets("irony", "train"),
             *_tweets("hate", "train"),
             *_tweets("emotion", "train"),
-            "xlm_t/english/train_text.txt",
         ),
         (),
         readers.read_only_texts,
-    ),  # fmt: skip
+    ),
     **{f"posts_{head}": _posts(head) for head in own_posts.TRAINS},
     "goemotions_calm": Source(TOXICITY.name, False, ("goemotions/train.tsv",), (), readers.read_calm),
     "sst2_calm": Source(
