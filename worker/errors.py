@@ -189,7 +189,7 @@ class RegistryUnavailable(RegistryError):
 
 
 class RegistryRefused(RegistryError):
-    """The schema registry refuses the login, or a schema: trying again does not help."""
+    """The schema registry refuses the login, the TLS connection or a schema: trying again does not help."""
 
     exit_code = ExitCode.BROKER_REFUSED
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.apicurio import apicurio
 from tests.support.brokers import KafkaCluster
 from tests.support.libs import KafkaMissing, kafka_libs
 from worker.settings.groups import KafkaSettings
@@ -81,6 +82,18 @@ def mortal_cluster(libs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
 def cluster(mortal_cluster: KafkaCluster) -> KafkaCluster:
     """A node that runs, and that nobody else uses meanwhile: kill it, start it again."""
     return mortal_cluster.start()
+
+
+@pytest.fixture(scope="session")
+def registry_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A schema registry that all tests share: the address of Confluent's API."""
+    try:
+        with apicurio(tmp_path_factory.mktemp("registry")) as url:
+            yield url
+    except KafkaMissing as missing:
+        if os.environ.get("MOODSTREAM_REQUIRE_KAFKA") == "1":
+            pytest.fail(f"MOODSTREAM_REQUIRE_KAFKA=1, but {missing}")
+        pytest.skip(str(missing))
 
 
 @pytest.fixture

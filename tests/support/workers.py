@@ -103,7 +103,9 @@ class WorkerProcess:
 
     def url(self) -> str | None:
         """Where it serves health and metrics, once it says so."""
-        urls = [str(event["url"]) for event in self.events() if event.get("event") == "observe"]
+        urls = [
+            str(line["url"]) for line in self.events() if line.get("event") == "serving metrics and health"
+        ]
         return urls[-1] if urls else None
 
     def get(self, path: str) -> tuple[int, str]:
@@ -147,6 +149,22 @@ class WorkerProcess:
                 return
             time.sleep(0.1)
         raise AssertionError(f"worker {self.slot} not ready in {timeout_s:.0f} s:\n{self.tail()}")
+
+    def committed(self) -> float:
+        """How many messages it has committed since its start, by its own metrics."""
+        return sum(
+            float(line.rsplit(" ", 1)[1])
+            for line in self.get("/metrics")[1].splitlines()
+            if line.startswith("moodstream_messages_total{")
+        )
+
+    def wait_committed(self, count: int, timeout_s: float = _READY_S) -> None:
+        """Wait until it has committed so many messages."""
+        deadline = time.monotonic() + timeout_s
+        while self.committed() < count:
+            assert self.running, f"worker {self.slot} ended:\n{self.tail()}"
+            assert time.monotonic() < deadline, self.tail()
+            time.sleep(0.1)
 
     def tail(self, lines: int = 25) -> str:
         """The end of its log."""

@@ -35,6 +35,7 @@ from kafka.errors import (
 from worker.errors import BrokerRefused, BrokerUnavailable, Fenced, MoodstreamError
 from worker.kafka.login import TokenRefused, TokenUnavailable
 from worker.settings.groups import KafkaSettings
+from worker.tls import certificate_wanted, tls_refusal
 
 FENCED = (FencedInstanceIdError, ProducerFencedError, InvalidProducerEpochError)
 """What Kafka answers a member or a producer that another one has replaced."""
@@ -74,30 +75,14 @@ _REFUSALS: tuple[tuple[type[Exception], str], ...] = (
 )
 """What a broker refuses for good. The first matching row applies."""
 
-_NO_CERTIFICATE = "it wants a client certificate (kafka.ssl_certfile, kafka.ssl_keyfile)"
-_NO_TLS = "it does not speak TLS on this port (kafka.security_protocol)"
-
-_TLS_REFUSALS: tuple[tuple[str, str], ...] = (
-    ("certificate has expired", "its certificate has expired"),
-    ("not yet valid", "its certificate is not valid yet: is this machine's clock right?"),
-    ("hostname mismatch", "its certificate does not name this host (kafka.ssl_check_hostname)"),
-    ("ip address mismatch", "its certificate does not name this address (kafka.ssl_check_hostname)"),
-    ("certificate_verify_failed", "its certificate is not signed by a trusted authority (kafka.ssl_cafile)"),
-    ("certificate verify failed", "its certificate is not signed by a trusted authority (kafka.ssl_cafile)"),
-    ("alert certificate required", _NO_CERTIFICATE),
-    ("certificate expired", "it says that the client certificate has expired (kafka.ssl_certfile)"),
-    ("unknown ca", "it does not trust the authority of the client certificate (kafka.ssl_certfile)"),
-    ("bad certificate", "it does not accept the client certificate (kafka.ssl_certfile, kafka.ssl_keyfile)"),
-    ("certificate unknown", "it does not accept the client certificate (kafka.ssl_certfile)"),
-    ("certificate revoked", "it says that the client certificate was revoked (kafka.ssl_certfile)"),
-    ("wrong_version_number", _NO_TLS),
-    ("wrong version number", _NO_TLS),
-    ("record layer failure", _NO_TLS),
-    ("packet length too long", _NO_TLS),
-)
-"""What OpenSSL says, in lower case, and what it means. The first matching row applies."""
-
-_ABOUT_THE_CLIENTS_CERTIFICATE = ("unknown ca", "bad certificate", "certificate unknown", "handshake failure")
+_TLS_NAMES = {
+    "ca": "kafka.ssl_cafile",
+    "certificate": "kafka.ssl_certfile",
+    "key": "kafka.ssl_keyfile",
+    "protocol": "kafka.security_protocol",
+    "host": "kafka.ssl_check_hostname",
+}
+"""The settings that a message about TLS names."""
 
 HANGS_UP = "closes the connection at once: does the port speak what kafka.security_protocol says?"
 _SILENCES: tuple[tuple[str, str], ...] = (
@@ -163,9 +148,9 @@ def explain(error: BaseException, server: str = "the broker") -> MoodstreamError
 def _of_the_connection(error: BaseException, server: str) -> MoodstreamError:
     text = plain(error)
     lowered = text.lower()
-    for sign, meaning in _TLS_REFUSALS:
-        if sign in lowered:
-            return BrokerRefused(f"{server} cannot be reached over TLS: {meaning}: {text}")
+    refusal = tls_refusal(text, _TLS_NAMES)
+    if refusal is not None:
+        return BrokerRefused(f"{server} cannot be reached over TLS: {refusal}: {text}")
     if isinstance(error, KafkaProtocolError) or "invalid frame length" in lowered:
         # A TLS alert or a web page, read as if it were a Kafka response.
         return BrokerRefused(
@@ -184,14 +169,10 @@ def _of_the_connection(error: BaseException, server: str) -> MoodstreamError:
 
 
 def explain_connection(error: BaseException, server: str, kafka: KafkaSettings) -> MoodstreamError:
-    """What a failed connection means, given the settings.
-
-    A broker that wants a client certificate gives the same answer to a missing one as to one that it rejects.
-    """
-    lowered = str(error).lower()
-    alert = "alert" in lowered and any(sign in lowered for sign in _ABOUT_THE_CLIENTS_CERTIFICATE)
-    if kafka.ssl_certfile is None and alert:
-        return BrokerRefused(f"{server} cannot be reached over TLS: {_NO_CERTIFICATE}: {plain(error)}")
+    """What a failed connection means, given the settings."""
+    wanted = None if kafka.ssl_certfile is not None else certificate_wanted(str(error), _TLS_NAMES)
+    if wanted is not None:
+        return BrokerRefused(f"{server} cannot be reached over TLS: {wanted}: {plain(error)}")
     return explain(error, server)
 
 

@@ -16,11 +16,12 @@ from typing import Any, Literal
 from kafka.net.manager import KafkaConnectionManager
 from kafka.net.selector import NetworkSelector
 
-from worker.errors import BrokerRefused, BrokerUnavailable, MoodstreamError, SettingsError
+from worker.errors import BrokerRefused, BrokerUnavailable, MoodstreamError
 from worker.kafka import guards
 from worker.kafka.diagnose import HANGS_UP, explain, explain_connection
 from worker.kafka.options import client_options
 from worker.settings.groups import KafkaSettings
+from worker.tls import load_key
 
 ATTEMPT_S = 5.0
 """The longest that one probe takes."""
@@ -190,24 +191,17 @@ def check_key(kafka: KafkaSettings) -> None:
     """
     if not kafka.security_protocol.endswith("SSL") or kafka.ssl_certfile is None:
         return
-    file = kafka.ssl_keyfile or kafka.ssl_certfile
     secret = kafka.ssl_password
-    asked = []
-
-    def password() -> str:
-        asked.append(file)
-        return "" if secret is None else secret.get_secret_value()
-
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
-        context.load_cert_chain(kafka.ssl_certfile, kafka.ssl_keyfile, password=password)
-    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-        if not asked:
-            raise explain(error) from error
-        wrong = "is needed" if secret is None else "is not the right one"
-        raise SettingsError(
-            [f"kafka.ssl_password {wrong}: the private key in {file} is encrypted"]
-        ) from error
+        load_key(
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
+            kafka.ssl_certfile,
+            kafka.ssl_keyfile,
+            None if secret is None else secret.get_secret_value(),
+            password_setting="kafka.ssl_password",  # noqa: S106 - the setting's name
+        )
+    except OSError as error:  # ssl.SSLError is one
+        raise explain(error) from error
 
 
 def _mismatch(kafka: KafkaSettings, server: str) -> BrokerRefused | None:

@@ -121,16 +121,24 @@ def _made(schema: Schema) -> "AvroReader | ProtobufReader | None":
 
 
 def _frame(value: bytes, headers: Mapping[str, str]) -> tuple[int | str, bytes | None, bytes] | None:
-    """Return a schema's id or GUID, the message indexes if they stand apart, and the value itself."""
+    """Return a schema's id or GUID, the message indexes if they stand apart, and the value itself.
+
+    Sources: Confluent's wire format, and its clients' `SchemaId`: a zero byte and a 4-byte id, or a one and a
+    16-byte GUID. Its serializers write ids before the value and GUIDs into the header; its deserializers read
+    either in both places, the header first.
+    """
     said = headers.get(SCHEMA_ID)
     if said is not None:
-        frame = said.encode("utf-8", "surrogateescape")
-        if frame[:1] == b"\0" and len(frame) >= _ID_LENGTH:
-            return int.from_bytes(frame[1:_ID_LENGTH], "big"), frame[_ID_LENGTH:] or b"\0", value
-        if frame[:1] == b"\1" and len(frame) >= _GUID_LENGTH:
-            guid = str(UUID(bytes=frame[1:_GUID_LENGTH]))
-            return guid, frame[_GUID_LENGTH:] or b"\0", value
-        return None
-    if value[:1] != b"\0" or len(value) < _ID_LENGTH:
-        return None
-    return int.from_bytes(value[1:_ID_LENGTH], "big"), None, value[_ID_LENGTH:]
+        found = _schema_id(said.encode("utf-8", "surrogateescape"))
+        return None if found is None else (found[0], found[1] or b"\0", value)
+    found = _schema_id(value)
+    return None if found is None else (found[0], None, found[1])
+
+
+def _schema_id(frame: bytes) -> tuple[int | str, bytes] | None:
+    """A schema's id or GUID at the beginning of some bytes, and those after it."""
+    if frame[:1] == b"\0" and len(frame) >= _ID_LENGTH:
+        return int.from_bytes(frame[1:_ID_LENGTH], "big"), frame[_ID_LENGTH:]
+    if frame[:1] == b"\1" and len(frame) >= _GUID_LENGTH:
+        return str(UUID(bytes=frame[1:_GUID_LENGTH])), frame[_GUID_LENGTH:]
+    return None

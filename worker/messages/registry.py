@@ -4,14 +4,19 @@ Source: the HTTP API of Confluent's Schema Registry, which Apicurio, Karapace an
 urllib3, which the extra `registry` brings.
 """
 
+import base64
+import socket
+import ssl
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import orjson
+from pydantic import SecretStr
 
 from worker.errors import (
+    RegistryError,
     RegistryRefused,
     RegistryUnavailable,
     SchemaUnknown,
@@ -20,8 +25,10 @@ from worker.errors import (
     one_line,
 )
 from worker.settings.kafka import KafkaSettings
+from worker.tls import certificate_wanted, load_key, tls_refusal
 
 _TIMEOUT_S = 5.0
+_ALERT_S = 1.0
 _MOST_KEPT = 1_000
 """Ids remembered, unknown ones included: a producer can write any."""
 
@@ -32,6 +39,14 @@ _MOST_REFERENCES = 100
 _LARGEST = 4 * 1024 * 1024
 _TYPE = "application/vnd.schemaregistry.v1+json"
 
+_TLS_NAMES = {
+    "ca": "kafka.schema_registry_ca_file",
+    "certificate": "kafka.schema_registry_cert_file",
+    "key": "kafka.schema_registry_key_file",
+    "protocol": "kafka.schema_registry_url",
+    "host": "kafka.schema_registry_url",
+}
+"""The settings that a message about TLS names."""
 
 Known = TypeVar("Known")
 
@@ -86,11 +101,13 @@ class Registry:
     Args:
         url: where the registry is, such as `https://registry.example:8081`.
         username, password: for basic authentication, if both are given.
-        ca_file: PEM file with the authorities to trust; those of the system if None.
+        token: for bearer authentication, instead.
+        tls: how to talk to an https address; if None, the authorities of the system are trusted.
+        has_certificate: whether `tls` has a certificate of the client's.
         clock: a monotonic clock, in seconds.
 
     Raises:
-        SettingsError: urllib3 is missing, or the file holds no certificates.
+        SettingsError: urllib3 is missing, or the token cannot be sent.
     """
 
     def __init__(
@@ -99,7 +116,9 @@ class Registry:
         *,
         username: str | None = None,
         password: str | None = None,
-        ca_file: str | None = None,
+        token: str | None = None,
+        tls: ssl.SSLContext | None = None,
+        has_certificate: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         try:
@@ -110,13 +129,19 @@ class Registry:
             ) from None
         self._url = url.rstrip("/")
         self._headers = {"accept": f"{_TYPE}, application/json"}
-        if username is not None and password is not None:
-            self._headers |= urllib3.make_headers(basic_auth=f"{username}:{password}")
+        self._login = "kafka.schema_registry_username, kafka.schema_registry_password"
+        if token is not None:
+            self._login = "kafka.schema_registry_token"
+            self._headers["authorization"] = f"Bearer {_sendable(token)}"
+        elif username is not None and password is not None:
+            login = base64.b64encode(f"{username}:{password}".encode()).decode()
+            self._headers["authorization"] = f"Basic {login}"
+        self._tls = tls
+        self._has_certificate = has_certificate
         self._clock = clock
         self._errors = (urllib3.exceptions.HTTPError, OSError)
         self._pool = urllib3.PoolManager(
-            ca_certs=ca_file,
-            cert_reqs="CERT_REQUIRED",
+            ssl_context=tls,
             timeout=urllib3.Timeout(total=_TIMEOUT_S),
             retries=False,
         )
@@ -125,15 +150,20 @@ class Registry:
 
     @classmethod
     def of(cls, kafka: KafkaSettings) -> "Registry | None":
-        """Make the registry of the settings, or None if they name none."""
+        """Make the registry of the settings, or None if they name none.
+
+        Raises:
+            SettingsError: urllib3 is missing, or the files for TLS or the token cannot be used.
+        """
         if kafka.schema_registry_url is None:
             return None
-        password, ca_file = kafka.schema_registry_password, kafka.schema_registry_ca_file
         return cls(
             kafka.schema_registry_url,
             username=kafka.schema_registry_username,
-            password=None if password is None else password.get_secret_value(),
-            ca_file=None if ca_file is None else str(ca_file),
+            password=_revealed(kafka.schema_registry_password),
+            token=_revealed(kafka.schema_registry_token),
+            tls=_tls(kafka) if kafka.schema_registry_url.startswith("https:") else None,
+            has_certificate=kafka.schema_registry_cert_file is not None,
         )
 
     def check(self) -> None:
@@ -228,7 +258,7 @@ class Registry:
 
         Raises:
             RegistryUnavailable: no answer, or one that says to try again later.
-            RegistryRefused: the login is refused.
+            RegistryRefused: the login is refused, or one side does not trust the other's certificate.
         """
         headers = self._headers if body is None else {**self._headers, "content-type": _TYPE}
         try:
@@ -240,18 +270,86 @@ class Registry:
             finally:
                 response.release_conn()
         except self._errors as error:
-            raise RegistryUnavailable(f"{self._name} does not answer: {one_line(error, 200)}") from None
+            raise self._unanswered(error) from None
         answer = _Answer(response.status, data)
         if response.status in {401, 403}:
-            raise RegistryRefused(
-                f"{self._name} refuses the login, {response.status} (kafka.schema_registry_username, "
-                "kafka.schema_registry_password)"
-            )
+            raise RegistryRefused(f"{self._name} refuses the login, {response.status} ({self._login})")
         if response.status in {408, 429} or response.status >= 500:
             raise RegistryUnavailable(f"{self._name} answers {response.status}: {answer.said}")
         if len(data) > _LARGEST:
             raise SchemaUnusable(f"a schema is larger than {_LARGEST >> 20} MiB")
         return answer
+
+    def _unanswered(self, error: Exception) -> RegistryError:
+        """What it means that a request got no answer."""
+        text = one_line(error, 500)
+        refusal = self._tls_refusal(text)
+        if refusal is None and self._url.startswith("https:"):
+            refusal = self._tls_refusal(self._alert())
+        if refusal is not None:
+            return RegistryRefused(f"{self._name} cannot be reached over TLS: {refusal}")
+        return RegistryUnavailable(f"{self._name} does not answer: {text[:200]}")
+
+    def _tls_refusal(self, text: str) -> str | None:
+        wanted = None if self._has_certificate else certificate_wanted(text, _TLS_NAMES)
+        return wanted or tls_refusal(text, _TLS_NAMES)
+
+    def _alert(self) -> str:
+        """What the server says after the handshake if nothing is sent.
+
+        A server that refuses the client's certificate says so then, and hangs up. Its words are lost if a
+        request is under way at that moment.
+        """
+        address = urlsplit(self._url)
+        context = self._tls or ssl.create_default_context()
+        try:
+            with (
+                socket.create_connection((address.hostname, address.port or 443), _ALERT_S) as connection,
+                context.wrap_socket(connection, server_hostname=address.hostname) as secured,
+            ):
+                secured.recv(1)
+        except OSError as error:
+            return one_line(error, 500)
+        return ""
+
+
+def _tls(kafka: KafkaSettings) -> ssl.SSLContext:
+    """How to talk to the registry over TLS.
+
+    Raises:
+        SettingsError: a file cannot be used, or the key's password is wrong.
+    """
+    authorities, certificate = kafka.schema_registry_ca_file, kafka.schema_registry_cert_file
+    setting = _TLS_NAMES["ca"]
+    try:
+        context = ssl.create_default_context(cafile=authorities)
+        setting = _TLS_NAMES["certificate"]
+        if certificate is not None:
+            load_key(
+                context,
+                certificate,
+                kafka.schema_registry_key_file,
+                _revealed(kafka.schema_registry_key_password),
+                password_setting="kafka.schema_registry_key_password",  # noqa: S106 - the setting's name
+            )
+    except OSError as error:  # ssl.SSLError is one
+        raise SettingsError([f"{setting} cannot be used: {one_line(error, 200)}"]) from None
+    return context
+
+
+def _revealed(secret: SecretStr | None) -> str | None:
+    return None if secret is None else secret.get_secret_value()
+
+
+def _sendable(token: str) -> str:
+    """Check that a token can stand in a header.
+
+    Raises:
+        SettingsError: it cannot.
+    """
+    if not token.isascii() or not token.isprintable() or not token.strip():
+        raise SettingsError(["kafka.schema_registry_token is empty, or has characters that no token has"])
+    return token
 
 
 def _remember(kept: dict[int | str, Known], number: int | str, known: Known) -> None:

@@ -1,6 +1,7 @@
 """How to reach the brokers: addresses, login, TLS, and the mistakes among them."""
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, SecretStr
@@ -105,10 +106,29 @@ class KafkaSettings(Group):
         description="Password at the schema registry, or the secret of an API key. As a flag it shows in the "
         "process list: prefer the variable or the file.",
     )
+    schema_registry_token: SecretStr | None = Field(
+        default=None,
+        description="Bearer token for the schema registry, instead of user name and password. As a flag it "
+        "shows in the process list: prefer the variable or the file.",
+    )
     schema_registry_ca_file: ReadableFile | None = Field(
         default=None,
         description="PEM file with the certificate authorities to trust for the schema registry; those of "
         "the system when empty.",
+    )
+    schema_registry_cert_file: ReadableFile | None = Field(
+        default=None,
+        description="PEM file with the client's certificate for the schema registry, for mutual TLS.",
+    )
+    schema_registry_key_file: ReadableFile | None = Field(
+        default=None,
+        description="PEM file with the private key of that certificate; empty when "
+        "`schema_registry_cert_file` holds it too.",
+    )
+    schema_registry_key_password: SecretStr | None = Field(
+        default=None,
+        description="Password of that private key. As a flag it shows in the process list: prefer the "
+        "variable or the file.",
     )
     connect_limit_s: float = Field(
         default=300.0,
@@ -128,14 +148,27 @@ class KafkaSettings(Group):
         yield from self._registry_conflicts()
 
     def _registry_conflicts(self) -> Iterable[Conflict]:
-        url, user, password = (f"kafka.schema_registry_{part}" for part in ("url", "username", "password"))
+        url, user, password, token = (
+            f"{_REGISTRY}{part}" for part in ("url", "username", "password", "token")
+        )
+        given = [name for name in _REGISTRY_FIELDS if getattr(self, name) is not None]
         if self.schema_registry_url is None:
-            for part in ("username", "password", "ca_file"):
-                if getattr(self, f"schema_registry_{part}") is not None:
-                    yield Conflict((f"kafka.schema_registry_{part}", url), f"would be ignored without {url}")
-        elif (self.schema_registry_username is None) != (self.schema_registry_password is None):
-            missing, given = (user, password) if self.schema_registry_username is None else (password, user)
-            yield Conflict((missing, given), f"is needed with {given}")
+            yield from (Conflict((f"kafka.{name}", url), f"would be ignored without {url}") for name in given)
+            return
+        if (self.schema_registry_username is None) != (self.schema_registry_password is None):
+            missing, has = (user, password) if self.schema_registry_username is None else (password, user)
+            yield Conflict((missing, has), f"is needed with {has}")
+        elif self.schema_registry_token is not None and self.schema_registry_username is not None:
+            yield Conflict((token, user), f"cannot be used together with {user}: choose one of them")
+        if not self.schema_registry_url.startswith("https:"):
+            for name in given:
+                if name.endswith(("_file", "_key_password")):
+                    yield Conflict((f"kafka.{name}", url), f"would be ignored: {url} is not an https address")
+            return
+        yield from _key_conflicts(
+            (f"{_REGISTRY}cert_file", self.schema_registry_cert_file),
+            (f"{_REGISTRY}key_file", self.schema_registry_key_file),
+        )
 
     def _login_conflicts(self) -> Iterable[Conflict]:
         protocol, mechanism = "kafka.security_protocol", "kafka.sasl_mechanism"
@@ -183,13 +216,25 @@ class KafkaSettings(Group):
                 if getattr(self, name) is not None:
                     yield Conflict((f"kafka.{name}", protocol), ignored)
             return
-        certificate, key = self.ssl_certfile, self.ssl_keyfile
-        if key is not None and certificate is None:
-            yield Conflict(("kafka.ssl_certfile", "kafka.ssl_keyfile"), "is needed with kafka.ssl_keyfile")
-        # One PEM file may hold both, certificate and key.
-        if certificate is not None and key is None and b"PRIVATE KEY-----" not in certificate.read_bytes():
-            message = "is needed: kafka.ssl_certfile holds no private key"
-            yield Conflict(("kafka.ssl_keyfile", "kafka.ssl_certfile"), message)
+        yield from _key_conflicts(
+            ("kafka.ssl_certfile", self.ssl_certfile), ("kafka.ssl_keyfile", self.ssl_keyfile)
+        )
 
 
+def _key_conflicts(certificate: tuple[str, Path | None], key: tuple[str, Path | None]) -> Iterable[Conflict]:
+    """A client's certificate without its key, or the other way round. Each comes with its setting's name."""
+    (cert_name, cert_file), (key_name, key_file) = certificate, key
+    if key_file is not None and cert_file is None:
+        yield Conflict((cert_name, key_name), f"is needed with {key_name}")
+    # One PEM file may hold both, certificate and key.
+    if cert_file is not None and key_file is None and b"PRIVATE KEY-----" not in cert_file.read_bytes():
+        yield Conflict((key_name, cert_name), f"is needed: {cert_name} holds no private key")
+
+
+_REGISTRY = "kafka.schema_registry_"
 _LOGIN_FIELDS = tuple(name for name in KafkaSettings.model_fields if name.startswith("sasl_"))
+_REGISTRY_FIELDS = tuple(
+    name
+    for name in KafkaSettings.model_fields
+    if name.startswith("schema_registry_") and name != "schema_registry_url"
+)

@@ -2,8 +2,10 @@
 
 `console` blocks run, and the output they show must be the output they give (`…` stands for anything). `sh`
 blocks do not run, since they need a broker, torch or a download, but their commands, flags, extras and make
-targets must exist. `python` blocks run; `toml`, `json` and `yaml` blocks are read, as settings or as a recipe
-where they are one. Sybil finds the blocks. Those of one page run in order and in one folder.
+targets must exist. `python` blocks run; `py` blocks are only parsed here, since they need a broker too. All
+that docs/how-to/readers.md shows is run by tests/kafka/test_readers.py. `toml`, `json` and `yaml` blocks are
+read, as settings or as a recipe where they are one. Sybil finds the blocks. Those of one page run in order
+and in one folder.
 """
 
 import functools
@@ -37,6 +39,10 @@ MAKE_TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(enco
 
 def run_python(source: str, names: dict[str, Any]) -> None:
     exec(compile(source, "<docs>", "exec"), names)
+
+
+def read_python(source: str, _names: dict[str, Any]) -> None:
+    compile(source, "<docs>", "exec")
 
 
 def run_console(source: str, names: dict[str, Any]) -> None:
@@ -88,7 +94,7 @@ def _check_moodstream(words: list[str]) -> None:
 
 
 def _check_pip(words: list[str]) -> None:
-    for extras in re.findall(r"\[([a-z,]+)\]", " ".join(words)):
+    for extras in re.findall(r"(?:^| )(?:moodstream|[.])\[([a-z,]+)\]", " ".join(words)):
         unknown = set(extras.split(",")) - set(PROJECT["optional-dependencies"])
         assert not unknown, f"no such extra: {unknown}"
 
@@ -135,6 +141,7 @@ def passed_over(_source: str, _names: dict[str, Any]) -> None:
 
 LANGUAGES: dict[str, Callable[[str, dict[str, Any]], None]] = {
     "python": run_python,
+    "py": read_python,
     "console": run_console,
     "sh": check_shell,
     "toml": read_toml,

@@ -2,6 +2,7 @@
 
 import io
 import struct
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -86,6 +87,39 @@ def test_avro(server: ScriptedRegistry, in_header: bool) -> None:
     assert server.asked == ["/schemas/ids/3"]
 
 
+GUID = "89791762-2336-4186-9674-299b90a802e2"
+GUID_FRAME = b"\x01" + uuid.UUID(GUID).bytes
+
+
+@pytest.mark.parametrize("in_header", [False, True])
+def test_a_guid_names_a_schema(server: ScriptedRegistry, in_header: bool) -> None:
+    server.guids[GUID] = {"schema": orjson.dumps(POST).decode()}
+    reader, data = decoder(server), avro(POST, BODY)
+    header = ("__value_schema_id", GUID_FRAME)
+    for _ in range(2):
+        found = one(reader, data, header) if in_header else one(reader, GUID_FRAME + data)
+        assert isinstance(found, Message)
+        assert found.text == "so good"
+    assert server.asked == [f"/schemas/guids/{GUID}"]
+
+
+def test_json_with_a_guid_is_read_as_json(server: ScriptedRegistry) -> None:
+    server.guids[GUID] = {"schema": "{}", "schemaType": "JSON"}
+    data = b'{"text": "so good"}'
+    for found in (
+        one(decoder(server), data, ("__value_schema_id", GUID_FRAME)),
+        one(decoder(server), GUID_FRAME + data),
+    ):
+        assert isinstance(found, Message)
+        assert found.text == "so good"
+
+
+def test_an_unknown_guid(server: ScriptedRegistry) -> None:
+    found = one(decoder(server), avro(POST, BODY), ("__value_schema_id", GUID_FRAME))
+    assert isinstance(found, Failure)
+    assert (found.reason, GUID in found.message) == ("schema_unknown", True)
+
+
 def test_an_unknown_id(server: ScriptedRegistry) -> None:
     found = one(decoder(server), framed(9, b"\x02a"))
     assert isinstance(found, Failure)
@@ -165,6 +199,9 @@ class TestProtobuf:
         want = Message("so good", "posts:0:5", 1_700_000_000_000, None, {"likes": 5})
         assert one(reader, framed(3, b"\x02\x02" + self.POST)) == want
         assert one(reader, self.POST, ("__value_schema_id", framed(3, b"\x02\x02"))) == want
+        server.guids[GUID] = server.schemas[3]
+        assert one(reader, self.POST, ("__value_schema_id", GUID_FRAME + b"\x02\x02")) == want
+        assert one(reader, GUID_FRAME + b"\x02\x02" + self.POST) == want
         nested = one(reader, framed(3, b"\x04\x02\x00\x0a\x02hi"))
         assert isinstance(nested, Message)
         assert nested.text == "hi"

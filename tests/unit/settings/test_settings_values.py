@@ -202,6 +202,62 @@ def test_a_certificate_needs_its_key_unless_the_file_holds_both(tmp_path: Path) 
     assert load(kafka__security_protocol="SSL", kafka__ssl_certfile=str(both)).kafka.ssl_certfile == both
 
 
+REGISTRY = {"kafka__schema_registry_url": "https://r"}
+
+
+@pytest.mark.parametrize(
+    ("values", "lines"),
+    [
+        (
+            {"kafka__schema_registry_token": "t"},
+            ("kafka.schema_registry_token", "would be ignored without kafka.schema_registry_url"),
+        ),
+        (
+            {**REGISTRY, "kafka__schema_registry_username": "u"},
+            ("kafka.schema_registry_password", "is needed with kafka.schema_registry_username"),
+        ),
+        (
+            {
+                **REGISTRY,
+                "kafka__schema_registry_username": "u",
+                "kafka__schema_registry_password": "p",
+                "kafka__schema_registry_token": "t",
+            },
+            (
+                "kafka.schema_registry_token",
+                "cannot be used together with kafka.schema_registry_username: choose one of them",
+            ),
+        ),
+        (
+            {"kafka__schema_registry_url": "http://r", "kafka__schema_registry_ca_file": __file__},
+            (
+                "kafka.schema_registry_ca_file",
+                "would be ignored: kafka.schema_registry_url is not an https address",
+            ),
+        ),
+        (
+            {**REGISTRY, "kafka__schema_registry_cert_file": pytest.__file__},
+            (
+                "kafka.schema_registry_key_file",
+                "is needed: kafka.schema_registry_cert_file holds no private key",
+            ),
+        ),
+        (
+            {**REGISTRY, "kafka__schema_registry_key_file": __file__},
+            ("kafka.schema_registry_cert_file", "is needed with kafka.schema_registry_key_file"),
+        ),
+    ],
+    ids=["no url", "no password", "two logins", "no TLS", "no key", "no certificate"],
+)
+def test_settings_of_the_registry_that_do_not_fit_one_another(
+    values: dict[str, str], lines: tuple[str, str]
+) -> None:
+    setting, reason = lines
+    [line] = mistakes(**values)
+    assert line.startswith(setting)
+    assert line.endswith(f": {reason}")
+
+
 def test_an_empty_value_means_none_where_none_is_the_default() -> None:
     settings = load(model__path="", kafka__sasl_plain_password="", kafka__ssl_cafile="")
     assert settings.model.path == []
