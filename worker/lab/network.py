@@ -229,23 +229,6 @@ def branch_config(config: DistilBertConfig, head: Head) -> DistilBertConfig:
     return own
 
 
-class WordHead(nn.Module):
-    """Guesses masked words from their tokens' last states, as BERT does.
-
-    It has a hidden layer and the word embeddings' product. It is for training only: no checkpoint has it.
-    """
-
-    def __init__(self, dim: int, words: int) -> None:
-        super().__init__()
-        self.transform = nn.Linear(dim, dim)
-        self.norm = nn.LayerNorm(dim, eps=EPSILON)
-        self.bias = nn.Parameter(torch.zeros(words))
-
-    def forward(self, states: torch.Tensor, embeddings: torch.Tensor) -> torch.Tensor:
-        """Map (tokens, dim), with the word embeddings (words, dim), to logits (tokens, words)."""
-        return functional.linear(self.norm(functional.gelu(self.transform(states))), embeddings, self.bias)
-
-
 class Network(PreTrainedModel):
     """One encoder and its heads; `state_dict()` uses the tensor names of a checkpoint folder.
 
@@ -265,27 +248,11 @@ class Network(PreTrainedModel):
             made = TokenHead(config, head) if head.by_token else TextHead(dim, dim, len(head.labels))
             # `add_module` rejects the names of ModuleDict's own methods, such as `type`.
             self.heads._modules[name] = made
-        self.words: WordHead | None = None
         self.post_init()
 
     def forward(self, ids: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         """Return the first token's last hidden state, (batch, dim), which most heads read."""
         return self.distilbert(ids, mask)[:, 0]
-
-    def add_words(self, seed: int) -> None:
-        """Add the head that guesses masked words, with new weights drawn from `seed`."""
-        self.words = WordHead(self.dim, self.distilbert.embeddings.word_embeddings.num_embeddings)
-        generator = torch.Generator().manual_seed(seed)
-        with torch.no_grad():
-            self.words.transform.weight.normal_(0.0, 0.02, generator=generator)
-            self.words.transform.bias.zero_()
-
-    def word_logits(self, ids: torch.Tensor, mask: torch.Tensor | None, hidden: torch.Tensor) -> torch.Tensor:
-        """Return the logits (masked tokens, vocabulary) where `hidden`, (batch, length), is true."""
-        if self.words is None:
-            raise ValueError("this network has no head for words")
-        states = self.distilbert(ids, mask, first_only=False)[hidden]
-        return self.words(states, self.distilbert.embeddings.word_embeddings.weight)
 
     def text_head(self, name: str) -> TextHead:
         """Return a head that classifies whole texts."""
@@ -345,11 +312,9 @@ def network_of(checkpoint: Checkpoint) -> Network:
 
 
 def weights_of(network: nn.Module) -> dict[str, NDArray[np.float32]]:
-    """Return copies of a network's weights as arrays, by name, without the head that guesses words."""
+    """Return copies of a network's weights as arrays, by name."""
     return {
-        name: tensor.detach().float().cpu().numpy().copy()
-        for name, tensor in network.state_dict().items()
-        if not name.startswith("words.")
+        name: tensor.detach().float().cpu().numpy().copy() for name, tensor in network.state_dict().items()
     }
 
 

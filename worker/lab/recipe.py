@@ -45,7 +45,7 @@ class _Table(BaseModel):
 class Task(_Table):
     """One data set of the mix: a known one, which trains the head with its labels, or a table.
 
-    The fields for tables, `words` and `alone` are left out of `repr`, from which a run's digest is made: see
+    The fields for tables and `alone` are left out of `repr`, from which a run's digest is made: see
     `train.digest` and `distill.distil`.
     """
 
@@ -75,9 +75,6 @@ class Task(_Table):
     """With a teacher: the temperature that softens the teacher's and the student's scores."""
     masked: _ShareBelow1 = 0.0
     """Share of the tokens replaced by [MASK] in each pass, against overfitting."""
-    words: Annotated[_Flag, Field(repr=False)] = False
-    """Train the encoder to guess the masked words instead of a head (masked-language modelling, Devlin et al.
-    2019); `masked` is then the share of the words to guess."""
     alone: Annotated[_Flag, Field(repr=False)] = False
     """In a distillation: these texts train only the task's own head, and no general teacher is asked."""
     file: Annotated[_Text, Field(repr=False)] = ""
@@ -111,8 +108,7 @@ class Task(_Table):
     @property
     def title(self) -> str:
         """What to call it in reports."""
-        told = "words" if self.words else self.head
-        return (Path(self.file).name if self.file else self.data) + (f" ({told})" if told else "")
+        return (Path(self.file).name if self.file else self.data) + (f" ({self.head})" if self.head else "")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -123,8 +119,6 @@ class Task(_Table):
             raise ValueError(": use either teacher, or teachers for several")
         if not self.epochs and not self.file:
             raise ValueError(".epochs must be above 0; only for a table of your own, 0 chooses by its rows")
-        if self.words and (self.file or self.all_teachers or not self.masked):
-            raise ValueError(".words goes with data and a share masked above 0, and without a teacher")
         if self.data:
             for name in self._OF_TABLES:
                 allowed = name == "head" and self.all_teachers
@@ -233,10 +227,6 @@ class Recipe(_Table):
             if task.max_tokens > self.optimiser.max_padded_tokens:
                 between = "must lie between 3 and optimiser.max_padded_tokens"
                 raise ValueError(f"tasks[{number}].max_tokens {between}")
-        if all(task.words for task in self.tasks):
-            raise ValueError(
-                "tasks: at least one must train a head, since a model without heads says nothing"
-            )
         try:
             normaliser(self.text, self.text_version)
         except TextError as error:

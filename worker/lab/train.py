@@ -73,16 +73,13 @@ def _train(
         tokenizer = Path(scratch) / "tokenizer.json"
         tokenizer.write_text(base.tokenizer, encoding="utf-8")
         tasks = read_tasks(recipe, root, tokenizer, work, say)
-    labelled = [task for task in tasks if not task.task.words]
-    trained = {task.head.name for task in labelled}
+    trained = {task.head.name for task in tasks}
     kept = [head for name, head in base.heads.items() if name not in trained] if recipe.frozen else []
-    heads = in_order([task.head for task in labelled] + kept)
+    heads = in_order([task.head for task in tasks] + kept)
     _check_depths(recipe, heads)
     config = _config(recipe, base, heads, kept)
     network = _network(config, heads, base, recipe, say)
-    _start_biases(network, [task for task in labelled if task.head.name not in _known(base, heads)])
-    if len(labelled) < len(tasks):
-        network.add_words(recipe.run.seed)
+    _start_biases(network, [task for task in tasks if task.head.name not in _known(base, heads)])
     if recipe.frozen:
         freeze(network, trained)
     steps = plan(
@@ -254,8 +251,6 @@ def digest(recipe: Recipe, tasks: Sequence[TaskData], steps: Sequence[Step]) -> 
     if recipe.frozen:
         found.update(b"frozen")
     for task in tasks:
-        if task.task.words:
-            found.update(b"words")
         if task.task.teachers or (task.task.head and not task.task.file):
             found.update(repr((task.task.teachers, task.task.head)).encode())
         if task.task.file:
@@ -294,25 +289,11 @@ class TrainingLesson(Lesson):
     def loss(self, step: Step, ids: torch.Tensor, real: torch.Tensor | None) -> Loss:
         """Return the loss of a batch of one task."""
         task = self._tasks[step.task]
-        if task.task.words:
-            value = self._word_loss(task, step.rows, ids, real)
-        elif task.head.by_token:
+        if task.head.by_token:
             value = self._token_loss(task, step.rows, ids, real)
         else:
             value = self._text_loss(task, step, ids, real)
         return Loss(value * task.task.weight, {task.task.title: value})
-
-    def _word_loss(
-        self, task: TaskData, rows: Sequence[int], ids: torch.Tensor, real: torch.Tensor | None
-    ) -> torch.Tensor:
-        """Return the mean cross-entropy of the masked words; `ids` has [MASK] in their place."""
-        words = torch.from_numpy(pad([task.ids[row] for row in rows])[0]).to(self.device)
-        hidden = ids != words
-        if not hidden.any():  # a batch of very short texts
-            hidden = torch.zeros_like(hidden)
-            hidden[:, 1] = True
-        logits = self._network.word_logits(ids, real, hidden)
-        return functional.cross_entropy(logits.float(), words[hidden])
 
     def _text_loss(
         self, task: TaskData, step: Step, ids: torch.Tensor, real: torch.Tensor | None

@@ -257,7 +257,7 @@ def adamw(network: Network, chosen: Optimiser) -> torch.optim.Optimizer:
             continue
         decays = parameter.dim() > 1 and "embeddings" not in name
         # A branch's layers are trained like the encoder's.
-        is_head = name.startswith(("heads.", "words.")) and ".transformer." not in name
+        is_head = name.startswith("heads.") and ".transformer." not in name
         groups.setdefault((is_head, decays), []).append(parameter)
     return torch.optim.AdamW(
         [

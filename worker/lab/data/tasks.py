@@ -69,7 +69,7 @@ def read_tasks(
         if task.all_teachers:
             say(f"{task.title}: asking {', '.join(task.all_teachers)}")
             _ask(entry, texts, work, *group)
-        elif not entry.labelled and not entry.head.by_token and not task.words:
+        elif not entry.labelled and not entry.head.by_token:
             raise TrainingError(f"data set {task.data} has no labels: it needs a teacher")
         entry.form = _form(entry)
         tasks.append(entry)
