@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.broker.test_worker_refusals import free_port
+from tests.support.ports import free_port
 from worker.demo.broker import EmbeddedBroker
 from worker.demo.reader import Reader
 from worker.errors import ExitCode
