@@ -43,7 +43,7 @@ class Postgres:
     def query(self, sql: str) -> list[dict[str, str]]:
         """Ask it something. No rows while the table is not there."""
         address = ["-h", "127.0.0.1", "-p", str(self.port), "-U", _USER, "-d", "postgres"]
-        command = [self._programs / "psql", "--no-psqlrc", "--csv", *address, "-c", sql]
+        command = [f"{self._programs}/psql", "--no-psqlrc", "--csv", *address, "-c", sql]
         done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
         if done.returncode != 0:
             assert "does not exist" in done.stderr, done.stderr
@@ -83,7 +83,7 @@ def postgres() -> Iterator[Postgres]:
             account = pwd.getpwnam(user)
             os.chown(folder, account.pw_uid, account.pw_gid)
         data = str(folder / "data")
-        make = [programs / "initdb", "-D", data, "-U", _USER, "--auth=trust", "--no-sync", "-E", "UTF8"]
+        make = [f"{programs}/initdb", "-D", data, "-U", _USER, "--auth=trust", "--no-sync", "-E", "UTF8"]
         made = subprocess.run(
             [*make, "--locale=C"], user=user, cwd=folder, capture_output=True, text=True, check=False
         )
@@ -94,7 +94,7 @@ def postgres() -> Iterator[Postgres]:
         options = ["-h", "127.0.0.1", "-p", str(port), "-k", name, "-F"]
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(
-                [programs / "postgres", "-D", data, *options], user=user, cwd=folder, stdout=log, stderr=log
+                [f"{programs}/postgres", "-D", data, *options], user=user, cwd=folder, stdout=log, stderr=log
             )
         try:
             server = Postgres(programs, port)
@@ -107,7 +107,7 @@ def postgres() -> Iterator[Postgres]:
 
 def _wait(programs: Path, port: int, log: Path) -> None:
     deadline = time.monotonic() + _READY_S
-    command = [programs / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port)]
+    command = [f"{programs}/pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port)]
     while subprocess.run(command, check=False).returncode != 0:
         assert time.monotonic() < deadline, log.read_text(errors="replace")
         time.sleep(0.1)
