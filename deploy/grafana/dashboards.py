@@ -223,160 +223,164 @@ def _mean(metric: str) -> str:
     return f"sum(rate({metric}_sum[$__rate_interval])) / sum(rate({metric}_count[$__rate_interval]))"
 
 
-def _by_label(task: str) -> str:
-    return f'sum by (label) (rate(moodstream_labels_total{{task="{task}"}}[$__rate_interval]))'
+def _rate(metric: str, by: str, where: str = "") -> str:
+    return f"sum by ({by}) (rate({metric}{where}[$__rate_interval]))"
 
 
-_WORKER_PANELS: tuple[tuple[str, tuple[tuple[Panel, str, str, int], ...]], ...] = (
-    (
-        "Flow",
-        (
-            (
-                prom(
-                    ("sum by (outcome) (rate(moodstream_messages_total[$__rate_interval]))", "{{outcome}}"),
-                    unit="reqps",
-                ),
-                "Messages a second",
-                "Committed messages, by what became of them.",
-                8,
-            ),
-            (
-                prom(("sum by (topic, partition) (moodstream_lag_messages)", "{{topic}}-{{partition}}")),
-                "Lag",
-                "Messages between the position and the end, by partition.",
-                8,
-            ),
-            (
-                prom(*_quantiles("moodstream_end_to_end_latency_seconds"), unit="s"),
-                "Latency",
-                "From the record's timestamp to its commit.",
-                8,
-            ),
-        ),
-    ),
-    (
-        "Batches",
-        (
-            (
-                prom(
-                    (
-                        "sum by (stage) (rate(moodstream_stage_duration_seconds_sum[$__rate_interval]))",
-                        "{{stage}}",
-                    ),
-                    unit="percentunit",
-                ),
-                "Where the time goes",
-                "Seconds a second that each step takes, all workers together.",
-                8,
-            ),
-            (
-                prom(
-                    (
-                        _mean("moodstream_batch_messages"),
-                        "messages",
-                    ),
-                    (
-                        _mean("moodstream_batch_tokens"),
-                        "tokens",
-                    ),
-                ),
-                "Size of a micro-batch",
-                "Mean messages and tokens in a forward pass.",
-                8,
-            ),
-            (
-                prom(
-                    (
-                        _mean("moodstream_batch_padding_ratio"),
-                        "padding",
-                    ),
-                    unit="percentunit",
-                ),
-                "Padding",
-                "Mean share of a micro-batch that is padding.",
-                8,
-            ),
-        ),
-    ),
-    (
-        "Delivery",
-        (
-            (
-                prom(
-                    (
-                        "sum by (outcome) (rate(moodstream_transactions_total[$__rate_interval]))",
-                        "{{outcome}}",
-                    ),
-                    unit="ops",
-                ),
-                "Transactions",
-                "Checkpoints a second, by how they ended.",
-                8,
-            ),
-            (
-                prom(("sum by (instance) (increase(moodstream_rebalances_total[5m]))", "{{instance}}")),
-                "Rebalances",
-                "Changes of the assigned partitions in five minutes.",
-                8,
-            ),
-            (
-                prom(
-                    (
-                        "sum by (stage, reason) (increase(moodstream_dead_letters_total[5m]))",
-                        "{{stage}}: {{reason}}",
-                    )
-                ),
-                "Dead letters",
-                "In five minutes, by where and why.",
-                8,
-            ),
-        ),
-    ),
-    (
-        "Labels and memory",
-        (
-            (
-                prom(
-                    (
-                        _by_label("sentiment"),
-                        "{{label}}",
-                    ),
-                    unit="reqps",
-                ),
-                "Sentiment",
-                "Messages a second by label.",
-                8,
-            ),
-            (
-                prom(
-                    (
-                        f"topk(8, {_by_label('emotion')})",
-                        "{{label}}",
-                    ),
-                    unit="reqps",
-                ),
-                "Emotion",
-                "Messages a second by the eight most frequent labels.",
-                8,
-            ),
-            (
-                prom(("moodstream_resident_memory_bytes", "{{instance}}"), unit="bytes"),
-                "Memory",
-                "Resident memory of each worker.",
-                8,
-            ),
-        ),
-    ),
-)
+def _share(metric: str, by: str, where: str) -> str:
+    """What part of a counter's rise each value of the label `by` has; `where` selects the whole."""
+    return f"{_rate(metric, by, where)} / scalar(sum(rate({metric}{where}[$__rate_interval])))"
+
+
+def _of_workers(expression: str) -> str:
+    """Only the workers' own: any scraped process has metrics with these names."""
+    return f"{expression} and on (job, instance) moodstream_model_info"
+
+
+_SECONDS = "moodstream_stage_duration_seconds"
+_LABELS = "moodstream_labels_total"
+_IN_TURN, _INSIDE = "poll|batch_wait|decode|classify|encode", "language|tokenise|infer|commit"
+
+
+def _flow_panels(board: Board) -> None:
+    board.panel(
+        prom((_rate("moodstream_messages_total", "outcome"), "{{outcome}}"), unit="reqps"),
+        "Messages a second",
+        "Committed messages, by what became of them.",
+        8,
+    )
+    board.panel(
+        prom(("sum by (topic, partition) (moodstream_lag_messages)", "{{topic}}-{{partition}}")),
+        "Lag",
+        "Messages between the position and the end, by partition.",
+        8,
+    )
+    board.panel(
+        prom(*_quantiles("moodstream_end_to_end_latency_seconds"), unit="s"),
+        "Latency",
+        "From the record's timestamp to its commit.",
+        8,
+    )
+
+
+def _stage_panels(board: Board) -> None:
+    stages = _rate(f"{_SECONDS}_sum", "stage", f'{{stage=~"{_IN_TURN}"}}')
+    board.panel(
+        _stacked(prom((stages, "{{stage}}"), unit="percentunit")),
+        "Where the time goes",
+        "Steps that follow one another, in seconds a second, all workers together. A worker that only polls "
+        "has nothing to do; one that never polls is at its limit.",
+        8,
+    )
+    parts = _rate(f"{_SECONDS}_sum", "stage", f'{{stage=~"{_INSIDE}"}}')
+    board.panel(
+        prom((parts, "{{stage}}"), unit="percentunit"),
+        "Inside classify, and commits",
+        "The parts of classify, and the commits beside it, in seconds a second. Threads add up.",
+        8,
+    )
+    slowest = f"histogram_quantile(0.95, {_rate(f'{_SECONDS}_bucket', 'le, stage')})"
+    board.panel(
+        prom((slowest, "{{stage}}"), unit="s"),
+        "Time of a stage",
+        "The 95th percentile, for one window; of infer for one forward pass.",
+        8,
+    )
+
+
+def _batch_panels(board: Board) -> None:
+    board.panel(
+        prom((_mean("moodstream_batch_messages"), "messages"), (_mean("moodstream_batch_tokens"), "tokens")),
+        "Size of a micro-batch",
+        "Mean messages and tokens in a forward pass.",
+        8,
+    )
+    board.panel(
+        prom((_mean("moodstream_batch_padding_ratio"), "padding"), unit="percentunit"),
+        "Padding",
+        "Mean share of a micro-batch that is padding.",
+        8,
+    )
+    board.panel(
+        prom(("sum(rate(moodstream_text_tokens_total[$__rate_interval]))", "tokens")),
+        "Tokens a second",
+        "Tokens of the labelled messages, without padding.",
+        8,
+    )
+
+
+def _delivery_panels(board: Board) -> None:
+    board.panel(
+        prom((_rate("moodstream_transactions_total", "outcome"), "{{outcome}}"), unit="ops"),
+        "Transactions",
+        "Checkpoints a second, by how they ended.",
+        8,
+    )
+    board.panel(
+        prom(("sum by (instance) (increase(moodstream_rebalances_total[5m]))", "{{instance}}")),
+        "Rebalances",
+        "Changes of the assigned partitions in five minutes.",
+        8,
+    )
+    letters = "sum by (stage, reason) (increase(moodstream_dead_letters_total[5m]))"
+    board.panel(
+        prom((letters, "{{stage}}: {{reason}}")), "Dead letters", "In five minutes, by where and why.", 8
+    )
+
+
+def _label_panels(board: Board) -> None:
+    sentiment = prom((_share(_LABELS, "label", '{task="sentiment"}'), "{{label}}"), unit="percentunit")
+    board.panel(_coloured(sentiment), "Sentiment", "Share of the labelled messages, by label.", 6)
+    emotion = _share(_LABELS, "label", '{task="emotion"}')
+    board.panel(
+        prom((f"topk(8, {emotion})", "{{label}}"), unit="percentunit"),
+        "Emotion",
+        "Share of the labelled messages whose strongest emotion this is; the eight most frequent.",
+        6,
+    )
+    toxic = f'sum(rate({_LABELS}{{task="toxicity", label="toxic"}}[$__rate_interval]))'
+    toxic += f' / sum(rate({_LABELS}{{task="toxicity"}}[$__rate_interval]))'
+    board.panel(prom((toxic, "toxic"), unit="percentunit"), "Toxic", "Share of the labelled messages.", 6)
+    languages = f"topk(8, {_rate('moodstream_languages_total', 'language')})"
+    board.panel(
+        prom((languages, "{{language}}"), unit="reqps"),
+        "Languages",
+        "Labelled messages a second; the eight most frequent. Unknown: neither the sender nor "
+        "language.detect has named it.",
+        6,
+    )
+
+
+def _process_panels(board: Board) -> None:
+    board.panel(
+        prom((_of_workers("rate(process_cpu_seconds_total[$__rate_interval])"), "{{instance}}")),
+        "CPU",
+        "Cores that each worker uses.",
+        8,
+    )
+    board.panel(
+        prom((_of_workers("process_resident_memory_bytes"), "{{instance}}"), unit="bytes"),
+        "Memory",
+        "Resident memory of each worker.",
+        8,
+    )
+    board.panel(
+        prom((_of_workers("process_open_fds"), "{{instance}}")),
+        "Open files",
+        "Files and connections that each worker has open.",
+        8,
+    )
 
 
 def worker() -> Dashboard:
     """How the workers do: for whoever runs them."""
     board = Board("moodstream-worker", "Worker", "How the workers do, from Prometheus.")
-    for title, panels in _WORKER_PANELS:
-        board.row(title)
-        for panel, name, about, width in panels:
-            board.panel(panel, name, about, width)
+    _flow_panels(board.row("Flow"))
+    _stage_panels(board.row("Time"))
+    _batch_panels(board.row("Batches"))
+    _delivery_panels(board.row("Delivery"))
+    _label_panels(board.row("Labels and languages"))
+    _process_panels(board.row("Process"))
     return board.built.build()
 
 

@@ -2,20 +2,25 @@
 
 import json
 import shutil
+import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
+import psutil
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from kafka import KafkaProducer
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.support.embedded import embedded_broker
-from worker.dashboard.app import Dashboard
+from worker.dashboard.app import CONNECTIONS, STREAMS, Dashboard
 from worker.demo.broker import EmbeddedBroker
+from worker.errors import ExitCode
 from worker.kafka.topics import TopicSpec, create_topics
 from worker.settings.groups import KafkaSettings, Settings
 
@@ -26,6 +31,7 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed"),
 ]
 
+PRODUCT = "select[data-field='field.product']"
 HOSTILE = '<img src=x onerror="document.title=\'owned\'"><script>document.title="owned"</script>'
 
 
@@ -42,6 +48,8 @@ def mood(number: int, *, ago_s: float = 1.0, **more: object) -> dict[str, object
         **{f"sentiment_{name}": score for name, score in scores.items()},
         "emotion_label": "joy",
         "emotion_score": 0.5,
+        "toxicity_label": "not_toxic",
+        "toxicity_score": 0.9,
         "toxicity_toxic": 0.1,
         "toxic_spans": [],
         "model": "compact@1",
@@ -125,20 +133,25 @@ def test_what_is_shown_is_what_was_sent_and_filters_narrow_it(stage: Stage) -> N
     stage.send([mood(number, sentiment=sentiments[number % 4]) for number in range(40)])
     wait_for_posts(page, 40)
     assert (total(page, "Positive"), total(page, "Negative")) == ("25 %", "50 %")
-    page.locator("select[data-field=product]").select_option("kettle")
+    page.locator(PRODUCT).select_option("kettle")
     wait_for_posts(page, 20)
-    assert "product=kettle" in page.url
+    assert "field.product=kettle" in page.url
     assert total(page, "Positive") == "50 %"
     assert page.locator("#posts li").count() == 20
     again = stage.open(page.url.rpartition("/")[2])  # the link holds the view
     wait_for_posts(again, 20)
     page.get_by_role("button", name="Show everything").click()
     wait_for_posts(page, 40)
-    page.locator("table[data-field=product]").get_by_role("button", name="phone").click()
+    phone = page.locator("table[data-field='field.product']").get_by_role("button", name="phone")
+    phone.click()
     wait_for_posts(page, 20)
+    phone.click()  # once more takes the filter away
+    wait_for_posts(page, 40)
+    page.locator("select[data-field=sentiment]").select_option("neutral")
+    wait_for_posts(page, 10)
 
 
-def test_a_bar_shows_its_posts_and_the_page_says_when_it_is_not_now(stage: Stage) -> None:
+def test_a_row_of_the_table_shows_its_posts_and_the_page_says_when_it_is_not_now(stage: Stage) -> None:
     stage.send([mood(0, ago_s=1_200, text="long ago"), mood(1, text="just now")])
     page = stage.open()
     wait_for_posts(page, 2)
@@ -147,8 +160,92 @@ def test_a_bar_shows_its_posts_and_the_page_says_when_it_is_not_now(stage: Stage
     wait_for_posts(page, 1)
     expect(page.locator("#posts")).to_contain_text("long ago")
     expect(page.locator("#notices")).to_contain_text("You are looking at")
+    expect(page.locator("#posts-title")).to_be_focused()
+    again = stage.open(page.url.rpartition("/")[2])  # the link holds it
+    wait_for_posts(again, 1)
+    expect(again.locator("#posts")).to_contain_text("long ago")
     page.go_back()
     wait_for_posts(page, 2)
+
+
+def test_a_click_on_a_minute_and_a_drawn_stretch_show_their_posts(stage: Stage) -> None:
+    minute = (time.time() - 1_800) // 60 * 60  # in a view of 2 hours, each bar is a minute
+    moments = {"first": minute + 20, "second": minute + 620, "third": minute + 680}
+    stage.send([mood(at, ago_s=time.time() - moments[text], text=text) for at, text in enumerate(moments)])
+    page = stage.open("?span=2h")
+    wait_for_posts(page, 3)
+    expect(page.locator("#chart .bars .point").first).to_be_attached()
+    bars = page.locator("#chart .trace.bars").last.locator(".point path")
+    bars.first.click(force=True)
+    wait_for_posts(page, 1)
+    expect(page.locator("#posts")).to_contain_text("first")
+    clock = page.evaluate(
+        "ms => new Intl.DateTimeFormat([], { hour: '2-digit', minute: '2-digit' }).format(ms)", minute * 1000
+    )
+    expect(page.locator("#notices")).to_contain_text(f"You are looking at {clock}, not at now.")
+    page.locator("#pause").click()
+    wait_for_posts(page, 3)
+    boxes = [bars.nth(number).bounding_box() for number in (1, 2)]
+    assert boxes[0] is not None
+    assert boxes[1] is not None
+    across = boxes[0]["y"] + boxes[0]["height"] / 2
+    page.mouse.move(boxes[0]["x"] - 8, across)
+    page.mouse.down()
+    page.mouse.move(boxes[1]["x"] + boxes[1]["width"] / 2, across, steps=6)
+    page.mouse.up()
+    wait_for_posts(page, 2)
+    expect(page.locator("#posts")).not_to_contain_text("first")
+
+
+def test_pause_holds_the_page_still_and_earlier_and_later_move_it(stage: Stage) -> None:
+    stage.send([mood(1)])
+    page = stage.open("?span=5m")
+    wait_for_posts(page, 1)
+    page.get_by_role("button", name="Pause").click()
+    expect(page.locator("#notices")).to_contain_text("You are looking at")
+    stage.send([mood(2, ago_s=0), mood(3, ago_s=0)])
+    other = stage.open("?span=5m")
+    wait_for_posts(other, 3)
+    wait_for_posts(page, 1)
+    page.get_by_role("button", name="Back to now").click()
+    wait_for_posts(page, 3)
+    page.get_by_role("button", name="Earlier").click()
+    expect(page.locator("#notices")).to_contain_text("Nothing in this time. The newest post is from")
+    page.get_by_role("button", name="Later").click()
+    wait_for_posts(page, 3)
+    expect(page.get_by_role("button", name="Later")).to_be_disabled()
+
+
+def test_what_cannot_be_shown_is_told(stage: Stage) -> None:
+    hour = 3_600
+    stage.send(
+        [
+            {name: value for name, value in mood(1, text=None).items() if name not in {"product", "text"}},
+            mood(2, schema_version=7) | {"product": None},
+            mood(3, ago_s=-hour) | {"product": None},
+            mood(4, ago_s=2 * hour) | {"product": None},
+        ]
+    )
+    page = stage.open()
+    wait_for_posts(page, 1)
+    notices = page.locator("#notices")
+    expect(notices).to_contain_text("Messages of other versions are not shown: 1 of version 7.")
+    expect(notices).to_contain_text("1 post is not shown yet: the time is still to come. A sender's clock is")
+    expect(notices).to_contain_text("1 post is not shown: older than 1 hours. --keep keeps more.")
+    expect(page.locator("#filters")).to_contain_text("let the workers keep these fields: sink.keep")
+    expect(page.locator("#no-text")).to_be_visible()
+
+
+def test_two_packs_on_one_topic_are_told_apart(stage: Stage) -> None:
+    stage.send([mood(number) for number in range(4)])
+    stage.send([mood(number, sentiment="negative", model="other@2") for number in range(3)])
+    page = stage.open()
+    wait_for_posts(page, 7)
+    expect(page.locator("#notices")).to_contain_text("2 models write to this topic: compact@1, other@2.")
+    expect(page.locator("#notices")).to_contain_text("3 posts were labelled by more than one")
+    page.locator("select[data-field=model]").select_option("other@2")
+    wait_for_posts(page, 3)
+    assert total(page, "Negative") == "100 %"
 
 
 def test_a_post_is_never_read_as_html(stage: Stage) -> None:
@@ -187,12 +284,12 @@ def test_it_survives_restarts_of_the_broker_and_of_itself(stage: Stage) -> None:
     page = stage.open()
     wait_for_posts(page, 1)
     stage.broker.kill()
-    expect(page.locator("#notices")).to_contain_text("Nothing new comes in", timeout=40_000)
+    expect(page.locator("#notices")).to_contain_text("The broker is away", timeout=40_000)
     wait_for_posts(page, 1)
     stage.broker.start()
     stage.send([mood(2)])
     wait_for_posts(page, 2)
-    expect(page.locator("#notices")).not_to_contain_text("Nothing new comes in", timeout=20_000)
+    expect(page.locator("#notices")).not_to_contain_text("The broker is away", timeout=20_000)
     stage.stop()
     expect(page.locator("#notices")).to_contain_text("lost its server", timeout=20_000)
     stage.start()
@@ -219,6 +316,51 @@ def test_it_can_be_used_from_the_keyboard(stage: Stage) -> None:
     assert page.evaluate("document.activeElement.className") == "skip"
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.id") == "span"
-    page.locator("select[data-field=product]").focus()
+    page.locator(PRODUCT).focus()
     page.keyboard.press("p")
     wait_for_posts(page, 2)
+
+
+def test_the_focus_stays_on_a_value_while_new_posts_come_in(stage: Stage) -> None:
+    stage.send([mood(number) for number in range(4)])
+    page = stage.open()
+    wait_for_posts(page, 4)
+    kettle = page.locator("table[data-field='field.product']").get_by_role("button", name="kettle")
+    kettle.focus()
+    stage.send([mood(number) for number in range(4, 10)])
+    wait_for_posts(page, 10)
+    expect(page.locator("table[data-field='field.product'] tbody tr", has_text="kettle")).to_contain_text("5")
+    expect(kettle).to_be_focused()
+    page.keyboard.press("Enter")
+    wait_for_posts(page, 5)
+
+
+def test_browsers_that_never_read_are_bounded_and_harm_nobody(stage: Stage) -> None:
+    stage.send([mood(1)])
+    page = stage.open()
+    wait_for_posts(page, 1)
+    resident = psutil.Process().memory_info().rss
+    ask = b"GET /%s HTTP/1.1\r\nHost: x\r\n\r\n"
+    sockets = []
+    try:
+        for number in range(CONNECTIONS + 40):
+            one = socket.create_connection(("127.0.0.1", stage.port), timeout=10)
+            one.sendall(ask % b"events" if number < STREAMS + 20 else 5 * (ask % b"charts.js"))
+            sockets.append(one)
+        time.sleep(2)
+        assert psutil.Process().memory_info().rss - resident < 150_000_000
+        stage.send([mood(2)])
+        wait_for_posts(page, 2)  # the one that was there goes on
+    finally:
+        for one in sockets:
+            one.close()
+    again = stage.open()
+    wait_for_posts(again, 2)
+
+
+def test_a_port_in_use_is_one_clear_line(stage: Stage) -> None:
+    command = [sys.executable, "-m", "worker", "dashboard", "--port", str(stage.port)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == ExitCode.USAGE
+    [line] = done.stderr.splitlines()
+    assert f"cannot serve the page on 127.0.0.1:{stage.port}: Address already in use" in line

@@ -103,7 +103,9 @@ class WorkerProcess:
 
     def url(self) -> str | None:
         """Where it serves health and metrics, once it says so."""
-        urls = [str(event["url"]) for event in self.events() if event.get("event") == "observe"]
+        urls = [
+            str(line["url"]) for line in self.events() if line.get("event") == "serving metrics and health"
+        ]
         return urls[-1] if urls else None
 
     def get(self, path: str) -> tuple[int, str]:

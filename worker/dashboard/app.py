@@ -16,21 +16,24 @@ from sse_starlette import EventSourceResponse
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from worker.dashboard.reader import State, TopicReader
 from worker.dashboard.store import Store
-from worker.dashboard.view import Reporter, View
+from worker.dashboard.view import FIELD, OWN_FIELDS, Reporter, View
 from worker.errors import DashboardError, PortInUse
 from worker.settings.groups import Settings
 
-SPANS_S = {"5m": 300, "30m": 1_800, "2h": 7_200, "6h": 21_600, "24h": 86_400}
+SPANS_S = {"5m": 300, "30m": 1_800, "2h": 7_200, "6h": 21_600, "24h": 86_400, "7d": 604_800}
 """The stretches of time that the page offers, by the name that a link carries."""
 
 STREAMS = 64
 """Browsers that may listen at the same time."""
+
+CONNECTIONS = 4 * STREAMS
+"""Connections that may be open at the same time; the next one gets a 503."""
 
 _TELL_EVERY_S = 1.0
 _STALLED_S = 10.0
@@ -43,7 +46,7 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }
-_RESERVED = frozenset({"span", "to"})
+_TIME = r"[0-9]{1,15}"
 
 
 def read_view(query: Mapping[str, str]) -> View:
@@ -56,10 +59,18 @@ def read_view(query: Mapping[str, str]) -> View:
     if span not in SPANS_S:
         raise ValueError(f"span is one of {', '.join(SPANS_S)}")
     to = query.get("to")
-    if to is not None and not re.fullmatch(r"[0-9]{1,15}", to):
+    if to is not None and not re.fullmatch(_TIME, to):
         raise ValueError("to is a Unix time in milliseconds")
-    filters = {name: value for name, value in query.items() if name not in _RESERVED}
-    return View(SPANS_S[span], None if to is None else int(to), filters)
+    pick = query.get("pick")
+    if pick is not None and not re.fullmatch(f"{_TIME}-{_TIME}", pick):
+        raise ValueError("pick is two Unix times in milliseconds, as in 1700000000000-1700000060000")
+    first, _, last = (pick or "").partition("-")
+    return View(
+        SPANS_S[span],
+        None if to is None else int(to),
+        {name: value for name, value in query.items() if name in OWN_FIELDS or name.startswith(FIELD)},
+        None if pick is None else (int(first), int(last)),
+    )
 
 
 class Page:
@@ -87,12 +98,9 @@ class Page:
         return HTMLResponse(self._index, headers=_HEADERS)
 
     async def _charts(self, _: Request) -> Response:
-        script = await run_in_threadpool(charts_script)
-        return Response(
-            script,
-            media_type="text/javascript",
-            headers={**_HEADERS, "Cache-Control": "public, max-age=86400"},
-        )
+        # As a file it goes out in pieces: a browser that does not read holds a piece, not all 5 MB.
+        headers = {**_HEADERS, "Cache-Control": "public, max-age=86400"}
+        return FileResponse(charts_script(), media_type="text/javascript", headers=headers)
 
     async def _view(self, request: Request) -> Response:
         try:
@@ -110,6 +118,8 @@ class Page:
         return {
             "topic": self._topic,
             "problem": state.problem,
+            "away": state.away,
+            "too_old": state.too_old,
             "lag": state.lag,
             "caught_up": state.caught_up,
             "unreadable": dict(state.unreadable),
@@ -139,9 +149,9 @@ class Page:
             self._listeners -= 1
 
 
-def charts_script() -> bytes:
+def charts_script() -> Path:
     """The chart library: Plotly.js (MIT licence), as the plotly package ships it."""
-    return (importlib.resources.files("plotly") / "package_data" / "plotly.min.js").read_bytes()
+    return Path(str(importlib.resources.files("plotly") / "package_data" / "plotly.min.js"))
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -210,6 +220,7 @@ class Dashboard:
             log_config=None,
             log_level="warning",
             access_log=False,
+            limit_concurrency=CONNECTIONS,
             timeout_graceful_shutdown=3,
         )
         self._server = _Server(config, self._page)

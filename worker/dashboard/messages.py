@@ -17,6 +17,8 @@ MOST_FIELDS = 20
 
 _LONGEST_FIELD = 200
 _LABEL, _SCORE = "_label", "_score"
+_SHOWN = frozenset({"sentiment", "emotion", "toxicity"})
+"""The heads that the page shows in charts."""
 
 
 class Unreadable(NamedTuple):
@@ -29,7 +31,8 @@ def read_post(record: Record) -> dict[str, Any] | Unreadable | None:
     """One labelled message as a row of `posts`. None for a tombstone.
 
     The columns of the heads are known by their names: a head `mood` has `mood_label` and `mood_score`. What
-    is neither theirs nor one of ours is a field of the sender.
+    is neither theirs nor one of ours is a field of the sender. The label of a head that the page has no place
+    for, as another pack has it, is kept like such a field.
     """
     if record.value is None:
         return None
@@ -49,7 +52,8 @@ def _row(record: Record, body: Mapping[str, Any]) -> dict[str, Any]:
         if name.endswith(_LABEL) and isinstance(value, str) and f"{name.removesuffix(_LABEL)}{_SCORE}" in body
     }
     prefixes = tuple(f"{head}_" for head in heads)
-    fields = {
+    others = {head: body[f"{head}{_LABEL}"][:_LONGEST_FIELD] for head in sorted(heads - _SHOWN)}
+    fields = others | {
         name[:_LONGEST_FIELD]: str(value)[:_LONGEST_FIELD]
         for name, value in body.items()
         if isinstance(value, str | int | float)
@@ -65,14 +69,13 @@ def _row(record: Record, body: Mapping[str, Any]) -> dict[str, Any]:
         "sentiment": body.get("sentiment_label"),
         "mood": positive - negative if positive is not None and negative is not None else None,
         "emotion": body.get("emotion_label"),
-        "emotion_group": body.get("emotion_group", body.get("emotion_label")),
         "toxicity": body.get("toxicity_toxic"),
         "model": str(body.get("model", "")),
         "lang": body.get("lang"),
         "text": text[:LONGEST_TEXT] if isinstance(text, str) else None,
         "marks": [[start, end] for start, end in words if end <= LONGEST_TEXT],
         "fields": dict(list(fields.items())[:MOST_FIELDS]),
-        "place": f"{record.topic}:{record.partition}:{record.offset}",
+        "written_ms": record.timestamp_ms,
     }
 
 

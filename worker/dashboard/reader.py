@@ -13,7 +13,7 @@ from kafka.errors import KafkaError
 
 from worker.dashboard.messages import Unreadable, read_dead_letter, read_post
 from worker.dashboard.store import Store
-from worker.errors import BrokerRefused, MoodstreamError
+from worker.errors import BrokerRefused, BrokerUnavailable, MoodstreamError
 from worker.kafka import guards
 from worker.kafka.options import client_options
 from worker.kafka.probe import probe
@@ -23,6 +23,8 @@ from worker.types import Record, TopicPartition
 
 LOOK_EVERY_S = 5.0
 """How often to ask whether brokers answer, how far the worker is, and what is too old to keep."""
+
+MOST_VERSIONS = 8
 
 _POLL_MS = 250
 _MOST_RECORDS = 5_000
@@ -41,8 +43,12 @@ class State:
     """Messages that the workers have not committed yet; None when unknown."""
     caught_up: bool = False
     """Whether everything that the topics held at the start has been read."""
+    away: bool = False
+    """Whether the problem is that no broker answers."""
+    too_old: int = 0
+    """Posts that are older than posts are kept."""
     unreadable: Mapping[str, int] = field(default_factory=dict)
-    """Messages of other versions, by version."""
+    """Messages of other versions, by version; at most `MOST_VERSIONS`, and the rest as one."""
 
 
 class TopicReader(threading.Thread):
@@ -72,7 +78,7 @@ class TopicReader(threading.Thread):
                 consumer = self._connect()
                 self._follow(consumer)
             except (MoodstreamError, KafkaError) as error:
-                self._say(str(error) or type(error).__name__)
+                self._say(str(error) or type(error).__name__, away=isinstance(error, BrokerUnavailable))
             except Exception as error:  # noqa: BLE001 - the page must say that it has stopped, and try again
                 self._say(f"the reader failed with {type(error).__name__}: {error}")
             finally:
@@ -80,10 +86,10 @@ class TopicReader(threading.Thread):
                     consumer.close()
             self._stop_reading.wait(_PAUSE_S)
 
-    def _say(self, problem: str) -> None:
+    def _say(self, problem: str, *, away: bool = False) -> None:
         if self.state.problem != problem:
             _log.warning("the topics cannot be read", reason=problem)
-        self.state.problem = problem
+        self.state.problem, self.state.away = problem, away
         self._store.version += 1
 
     def _connect(self) -> KafkaConsumer:
@@ -98,6 +104,7 @@ class TopicReader(threading.Thread):
             auto_offset_reset="earliest",
             enable_auto_commit=False,
         )
+        guards.rest_between_empty_answers(consumer)
         parts = [
             KafkaPartition(topic, number)
             for topic in self._topics
@@ -150,7 +157,7 @@ class TopicReader(threading.Thread):
         except BrokerRefused:
             self.state.lag = None  # it may read the topics, and not what the group has committed
         if self.state.problem is not None:
-            self.state.problem = None
+            self.state.problem, self.state.away = None, False
             self._store.version += 1
         self._store.forget_old()
 
@@ -167,8 +174,10 @@ class TopicReader(threading.Thread):
                 continue
             post = read_post(record)
             if isinstance(post, Unreadable):
-                unreadable[post.version] = unreadable.get(post.version, 0) + 1
+                known = post.version in unreadable or len(unreadable) < MOST_VERSIONS
+                version = post.version if known else "others"
+                unreadable[version] = unreadable.get(version, 0) + 1
             elif post is not None:
                 posts.append(post)
         self.state.unreadable = unreadable
-        self._store.add(posts, dead, positions)
+        self.state.too_old += self._store.add(posts, dead, positions)

@@ -1,12 +1,17 @@
 """What the page has seen in the last hours, in DuckDB: in memory, or in a file that survives a restart."""
 
+# ruff: noqa: S608 - names of tables and columns are this file's own; what a sender wrote is a parameter
+
+import os
+import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import orjson
 
 from worker.errors import DashboardError
 from worker.messages.scalars import as_json
@@ -15,29 +20,46 @@ from worker.types import TopicPartition
 MEMORY_LIMIT = "512MB"
 """What DuckDB may take; above it, it writes to disk."""
 
+MOST_COLUMNS = 40
+"""Fields of the sender, by name, that are kept in all. Those that come later are left out."""
+
+_LAYOUT = 2
+"""A file with other tables is emptied, and filled from the topics again."""
+
+# A post that two packs have labelled is two rows: their labels are never mixed.
 _TABLES = """
 CREATE TABLE IF NOT EXISTS posts (
-    event_id VARCHAR PRIMARY KEY, time_ms BIGINT, received_ms BIGINT, sentiment VARCHAR, mood DOUBLE,
-    emotion VARCHAR, emotion_group VARCHAR, toxicity DOUBLE, model VARCHAR, lang VARCHAR, text VARCHAR,
-    marks INTEGER[][], fields MAP(VARCHAR, VARCHAR), place VARCHAR
+    event_id VARCHAR, model VARCHAR, time_ms BIGINT, received_ms BIGINT, written_ms BIGINT, sentiment VARCHAR,
+    mood DOUBLE, emotion VARCHAR, toxicity DOUBLE, lang VARCHAR, text VARCHAR, marks INTEGER[][],
+    PRIMARY KEY (event_id, model)
 );
+CREATE TABLE IF NOT EXISTS fields (name VARCHAR PRIMARY KEY, col VARCHAR);
 CREATE TABLE IF NOT EXISTS dead_letters (
-    place VARCHAR PRIMARY KEY, time_ms BIGINT, reason VARCHAR, stage VARCHAR, message VARCHAR
+    place VARCHAR PRIMARY KEY, time_ms BIGINT, received_ms BIGINT, reason VARCHAR, stage VARCHAR,
+    message VARCHAR
 );
 CREATE TABLE IF NOT EXISTS positions (
     topic VARCHAR, part INTEGER, next_offset BIGINT, PRIMARY KEY (topic, part)
 );
+CREATE TABLE IF NOT EXISTS moodstream_layout (version INTEGER);
 """
-_POST = (
-    '[{"event_id":"VARCHAR","time_ms":"BIGINT","sentiment":"VARCHAR","mood":"DOUBLE","emotion":"VARCHAR",'
-    '"emotion_group":"VARCHAR","toxicity":"DOUBLE","model":"VARCHAR","lang":"VARCHAR","text":"VARCHAR",'
-    '"marks":[["INTEGER"]],"fields":"MAP(VARCHAR, VARCHAR)","place":"VARCHAR"}]'
-)
-_DEAD = '[{"place":"VARCHAR","time_ms":"BIGINT","reason":"VARCHAR","stage":"VARCHAR","message":"VARCHAR"}]'
+_NAMES = ("posts", "fields", "dead_letters", "positions", "moodstream_layout")
+_POST = {
+    **dict.fromkeys(("event_id", "model", "sentiment", "emotion", "lang", "text"), "VARCHAR"),
+    **dict.fromkeys(("time_ms", "written_ms"), "BIGINT"),
+    **dict.fromkeys(("mood", "toxicity"), "DOUBLE"),
+    "marks": [["INTEGER"]],
+}
+_DEAD = [
+    {"place": "VARCHAR", "time_ms": "BIGINT", "reason": "VARCHAR", "stage": "VARCHAR", "message": "VARCHAR"}
+]
 
 
 class Store:
     """Posts, dead letters and how far the topics were read. Any thread may call any method.
+
+    Each field of the sender has a column of its own, `f0`, `f1` and so on: a filter or a breakdown then reads
+    that column alone. The names that senders chose are values of a table, never part of a query.
 
     Args:
         path: a file that outlives the process; None keeps everything in memory.
@@ -50,41 +72,56 @@ class Store:
     def __init__(self, path: Path | None, keep_s: float) -> None:
         self.keep_s = keep_s
         self._lock = threading.Lock()
+        spill = str(Path(tempfile.gettempdir()) / f"moodstream-dashboard-{os.getpid()}")
         try:
             self._db = duckdb.connect(":memory:" if path is None else str(path))
             self._db.execute(f"SET memory_limit = '{MEMORY_LIMIT}'; SET threads = 2;")
-            self._db.execute(_TABLES)
+            self._db.execute("SET temp_directory = ?", [spill])
+            self._make_tables()
         except duckdb.Error as error:
             reason = str(error).splitlines()[0]
             raise DashboardError(f"--store {path}: {reason}") from None
+        self.columns: dict[str, str] = dict(self._db.execute("SELECT name, col FROM fields").fetchall())
+        """The column of each field of the sender, by its name."""
         self.version = 0
         """Grows with everything that is written."""
+
+    def _make_tables(self) -> None:
+        present = {row[0] for row in self._db.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
+        if present and "moodstream_layout" not in present:
+            raise duckdb.Error("the file has tables of something else; give another name")
+        if present:
+            found = self._db.execute("SELECT max(version) FROM moodstream_layout").fetchone()
+            if found == (_LAYOUT,):
+                return
+            for table in _NAMES:
+                self._db.execute(f"DROP TABLE IF EXISTS {table}")
+        self._db.execute(_TABLES)
+        self._db.execute("INSERT INTO moodstream_layout VALUES (?)", [_LAYOUT])
 
     def add(
         self,
         posts: Sequence[Mapping[str, Any]],
         dead: Sequence[Mapping[str, Any]],
         positions: Mapping[TopicPartition, int],
-    ) -> None:
-        """Keep what was read and how far, in one transaction. A post that comes again replaces itself."""
+    ) -> int:
+        """Keep what was read and how far, in one transaction. A post that comes again replaces itself.
+
+        Returns:
+            How many of the posts are older than `keep_s`, and not kept.
+        """
         now_ms = time.time_ns() // 1_000_000
         oldest = now_ms - int(self.keep_s * 1000)
+        kept = {(post["event_id"], post["model"]): post for post in posts if post["time_ms"] >= oldest}
+        letters = [dict(row) for row in dead if row["time_ms"] >= oldest]
         with self._lock:
+            columns = dict(self.columns)
             self._db.begin()
             try:
-                if posts:
-                    unique = {post["event_id"]: dict(post) for post in posts if post["time_ms"] >= oldest}
-                    self._db.execute(
-                        "INSERT OR REPLACE INTO posts BY NAME "
-                        "SELECT row.*, ? AS received_ms FROM (SELECT unnest(from_json(?, ?)) AS row)",
-                        [now_ms, as_json(list(unique.values())), _POST],
-                    )
-                if dead:
-                    self._db.execute(
-                        "INSERT OR REPLACE INTO dead_letters BY NAME "
-                        "SELECT row.* FROM (SELECT unnest(from_json(?, ?)) AS row)",
-                        [as_json([dict(row) for row in dead if row["time_ms"] >= oldest]), _DEAD],
-                    )
+                if kept:
+                    self._add_posts(list(kept.values()), now_ms)
+                if letters:
+                    self._insert("dead_letters", letters, _DEAD, now_ms)
                 for part, offset in positions.items():
                     self._db.execute(
                         "INSERT OR REPLACE INTO positions VALUES (?, ?, ?)",
@@ -92,9 +129,37 @@ class Store:
                     )
                 self._db.commit()
             except BaseException:  # also Ctrl-C: nothing of it may stay behind
+                self.columns = columns
                 self._db.rollback()
                 raise
             self.version += 1
+        return sum(post["time_ms"] < oldest for post in posts)
+
+    def _add_posts(self, posts: Sequence[Mapping[str, Any]], now_ms: int) -> None:
+        self._make_columns(name for post in posts for name in post["fields"])
+        rows = []
+        for post in posts:
+            row = {name: post[name] for name in _POST}
+            for name, value in post["fields"].items():
+                if name in self.columns:
+                    row[self.columns[name]] = value
+            rows.append(row)
+        self._insert("posts", rows, [_POST | dict.fromkeys(self.columns.values(), "VARCHAR")], now_ms)
+
+    def _make_columns(self, names: Iterable[str]) -> None:
+        for name in names:
+            if name not in self.columns and len(self.columns) < MOST_COLUMNS:
+                column = f"f{len(self.columns)}"
+                self._db.execute(f"ALTER TABLE posts ADD COLUMN {column} VARCHAR")
+                self._db.execute("INSERT INTO fields VALUES (?, ?)", [name, column])
+                self.columns = {**self.columns, name: column}
+
+    def _insert(self, table: str, rows: Sequence[Mapping[str, Any]], kinds: object, now_ms: int) -> None:
+        self._db.execute(
+            f"INSERT OR REPLACE INTO {table} BY NAME "
+            "SELECT row.*, ? AS received_ms FROM (SELECT unnest(from_json(?, ?)) AS row)",
+            [now_ms, as_json(rows), orjson.dumps(kinds).decode()],
+        )
 
     def positions(self) -> dict[TopicPartition, int]:
         """The offset to read next of each partition that has been read."""
@@ -102,22 +167,28 @@ class Store:
         return {TopicPartition(row["topic"], row["part"]): row["next_offset"] for row in rows}
 
     def rate(self, over_s: float = 10.0) -> float:
-        """Posts a second that have come in lately."""
+        """Posts a second that the workers have written lately."""
         since = time.time_ns() // 1_000_000 - int(over_s * 1000)
-        [row] = self.rows("SELECT count(*) AS posts FROM posts WHERE received_ms > ?", [since])
+        # What the page catches up with at its start was written long before.
+        [row] = self.rows(
+            "SELECT count(*) AS posts FROM posts WHERE written_ms > ? AND received_ms > ?", [since, since]
+        )
         return float(row["posts"]) / over_s
 
     def forget_old(self) -> None:
-        """Remove what is older than `keep_s`."""
+        """Remove what is older than `keep_s`, by its own time or because it came so long ago."""
         oldest = time.time_ns() // 1_000_000 - int(self.keep_s * 1000)
         with self._lock:
-            self._db.execute("DELETE FROM posts WHERE time_ms < ?", [oldest])
-            self._db.execute("DELETE FROM dead_letters WHERE time_ms < ?", [oldest])
+            for table in ("posts", "dead_letters"):
+                # The second is for senders whose clock is ahead: their posts would stay for ever.
+                self._db.execute(
+                    f"DELETE FROM {table} WHERE time_ms < ? OR received_ms < ?", [oldest, oldest]
+                )
 
-    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
+    def rows(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[dict[str, Any]]:
         """The rows of a query."""
         with self._lock:
-            answer = self._db.execute(sql, list(parameters))
+            answer = self._db.execute(sql, parameters)
             names = [column[0] for column in answer.description or ()]
             return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
 

@@ -16,8 +16,22 @@ MOST_VALUES = 12
 NEWEST = 50
 """Posts in the list."""
 
-OWN_FIELDS = ("lang", "model")
-"""Fields that every message can be filtered by, besides those that the sender gave."""
+OWN_FIELDS = {
+    "sentiment": "sentiment",
+    "emotion": "emotion",
+    "toxic": "CASE WHEN toxicity >= 0.5 THEN 'yes' WHEN toxicity < 0.5 THEN 'no' END",
+    "lang": "lang",
+    "model": "model",
+}
+"""What every message can be filtered by, and its SQL, besides the fields that the sender gave."""
+
+FIELD = "field."
+"""What stands before the name of a sender's field, so that none is taken for one of ours."""
+
+_BROKEN_DOWN = ("lang", "model")
+
+ENOUGH = 20
+"""Posts that each half of the time needs before a change of an emotion's share is shown."""
 
 _STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 14_400, 43_200, 86_400)
 _AHEAD_MS = 60_000
@@ -25,15 +39,20 @@ _AHEAD_MS = 60_000
 
 @dataclass(frozen=True)
 class View:
-    """A stretch of time and the filters on it. `to_ms` None means up to now, and live. Unix times in ms."""
+    """A stretch of time and the filters on it. Unix times in milliseconds.
+
+    `to_ms` None means up to now, and live. `pick` is a shorter stretch in it, whose posts alone are counted
+    and listed, while the lines go on showing the whole.
+    """
 
     span_s: float
     to_ms: int | None = None
     filters: Mapping[str, str] = field(default_factory=dict)
+    pick: tuple[int, int] | None = None
 
     def limits(self, now_ms: int) -> tuple[int, int]:
-        """Its start and end."""
-        end = now_ms if self.to_ms is None else self.to_ms
+        """Its start and its end, which is not part of it."""
+        end = now_ms + 1 if self.to_ms is None else self.to_ms
         return end - int(self.span_s * 1000), end
 
     @property
@@ -52,46 +71,60 @@ class Reporter:
         """Everything that the page draws, ready for JSON."""
         now_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
         start, end = view.limits(now_ms)
-        where, values = _where(view.filters)
-        inside = f"time_ms > ? AND time_ms <= ?{where}"
-        scope = [start, end, *values]
-        fields = self._fields()
+        first, last = view.pick or (start, end)
+        columns = self._store.columns
+        names = [*OWN_FIELDS, *(FIELD + name for name in columns)]
+        where, values = _where(view.filters, columns)
+        inside = f"time_ms >= ? AND time_ms < ?{where}"
+        scope = [first, last, *values]
+        options = {name: self._options(_column(name, columns)) for name in names}
+        fields = {name: found for name, found in options.items() if found}
+        broken_down = [name for name in fields if name.startswith(FIELD) or name in _BROKEN_DOWN]
         return {
             "from_ms": start,
             "to_ms": end,
-            "live": view.to_ms is None,
+            "pick": view.pick,
+            "live": view.to_ms is None and view.pick is None,
             "step_s": view.step_s,
-            "totals": self._totals(inside, scope),
-            "series": self._series(view.step_s, inside, scope),
-            "emotions": self._emotions(inside, scope, (start + end) // 2),
-            "breakdowns": {name: self._breakdown(name, inside, scope) for name in fields},
+            "totals": self._totals(inside, scope, several=len(fields.get("model", ())) > 1),
+            "series": self._series(view.step_s, inside, [start, end, *values]),
+            "emotions": self._emotions(inside, scope, (first + last) // 2),
+            "breakdowns": {
+                name: self._breakdown(_column(name, columns), inside, scope) for name in broken_down
+            },
             "fields": fields,
-            "posts": self.posts(view, now_ms),
+            "posts": self._posts(columns, inside, scope),
             "dead_letters": self._store.rows(
-                "SELECT reason, count(*) AS messages FROM dead_letters WHERE time_ms > ? AND time_ms <= ? "
+                "SELECT reason, count(*) AS messages FROM dead_letters WHERE time_ms >= ? AND time_ms < ? "
                 "GROUP BY reason ORDER BY messages DESC, reason",
-                [start, end],
+                [first, last],
             ),
-            "ahead": self._ahead(now_ms),
+            **self._outside(now_ms),
         }
 
-    def posts(self, view: View, now_ms: int | None = None) -> list[dict[str, Any]]:
-        """The newest posts of a view, the last one first."""
-        now_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
-        where, values = _where(view.filters)
-        return self._store.rows(
+    def _posts(self, columns: Mapping[str, str], inside: str, scope: list[Any]) -> list[dict[str, Any]]:
+        """The newest posts, the last one first."""
+        rows = self._store.rows(
             "SELECT event_id, time_ms, sentiment, round(mood, 3) AS mood, emotion, toxicity, lang, model, "
-            f"text, marks, fields FROM posts WHERE time_ms > ? AND time_ms <= ?{where} "
-            f"ORDER BY time_ms DESC, event_id DESC LIMIT {NEWEST}",
-            [*view.limits(now_ms), *values],
+            f"text, marks{''.join(f', {column}' for column in columns.values())} FROM posts WHERE {inside} "
+            f"ORDER BY time_ms DESC, event_id DESC, model LIMIT {NEWEST}",
+            scope,
         )
+        for row in rows:
+            values = {name: row.pop(column) for name, column in columns.items()}
+            row["fields"] = {name: value for name, value in values.items() if value is not None}
+        return rows
 
-    def _totals(self, inside: str, scope: list[Any]) -> dict[str, Any]:
+    def _totals(self, inside: str, scope: list[Any], *, several: bool) -> dict[str, Any]:
+        """Counts, and the mean mood. `twice` are the labels of posts that another model has labelled too."""
+        twice = "count(*) - count(DISTINCT event_id)" if several else "0"
         [totals] = self._store.rows(
-            "SELECT count(*) AS posts, count(*) FILTER (sentiment = 'positive') AS positive, "
+            "SELECT count(*) AS posts, count(sentiment) AS judged, "
+            "count(*) FILTER (sentiment = 'positive') AS positive, "
             "count(*) FILTER (sentiment = 'neutral') AS neutral, "
             "count(*) FILTER (sentiment = 'negative') AS negative, avg(mood) AS mood, "
-            f"count(*) FILTER (toxicity >= 0.5) AS toxic FROM posts WHERE {inside}",
+            "count(toxicity) AS measured, count(*) FILTER (toxicity >= 0.5) AS toxic, "
+            f"count(text) AS texts, {twice} AS twice FROM posts WHERE {inside}",
             scope,
         )
         return totals
@@ -103,14 +136,15 @@ class Reporter:
             "count(*) FILTER (sentiment = 'positive') AS positive, "
             "count(*) FILTER (sentiment = 'neutral') AS neutral, "
             "count(*) FILTER (sentiment = 'negative') AS negative, round(avg(mood), 4) AS mood, "
-            f"round(avg(toxicity), 4) AS toxicity FROM posts WHERE {inside} GROUP BY 1 ORDER BY 1",
+            "round(count(*) FILTER (toxicity >= 0.5) / nullif(count(toxicity), 0), 4) AS toxic "
+            f"FROM posts WHERE {inside} GROUP BY 1 ORDER BY 1",
             scope,
         )
 
     def _emotions(self, inside: str, scope: list[Any], middle: int) -> list[dict[str, Any]]:
         """Posts by emotion, with its share in the first and the second half of the time: what is rising."""
         rows = self._store.rows(
-            "SELECT emotion, count(*) AS posts, count(*) FILTER (time_ms <= ?) AS before "
+            "SELECT emotion, count(*) AS posts, count(*) FILTER (time_ms < ?) AS before "
             f"FROM posts WHERE emotion IS NOT NULL AND {inside} GROUP BY emotion "
             "ORDER BY posts DESC, emotion",
             [middle, *scope],
@@ -120,57 +154,45 @@ class Reporter:
         for row in rows:
             earlier = row.pop("before")
             row["share"] = row["posts"] / (before + after)
-            later_share = (row["posts"] - earlier) / after if after else 0.0
-            row["change"] = later_share - earlier / before if before else None
+            enough = min(before, after) >= ENOUGH
+            row["change"] = (row["posts"] - earlier) / after - earlier / before if enough else None
         return rows
 
-    def _fields(self) -> dict[str, list[str]]:
-        """The fields to filter by, and their most frequent values."""
+    def _options(self, column: str) -> list[str]:
+        """The most frequent values of a field, to filter by."""
         rows = self._store.rows(
-            "SELECT name, value FROM (SELECT unnest(map_keys(fields)) AS name, "
-            "unnest(map_values(fields)) AS value FROM posts) GROUP BY name, value "
-            "QUALIFY row_number() OVER (PARTITION BY name ORDER BY count(*) DESC, value) "
-            f"<= {MOST_VALUES * 10} "
-            "ORDER BY name, count(*) DESC, value"
+            f"SELECT {column} AS value FROM posts WHERE value IS NOT NULL GROUP BY 1 "
+            f"ORDER BY count(*) DESC, 1 LIMIT {MOST_VALUES * 10}"
         )
-        found: dict[str, list[str]] = {}
-        for row in rows:
-            found.setdefault(row["name"], []).append(row["value"])
-        for name in OWN_FIELDS:
-            values = self._store.rows(
-                f"SELECT {name} AS value FROM posts WHERE {name} IS NOT NULL GROUP BY 1 "
-                f"ORDER BY count(*) DESC, 1 LIMIT {MOST_VALUES * 10}"
-            )
-            if values:
-                found[name] = [row["value"] for row in values]
-        return found
+        return [row["value"] for row in rows]
 
-    def _breakdown(self, name: str, inside: str, scope: list[Any]) -> list[dict[str, Any]]:
-        column, values = _column(name)
+    def _breakdown(self, column: str, inside: str, scope: list[Any]) -> list[dict[str, Any]]:
         return self._store.rows(
             f"SELECT {column} AS value, count(*) AS posts, round(avg(mood), 3) AS mood, "
-            f"count(*) FILTER (toxicity >= 0.5) / count(*) AS toxic FROM posts WHERE {inside} "
-            f"GROUP BY 1 HAVING value IS NOT NULL ORDER BY posts DESC, 1 LIMIT {MOST_VALUES}",
-            [*values, *scope],
+            f"count(*) FILTER (toxicity >= 0.5) / nullif(count(toxicity), 0) AS toxic FROM posts "
+            f"WHERE {inside} AND value IS NOT NULL GROUP BY 1 ORDER BY posts DESC, 1 LIMIT {MOST_VALUES}",
+            scope,
         )
 
-    def _ahead(self, now_ms: int) -> int:
-        """Posts whose time is still to come: a sender's clock is ahead."""
+    def _outside(self, now_ms: int) -> dict[str, int | None]:
+        """What the reader should know of the posts that a view does not show.
+
+        `ahead` counts posts whose time is still to come: a sender's clock is ahead. `newest_ms` is the time
+        of the newest of the others.
+        """
         [row] = self._store.rows(
-            "SELECT count(*) AS posts FROM posts WHERE time_ms > ?", [now_ms + _AHEAD_MS]
+            "SELECT count(*) FILTER (time_ms > $limit) AS ahead, "
+            "max(time_ms) FILTER (time_ms <= $limit) AS newest_ms FROM posts",
+            {"limit": now_ms + _AHEAD_MS},
         )
-        return int(row["posts"])
+        return row
 
 
-def _column(name: str) -> tuple[str, list[str]]:
-    """The SQL of a field, and the values of its parameters. Names of the sender are never part of the SQL."""
-    return (name, []) if name in OWN_FIELDS else ("fields[?]", [name])
+def _column(name: str, columns: Mapping[str, str]) -> str:
+    """The column of a field; NULL for one that no post has. What a sender wrote is never part of a query."""
+    return OWN_FIELDS.get(name) or columns.get(name.removeprefix(FIELD), "NULL")
 
 
-def _where(filters: Mapping[str, str]) -> tuple[str, list[str]]:
-    text, values = "", list[str]()
-    for name, value in filters.items():
-        column, parameters = _column(name)
-        text += f" AND {column} = ?"
-        values += [*parameters, value]
-    return text, values
+def _where(filters: Mapping[str, str], columns: Mapping[str, str]) -> tuple[str, list[str]]:
+    text = "".join(f" AND ({_column(name, columns)}) = ?" for name in filters)
+    return text, list(filters.values())

@@ -3,7 +3,8 @@
 It is meant for the demo and for quick tests. It has idempotent producers, transactions and transactional
 offsets, but not everything of Apache Kafka: a member of a group that dies without a `group_instance_id` never
 leaves, nor does one that dies while another joins (the group stands still then), transactions never time out,
-and what it acknowledged reaches the disk a second later.
+a fetch is answered at once even when there is nothing (`guards.rest_between_empty_answers` is for that), and
+what it acknowledged reaches the disk a second later.
 """
 
 import importlib.resources

@@ -11,6 +11,7 @@ from kafka import TopicPartition as KafkaPartition
 from kafka.errors import KafkaError
 
 from worker.errors import AnswerError, ReaderError
+from worker.kafka import guards
 from worker.kafka.options import client_options
 from worker.settings.groups import KafkaSettings
 from worker.types import Range, Record, TopicPartition
@@ -148,6 +149,7 @@ class Reader:
             enable_auto_commit=False,
             fetch_max_wait_ms=50,
         )
+        guards.rest_between_empty_answers(self._consumer)
         self._partitions: list[KafkaPartition] = []
         for topic in topics:
             numbers = self._consumer.partitions_for_topic(topic)

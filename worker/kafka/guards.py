@@ -36,6 +36,9 @@ COORDINATOR_PAUSE_S = 0.1
 METADATA_ROUNDS, METADATA_WAIT_MS = 3, 5_000
 """How often and how long each time a new consumer asks for its topics' partitions."""
 
+SHORTEST_REST_S, LONGEST_REST_S = 0.005, 0.05
+"""How long a consumer rests after empty answers that came at once: each time twice as long."""
+
 _CLASS_PARTS: tuple[tuple[type, str], ...] = (
     (TransactionManager, "_supports_epoch_bump"),
     (TransactionManager, "last_error"),
@@ -49,6 +52,8 @@ _CLASS_PARTS: tuple[tuple[type, str], ...] = (
     (BaseCoordinator, "coordinator_unknown"),
     (BaseCoordinator, "_disable_heartbeat"),
     (ConsumerCoordinator, "fetch_committed_offsets"),
+    (Fetcher, "fetch_records"),
+    (Fetcher, "_handle_fetch_response"),
     (Fetcher, "PartitionRecords"),
     (Fetcher.PartitionRecords, "take"),
     (Fetcher.PartitionRecords, "drain"),
@@ -342,6 +347,57 @@ def hand_over_last_bytes(transport: Any) -> Any:
 
     transport._sock_recv = receive_data_first
     return transport
+
+
+class _Rests:
+    """Rests between the fetches of one consumer, as long as its broker has nothing and does not wait."""
+
+    def __init__(self, fetcher: Any) -> None:
+        self._fetcher = fetcher
+        self._fetch_records = fetcher.fetch_records
+        self._handle = fetcher._handle_fetch_response
+        # A broker that waits takes nearly all of this time.
+        self._at_once_s = fetcher.config["fetch_max_wait_ms"] / 2_000
+        self._rest_s = 0.0
+        self._until = 0.0
+
+    def answered(self, node_id: Any, offsets: Any, sent_at: float, answer: Any) -> None:
+        """On the client's own thread, once for each answer to a fetch."""
+        parts = [part for topic in answer.responses for part in topic.partitions]
+        empty = not any(part.records or part.error_code for part in parts)
+        now = time.monotonic()
+        if empty and now - sent_at < self._at_once_s:
+            self._rest_s = min(LONGEST_REST_S, max(SHORTEST_REST_S, 2 * self._rest_s))
+            self._until = now + self._rest_s
+        else:
+            self._rest_s = self._until = 0.0
+        self._handle(node_id, offsets, sent_at, answer)
+
+    def fetch_records(
+        self, max_records: int | None = None, update_offsets: bool = True, timeout_ms: float | None = None
+    ) -> Any:
+        """On the thread that polls; sends the next fetch."""
+        rest_s = self._until - time.monotonic()
+        if timeout_ms and rest_s > 0 and not self._fetcher._completed_fetches:
+            time.sleep(min(rest_s, timeout_ms / 1_000))
+        return self._fetch_records(max_records, update_offsets=update_offsets, timeout_ms=timeout_ms)
+
+
+def rest_between_empty_answers(consumer: KafkaConsumer) -> None:
+    """Make a consumer rest when its broker answers a fetch at once although it has nothing.
+
+    Apache Kafka keeps a fetch for up to `fetch.max.wait.ms` until there is a record. The embedded broker
+    answers at once, and the client, which relies on the wait, asks again at once: an idle worker sent more
+    than a thousand fetches a second and used more than half of a core.
+    """
+    fetcher = getattr(consumer, "_fetcher", None)
+    try:
+        rests = _Rests(fetcher)
+    except (AttributeError, KeyError) as error:
+        _warn([f"Fetcher: {error}"])
+        return
+    fetcher._handle_fetch_response = rests.answered  # type: ignore[union-attr]  # kafka-python has no types
+    fetcher.fetch_records = rests.fetch_records  # type: ignore[union-attr]  # kafka-python has no types
 
 
 def _warn(gone: list[str]) -> None:

@@ -251,6 +251,7 @@ class Source:
             self._trouble(problem, timeout_s)
             return None
         guards.refuse_topic_creation(consumer)
+        guards.rest_between_empty_answers(consumer)
         subscribe(consumer, self._settings, self._rebalances)
         guards.know_topics(consumer, self._settings.topics)
         self._consumer = consumer

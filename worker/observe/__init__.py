@@ -6,6 +6,7 @@ from worker.observe.logs import LogFormat, LogLevel
 from worker.observe.logs import configure as configure_logging
 from worker.observe.metrics import STAGES, Metrics, resident_memory_bytes
 from worker.observe.server import ObserveServer
+from worker.observe.summary import Summary
 
 __all__ = [
     "READY_CHECKS",
@@ -16,6 +17,7 @@ __all__ = [
     "Metrics",
     "ObserveServer",
     "PortInUse",
+    "Summary",
     "configure_logging",
     "resident_memory_bytes",
 ]

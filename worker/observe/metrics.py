@@ -1,22 +1,75 @@
 """The Prometheus instruments. Callers report events; the names and labels of metrics are only here."""
 
+import collections
 import os
 import resource
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any, Protocol
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    PlatformCollector,
+    ProcessCollector,
+    disable_created_metrics,
+)
 
-from worker.types import Answer, Failure, Filtered, Record, Skipped, SpanResult, Tombstone, TopicPartition
+from worker.heads import Head
+from worker.settings.languages import two_letters
+from worker.types import (
+    Answer,
+    Failure,
+    Filtered,
+    Prediction,
+    Record,
+    Skipped,
+    SpanResult,
+    Tombstone,
+    TopicPartition,
+)
 
 _STATM = Path("/proc/self/statm")
 
 
-STAGES = ("decode", "language", "tokenise", "infer", "encode", "commit")
-"""The steps whose durations are measured, in the order in which a message passes them. `commit` is a whole
-checkpoint: sending the outputs and offsets, and ending the transaction."""
+STAGES = (
+    "poll",
+    "batch_wait",
+    "decode",
+    "classify",
+    "language",
+    "tokenise",
+    "infer",
+    "encode",
+    "commit",
+)
+"""The steps whose durations are measured, in the order in which a message passes them.
+
+`poll` waits for messages, and `batch_wait` for more of them, to fill the window. `language`, `tokenise` and
+`infer` are parts of `classify`. `commit` is a whole checkpoint: sending the outputs and offsets, and ending
+the transaction.
+"""
+
+UNKNOWN_LANGUAGE, OTHER_LANGUAGE = "unknown", "other"
+"""Languages in metrics besides the two-letter codes: not known, and any without such a code. The language may
+be a field of the sender, which can hold anything."""
+
+_SPAN_OUTCOMES = ("gate_closed", "nothing_marked", "marked")
+_MOST_AT_ZERO = 100
+"""Labels of a head that are counted from zero on. A head may have thousands, of which few ever occur."""
+
+_OUTCOMES: dict[type[Answer], str] = {
+    Prediction: "labelled",
+    Failure: "dead_letter",
+    Tombstone: "tombstone",
+    Filtered: "filtered",
+    Skipped: "skipped",
+}
 
 _PREFIX = "moodstream"
 _DURATIONS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -38,11 +91,35 @@ def resident_memory_bytes(statm: Path = _STATM) -> int:
         return largest if sys.platform == "darwin" else largest * 1024
 
 
+_Counts = collections.Counter[tuple[Any, ...]]
+"""By instrument and the values of its labels."""
+
+
+class Committed(Protocol):
+    """What became of a message, once that is committed."""
+
+    @property
+    def record(self) -> Record:
+        """The message as it was read."""
+
+    @property
+    def answer(self) -> Answer:
+        """What became of it."""
+
+    @property
+    def language(self) -> str | None:
+        """Its language, as far as it is known."""
+
+
 class Metrics:
-    """All instruments of a worker, in one registry (a fresh one by default).
+    """All instruments of a worker, in one registry (a fresh one by default), and the process' own figures.
 
     The values of every label come from a short list: outcomes, stages, failure codes, the labels of the pack,
-    the partitions assigned now. Any thread may call any method, but only one at a time may call `source`.
+    languages, the partitions assigned now. Any thread may call any method, but only one at a time may call
+    `source`.
+
+    No metric has a `_created` series, which would double their number. The client library has one switch for
+    the whole process, so making an object of this class turns them off for all registries.
     """
 
     def __init__(
@@ -52,18 +129,30 @@ class Metrics:
         self._clock = clock
         self._lag_of: set[TopicPartition] = set()
         self._rebalances_told = 0
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # the library gives it no types
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
         self._counters()
         self._histograms()
         self._gauges()
 
     def _counters(self) -> None:
         self._messages = self._counter("messages", "Messages committed, by what became of them", "outcome")
+        # Prometheus sees no rise in a counter that begins at one.
+        for outcome in _OUTCOMES.values():
+            self._messages.labels(outcome)
         self._rebalances = self._counter("rebalances", "Changes of the assigned partitions")
         self._transactions = self._counter("transactions", "Checkpoints, by how they ended", "outcome")
+        for outcome in ("committed", "aborted", "unknown"):
+            self._transactions.labels(outcome)
         self._dead_letters = self._counter(
             "dead_letters", "Dead letters committed, by where and why the message failed", "stage", "reason"
         )
         self._labels = self._counter("labels", "Strongest labels committed, by head", "task", "label")
+        self._languages = self._counter("languages", "Labelled messages committed, by language", "language")
+        self._text_tokens = self._counter(
+            "text_tokens", "Tokens of the labelled messages committed, without padding"
+        )
         self._spans = self._counter(
             "spans_messages",
             "Messages committed, by what each token head made of them",
@@ -131,26 +220,41 @@ class Metrics:
     def _histogram(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
         return Histogram(f"{_PREFIX}_{name}", text, labels, buckets=buckets, registry=self.registry)
 
-    def message(self, record: Record, answer: Answer) -> None:
-        """Count a message whose answer is committed: its outcome, its labels, its age."""
-        if isinstance(answer, Failure):
-            self._messages.labels("dead_letter").inc()
-            self._dead_letters.labels(answer.stage, answer.reason).inc()
-        elif isinstance(answer, Skipped):
-            self._messages.labels("skipped").inc()
-        elif isinstance(answer, Filtered):
-            self._messages.labels("filtered").inc()
-        elif isinstance(answer, Tombstone):
-            self._messages.labels("tombstone").inc()
-        else:
-            self._messages.labels("labelled").inc()
-            for task, result in answer.heads.items():
-                self._labels.labels(task, result.label).inc()
-            for task, spans in answer.spans.items():
-                self._spans.labels(task, _span_outcome(spans)).inc()
-        if record.timestamp_ms >= 0:
-            # A producer's clock may be ahead of ours, but a negative age makes no sense.
-            self._latency.observe(max(0.0, self._clock() - record.timestamp_ms / 1000))
+    def committed(self, results: Iterable[Committed]) -> list[float]:
+        """Count messages that are committed: their outcomes, labels, languages, tokens and ages.
+
+        Returns:
+            The age of each message that has a timestamp: the time since then, in seconds.
+        """
+        counts: _Counts = collections.Counter()
+        languages: collections.Counter[str | None] = collections.Counter()
+        ages, now = [], self._clock()
+        for result in results:
+            answer = result.answer
+            counts[self._messages, _OUTCOMES[type(answer)]] += 1
+            if isinstance(answer, Prediction):
+                languages[result.language] += 1
+                self._labelled(answer, counts)
+            elif isinstance(answer, Failure):
+                counts[self._dead_letters, answer.stage, answer.reason] += 1
+            if result.record.timestamp_ms >= 0:
+                # A producer's clock may be ahead of ours, but a negative age makes no sense.
+                ages.append(max(0.0, now - result.record.timestamp_ms / 1000))
+        for tag, count in languages.items():
+            counts[self._languages, _language(tag)] += count
+        # One call for each label and window: with one for each message, they would cost more than the rest.
+        for (metric, *values), count in counts.items():
+            (metric.labels(*values) if values else metric).inc(count)
+        for age in ages:
+            self._latency.observe(age)
+        return ages
+
+    def _labelled(self, prediction: Prediction, counts: _Counts) -> None:
+        counts[self._text_tokens,] += prediction.token_count
+        for task, result in prediction.heads.items():
+            counts[self._labels, task, result.label] += 1
+        for task, spans in prediction.spans.items():
+            counts[self._spans, task, _span_outcome(spans)] += 1
 
     def stage(self, name: str, seconds: float) -> None:
         """Record the duration of one step of one window; `name` is one of `STAGES`."""
@@ -208,12 +312,26 @@ class Metrics:
         if reason == "retention":
             self._removed.labels(topic).inc(messages)
 
-    def model(self, name: str, revision: str) -> None:
-        """Set the model that runs from now on."""
+    def model(self, name: str, revision: str, heads: Iterable[Head] = ()) -> None:
+        """Set the model that runs from now on, and begin to count the labels of its heads at zero."""
         self._model.info({"name": name, "revision": revision})
+        for head in heads:
+            if head.by_token:
+                for outcome in _SPAN_OUTCOMES:
+                    self._spans.labels(head.name, outcome)
+            elif len(head.labels) <= _MOST_AT_ZERO:
+                for label in head.labels:
+                    self._labels.labels(head.name, label)
 
 
 def _span_outcome(spans: SpanResult) -> str:
+    closed, nothing, marked = _SPAN_OUTCOMES
     if not spans.read:
-        return "gate_closed"
-    return "marked" if spans.ranges else "nothing_marked"
+        return closed
+    return marked if spans.ranges else nothing
+
+
+def _language(tag: str | None) -> str:
+    if not tag:
+        return UNKNOWN_LANGUAGE
+    return two_letters(tag) or OTHER_LANGUAGE

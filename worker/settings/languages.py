@@ -44,6 +44,12 @@ def canonical(tag: str) -> str:
     return _SHORT.get(first, first) + sign + rest
 
 
+def two_letters(tag: str) -> str | None:
+    """The two-letter code (ISO 639-1) of a tag's language, None where it has none: `pt` for `POR-br`."""
+    code = canonical(tag).partition("-")[0]
+    return code if code in _TWO_LETTERS else None
+
+
 def check_language(value: str) -> str:
     """Return a language tag in its canonical form.
 

@@ -1,6 +1,7 @@
 """The worker: the one place that puts the packages together, starts them in order and ends them in order."""
 
 import contextlib
+import itertools
 import os
 import threading
 from collections.abc import Mapping, Sequence
@@ -46,7 +47,7 @@ def run(settings: Settings) -> int:
 
     def give_up() -> None:
         reason = f"not drained within delivery.drain_timeout_s, {limit_s:g} s"
-        log.error("stopped", reason=reason, exit_code=ExitCode.WATCHDOG)
+        log.error("stopped", reason=reason, exit_code=int(ExitCode.WATCHDOG))
         os._exit(ExitCode.WATCHDOG)
 
     with stop_on_signals(stop, limit_s, give_up):
@@ -54,9 +55,9 @@ def run(settings: Settings) -> int:
         try:
             _run(settings, stop)
         except MoodstreamError as error:
-            log.error("stopped", reason=str(error), exit_code=error.exit_code)  # noqa: TRY400 - the reason is enough; a traceback helps nobody here
+            log.error("stopped", reason=str(error), exit_code=int(error.exit_code))  # noqa: TRY400 - the reason is enough; a traceback helps nobody here
             return error.exit_code
-    log.info("drained", exit_code=ExitCode.OK)
+    log.info("drained", exit_code=int(ExitCode.OK))
     return ExitCode.OK
 
 
@@ -69,7 +70,7 @@ def _run(settings: Settings, stop: threading.Event) -> None:
         server = ObserveServer(settings.observe.host, settings.observe.port, metrics.registry, health)
         server.start()
         ends.callback(server.stop)
-        log.info("observe", url=f"http://{settings.observe.host}:{server.port}")
+        log.info("serving metrics and health", url=f"http://{settings.observe.host}:{server.port}")
         dead_letters = _dead_letters(settings)
         output_format = make_output_format(settings.sink)
         registry = Registry.of(settings.kafka)
@@ -161,7 +162,11 @@ def _pipeline(
         warn=log.warning,
     )
     packs = router.default.classifier.packs
-    metrics.model("+".join(pack.name for pack in packs), "+".join(pack.revision for pack in packs))
+    metrics.model(
+        "+".join(pack.name for pack in packs),
+        "+".join(pack.revision for pack in packs),
+        itertools.chain.from_iterable(router.heads),
+    )
     return Pipeline(
         decoder=Decoder(
             Fields.of(

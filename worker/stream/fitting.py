@@ -67,7 +67,7 @@ class Fitter:
         if result.output is None:
             return result
         output, answer = self.fit(result.record, result.output, result.answer)
-        return Result(result.record, answer, output)
+        return result._replace(answer=answer, output=output)
 
     def fit(self, record: Record, output: OutputRecord, answer: Answer) -> tuple[OutputRecord, Answer]:
         """Fit one output. What cannot be written to the output topic becomes a dead letter."""

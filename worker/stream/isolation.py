@@ -229,27 +229,27 @@ def _other_forms(
     """
     written = [result for result in results if result.output is not None]
     now = [
-        Result(record, answer, fitter.at_the_current_time(record, output) or output)
-        for record, answer, output in written
-        if output is not None
+        result._replace(output=fitter.at_the_current_time(result.record, result.output) or result.output)
+        for result in written
+        if result.output is not None
     ]
     if now != written:
         failed = all(isinstance(result.answer, Failure) for result in written)
         yield now, "dead_letter" if failed else "written"
     letters: list[Result] = []
-    for record, answer, output in written:
-        if isinstance(answer, Failure):
-            letters.append(Result(record, answer, output))
+    for result in written:
+        if isinstance(result.answer, Failure):
+            letters.append(result)
             continue
         why = fitter.refused(str(refusal))
-        letters.append(Result(record, why, fitter.dead_letter(record, why)))
+        letters.append(Result(result.record, why, fitter.dead_letter(result.record, why)))
     if letters != written:
         yield letters, "dead_letter"
     yield (
         [
-            Result(record, answer, fitter.smallest_dead_letter(record, answer))
-            for record, answer, _ in letters
-            if isinstance(answer, Failure)
+            Result(letter.record, letter.answer, fitter.smallest_dead_letter(letter.record, letter.answer))
+            for letter in letters
+            if isinstance(letter.answer, Failure)
         ],
         "dead_letter",
     )

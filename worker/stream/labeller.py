@@ -63,11 +63,11 @@ class Labeller:
             if isinstance(item, BadRow):
                 results.append(RowResult(item, None, item.reason))
                 continue
-            for _, answer, output in next(labelled):
-                if isinstance(answer, Failure):
-                    results.append(RowResult(item, None, answer.message))
-                elif output is not None:
-                    results.append(RowResult(item, (output.value or b"") + b"\n"))
+            for result in next(labelled):
+                if isinstance(result.answer, Failure):
+                    results.append(RowResult(item, None, result.answer.message))
+                elif result.output is not None:
+                    results.append(RowResult(item, (result.output.value or b"") + b"\n"))
         return results
 
 

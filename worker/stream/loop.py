@@ -16,6 +16,7 @@ from worker.kafka.retry import Waiting, since_until
 from worker.kafka.source import Source
 from worker.observe.health import Health
 from worker.observe.metrics import Metrics
+from worker.observe.summary import Summary
 from worker.settings.groups import BatchSettings
 from worker.stream.fitting import Fitter
 from worker.stream.isolation import Isolation
@@ -67,6 +68,7 @@ class Loop:
         metrics: Metrics,
         fitter: Fitter | None = None,
         on_poison: Literal["stop", "skip"] = "stop",
+        summary: Summary | None = None,
     ) -> None:
         self._source = source
         self._isolation = Isolation(
@@ -80,6 +82,8 @@ class Loop:
         self._batch = batch
         self._health = health
         self._metrics = metrics
+        self._summary = summary or Summary()
+        self._lag: int | None = None
         self._generation = source.generation
         self._connect_limit_s = connect_limit_s
         self._joined_at = time.monotonic()
@@ -106,10 +110,13 @@ class Loop:
                 while not stop.is_set():
                     pending = self._turn(pending, thread)
                 if pending is not None:
+                    log.info("draining", messages=len(pending.records))
                     self._finish(pending, self._commit(pending))
         except MoodstreamError:
             self._health.set_ready("stream", ready=False)
             raise
+        finally:
+            self._summary.close(self._lag)
 
     def _turn(self, pending: LabelledWindow | None, thread: ThreadPoolExecutor) -> LabelledWindow | None:
         """Read one window, commit the pending one while labelling it, and return the new pending one."""
@@ -151,11 +158,16 @@ class Loop:
         window = Window(most, _WINDOW_BYTES, self._batch.max_wait_ms / 1000)
         records, self._in_hand = self._in_hand, []
         window.add(len(records), sum(record.size for record in records), time.monotonic())
+        started = time.perf_counter()
         records += self._poll(window, _IDLE_POLL_S if wait and not records else 0.0)
+        polled = time.perf_counter()
+        self._metrics.stage("poll", polled - started)
         while wait and not window.complete(now := time.monotonic()):
             if not records or self._source.generation != self._generation:
                 break
             records += self._poll(window, window.remaining_s(now))
+        if records:
+            self._metrics.stage("batch_wait", time.perf_counter() - polled)
         return records
 
     def _poll(self, window: Window, timeout_s: float) -> list[Record]:
@@ -222,7 +234,9 @@ class Loop:
         self._source.rewind()
         if not self._source.joined:
             return  # the rebalance goes on
-        log.info("rebalanced", partitions=len(self._source.assignment()), dropped=dropped)
+        # The source has named the new partitions; without lost work there is nothing to add.
+        say = log.info if dropped else log.debug
+        say("rebalanced", partitions=len(self._source.assignment()), dropped=dropped)
         if self._progress.rebalanced():
             log.warning(
                 "the group rebalances again and again and nothing is committed in between: look for workers "
@@ -253,8 +267,12 @@ class Loop:
             self._lag_due = now + _LAG_EVERY_S
             lag = self._source.lag()
             self._metrics.source(lag, self._source.rebalances)
-            if idle and joined and len(lag) == len(self._source.assignment()) and not any(lag.values()):
+            all_known = joined and len(lag) == len(self._source.assignment())
+            self._lag = sum(lag.values()) if all_known else None
+            if idle and self._lag == 0:
                 self._progressed()  # everything there is has been committed
+        if joined:
+            self._summary.tick(self._lag)
 
     def _outside(self, now: float) -> None:
         """The worker is not in its group: log this from time to time, and end at the limit."""
@@ -272,20 +290,19 @@ class Loop:
             )
 
     def _tell(self, window: LabelledWindow, committed: int) -> None:
-        """Count what is committed, and write the window's one line. Dead letters get a line each."""
-        failures = 0
+        """Count what is committed. Dead letters get a line each."""
         told = [result for results in window.processed.results[:committed] for result in results]
-        for record, answer, _ in told:
-            self._metrics.message(record, answer)
-            if isinstance(answer, Failure):
-                failures += 1
-                log.warning(
-                    "dead letter",
-                    stage=answer.stage,
-                    reason=answer.reason,
-                    message=answer.message,
-                    topic=record.topic,
-                    partition=record.partition,
-                    offset=record.offset,
-                )
-        log.info("window", messages=len(told), dead_letters=failures)
+        failures = [(result.record, result.answer) for result in told if isinstance(result.answer, Failure)]
+        for record, answer in failures:
+            log.warning(
+                "dead letter",
+                stage=answer.stage,
+                reason=answer.reason,
+                message=answer.message,
+                topic=record.topic,
+                partition=record.partition,
+                offset=record.offset,
+            )
+        ages = self._metrics.committed(told)
+        self._summary.add(len(told), len(failures), ages)
+        log.debug("window", messages=len(told), dead_letters=len(failures))

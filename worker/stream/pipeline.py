@@ -16,11 +16,13 @@ class Result(NamedTuple):
     """What became of one message, and what to write: None if there is nothing to write.
 
     `record` is what holds the message: the input, or an element of the array in it as a record of its own.
+    `language` is the message's language, as far as it is known.
     """
 
     record: Record
     answer: Answer
     output: OutputRecord | None
+    language: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,9 @@ class Pipeline:
         self._listener.stage("decode", time.perf_counter() - started)
 
         messages = [item.decoded for items in decoded for item in items if isinstance(item.decoded, Message)]
+        started = time.perf_counter()
         labelled = iter(self._router.label(messages))
+        self._listener.stage("classify", time.perf_counter() - started)
 
         started = time.perf_counter()
         now_ms = time.time_ns() // 1_000_000
@@ -104,9 +108,10 @@ class Pipeline:
         if isinstance(answer, Failure):
             return self._failed(record, answer)
         try:
-            return Result(record, answer, encoder.encode(record, message, answer, now_ms))
+            output = encoder.encode(record, message, answer, now_ms)
         except TypeError as error:  # orjson raises it for half a surrogate pair, as in the name of a file
             return self._failed(record, Failure.of("encode", "not_encodable", error))
+        return Result(record, answer, output, message.lang)
 
     def _failed(self, record: Record, failure: Failure) -> Result:
         letters = self._dead_letters

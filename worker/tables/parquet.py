@@ -1,5 +1,6 @@
 """Parquet, a few rows at a time (extra `parquet`)."""
 
+import faulthandler
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -52,6 +53,7 @@ def _describable(metadata: Any) -> bool:
     if child == 0:
         try:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # the library's last words
+            faulthandler.disable()  # and a stack that nobody asked for
             for group in range(metadata.num_row_groups):
                 for place in range(metadata.num_columns):
                     metadata.row_group(group).column(place)

@@ -6,16 +6,17 @@ import time
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from worker.dashboard.app import Page, read_view
 from worker.dashboard.messages import Unreadable, read_dead_letter, read_post
 from worker.dashboard.reader import State
-from worker.dashboard.store import Store
-from worker.dashboard.view import Reporter, View
+from worker.dashboard.store import MOST_COLUMNS, Store
+from worker.dashboard.view import ENOUGH, Reporter, View
 from worker.errors import DashboardError
 from worker.types import Record, TopicPartition
 
@@ -83,8 +84,28 @@ def test_a_post_that_comes_again_counts_once_and_the_later_labels_hold(store: St
 
 
 def test_what_is_older_than_the_limit_is_not_kept(store: Store) -> None:
-    store.add([post(1), post(2, event_time_ms=NOW_MS - 3_700_000)], [], {})
+    assert store.add([post(1), post(2, event_time_ms=NOW_MS - 3_700_000)], [], {}) == 1
     assert shown(store, View(86_400))["totals"]["posts"] == 1
+
+
+def test_a_post_of_the_future_is_forgotten_as_well() -> None:
+    store = Store(None, 0.2)
+    store.add([post(1, event_time_ms=NOW_MS + 10**12)], [], {})
+    time.sleep(0.3)
+    store.forget_old()
+    assert store.rows("SELECT count(*) AS posts FROM posts") == [{"posts": 0}]
+
+
+def test_the_rate_is_of_what_the_workers_write_now(store: Store) -> None:
+    now_ms = time.time_ns() // 1_000_000
+    old, new = (
+        read_post(Record("moods", 0, 0, at_ms, None, json.dumps(mood(number)).encode(), ()))
+        for number, at_ms in ((1, now_ms - 60_000), (2, now_ms))
+    )
+    assert isinstance(old, dict)
+    assert isinstance(new, dict)
+    store.add([old, new], [], {})
+    assert store.rate(10.0) == pytest.approx(0.1)
 
 
 def test_a_store_in_a_file_goes_on_after_a_restart(tmp_path: Path) -> None:
@@ -96,6 +117,29 @@ def test_a_store_in_a_file_goes_on_after_a_restart(tmp_path: Path) -> None:
     assert second.positions() == {TopicPartition("moods", 0): 7}
     assert shown(second, View(300))["totals"]["posts"] == 1
     second.close()
+
+
+def test_a_file_of_another_layout_begins_again(tmp_path: Path) -> None:
+    path = tmp_path / "moods.duckdb"
+    first = Store(path, 3_600)
+    first.add([post(1)], [], {TopicPartition("moods", 0): 7})
+    first.close()
+    with duckdb.connect(str(path)) as database:
+        database.execute("UPDATE moodstream_layout SET version = 1; ALTER TABLE posts DROP COLUMN mood")
+    second = Store(path, 3_600)
+    assert second.positions() == {}
+    second.add([post(1)], [], {})
+    second.close()
+
+
+def test_a_database_of_something_else_is_refused_and_left_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "shop.duckdb"
+    with duckdb.connect(str(path)) as database:
+        database.execute("CREATE TABLE posts (title VARCHAR); INSERT INTO posts VALUES ('mine')")
+    with pytest.raises(DashboardError, match="tables of something else"):
+        Store(path, 60)
+    with duckdb.connect(str(path)) as database:
+        assert database.execute("FROM posts").fetchall() == [("mine",)]
 
 
 def test_a_file_that_is_no_store_is_refused_in_one_line(tmp_path: Path) -> None:
@@ -112,21 +156,72 @@ def test_filters_breakdowns_and_lines_agree_with_the_messages(store: Store) -> N
         for number in range(60)
     ]
     store.add(rows, [], {})
-    report = shown(store, View(300, filters={"product": "a"}))
+    report = shown(store, View(300, filters={"field.product": "a"}))
     assert report["totals"]["posts"] == 30
     assert sum(row["posts"] for row in report["series"]) == 30
     assert sum(row["positive"] for row in report["series"]) == report["totals"]["positive"] == 10
-    assert [(row["value"], row["posts"]) for row in report["breakdowns"]["product"]] == [("a", 30)]
+    assert [(row["value"], row["posts"]) for row in report["breakdowns"]["field.product"]] == [("a", 30)]
     whole = shown(store, View(300))
-    assert [(row["value"], row["posts"]) for row in whole["breakdowns"]["product"]] == [("a", 30), ("b", 30)]
-    assert whole["fields"] == {"product": ["a", "b"], "model": ["compact@1"]}
+    assert [(row["value"], row["posts"]) for row in whole["breakdowns"]["field.product"]] == [
+        ("a", 30),
+        ("b", 30),
+    ]
+    assert whole["fields"] == {
+        "sentiment": ["negative", "neutral", "positive"],
+        "emotion": ["joy"],
+        "toxic": ["no"],
+        "model": ["compact@1"],
+        "field.product": ["a", "b"],
+    }
     assert whole["totals"]["mood"] == pytest.approx(0.0, abs=1e-9)
 
 
 def test_outputs_of_two_packs_can_be_told_apart(store: Store) -> None:
-    store.add([post(1), post(2, model="other@2")], [], {})
+    store.add([post(1), post(2), post(2, "negative", model="other@2")], [], {})
+    store.add([post(3, model="other@2")], [], {})
     report = shown(store, View(300))
-    assert {row["value"] for row in report["breakdowns"]["model"]} == {"compact@1", "other@2"}
+    assert {row["value"]: row["posts"] for row in report["breakdowns"]["model"]} == {
+        "compact@1": 2,
+        "other@2": 2,
+    }
+    assert report["totals"]["twice"] == 1
+    [one] = shown(store, View(300, filters={"model": "other@2", "sentiment": "negative"}))["posts"]
+    assert (one["event_id"], one["model"]) == ("posts:0:2", "other@2")
+
+
+def test_a_head_that_the_page_does_not_know_is_a_filter(store: Store) -> None:
+    other = {"event_id": "x", "event_time_ms": NOW_MS - 1_000, "schema_version": 1, "model": "news@1"}
+    strike = read_post(record(other | {"topic_label": "strike", "topic_score": 0.9, "topic_strike": 0.9}))
+    assert isinstance(strike, dict)
+    store.add([strike, post(1)], [], {})
+    report = shown(store, View(300, filters={"field.topic": "strike"}))
+    assert report["posts"][0]["fields"] == {"topic": "strike"}
+    # What has no sentiment is not neutral: shares are of the posts that have one.
+    totals = shown(store, View(300))["totals"]
+    assert (totals["posts"], totals["judged"], totals["measured"]) == (2, 1, 1)
+
+
+def test_a_field_with_the_name_of_a_filter_is_another_filter(store: Store) -> None:
+    names = {"emotion": "calm", "toxic": "maybe", "span": "wide", "to": "you"}
+    store.add([post(1, **names), post(2)], [], {})
+    for name, value in names.items():
+        assert shown(store, View(300, filters={f"field.{name}": value}))["totals"]["posts"] == 1
+    assert shown(store, View(300, filters={"emotion": "joy", "toxic": "no"}))["totals"]["posts"] == 2
+
+
+def test_a_pick_narrows_what_is_counted_and_leaves_the_lines(store: Store) -> None:
+    store.add([post(number) for number in range(100)], [], {})
+    report = shown(store, View(300, pick=(NOW_MS - 20_000, NOW_MS - 10_000)))
+    assert (report["totals"]["posts"], len(report["posts"])) == (10, 10)
+    assert sum(row["posts"] for row in report["series"]) == 100
+    assert report["live"] is False
+
+
+def test_fields_beyond_the_limit_are_left_out(store: Store) -> None:
+    for number in range(MOST_COLUMNS + 5):
+        store.add([post(number, **{f"name{number}": "x"})], [], {})
+    assert len(store.columns) == MOST_COLUMNS
+    assert shown(store, View(300))["totals"]["posts"] == MOST_COLUMNS + 5
 
 
 def test_a_clock_that_is_ahead_is_told(store: Store) -> None:
@@ -136,9 +231,11 @@ def test_a_clock_that_is_ahead_is_told(store: Store) -> None:
 
 
 def test_what_rises_is_seen_against_the_first_half(store: Store) -> None:
-    early = [post(number, emotion_label="joy") for number in range(200, 210)]
-    late = [post(number, emotion_label="anger") for number in range(10)]
-    store.add(early + late, [], {})
+    early = [post(number, emotion_label="joy") for number in range(200, 200 + ENOUGH)]
+    late = [post(number, emotion_label="anger") for number in range(ENOUGH)]
+    store.add(early + late[1:], [], {})
+    assert {row["change"] for row in shown(store, View(300))["emotions"]} == {None}  # one too few
+    store.add(late, [], {})
     changes = {row["emotion"]: row["change"] for row in shown(store, View(300))["emotions"]}
     assert changes == {"joy": -1.0, "anger": 1.0}
 
@@ -147,9 +244,9 @@ def test_what_rises_is_seen_against_the_first_half(store: Store) -> None:
 @given(name=st.text(max_size=30), value=st.text(max_size=30))
 def test_no_field_name_becomes_part_of_a_query(name: str, value: str) -> None:
     store = Store(None, 3_600)
-    store.add([post(1, product="a")], [], {})
-    report = shown(store, View(300, filters={name: value}))
-    assert report["totals"]["posts"] == int((name, value) in {("product", "a"), ("model", "compact@1")})
+    store.add([post(1, product="a"), post(2, **{name: "b"})], [], {})
+    report = shown(store, View(300, filters={f"field.{name}": value}))
+    assert report["totals"]["posts"] == int((name, value) == ("product", "a"))
     store.close()
 
 
@@ -167,13 +264,16 @@ def test_no_record_stops_the_reader(body: object) -> None:
         max_size=4,
     )
 )
+@example(changes={"event_time_ms": -998204254900226})
 def test_no_message_of_another_shape_stops_the_store(changes: dict[str, object]) -> None:
     found = read_post(record({**mood(1), **changes}))
     if isinstance(found, dict):
-        store = Store(None, 1e12)
+        keep_s = 1e12
+        store = Store(None, keep_s)
         store.add([found], [], {})
         shown(store, View(300))
-        assert store.rows("SELECT count(*) AS posts FROM posts") == [{"posts": 1}]
+        kept = found["time_ms"] >= time.time() * 1000 - keep_s * 1000
+        assert store.rows("SELECT count(*) AS posts FROM posts") == [{"posts": int(kept)}]
         store.close()
 
 
@@ -196,9 +296,10 @@ def test_any_dead_letter_has_a_reason(headers: list[tuple[str, bytes | None]]) -
 @pytest.mark.parametrize(
     ("query", "reason"),
     [
-        ("span=1y", "span is one of 5m, 30m, 2h, 6h, 24h"),
+        ("span=1y", "span is one of 5m, 30m, 2h, 6h, 24h, 7d"),
         ("to=yesterday", "to is a Unix time in milliseconds"),
         ("to=-1", "to is a Unix time in milliseconds"),
+        ("pick=7", "pick is two Unix times in milliseconds, as in 1700000000000-1700000060000"),
     ],
 )
 def test_a_wrong_link_gets_a_clear_line(store: Store, query: str, reason: str) -> None:
@@ -208,8 +309,9 @@ def test_a_wrong_link_gets_a_clear_line(store: Store, query: str, reason: str) -
 
 
 def test_a_link_holds_the_view() -> None:
-    view = read_view({"span": "2h", "to": "1700000000000", "product": "kettle"})
-    assert view == View(7_200, 1_700_000_000_000, {"product": "kettle"})
+    query = {"span": "2h", "to": "1700000000000", "pick": "1-2", "field.product": "kettle", "lang": "de"}
+    view = read_view(query | {"utm_source": "mail"})  # what somebody hung on it does no harm
+    assert view == View(7_200, 1_700_000_000_000, {"field.product": "kettle", "lang": "de"}, (1, 2))
 
 
 def test_nothing_from_elsewhere_may_be_loaded(store: Store) -> None:

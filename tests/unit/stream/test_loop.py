@@ -14,6 +14,7 @@ from worker.kafka.outcome import Outcome
 from worker.kafka.source import Source
 from worker.observe.health import Health
 from worker.observe.metrics import Metrics
+from worker.observe.summary import Summary
 from worker.settings.groups import BatchSettings
 from worker.stream.loop import REBALANCES_WITHOUT_COMMIT, Loop
 from worker.stream.pipeline import Pipeline, Processed
@@ -105,6 +106,8 @@ def run(
     window_s: float = 2.0,
     pipeline: Echo | None = None,
     health: Health | None = None,
+    summary: Summary | None = None,
+    metrics: Metrics | None = None,
 ) -> None:
     Loop(
         cast("Source", log),
@@ -113,7 +116,8 @@ def run(
         batch=BatchSettings(max_messages=window, max_wait_ms=0, max_window_s=window_s),
         connect_limit_s=limit_s,
         health=health or Health(60, ready_checks=()),
-        metrics=Metrics(),
+        metrics=metrics or Metrics(),
+        summary=summary,
     ).run(stop)
 
 
@@ -312,3 +316,64 @@ def test_a_source_that_cannot_go_on_turns_the_worker_unready() -> None:
     with pytest.raises(SourceUnreadable):
         run(log, stop, health=health)
     assert not health.ready()[0]
+
+
+class Turns:
+    """A clock that goes on by so much with every look at it."""
+
+    def __init__(self, step_s: float) -> None:
+        self.now, self.step_s = 0.0, step_s
+
+    def __call__(self) -> float:
+        self.now += self.step_s
+        return self.now
+
+
+def test_windows_are_told_at_debug_and_the_work_every_ten_seconds() -> None:
+    stop = threading.Event()
+    log = Log(500, stop)
+    with capture_logs() as lines:
+        run(log, stop, window=5, summary=Summary(clock=Turns(0.5)))  # 100 windows, two a second
+    said = [line for line in lines if line["log_level"] == "info" and line["event"] != "draining"]
+    assert {line["event"] for line in said} == {"summary"}
+    assert 4 <= len(said) <= 6
+    assert sum(line["messages"] for line in said) == 500
+    windows = [line for line in lines if line["event"] == "window"]
+    assert {line["log_level"] for line in windows} == {"debug"}
+    assert len(windows) == 100
+
+
+def test_the_summary_tells_what_is_committed_also_when_the_worker_fails() -> None:
+    stop = threading.Event()
+    log = Log(100, stop)
+
+    def fail() -> None:
+        raise SourceUnreadable("topic posts, partition 0 cannot be read past offset 3")
+
+    log.before_poll = {5: fail}
+    with capture_logs() as lines, pytest.raises(SourceUnreadable):
+        run(log, stop)
+    assert [line["messages"] for line in lines if line["event"] == "summary"] == [len(log.written)]
+
+
+def test_a_window_that_is_read_again_is_told_once() -> None:
+    stop = threading.Event()
+    log, metrics = Log(95, stop), Metrics()
+    log.outcomes = [Outcome.COMMITTED, Outcome.ABORTED, Outcome.COMMITTED, Outcome.UNKNOWN]
+    with capture_logs() as lines:
+        run(log, stop, summary=Summary(clock=Turns(1.0)), metrics=metrics)
+    assert sum(line["messages"] for line in lines if line["event"] == "summary") == 95
+    count = metrics.registry.get_sample_value("moodstream_messages_total", {"outcome": "tombstone"})
+    assert count == 95
+
+
+def test_the_time_between_polls_is_told_by_stage() -> None:
+    stop = threading.Event()
+    log, metrics = Log(95, stop), Metrics()
+    run(log, stop, metrics=metrics)
+
+    def count(stage: str) -> float | None:
+        return metrics.registry.get_sample_value("moodstream_stage_duration_seconds_count", {"stage": stage})
+
+    assert count("poll") == log.polls
+    assert count("batch_wait") == count("commit") == 10

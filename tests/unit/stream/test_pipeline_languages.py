@@ -3,15 +3,21 @@
 import json
 import shutil
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from tests.support.decoding import decoder
+from worker.kafka.checkpoint import Checkpoint
+from worker.kafka.limits import TopicLimits
 from worker.messages.deadletter import DeadLetters, Origin
 from worker.messages.encode import OutputEncoder
 from worker.model.pack import bundled_pack
 from worker.model.several import PackSet
+from worker.observe.metrics import Metrics
 from worker.settings.groups import LanguageSettings
+from worker.stream.fitting import Fitter
+from worker.stream.isolation import Isolation
 from worker.stream.languages import Languages
 from worker.stream.pipeline import Pipeline
 from worker.stream.router import LoadedPack, PackRouter
@@ -117,3 +123,35 @@ def test_off_by_default_nothing_is_named() -> None:
     )
     (output,) = lines.process(records(b'{"text": "che bella giornata"}')).outputs
     assert "lang" not in json.loads(output.value or b"")
+
+
+def test_the_languages_reach_the_metrics_also_through_the_isolation(second_pack: Path) -> None:
+    route = {"it": str(second_pack), "fr": "unsupported", "*": "default"}
+    lines, metrics = pipeline(LanguageSettings(route=route), second_pack), Metrics()
+    letters = DeadLetters("dead", "connect", Origin("test", "0"))
+    limits = {"moods": TopicLimits(1_000_000), "dead": TopicLimits(1_000_000)}
+    fitter = Fitter(limits, letters.to_dead_letter, dead_letter_topic="dead", compression="lz4")
+    isolation = Isolation(lines, cast("Checkpoint", None), fitter, metrics=metrics)
+    processed = isolation.process(
+        records(
+            b'{"text": "what a day", "lang": "it"}',
+            b'{"text": "what a night", "lang": "EN-us"}',
+            b'{"text": "quel jour", "lang": "fr"}',
+            b'{"text": "bon dia", "lang": "qxz"}',
+            None,
+            b'{"text": "no language said"}',
+        )
+    )
+    metrics.committed([result for results in processed.results for result in results])
+
+    def value(name: str, **labels: str) -> float | None:
+        return metrics.registry.get_sample_value(f"moodstream_{name}", labels)
+
+    counts = {
+        name: value("languages_total", language=name) for name in ("it", "en", "fr", "other", "unknown")
+    }
+    assert counts == {"it": 1, "en": 1, "fr": None, "other": 1, "unknown": 1}
+    assert value("messages_total", outcome="labelled") == 4
+    assert value("text_tokens_total") == sum(
+        answer.token_count for answer in processed.answers if isinstance(answer, Prediction)
+    )

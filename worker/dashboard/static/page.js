@@ -2,13 +2,17 @@
 // Whatever people wrote is set as text, never as HTML.
 
 const $ = (id) => document.getElementById(id);
-const RESERVED = new Set(["span", "to"]);
+const TIMES = new Set(["span", "to", "pick"]);
+const SPANS_S = { "5m": 300, "30m": 1_800, "2h": 7_200, "6h": 21_600, "24h": 86_400, "7d": 604_800 };
+const POINTS = 0.02; // a change of an emotion's share that is worth a word
 let view = new URLSearchParams(location.search);
 let asking = false;
 let again = false;
 let connected = false;
 let last = null;
-let shownFields = "";
+let colors = null;
+let items = new Map(); // the posts in the list, each with its element
+const shown = new Map(); // what each part of the page shows, so that only what has changed is drawn again
 
 function element(name, attributes = {}, ...children) {
   const made = document.createElement(name);
@@ -21,24 +25,50 @@ function element(name, attributes = {}, ...children) {
   return made;
 }
 
-const clock = (ms) => new Date(ms).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
-const moment = (ms) => new Date(ms).toLocaleString([], { dateStyle: "short", timeStyle: "medium" });
-const percent = (share) => `${(100 * share).toFixed(share > 0 && share < 0.1 ? 1 : 0)} %`;
+const MINUTES = new Intl.DateTimeFormat([], { hour: "2-digit", minute: "2-digit" });
+const SECONDS = new Intl.DateTimeFormat([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+const MOMENTS = new Intl.DateTimeFormat([], { dateStyle: "short", timeStyle: "medium" });
+const clock = (ms, seconds = false) => (seconds ? SECONDS : MINUTES).format(ms);
+const moment = (ms) => MOMENTS.format(ms);
+const percent = (share) => (share === null ? "–" : `${(100 * share).toFixed(share > 0 && share < 0.1 ? 1 : 0)} %`);
 const signed = (value) => (value === null ? "–" : (value >= 0 ? "+" : "−") + Math.abs(value).toFixed(2));
-const color = (name) => {
-  const probe = element("i", { style: `color: var(--${name})` });
-  document.body.append(probe);
-  const found = getComputedStyle(probe).color;
-  probe.remove();
-  return found;
-};
+const plain = (field) => (field === "lang" ? "language" : field.replace(/^field\./, ""));
+const count = (number, one, many = `${one}s`) => `${number.toLocaleString()} ${number === 1 ? one : many}`;
 
-function change(name, value) {
-  if (value === null || value === "") view.delete(name);
-  else view.set(name, value);
-  if (name === "span") view.delete("to");
+function color(name) {
+  if (colors === null) {
+    colors = {};
+    for (const each of ["text", "line", "link", "positive", "neutral", "negative", "picked"]) {
+      const probe = element("i", { style: `color: var(--${each})` });
+      document.body.append(probe);
+      colors[each] = getComputedStyle(probe).color;
+      probe.remove();
+    }
+  }
+  return colors[name];
+}
+
+// Views.
+
+function go(changes) {
+  for (const [name, value] of Object.entries(changes)) {
+    if (value === null || value === "") view.delete(name);
+    else view.set(name, value);
+  }
   history.pushState(null, "", view.size ? `?${view}` : location.pathname);
   refresh();
+}
+
+// Look at a stretch of time: the lines stand still and go on showing what is around it.
+function pick(from, to) {
+  go({ pick: `${Math.round(from)}-${Math.round(to)}`, to: view.get("to") ?? String(Math.max(last.to_ms, to)) });
+  $("posts-title").focus({ preventScroll: true });
+}
+
+function move(direction) {
+  const span = 1_000 * SPANS_S[view.get("span") || "30m"];
+  const to = last.to_ms + direction * span;
+  go({ to: to > Date.now() - span / 10 ? null : String(to), pick: null }); // nearly now is now
 }
 
 async function refresh() {
@@ -47,11 +77,16 @@ async function refresh() {
     return;
   }
   asking = true;
+  const asked = performance.now();
   try {
     const answer = await fetch(`/api/view?${view}`);
     if (!answer.ok) notice([[await answer.text(), true]]);
-    else draw(await answer.json());
-  } catch {
+    else {
+      draw(await answer.json());
+      measure(asked);
+    }
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error; // fetch says so when nobody answers
     connected = false;
     notices();
   } finally {
@@ -63,20 +98,41 @@ async function refresh() {
   }
 }
 
+// How long the update took, for benchmarks and for the browser's own tools; only the last hundred are kept.
+function measure(asked) {
+  if (performance.getEntriesByName("update").length >= 100) performance.clearMeasures("update");
+  performance.measure("update", { start: asked });
+  performance.clearResourceTimings();
+}
+
+// Drawing.
+
 function draw(report) {
   last = report;
   $("topic").textContent = report.status.topic;
   document.title = `${report.status.topic} – Moodstream`;
   notices();
   filters(report);
-  totals(report);
-  sentiment(report);
-  lines(report);
-  emotions(report);
-  breakdowns(report);
-  dead(report);
-  posts(report);
+  part("totals", [report.totals, report.status, report.dead_letters], () => totals(report));
+  part("chart", [report.series, report.pick, bounds(report)], () => chart(report));
+  if ($("table").open) part("series", [report.series, report.pick], () => series(report));
+  part("emotions", [report.emotions, view.get("emotion")], () => emotions(report));
+  part("breakdowns", [report.breakdowns, view.toString()], () => breakdowns(report));
+  part("dead", report.dead_letters, () => dead(report));
+  // Whoever marks a text to copy it keeps it.
+  const marking = !getSelection().isCollapsed && $("posts").contains(getSelection().anchorNode);
+  if (!marking) part("posts", [report.posts, report.live, report.to_ms * !report.live, report.pick], () => posts(report));
   document.body.dataset.drawn = String(Number(document.body.dataset.drawn || 0) + 1);
+}
+
+// Draw a part again if what it shows has changed, and give the focus back to the button that had it.
+function part(name, data, work) {
+  const state = JSON.stringify(data);
+  if (shown.get(name) === state) return;
+  shown.set(name, state);
+  const key = $(name).contains(document.activeElement) ? document.activeElement.dataset.key : undefined;
+  work();
+  if (key !== undefined) $(name).querySelector(`[data-key="${CSS.escape(key)}"]`)?.focus({ preventScroll: true });
 }
 
 function notice(entries) {
@@ -94,63 +150,95 @@ function notices() {
   if (last) {
     const { status } = last;
     if (status.problem === "connecting") found.push(["Connecting to Kafka …", false]);
+    else if (status.away) found.push([`The broker is away, so nothing new comes in; the page tries again by itself. ${status.problem}`, true]);
     else if (status.problem) found.push([`Nothing new comes in: ${status.problem}`, true]);
     else if (!status.caught_up) found.push(["Reading what the topic still holds …", false]);
-    if (!last.live) {
-      found.push([`You are looking at ${clock(last.from_ms)} to ${clock(last.to_ms)}, not at now.`, false]);
-    }
-    if (last.totals.posts === 0) {
-      found.push([view.size > (view.has("span") ? 1 : 0) ? "No post fits what you chose." : "Nothing yet.", false]);
-    }
-    const versions = Object.entries(status.unreadable);
-    if (versions.length) {
-      const text = versions.map(([version, count]) => `${count} of version ${version}`).join(", ");
-      found.push([`Messages of other versions are not shown: ${text}.`, false]);
-    }
-    if (last.ahead) {
-      found.push([`${last.ahead} posts are not shown yet: their time is still to come. A sender's clock is ahead.`, false]);
-    }
-    if (!Object.keys(last.fields).some((name) => name !== "lang" && name !== "model") && last.totals.posts) {
-      found.push(["To filter by product or source, let the worker keep the fields: sink.keep.", false]);
-    }
+    const looking = where(last);
+    if (looking) found.push([`You are looking at ${looking}, not at now.`, false]);
+    if (last.totals.posts === 0) found.push([nothing(last), false]);
+    found.push(...oddities(last).map((text) => [text, false]));
   }
   notice(found);
 }
 
+// The time that the page shows, if it is not now.
+function where(report) {
+  if (report.live) return null;
+  const [from, to] = report.pick || [report.from_ms, report.to_ms];
+  if (new Date(from).toDateString() !== new Date().toDateString()) return `${moment(from)} to ${moment(to)}`;
+  if (to - from === 60_000 && from % 60_000 === 0) return clock(from);
+  const fine = to - from < 120_000;
+  return `${clock(from, fine)} to ${clock(to, fine)}`;
+}
+
+function nothing(report) {
+  if ([...view.keys()].some((name) => !TIMES.has(name))) return "No post fits what you chose.";
+  if (report.newest_ms === null) return `Nothing yet. Posts appear here as soon as a worker writes to ${report.status.topic}.`;
+  return `Nothing in this time. The newest post is from ${moment(report.newest_ms)}.`;
+}
+
+function oddities({ status, ahead, fields, totals: sums }) {
+  const found = [];
+  const versions = Object.entries(status.unreadable);
+  if (versions.length) {
+    const text = versions.map(([version, number]) => `${number.toLocaleString()} of version ${version}`).join(", ");
+    found.push(`Messages of other versions are not shown: ${text}.`);
+  }
+  if (status.too_old) {
+    const hours = (status.keep_s / 3_600).toLocaleString([], { maximumFractionDigits: 1 });
+    found.push(`${count(status.too_old, "post is", "posts are")} not shown: older than ${hours} hours. --keep keeps more.`);
+  }
+  if (ahead) {
+    found.push(`${count(ahead, "post is", "posts are")} not shown yet: the time is still to come. A sender's clock is ahead.`);
+  }
+  const models = fields.model || [];
+  if (models.length > 1 && !view.has("model")) {
+    const twice = sums.twice ? ` ${count(sums.twice, "post was", "posts were")} labelled by more than one, and each label counts.` : "";
+    found.push(`${models.length} models write to this topic: ${models.slice(0, 5).join(", ")}.${twice} Choose one under “model” to see it alone.`);
+  }
+  return found;
+}
+
 function filters(report) {
-  const names = Object.keys(report.fields);
-  const chosen = [...view.keys()].filter((name) => !RESERVED.has(name));
-  for (const name of chosen) if (!names.includes(name)) names.push(name);
-  const state = JSON.stringify([names, report.fields, view.toString()]);
   $("span").value = view.get("span") || "30m";
-  $("clear").hidden = !view.size;
-  if (state === shownFields || $("fields").contains(document.activeElement)) return;
-  shownFields = state;
-  $("fields").replaceChildren(
-    ...names.map((name) => {
-      const values = [...(report.fields[name] || [])];
-      const now = view.get(name);
-      if (now !== null && !values.includes(now)) values.push(now);
-      const select = element(
-        "select",
-        { onchange: (event) => change(name, event.target.value), "data-field": name },
-        element("option", { value: "" }, "all"),
-        ...values.map((value) => element("option", { value }, value)),
-      );
-      select.value = now || "";
-      return element("label", {}, `${name} `, select);
-    }),
+  $("clear").hidden = [...view.keys()].every((name) => name === "span");
+  $("later").disabled = !view.has("to");
+  $("pause").textContent = report.live ? "Pause" : "Back to now";
+  const names = Object.keys(report.fields).filter((name) => name !== "model" || report.fields.model.length > 1);
+  for (const name of view.keys()) if (!TIMES.has(name) && !names.includes(name)) names.push(name);
+  if ($("fields").contains(document.activeElement) && document.activeElement.tagName === "SELECT") return; // it may be open
+  part("fields", [names, report.fields, report.status.keep_s, view.toString()], () => {
+    const spans = Object.values(SPANS_S);
+    [...$("span").options].forEach((option, place) => {
+      option.hidden = place > 0 && spans[place - 1] >= report.status.keep_s && option.value !== $("span").value;
+    });
+    const own = names.some((name) => name.startsWith("field."));
+    const hint = element("span", { class: "hint" }, "To filter by product or source, let the workers keep these fields: ", element("code", {}, "sink.keep"));
+    $("fields").replaceChildren(...names.map((name) => filter(name, report.fields[name] || [])), ...(own || !names.length ? [] : [hint]));
+  });
+}
+
+function filter(name, values) {
+  const now = view.get(name);
+  const offered = now !== null && !values.includes(now) ? [...values, now] : values;
+  const select = element(
+    "select",
+    { onchange: (event) => go({ [name]: event.target.value }), "data-field": name },
+    element("option", { value: "" }, "all"),
+    ...offered.map((value) => element("option", { value }, value)),
   );
+  select.value = now || "";
+  return element("label", now === null ? {} : { class: "chosen" }, `${plain(name)} `, select);
 }
 
 function totals({ totals: sums, status, dead_letters: letters }) {
-  const share = (count) => (sums.posts ? percent(count / sums.posts) : "–");
+  const share = (number, of) => percent(of ? number / of : null);
   const rows = [
     ["Posts", sums.posts.toLocaleString()],
     ["Mood, −1 to 1", signed(sums.mood)],
-    ["Positive", share(sums.positive)],
-    ["Negative", share(sums.negative)],
-    ["Toxic", share(sums.toxic)],
+    ["Positive", share(sums.positive, sums.judged)],
+    ["Negative", share(sums.negative, sums.judged)],
+    ["Toxic", share(sums.toxic, sums.measured)],
     ["Posts a second", status.rate.toFixed(1)],
     ["Waiting for a worker", status.lag === null ? "unknown" : status.lag.toLocaleString()],
     ["Dead letters", letters.reduce((sum, row) => sum + row.messages, 0).toLocaleString()],
@@ -160,57 +248,80 @@ function totals({ totals: sums, status, dead_letters: letters }) {
   );
 }
 
-const layout = (report, more) => ({
-  margin: { l: 44, r: 12, t: 8, b: 36 },
-  paper_bgcolor: "transparent",
-  plot_bgcolor: "transparent",
-  font: { color: color("text") },
-  showlegend: true,
-  legend: { orientation: "h", y: 1.15 },
-  xaxis: { type: "date", range: [new Date(report.from_ms), new Date(report.to_ms)], gridcolor: color("line") },
-  yaxis: { gridcolor: color("line"), rangemode: "tozero" },
-  ...more,
-});
-const CONFIG = { displayModeBar: false, responsive: true, scrollZoom: false };
+// The start and end of the time axis, on the edges of bars: it moves by a whole bar.
+function bounds({ from_ms, to_ms, step_s }) {
+  const step = 1_000 * step_s;
+  return [Math.floor(from_ms / step) * step, Math.ceil(to_ms / step) * step];
+}
 
-function sentiment(report) {
-  const half = report.step_s * 500;
-  const times = report.series.map((row) => new Date(row.time_ms + half));
-  const traces = ["negative", "neutral", "positive"].map((name) => ({
-    type: "bar", name, x: times, y: report.series.map((row) => row[name]), marker: { color: color(name) },
-    width: report.step_s * 1000,
+// The chart library shows times as UTC: it gets local ones.
+const local = (ms) => ms - 60_000 * new Date(ms).getTimezoneOffset();
+
+function chart(report) {
+  const rows = report.series;
+  const step = 1_000 * report.step_s;
+  const x = rows.map((row) => local(row.time_ms + step / 2));
+  // A mood moves little: its axis reaches as far as it does, and no less than a quarter.
+  const reach = Math.ceil(4 * Math.max(0.25, ...rows.map((row) => Math.abs(row.mood)))) / 4;
+  const bars = ["negative", "neutral", "positive"].map((name) => ({
+    type: "bar", name, x, y: rows.map((row) => row[name]), marker: { color: color(name) }, width: step,
   }));
-  Plotly.react("sentiment", traces, layout(report, { barmode: "stack", bargap: 0 }), CONFIG).then((chart) => {
-    if (chart.dataset.ready) return;
-    chart.dataset.ready = "yes";
-    chart.on("plotly_click", ({ points }) => look(last.series[points[0].pointNumber].time_ms, last.step_s));
+  const line = (name, y, axis, hue, format) => ({
+    type: "scatter", mode: "lines+markers", marker: { size: 4 }, name, x, y, yaxis: axis, line: { color: color(hue), width: 2 },
+    hovertemplate: `%{y:${format}}`, showlegend: false,
   });
+  const traces = [
+    ...bars,
+    line("mood", rows.map((row) => row.mood), "y2", "link", "+.2f"),
+    line("toxic", rows.map((row) => row.toxic), "y3", "negative", ".1%"),
+  ];
+  const axis = (title, domain, more) => ({
+    title: { text: title, font: { size: 12 } }, domain, gridcolor: color("line"), zerolinecolor: color("line"), fixedrange: true, ...more,
+  });
+  const layout = {
+    margin: { l: 56, r: 8, t: 24, b: 32 },
+    paper_bgcolor: "transparent", plot_bgcolor: "transparent",
+    font: { color: color("text") },
+    barmode: "stack", bargap: 0, hovermode: "x",
+    legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, traceorder: "reversed" },
+    dragmode: matchMedia("(pointer: coarse)").matches ? false : "select",
+    selectdirection: "h", selections: [],
+    xaxis: {
+      type: "date", range: bounds(report).map(local), gridcolor: color("line"), anchor: "y3",
+      nticks: Math.max(3, Math.round($("chart").clientWidth / 130)),
+    },
+    yaxis: axis("posts", [0.46, 1], { rangemode: "tozero", nticks: 5 }),
+    yaxis2: axis("mood", [0.23, 0.41], { range: [-1.1 * reach, 1.1 * reach], tickvals: [-reach, 0, reach] }),
+    yaxis3: axis("toxic", [0, 0.18], { rangemode: "tozero", tickformat: ".0%", nticks: 3, minallowed: 0 }),
+    shapes: report.pick ? [{
+      type: "rect", xref: "x", yref: "paper", x0: local(report.pick[0]), x1: local(report.pick[1]), y0: 0, y1: 1,
+      fillcolor: color("picked"), opacity: 0.25, line: { width: 1, color: color("picked") },
+    }] : [],
+  };
+  Plotly.react("chart", traces, layout, { displayModeBar: false, responsive: true, scrollZoom: false, doubleClick: false }).then((drawn) => {
+    if (drawn.dataset.ready) return;
+    drawn.dataset.ready = "yes";
+    drawn.on("plotly_click", ({ points }) => pickBar(last.series[points[0].pointNumber]));
+    drawn.on("plotly_selected", (event) => {
+      if (!event?.range?.x) return;
+      const width = 1_000 * last.step_s;
+      const [from, to] = event.range.x.map((text) => new Date(text.replace(" ", "T")).getTime()).sort((a, b) => a - b);
+      pick(Math.floor(from / width) * width, Math.ceil(to / width) * width);
+    });
+  });
+}
+
+const pickBar = (row) => pick(row.time_ms, row.time_ms + 1_000 * last.step_s);
+
+function series(report) {
   $("series").replaceChildren(
-    element("thead", {}, element("tr", {}, ...["From", "Positive", "Neutral", "Negative"].map((name) => element("th", { scope: "col" }, name)))),
+    head("From", "Posts", "Positive", "Neutral", "Negative", "Mood", "Toxic"),
     element("tbody", {}, ...report.series.toReversed().map((row) =>
       element("tr", {},
-        element("td", {}, element("button", { type: "button", class: "value", onclick: () => look(row.time_ms, last.step_s) }, moment(row.time_ms))),
-        ...["positive", "neutral", "negative"].map((name) => element("td", { class: "number" }, String(row[name])))))),
+        element("td", {}, button(`s${row.time_ms}`, moment(row.time_ms), report.pick?.[0] === row.time_ms, () => pickBar(row))),
+        ...[row.posts, row.positive, row.neutral, row.negative].map((number) => cell(number.toLocaleString())),
+        cell(signed(row.mood)), cell(percent(row.toxic))))),
   );
-}
-
-// The posts around a bar: the shortest stretch that ends with it.
-function look(time_ms, step_s) {
-  view.set("to", String(time_ms + step_s * 1000));
-  view.set("span", "5m");
-  history.pushState(null, "", `?${view}`);
-  refresh();
-  $("posts-title").focus();
-}
-
-function lines(report) {
-  const times = report.series.map((row) => new Date(row.time_ms));
-  const trace = (name, key, hue) => ({
-    type: "scatter", mode: "lines+markers", marker: { size: 4 }, name, x: times,
-    y: report.series.map((row) => row[key]), line: { color: color(hue) },
-  });
-  const traces = [trace("mood", "mood", "link"), trace("toxicity", "toxicity", "negative")];
-  Plotly.react("lines", traces, layout(report, { yaxis: { range: [-1, 1], gridcolor: color("line") } }), CONFIG);
 }
 
 function head(...names) {
@@ -218,33 +329,44 @@ function head(...names) {
     element("th", place ? { scope: "col", class: "number" } : { scope: "col" }, name))));
 }
 
+const cell = (text, more = "") => element("td", { class: `number ${more}` }, text);
+
+function button(key, text, pressed, work) {
+  return element("button", { type: "button", class: "value", "data-key": key, "aria-pressed": String(pressed), onclick: work }, text);
+}
+
 function emotions(report) {
-  const trend = (value) => {
-    if (value === null) return "–";
-    const points = Math.round(100 * value);
-    return points > 0 ? `▲ ${points} points` : points < 0 ? `▼ ${-points} points` : "same";
-  };
+  const points = (value) => `${value > 0 ? "+" : "−"}${Math.abs(Math.round(100 * value))}`;
+  const known = report.emotions.some((row) => row.change !== null);
+  const rising = report.emotions.filter((row) => row.change >= POINTS).sort((a, b) => b.change - a.change).slice(0, 3);
+  const text = rising.map((row) => `${row.emotion} (${points(row.change)} points)`).join(", ");
+  $("rising").textContent = !known ? "Too few posts to say what is rising." : text ? `Rising: ${text}.` : "Nothing is rising.";
   $("emotions").replaceChildren(
-    head("Emotion", "Posts", "Share", "In the second half"),
-    element("tbody", {}, ...report.emotions.map((row) =>
-      element("tr", {}, element("td", {}, row.emotion), element("td", { class: "number" }, row.posts.toLocaleString()),
-        element("td", { class: "number" }, percent(row.share)), element("td", { class: "number" }, trend(row.change))))),
+    head("Emotion", "Share", "Posts", "Change"),
+    element("tbody", {}, ...report.emotions.map((row) => element("tr", {},
+      element("td", {}, value("emotion", row.emotion)),
+      element("td", { class: "number share", style: `--share: ${(100 * row.share).toFixed(1)}%` }, percent(row.share)),
+      cell(row.posts.toLocaleString()),
+      cell(row.change === null ? "–" : Math.abs(row.change) < 0.005 ? "0" : `${row.change > 0 ? "▲" : "▼"} ${points(row.change)}`)))),
   );
 }
 
+// A value that filters, or no longer filters, when it is selected.
+function value(name, text) {
+  const chosen = view.get(name) === text;
+  return button(`${name}=${text}`, text, chosen, () => go({ [name]: chosen ? null : text }));
+}
+
 function breakdowns(report) {
-  if ($("breakdowns").contains(document.activeElement)) return; // do not take the focus away
+  const mood = (number) => (number === null || Math.abs(number) < 0.05 ? "" : number > 0 ? "positive" : "negative");
   $("breakdowns").replaceChildren(
-    ...Object.entries(report.breakdowns).filter(([, rows]) => rows.length).map(([name, rows]) =>
-      element("section", {}, element("h2", {}, `By ${name}`),
-        element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `By ${name}` },
-          element("table", { "data-field": name }, head(name, "Posts", "Mood", "Toxic"),
+    ...Object.entries(report.breakdowns).filter(([name, rows]) => rows.length > (name === "model" ? 1 : 0)).map(([name, rows]) =>
+      element("section", {}, element("h2", {}, `By ${plain(name)}`),
+        element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `By ${plain(name)}` },
+          element("table", { "data-field": name }, head(plain(name), "Posts", "Mood", "Toxic"),
             element("tbody", {}, ...rows.map((row) =>
-              element("tr", {},
-                element("td", {}, element("button", { type: "button", class: "value", onclick: () => change(name, row.value) }, row.value)),
-                element("td", { class: "number" }, row.posts.toLocaleString()),
-                element("td", { class: "number" }, signed(row.mood)),
-                element("td", { class: "number" }, percent(row.toxic))))))))),
+              element("tr", {}, element("td", {}, value(name, row.value)),
+                cell(row.posts.toLocaleString()), cell(signed(row.mood), mood(row.mood)), cell(percent(row.toxic))))))))),
   );
 }
 
@@ -253,7 +375,7 @@ function dead(report) {
   $("dead").replaceChildren(
     head("Reason", "Messages"),
     element("tbody", {}, ...(rows.length ? rows : [{ reason: "none", messages: 0 }]).map((row) =>
-      element("tr", {}, element("td", {}, row.reason), element("td", { class: "number" }, row.messages.toLocaleString())))),
+      element("tr", {}, element("td", {}, row.reason), cell(row.messages.toLocaleString())))),
   );
 }
 
@@ -270,31 +392,45 @@ function marked(text, ranges) {
 }
 
 function posts(report) {
-  $("posts-title").textContent = report.live ? "Newest posts" : `Posts up to ${moment(report.to_ms)}`;
-  $("posts").replaceChildren(
-    ...report.posts.map((post) =>
-      element("li", {},
-        element("div", { class: "about" },
-          `${moment(post.time_ms)} `,
-          element("span", { class: `label ${["positive", "negative"].includes(post.sentiment) ? post.sentiment : "neutral"}` }, post.sentiment || "no sentiment"),
-          ` ${[post.emotion, post.lang, ...Object.entries(post.fields || {}).map(([name, value]) => `${name}: ${value}`)].filter(Boolean).join(" · ")}`,
-          post.toxicity >= 0.5 ? ` · toxic ${percent(post.toxicity)}` : ""),
-        element("div", {}, ...(post.text === null ? ["(The worker leaves the text out: sink.include_text.)"] : marked(post.text, post.marks))))),
-  );
+  const looking = where(report);
+  $("posts-title").textContent = looking ? `Posts, ${looking}` : "Newest posts";
+  $("no-text").hidden = report.totals.posts === 0 || report.totals.texts > 0;
+  const tone = (post) => (["positive", "negative"].includes(post.sentiment) ? post.sentiment : "neutral");
+  const about = (post) => [
+    post.emotion, post.toxicity >= 0.5 ? `toxic ${percent(post.toxicity)}` : null, post.lang,
+    ...Object.entries(post.fields).map(([name, text]) => `${name}: ${text}`),
+  ].filter(Boolean).join(" · ");
+  const make = (post) => element("li", {},
+    element("div", { class: "about" }, element("time", { datetime: new Date(post.time_ms).toISOString() }, moment(post.time_ms)), " ",
+      element("span", { class: `label ${tone(post)}` }, post.sentiment || "no sentiment"), ` ${about(post)}`),
+    ...(post.text === null ? [] : [element("div", { dir: "auto" }, ...marked(post.text, post.marks))]));
+  const made = new Map();
+  for (const post of report.posts) {
+    const state = JSON.stringify(post);
+    made.set(state, items.get(state) || make(post));
+  }
+  items = made;
+  $("posts").replaceChildren(...made.values());
 }
 
-$("span").addEventListener("change", (event) => change("span", event.target.value === "30m" ? null : event.target.value));
+$("span").addEventListener("change", (event) => go({ span: event.target.value === "30m" ? null : event.target.value, pick: null }));
+$("earlier").addEventListener("click", () => last && move(-1));
+$("later").addEventListener("click", () => last && move(1));
+$("pause").addEventListener("click", () => last && go(last.live ? { to: String(last.to_ms) } : { to: null, pick: null }));
 $("clear").addEventListener("click", () => {
-  view = new URLSearchParams();
-  history.pushState(null, "", location.pathname);
-  refresh();
+  go(Object.fromEntries([...view.keys()].filter((name) => name !== "span").map((name) => [name, null])));
 });
+$("table").addEventListener("toggle", () => last && draw(last));
 $("filters").addEventListener("submit", (event) => event.preventDefault());
 addEventListener("popstate", () => {
   view = new URLSearchParams(location.search);
   refresh();
 });
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => last && draw(last));
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+  colors = null;
+  shown.delete("chart");
+  if (last) draw(last);
+});
 
 const stream = new EventSource("/events");
 stream.addEventListener("open", () => {
