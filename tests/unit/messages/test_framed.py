@@ -1,5 +1,6 @@
 """Avro and Protobuf with a schema registry: what is read, and one clear answer for what cannot be."""
 
+import base64
 import io
 import struct
 import uuid
@@ -8,12 +9,24 @@ from typing import Any
 
 import orjson
 import pytest
+from confluent_kafka.schema_registry import (
+    SchemaRegistryClient,
+    header_schema_id_serializer,
+    prefix_schema_id_serializer,
+)
+from confluent_kafka.schema_registry.avro import AvroSerializer
+from confluent_kafka.schema_registry.json_schema import JSONSerializer
+from confluent_kafka.schema_registry.protobuf import ProtobufSerializer
+from confluent_kafka.serialization import MessageField, SerializationContext
+from google.protobuf import descriptor_pb2
+from google.protobuf.message_factory import GetMessageClass
 
 from tests.support.scripted_registry import ScriptedRegistry
 from worker.errors import RegistryUnavailable, SchemaWithoutText
 from worker.messages.decode import Decoder
 from worker.messages.fields import Fields
-from worker.messages.registry import Registry
+from worker.messages.protobuf_reader import ProtobufReader
+from worker.messages.registry import Registry, Schema
 from worker.settings.groups import SourceSettings
 from worker.types import Failure, Message, Record
 
@@ -39,6 +52,11 @@ message Post {
   google.protobuf.Timestamp at = 3;
   message Reply { string text = 1; }
 }
+"""
+
+
+JSON_SCHEMA = """
+{"$schema": "http://json-schema.org/draft-07/schema#", "title": "Post", "type": "object"}
 """
 
 
@@ -101,6 +119,37 @@ def test_a_guid_names_a_schema(server: ScriptedRegistry, in_header: bool) -> Non
         assert isinstance(found, Message)
         assert found.text == "so good"
     assert server.asked == [f"/schemas/guids/{GUID}"]
+
+
+@pytest.mark.parametrize("form", ["AVRO", "JSON", "PROTOBUF"])
+@pytest.mark.parametrize("place", [header_schema_id_serializer, prefix_schema_id_serializer])
+def test_what_confluents_serializers_write_is_read(server: ScriptedRegistry, form: str, place: Any) -> None:
+    value, headers = written_by_confluent(server.url, form, place)
+    found = one(decoder(server), value, *headers)
+    assert isinstance(found, Message)
+    assert found.text == "so good"
+    assert bool(headers) == (place is header_schema_id_serializer)
+
+
+def written_by_confluent(
+    url: str, form: str, place: Any, topic: str = "posts"
+) -> tuple[bytes, list[tuple[str, bytes]]]:
+    """A value and its headers, as confluent-kafka's serializers write them with the registry at `url`."""
+    headers: list[tuple[str, Any]] = []
+    context = SerializationContext(topic, MessageField.VALUE, headers)
+    client, conf = SchemaRegistryClient({"url": url}), {"schema.id.serializer": place}
+    body: Any = BODY
+    write: Any
+    match form:
+        case "AVRO":
+            write = AvroSerializer(client, orjson.dumps(POST).decode(), conf=conf)
+        case "JSON":
+            write = JSONSerializer(JSON_SCHEMA, client, conf=conf)
+        case _:
+            kind = GetMessageClass(ProtobufReader(Schema("PROTOBUF", PROTO)).type_of([1]))
+            body = kind(text="so good", likes=5)
+            write = ProtobufSerializer(kind, client, conf=conf)
+    return write(body, context), headers
 
 
 def test_json_with_a_guid_is_read_as_json(server: ScriptedRegistry) -> None:
@@ -221,6 +270,29 @@ class TestProtobuf:
         assert isinstance(found, Failure)
         assert found.reason == "schema_mismatch"
         assert message in found.message
+
+    def test_descriptors_in_place_of_text(self, server: ScriptedRegistry) -> None:
+        other = descriptor_pb2.FileDescriptorProto(name="x", package="p", syntax="proto3")
+        other.message_type.add(name="Place").field.add(name="town", number=1, type=9, label=1)
+        main = descriptor_pb2.FileDescriptorProto(name="y", syntax="proto3", dependency=["place.proto"])
+        post = main.message_type.add(name="Post")
+        post.field.add(name="text", number=1, type=9, label=1)
+        post.field.add(name="at", number=2, type=11, label=1, type_name=".p.Place")
+
+        def held(file: descriptor_pb2.FileDescriptorProto) -> str:
+            return base64.b64encode(file.SerializeToString()).decode()
+
+        reference = {"name": "place.proto", "subject": "p", "version": 1}
+        server.schemas[3] = {"schema": held(main), "schemaType": "PROTOBUF", "references": [reference]}
+        server.versions["/subjects/p/versions/1"] = {"schema": held(other)}
+        found = one(decoder(server), framed(3, b"\0" + b"\x0a\x02hi\x12\x03\x0a\x01B"))
+        assert isinstance(found, Message)
+        assert found.text == "hi"
+        for wrong in ('syntax = "proto3";', held(main)):  # as text, or without the type that it refers to
+            server.versions["/subjects/p/versions/1"] = {"schema": wrong}
+            failed = one(decoder(server), framed(3, b"\0" + b"\x0a\x02hi"))
+            assert isinstance(failed, Failure)
+            assert failed.reason == "schema_unusable"
 
     def test_a_schema_that_does_not_compile(self, server: ScriptedRegistry) -> None:
         hold(server, "message {", "PROTOBUF")
