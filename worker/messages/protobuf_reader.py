@@ -212,12 +212,18 @@ class _Conversion:
         return base64.b64encode(value).decode() if isinstance(value, bytes) else value
 
     def _well_known(self, message: Message) -> Any:
-        """Times as text, wrappers as what they wrap, `Struct` as an object: as JSON has them."""
+        """Times as text, wrappers as what they wrap, `Struct` as an object: as JSON has them.
+
+        None for what JSON has no form for: a time outside of the years 1 to 9999, infinity.
+        """
         name = message.DESCRIPTOR.full_name
         if name.endswith("Value") and "value" in message.DESCRIPTOR.fields_by_name:
             return self._one(message.DESCRIPTOR.fields_by_name["value"], message.value)  # type: ignore[attr-defined]
         self._count(message.ByteSize())
-        return json_format.MessageToDict(message)
+        try:
+            return json_format.MessageToDict(message)
+        except (ValueError, TypeError, json_format.Error):
+            return None
 
     def _count(self, values: int) -> None:
         self._left -= values

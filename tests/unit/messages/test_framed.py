@@ -227,6 +227,51 @@ def test_avro_that_cannot_be_read(server: ScriptedRegistry, schema: Any, data: b
     assert found.reason == reason
 
 
+YEAR_50_000_MS = 1_515_730_000_000_000
+
+
+@pytest.mark.parametrize(
+    ("kind", "logical", "value"),
+    [
+        ("long", "timestamp-millis", YEAR_50_000_MS),
+        ("long", "timestamp-millis", -YEAR_50_000_MS),
+        ("long", "timestamp-micros", YEAR_50_000_MS * 1000),
+        ("long", "local-timestamp-millis", YEAR_50_000_MS),
+        ("int", "date", YEAR_50_000_MS // 86_400_000),
+        ("int", "time-millis", 2**31 - 1),
+        ("long", "time-micros", 2**62),
+    ],
+)
+@pytest.mark.parametrize("nullable", [False, True])
+def test_a_time_that_no_calendar_has_costs_itself_and_not_the_message(
+    server: ScriptedRegistry, kind: str, logical: str, value: int, nullable: bool
+) -> None:
+    time: Any = {"type": kind, "logicalType": logical}
+    schema = {
+        "type": "record",
+        "name": "Post",
+        "fields": [
+            {"name": "text", "type": "string"},
+            {"name": "likes", "type": ["null", time] if nullable else time},
+        ],
+    }
+    hold(server, schema)
+    raw = {**schema, "fields": [schema["fields"][0], {"name": "likes", "type": ["null", kind]}]}
+    data = avro(raw, {"text": "so good", "likes": value})
+    if not nullable:
+        data = data.replace(b"\x0eso good\x02", b"\x0eso good")  # without the branch of the union
+    found = one(decoder(server, time_field="likes"), framed(3, data))
+    assert found == Message("so good", "posts:0:5", 17, None, {"likes": None})
+
+
+def test_times_are_kept_in_iso_8601(server: ScriptedRegistry) -> None:
+    schema = {**POST, "fields": [*POST["fields"][:1], {**POST["fields"][2], "name": "likes"}]}
+    hold(server, schema)
+    found = one(decoder(server), framed(3, avro(schema, {"text": "x", "likes": 1_700_000_000_000})))
+    assert isinstance(found, Message)
+    assert found.kept == {"likes": "2023-11-14T22:13:20+00:00"}
+
+
 def test_a_short_list_of_a_recursive_schema_is_read(server: ScriptedRegistry) -> None:
     hold(server, LIST)
     value = avro(LIST, {"text": "a", "next": {"text": "b", "next": None}})
@@ -255,6 +300,15 @@ class TestProtobuf:
         assert isinstance(nested, Message)
         assert nested.text == "hi"
 
+    def test_a_time_in_the_year_50_000_costs_itself_and_not_the_message(
+        self, server: ScriptedRegistry
+    ) -> None:
+        hold(server, PROTO, "PROTOBUF")
+        kind: Any = GetMessageClass(ProtobufReader(Schema("PROTOBUF", PROTO)).type_of([1]))
+        post = kind(text="so good", likes=5, at={"seconds": YEAR_50_000_MS // 1000})
+        found = one(decoder(server, time_field="at"), framed(3, b"\x02\x02" + post.SerializeToString()))
+        assert found == Message("so good", "posts:0:5", 17, None, {"likes": 5})
+
     @pytest.mark.parametrize(
         ("data", "message"),
         [
@@ -270,6 +324,11 @@ class TestProtobuf:
         assert isinstance(found, Failure)
         assert found.reason == "schema_mismatch"
         assert message in found.message
+
+    def test_a_schema_without_the_text_names_its_fields(self, server: ScriptedRegistry) -> None:
+        hold(server, PROTO, "PROTOBUF")
+        with pytest.raises(SchemaWithoutText, match=r"no field `body`.*but `text`, `likes`, `at`"):
+            one(decoder(server, text_field="body"), framed(3, b"\x02\x02" + self.POST))
 
     def test_descriptors_in_place_of_text(self, server: ScriptedRegistry) -> None:
         other = descriptor_pb2.FileDescriptorProto(name="x", package="p", syntax="proto3")
