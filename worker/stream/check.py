@@ -19,7 +19,8 @@ def problems(settings: Settings, *, online: bool = False) -> Iterator[str]:
     """Yield a line for each thing that would stop a worker with these settings.
 
     Looks at model packs (their checksums too, but no graph is loaded), at the extras that the settings need,
-    and at the names of the columns; with `online` also at brokers, topics and the schema registry.
+    at the files for TLS with the schema registry, and at the names of the columns; with `online` also at
+    brokers, topics and the schema registry.
     """
     found: list[Sequence[Head]] = []
 
@@ -37,7 +38,13 @@ def problems(settings: Settings, *, online: bool = False) -> Iterator[str]:
     def fields() -> None:
         Fields.of(settings.source, keep=settings.sink.keep)
 
-    checks: list[Callable[[], object]] = [packs, columns, fields, lambda: make_output_format(settings.sink)]
+    checks: list[Callable[[], object]] = [
+        packs,
+        columns,
+        fields,
+        lambda: make_output_format(settings.sink),
+        lambda: Registry.of(settings.kafka),
+    ]
     if online:
         checks += [lambda: _topics(settings), lambda: _registry(settings)]
     for check in checks:
