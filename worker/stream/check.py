@@ -1,17 +1,19 @@
 """What `moodstream run` would stumble over at its start, found without starting a worker."""
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from worker.errors import MoodstreamError
+from worker.errors import BrokerUnavailable, MoodstreamError
 from worker.heads import Head
+from worker.kafka.slots import slot_members
 from worker.kafka.topics import require_topics
 from worker.messages.columns import Layout
 from worker.messages.encode import make_output_format
 from worker.messages.fields import Fields
 from worker.messages.registry import Registry
 from worker.model.several import load_packs, named_heads
-from worker.settings.groups import Settings
+from worker.settings.groups import AUTO_SLOT, Settings
 from worker.stream.languages import Languages
 
 
@@ -20,7 +22,7 @@ def problems(settings: Settings, *, online: bool = False) -> Iterator[str]:
 
     Looks at model packs (their checksums too, but no graph is loaded), at the extras that the settings need,
     at the files for TLS with the schema registry, and at the names of the columns; with `online` also at
-    brokers, topics and the schema registry.
+    brokers, topics, the group and the schema registry.
     """
     found: list[Sequence[Head]] = []
 
@@ -43,10 +45,10 @@ def problems(settings: Settings, *, online: bool = False) -> Iterator[str]:
         columns,
         fields,
         lambda: make_output_format(settings.sink),
-        lambda: Registry.of(settings.kafka),
+        lambda: _registry(settings, online=online),
     ]
     if online:
-        checks += [lambda: _topics(settings), lambda: _registry(settings)]
+        checks.append(lambda: _kafka(settings))
     for check in checks:
         try:
             check()
@@ -54,13 +56,16 @@ def problems(settings: Settings, *, online: bool = False) -> Iterator[str]:
             yield from str(error).splitlines()
 
 
-def _topics(settings: Settings) -> None:
+def _kafka(settings: Settings) -> None:
     sink = settings.sink
     names = [*settings.source.topics, sink.topic, sink.dead_letter_topic]
     require_topics(settings.kafka, names)
+    if settings.delivery.slot == AUTO_SLOT:
+        with contextlib.suppress(BrokerUnavailable):  # the first to ask a new cluster for a group is told so
+            slot_members(settings.kafka, settings.source.group_id)
 
 
-def _registry(settings: Settings) -> None:
+def _registry(settings: Settings, *, online: bool) -> None:
     registry = Registry.of(settings.kafka)
-    if registry is not None:
+    if registry is not None and online:
         registry.check()
