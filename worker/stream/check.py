@@ -21,7 +21,8 @@ def problems(settings: Settings, *, online: bool = False) -> Iterator[str]:
     """Yield a line for each thing that would stop a worker with these settings.
 
     Looks at model packs (their checksums too, but no graph is loaded), at the extras that the settings need,
-    and at the names of the columns; with `online` also at brokers, topics, the group and the schema registry.
+    at the files for TLS with the schema registry, and at the names of the columns; with `online` also at
+    brokers, topics, the group and the schema registry.
     """
     found: list[Sequence[Head]] = []
 
@@ -39,9 +40,15 @@ def problems(settings: Settings, *, online: bool = False) -> Iterator[str]:
     def fields() -> None:
         Fields.of(settings.source, keep=settings.sink.keep)
 
-    checks: list[Callable[[], object]] = [packs, columns, fields, lambda: make_output_format(settings.sink)]
+    checks: list[Callable[[], object]] = [
+        packs,
+        columns,
+        fields,
+        lambda: make_output_format(settings.sink),
+        lambda: _registry(settings, online=online),
+    ]
     if online:
-        checks += [lambda: _kafka(settings), lambda: _registry(settings)]
+        checks.append(lambda: _kafka(settings))
     for check in checks:
         try:
             check()
@@ -58,7 +65,7 @@ def _kafka(settings: Settings) -> None:
             slot_members(settings.kafka, settings.source.group_id)
 
 
-def _registry(settings: Settings) -> None:
+def _registry(settings: Settings, *, online: bool) -> None:
     registry = Registry.of(settings.kafka)
-    if registry is not None:
+    if registry is not None and online:
         registry.check()
