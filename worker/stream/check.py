@@ -5,7 +5,6 @@ from pathlib import Path
 
 from worker.errors import MoodstreamError
 from worker.heads import Head
-from worker.kafka.topics import require_topics
 from worker.messages.columns import Layout
 from worker.messages.encode import make_output_format
 from worker.messages.fields import Fields
@@ -13,13 +12,21 @@ from worker.messages.registry import Registry
 from worker.model.several import load_packs, named_heads
 from worker.settings.groups import Settings
 from worker.stream.languages import Languages
+from worker.stream.limits import misfits, topic_limits
 
 
-def problems(settings: Settings, *, online: bool = False) -> Iterator[str]:
+def problems(
+    settings: Settings, *, online: bool = False, warn: Callable[[str], None] = lambda _line: None
+) -> Iterator[str]:
     """Yield a line for each thing that would stop a worker with these settings.
 
     Looks at model packs (their checksums too, but no graph is loaded), at the extras that the settings need,
-    and at the names of the columns; with `online` also at brokers, topics and the schema registry.
+    and at the names of the columns.
+
+    Args:
+        settings: what the worker is started with.
+        online: look at brokers, topics and the schema registry too.
+        warn: called with a line about what would not stop it, such as a topic that takes too little.
     """
     found: list[Sequence[Head]] = []
 
@@ -39,7 +46,7 @@ def problems(settings: Settings, *, online: bool = False) -> Iterator[str]:
 
     checks: list[Callable[[], object]] = [packs, columns, fields, lambda: make_output_format(settings.sink)]
     if online:
-        checks += [lambda: _topics(settings), lambda: _registry(settings)]
+        checks += [lambda: _topics(settings, warn), lambda: _registry(settings)]
     for check in checks:
         try:
             check()
@@ -47,10 +54,10 @@ def problems(settings: Settings, *, online: bool = False) -> Iterator[str]:
             yield from str(error).splitlines()
 
 
-def _topics(settings: Settings) -> None:
-    sink = settings.sink
-    names = [*settings.source.topics, sink.topic, sink.dead_letter_topic]
-    require_topics(settings.kafka, names)
+def _topics(settings: Settings, warn: Callable[[str], None]) -> None:
+    for misfit in misfits(settings, *topic_limits(settings)):
+        figures = ", ".join(f"{name} {value}" for name, value in misfit.figures.items())
+        warn(f"{misfit.topic}: {misfit.message}{f' ({figures})' if figures else ''}")
 
 
 def _registry(settings: Settings) -> None:
