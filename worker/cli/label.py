@@ -129,8 +129,8 @@ def label(
     if output == "-":
         output = None
     settings = loaded.settings
-    _check_options(inputs, output, resume=resume)
     names = check_inputs(inputs, format_, encoding)
+    _check_resume(names, output, resume=resume)
     if output is None and not stdout_open:
         raise OutputError("standard output is closed: name a file with --output")
     refuse_inputs(output, names)
@@ -163,7 +163,7 @@ def _say(line: str) -> None:
     click.echo(f"moodstream: {line}", err=True)
 
 
-def _check_options(inputs: Sequence[str], output: str | None, *, resume: bool) -> None:
+def _check_resume(inputs: Sequence[str], output: str | None, *, resume: bool) -> None:
     if resume and output is None:
         raise click.UsageError("--resume needs the --output of the interrupted run")
     if resume and any(name == "-" or Path(name).is_fifo() for name in inputs):
