@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.ports import free_port
 from tests.support.proof import read_all
 from tests.support.topics import Topics
 from tests.support.workers import WorkerProcess
@@ -23,12 +24,6 @@ def reason(worker: WorkerProcess) -> str:
     text = str(ends[0]["reason"])
     assert "\n" not in text
     return text
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_broker_not_there_retries_with_lines_then_gives_up(tmp_path: Path) -> None:

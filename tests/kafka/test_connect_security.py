@@ -1,6 +1,7 @@
 """Logging in, TLS and rights: what works, and the one line that says why something does not."""
 
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from tests.support.stream import Stream, Topics, assert_each_once, numbered
 from worker.errors import BrokerRefused, BrokerUnavailable, ExitCode, MoodstreamError
 from worker.kafka.checkpoint import TransactionalCheckpoint
 from worker.kafka.retry import first_connection
+from worker.kafka.slots import Slots
 from worker.kafka.source import Source
 from worker.kafka.topics import missing_topics
 from worker.settings.groups import DeliverySettings, KafkaSettings, SinkSettings, SourceSettings
@@ -215,6 +217,8 @@ def test_a_user_without_rights(secured: KafkaCluster, unique: str) -> None:
     with pytest.raises(MoodstreamError, match=r"kafka\.sasl_plain_username") as end:
         TransactionalCheckpoint(denied, allowed.sink, allowed.source, DeliverySettings()).open()
     assert end.value.exit_code == ExitCode.BROKER_REFUSED
+    with pytest.raises(BrokerRefused, match=r"delivery\.slot .* allow Describe"):
+        Slots(denied, allowed.source.group_id, stop=threading.Event()).take()
     source = Source(denied, allowed.source, "0")
     with pytest.raises(BrokerRefused, match=r"source\.(topics|group_id)"):
         source.poll(1, 5.0)

@@ -17,10 +17,11 @@ def run(loaded: Loaded) -> int:
 
     \b
       moodstream run --kafka.bootstrap-servers broker1:9092 --source.topics posts,reviews
-      moodstream run --config worker.toml --delivery.slot 1
+      moodstream run --config worker.toml
       MOODSTREAM_SINK__TOPIC=feelings moodstream run
 
-    Workers that share the work have the same source.group-id, and each has a delivery.slot of its own.
+    Workers that share the work have the same source.group-id. Each takes a free slot in the group by itself,
+    or keeps the one that delivery.slot names.
 
     \b
     Exit codes: 0 drained, 1 fault, 2 wrong setting, 3 no broker answers, 4 broker refused,

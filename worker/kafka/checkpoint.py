@@ -276,6 +276,9 @@ class TransactionalCheckpoint(BaseCheckpoint):
 
     Call `open` before the consumer joins its group: it ends the transaction that a killed worker in the same
     slot left open. Run inference before `commit`: the transaction's clock starts at its first send.
+
+    With `members_decide` the slot was taken, not assigned: another worker may have opened a producer in it
+    without joining the group under its name, so a fenced producer alone does not mean that the slot is lost.
     """
 
     def __init__(
@@ -288,10 +291,13 @@ class TransactionalCheckpoint(BaseCheckpoint):
         batch_bytes: int = BATCH_BYTES,
         watchdog: Watchdog | None = None,
         on_wait: Callable[[], None] | None = None,
+        members_decide: bool = False,
     ) -> None:
         self._group = source.group_id
         self._slot = slot_name(source.group_id, delivery.slot)
-        self._timeout_s = delivery.transaction_timeout_ms / 1_000
+        # After the shorter of the two, others may end this worker's transaction.
+        self._timeout_s = min(delivery.transaction_timeout_ms, source.session_timeout_ms) / 1_000
+        self._members_decide = members_decide
         self._began = (0.0, 0.0)
         options = producer_options(kafka, sink, delivery, batch_bytes) | {
             "transactional_id": self._slot,
@@ -320,28 +326,29 @@ class TransactionalCheckpoint(BaseCheckpoint):
         producer.init_transactions()
 
     def _fenced_itself(self, cause: Exception, snapshot: ConsumerGroupMetadata) -> bool:
-        """Whether the broker ended a transaction that had timed out, and no other worker is in the slot.
+        """Whether the transaction was ended from outside, and no other worker is in the slot.
 
-        Both fence the producer. A worker that was suspended for that long may go on with a new producer; the
-        group's members show whether another worker has taken the slot meanwhile.
+        A broker ends one that has timed out, and other workers end that of one whose session has. Both fence
+        the producer, as a twin does. A worker that was suspended for that long may go on with a new producer;
+        the group's members show whether another worker has taken the slot meanwhile.
         """
         if not isinstance(cause, FENCED):
             return False
         # The monotonic clock may stop while the machine is suspended; the wall clock may be set back.
         age_s = max(time.monotonic() - self._began[0], time.time() - self._began[1])
-        if age_s < self._timeout_s:
+        if age_s < self._timeout_s and not self._members_decide:
             return False
         try:
             members = group_members(self._kafka, self._group)
         except (BrokerUnavailable, BrokerRefused) as problem:
             _log.warning("cannot ask whether another worker is in this slot", reason=describe(problem))
             return False
-        if any(name == self._slot and member != snapshot.member_id for member, name in members):
+        if any(one.name == self._slot and one.member_id != snapshot.member_id for one in members):
             return False
         _log.warning(
-            "this worker stood still for longer than delivery.transaction_timeout_ms and its transaction was "
-            "ended; no other worker is in its slot, so it goes on",
-            stood_still_s=round(age_s),
+            "this worker's transaction was ended from outside, as after a long pause; no other worker is in "
+            "its slot, so it goes on",
+            transaction_age_s=round(age_s, 1),
             slot=self._slot,
         )
         return True

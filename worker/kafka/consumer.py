@@ -12,6 +12,7 @@ from kafka.structs import ConsumerGroupMetadata, MemberState
 from worker.errors import BrokerRefused, BrokerUnavailable
 from worker.kafka.diagnose import describe
 from worker.kafka.options import client_options, slot_name
+from worker.kafka.predecessor import ASSIGNORS
 from worker.kafka.records import Unreadable
 from worker.kafka.topics import admin_client
 from worker.settings.groups import KafkaSettings, SourceSettings
@@ -29,6 +30,7 @@ def consumer_options(kafka: KafkaSettings, source: SourceSettings, slot: str) ->
         **client_options(kafka),
         "group_id": source.group_id,
         "group_instance_id": slot_name(source.group_id, slot),
+        "partition_assignment_strategy": ASSIGNORS,
         # positions.py decides where to begin: the client would skip messages silently.
         "auto_offset_reset": "none",
         "enable_auto_commit": False,
@@ -36,7 +38,8 @@ def consumer_options(kafka: KafkaSettings, source: SourceSettings, slot: str) ->
         "isolation_level": "read_committed",
         "allow_auto_create_topics": False,
         "session_timeout_ms": source.session_timeout_ms,
-        "heartbeat_interval_ms": min(3_000, source.session_timeout_ms // 3),
+        # Members learn of a rebalance by their next heartbeat, so this adds to every take-over.
+        "heartbeat_interval_ms": min(1_000, source.session_timeout_ms // 3),
         "max_poll_interval_ms": source.max_poll_interval_ms,
         "metadata_max_age_ms": kafka.metadata_max_age_ms,
         "request_timeout_ms": 10_000,

@@ -40,7 +40,8 @@ from worker.tls import certificate_wanted, tls_refusal
 FENCED = (FencedInstanceIdError, ProducerFencedError, InvalidProducerEpochError)
 """What Kafka answers a member or a producer that another one has replaced."""
 
-ANOTHER_WORKER = "another worker runs in this slot; give each worker its own delivery.slot"
+OWN_SLOTS = "give each worker its own delivery.slot, or none of them one"
+ANOTHER_WORKER = f"another worker runs in this slot; {OWN_SLOTS}"
 
 _RIGHTS = "the rights of kafka.sasl_plain_username, or of the client certificate"
 
@@ -62,7 +63,7 @@ _REFUSALS: tuple[tuple[type[Exception], str], ...] = (
     ),
     (
         TransactionalIdAuthorizationFailedError,
-        f"denies the transactional id, made of source.group_id and delivery.slot ({_RIGHTS})",
+        f"denies the transactional id, made of source.group_id, a dot and the worker's slot ({_RIGHTS})",
     ),
     (AuthorizationError, f"denies access ({_RIGHTS})"),
     (InvalidSessionTimeoutError, "does not allow source.session_timeout_ms"),

@@ -11,15 +11,26 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import structlog
-from kafka import KafkaConsumer, KafkaProducer
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka.admin import TransactionDescription
 from kafka.consumer.fetcher import Fetcher
 from kafka.coordinator.base import BaseCoordinator
 from kafka.coordinator.consumer import ConsumerCoordinator
-from kafka.errors import BrokerResponseError, CorruptRecordError, KafkaConnectionError, KafkaError
+from kafka.errors import (
+    BrokerResponseError,
+    ConcurrentTransactionsError,
+    CorruptRecordError,
+    KafkaConnectionError,
+    KafkaError,
+    NoError,
+    for_code,
+)
 from kafka.net.compat import KafkaNetClient
+from kafka.net.manager import KafkaConnectionManager
 from kafka.net.transport import KafkaSSLTransport, KafkaTCPTransport
 from kafka.producer.sender import Sender
 from kafka.producer.transaction_manager import TransactionManager
+from kafka.protocol.producer.transaction import InitProducerIdRequest
 from kafka.record import memory_records
 from kafka.record.default_records import DefaultRecordBatch
 from kafka.structs import MemberState, TopicPartition
@@ -43,6 +54,8 @@ _CLASS_PARTS: tuple[tuple[type, str], ...] = (
     (TransactionManager, "_supports_epoch_bump"),
     (TransactionManager, "last_error"),
     (KafkaNetClient, "await_ready"),
+    (KafkaConnectionManager, "run"),
+    (KafkaConnectionManager, "send"),
     (Sender, "force_close"),
     (Sender, "_can_retry"),
     (KafkaTCPTransport, "_sock_recv"),
@@ -165,6 +178,35 @@ def note_answers(producer: KafkaProducer) -> ProduceAnswers:
 
     sender._can_retry = note  # type: ignore[union-attr]  # kafka-python has no types
     return answers
+
+
+def end_transaction(admin: KafkaAdminClient, name: str, seen: TransactionDescription) -> None:
+    """Abort the open transaction of a producer that is gone, and fence that producer.
+
+    The client offers this only as `init_transactions()`, which fences whoever has the name at that moment.
+    With the producer id and epoch that were seen (KIP-360), the broker leaves a successor alone that has
+    opened the name since, unless it has a transaction of its own already.
+
+    Raises:
+        KafkaError: the broker refuses; ProducerFencedError when there is such a successor.
+    """
+    request = InitProducerIdRequest(
+        transactional_id=name,
+        transaction_timeout_ms=seen.transaction_timeout_ms,
+        producer_id=seen.producer_id,
+        producer_epoch=seen.producer_epoch,
+        min_version=3,
+    )
+    manager = getattr(admin, "_manager", None)
+    if manager is None:
+        raise KafkaError(f"kafka-python {client_version} has no KafkaAdminClient._manager")
+
+    async def ask() -> Any:
+        return await manager.send(request, node_id=seen.coordinator_id)
+
+    error = for_code(manager.run(ask).error_code)
+    if error not in (NoError, ConcurrentTransactionsError):  # the latter says that it is being aborted
+        raise error(name)
 
 
 def discard(producer: KafkaProducer) -> None:

@@ -22,7 +22,7 @@ from kafka.structs import TopicPartition as ClientTopicPartition
 from worker.errors import BrokerUnavailable, Fenced
 from worker.kafka import guards
 from worker.kafka.consumer import Rebalances, consumer_options, leave_group, subscribe, to_record, who_leaves
-from worker.kafka.diagnose import describe, raise_if_final
+from worker.kafka.diagnose import OWN_SLOTS, describe, raise_if_final
 from worker.kafka.flow import Flow, fitting
 from worker.kafka.options import slot_name
 from worker.kafka.positions import CorruptBatches, CorruptListener, GapListener, Positions
@@ -63,6 +63,8 @@ class Source:
         on_corrupt: called for what cannot be read and is skipped (see `CorruptBatches`).
         on_gap: called when a partition is read from an offset other than the one due (see `Gap`).
         on_withheld: called with whether Kafka withholds the group's offsets (see `Withheld`).
+        on_assigned: called after each rebalance, and while offsets cannot be read: who had these partitions
+            before may have left a transaction open.
     """
 
     def __init__(
@@ -75,12 +77,14 @@ class Source:
         on_corrupt: CorruptListener | None = None,
         on_gap: GapListener | None = None,
         on_withheld: Callable[[bool], None] = lambda _: None,
+        on_assigned: Callable[[], None] = lambda: None,
     ) -> None:
         self._kafka = kafka
         self._settings = source
         self._slot = slot
         self._stop = stop or threading.Event()
         self._on_gap = on_gap
+        self._on_assigned = on_assigned
         self._corrupt = CorruptBatches(on_corrupt)
         self._withheld = Withheld(kafka, source.group_id, on_withheld)
         self._consumer: KafkaConsumer | None = None
@@ -91,7 +95,7 @@ class Source:
         self._seen_changes = 0
         self._rewind_due = False
         self._paused = False
-        self._logged: list[str] = []
+        self._logged: list[str] | None = None
         self._trouble_since: float | None = None
         self._tell_trouble_at = 0.0
 
@@ -215,17 +219,18 @@ class Source:
                 behind[TopicPartition(*part)] = max(0, end - position)
         return behind
 
-    def leave(self) -> None:
+    def leave(self, *, fenced: bool = False) -> None:
         """Disconnect and give the partitions to the other workers at once, for a requested stop.
 
         Without it a static member's partitions would lie idle until `source.session_timeout_ms` has passed.
-        Also safe in the middle of a join. Never raises: if it fails, the session times out.
+        Also safe in the middle of a join. Never raises: if it fails, the session times out. With `fenced`
+        the slot's name may be another worker's by now, so this one leaves by its member id or not at all.
         """
         if self._consumer is None:
             return
         member = self._consumer.group_metadata()
         self.close()
-        leaving = who_leaves(member)
+        leaving = None if fenced and not member.member_id else who_leaves(member)
         if leaving is not None:
             leave_group(self._kafka, self._settings.group_id, leaving)
 
@@ -305,6 +310,8 @@ class Source:
 
     def _start_generation(self, consumer: KafkaConsumer) -> None:
         self._rewind_later()
+        if _stable(consumer):
+            self._on_assigned()  # first: the offsets may have to wait for it
         self.rewind()
         if not _stable(consumer):
             return  # the next poll comes here again
@@ -334,6 +341,7 @@ class Source:
         except KafkaError as error:
             raise_if_final(error, self._twin())
             self._withheld.failed(error)
+            self._on_assigned()
             return False
         self._withheld.succeeded()
         self._rewind_due = not done
@@ -378,7 +386,7 @@ class Source:
 
     def _twin(self) -> str:
         name = slot_name(self._settings.group_id, self._slot)
-        return f"another worker has taken slot {name}; give each worker its own delivery.slot"
+        return f"another worker has taken slot {name}; {OWN_SLOTS}"
 
 
 def _stable(consumer: KafkaConsumer) -> bool:

@@ -3,14 +3,21 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from kafka import KafkaAdminClient
-from kafka.errors import KafkaError, TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
+from kafka.errors import (
+    GroupIdNotFoundError,
+    KafkaError,
+    TopicAlreadyExistsError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
 
 from worker.errors import BrokerRefused, TopicMissing
 from worker.kafka.diagnose import explain
 from worker.kafka.options import client_options
+from worker.kafka.outcome import unwrap
 from worker.kafka.probe import probe
 from worker.settings.groups import KafkaSettings
 
@@ -106,15 +113,49 @@ def require_topics(kafka: KafkaSettings, names: Sequence[str]) -> None:
         raise TopicMissing(f"no such topic: {', '.join(missing)}; `moodstream topics create` makes them")
 
 
-def group_members(kafka: KafkaSettings, group: str) -> list[tuple[str, str | None]]:
-    """The members of a consumer group: for each its id, and its static name if it has one.
+class Member(NamedTuple):
+    """A member of a consumer group."""
+
+    member_id: str
+    name: str | None
+    """Its static name (`group.instance.id`), if it has one."""
+
+    process: str = ""
+    """Which process it is, if it says so (see `predecessor`) and the group is not rebalancing."""
+
+
+def group_members(kafka: KafkaSettings, group: str) -> list[Member]:
+    """The members of a consumer group, none when there is no such group.
 
     Raises:
         BrokerRefused, BrokerUnavailable: see `admin_client`.
     """
     with admin_client(kafka) as admin:
-        members = admin.describe_groups([group]).get(group, {}).get("members") or []
-        return [(member["member_id"], member.get("group_instance_id")) for member in members]
+        return members_of(admin, group)
+
+
+def members_of(admin: KafkaAdminClient, group: str) -> list[Member]:
+    """The members of a consumer group, asked with a client that is there already.
+
+    Raises:
+        KafkaError: the coordinator refuses, or has yet to load the group.
+    """
+    described = admin.describe_groups([group])[group]
+    if described["error"]:  # only as text, with its class in it
+        error = unwrap(KafkaError(described["error"]))
+        if isinstance(error, GroupIdNotFoundError):
+            return []
+        raise error if type(error) is KafkaError else type(error)(group)
+    return [
+        Member(one["member_id"], one.get("group_instance_id"), _user_data(one["member_metadata"]))
+        for one in described["members"] or []
+    ]
+
+
+def _user_data(metadata: Any) -> str:
+    """What a member has said of itself when it joined; empty while the group rebalances."""
+    told = metadata.get("user_data") if isinstance(metadata, dict) else None
+    return told if isinstance(told, str) else ""
 
 
 def committed_anyhow(kafka: KafkaSettings, group: str) -> int:

@@ -70,7 +70,8 @@ class DeadLetters:
     def __init__(self, topic: str, profile: Literal["connect", "spring"], origin: Origin) -> None:
         self._topic = topic
         self._headers = _PROFILES[profile]
-        self._origin = origin
+        self.origin = origin
+        """Written into dead letters from now on."""
 
     def to_dead_letter(self, record: Record, failure: Failure) -> OutputRecord:
         """Make the dead letter: key, value, timestamp and headers byte for byte, then the reason.
@@ -79,7 +80,7 @@ class DeadLetters:
         """
         headers = (
             *without_errors(record.headers),
-            *self._headers(record, failure, self._origin),
+            *self._headers(record, failure, self.origin),
             (REASON, _utf8(failure.reason)),
         )
         timestamp_ms = record.timestamp_ms if record.timestamp_ms >= 0 else None

@@ -209,6 +209,10 @@ class SinkSettings(Group):
             yield Conflict(names, "is sink.topic as well: dead letters need a topic of their own", self.topic)
 
 
+AUTO_SLOT = "auto"
+"""The `delivery.slot` of a worker that takes a free slot by itself."""
+
+
 class DeliverySettings(Group):
     """What is guaranteed for each message."""
 
@@ -218,10 +222,10 @@ class DeliverySettings(Group):
         "may repeat outputs after a crash, with the same `event_id`.",
     )
     slot: str = Field(
-        default="0",
+        default=AUTO_SLOT,
         pattern=r"^[A-Za-z0-9._-]{1,64}$",
-        description="This worker's place in the group. Each worker running at the same time needs its own, "
-        "and keeps it over restarts.",
+        description="This worker's place in the group. `auto` takes a free number, and another one if it is "
+        "lost. A name of your own is kept over restarts; no two workers may run with the same one.",
     )
     transaction_timeout_ms: int = Field(
         default=30_000,

@@ -5,13 +5,15 @@ import itertools
 import os
 import threading
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import structlog
 
-from worker.errors import ExitCode, MoodstreamError, RegistryUnavailable
+from worker.errors import ExitCode, Fenced, MoodstreamError, RegistryUnavailable
 from worker.kafka.checkpoint import AtLeastOnceCheckpoint, Checkpoint, TransactionalCheckpoint
 from worker.kafka.limits import TopicLimits, batch_bytes
 from worker.kafka.retry import Waiting, patiently
+from worker.kafka.slots import Leftovers, Slots
 from worker.kafka.source import Source
 from worker.messages.avro_writer import AvroFormat
 from worker.messages.deadletter import DeadLetters, Origin
@@ -26,7 +28,7 @@ from worker.observe.health import Health
 from worker.observe.logs import configure as configure_logging
 from worker.observe.metrics import Metrics
 from worker.observe.server import ObserveServer
-from worker.settings.groups import Settings
+from worker.settings.groups import AUTO_SLOT, Settings
 from worker.stream.fitting import Fitter
 from worker.stream.limits import misfits, topic_limits
 from worker.stream.loop import Loop
@@ -82,34 +84,93 @@ def _run(settings: Settings, stop: threading.Event) -> None:
         if limits is None:
             return
         health.set_ready("brokers", ready=True)
-        source = _source(settings, health, metrics, stop)
+        _take_part(Parts(settings, limits, pipeline, dead_letters, output_format, health, metrics), stop)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a worker keeps when it takes another slot."""
+
+    settings: Settings
+    limits: Mapping[str, TopicLimits]
+    pipeline: Pipeline
+    dead_letters: DeadLetters
+    output_format: OutputFormat
+    health: Health
+    metrics: Metrics
+
+    def in_slot(self, slot: str) -> "Parts":
+        """The same with this slot in the settings."""
+        settings = self.settings
+        delivery = settings.delivery.model_copy(update={"slot": slot})
+        return replace(self, settings=settings.model_copy(update={"delivery": delivery}))
+
+
+def _take_part(parts: Parts, stop: threading.Event) -> None:
+    """Work in the slot that the settings name, or in a free one, and in another one whenever it is lost."""
+    settings = parts.settings
+    if settings.delivery.slot != AUTO_SLOT:
+        _work(parts, stop, assigned=True)
+        return
+    slots = Slots(
+        settings.kafka,
+        settings.source.group_id,
+        stop=stop,
+        on_wait=lambda: parts.health.waiting("brokers"),
+    )
+    while (slot := slots.take()) is not None and not stop.is_set():
+        try:
+            _work(parts.in_slot(slot), stop, assigned=False)
+        except Fenced as reason:
+            slots.lost(slot, reason)
+        else:
+            return
+
+
+def _work(parts: Parts, stop: threading.Event, *, assigned: bool) -> None:
+    """Open the checkpoint and the source in one slot, and run the loop between them.
+
+    Raises:
+        Fenced: another worker is in the slot. Nothing of what was in flight is committed.
+    """
+    settings, health = parts.settings, parts.health
+    slot = settings.delivery.slot
+    parts.dead_letters.origin = Origin(settings.source.group_id, slot)
+    with contextlib.ExitStack() as ends:
+        source = _source(settings, health, parts.metrics, stop)
         ends.callback(source.close)
-        checkpoint = _checkpoint(settings, health, source, limits)
+        checkpoint = _checkpoint(settings, health, source, parts.limits, assigned=assigned)
         ends.callback(checkpoint.close)
         # Before the source joins: it ends the transaction that a dead predecessor in this slot left open.
         checkpoint.open(stop)
         log.info(
             "started",
             topics=settings.source.topic_pattern or settings.source.topics,
-            slot=settings.delivery.slot,
+            slot=slot,
         )
-        Loop(
-            source,
-            pipeline,
-            checkpoint,
-            batch=settings.batch,
-            connect_limit_s=settings.kafka.connect_limit_s,
-            health=health,
-            metrics=metrics,
-            fitter=Fitter(
-                limits,
-                dead_letters.to_dead_letter,
-                dead_letter_topic=settings.sink.dead_letter_topic,
-                compression=settings.sink.compression_type,
-                output_format=output_format,
-            ),
-            on_poison=settings.delivery.on_poison,
-        ).run(stop)
+        health.set_ready("stream", ready=True)
+        try:
+            Loop(
+                source,
+                parts.pipeline,
+                checkpoint,
+                batch=settings.batch,
+                connect_limit_s=settings.kafka.connect_limit_s,
+                health=health,
+                metrics=parts.metrics,
+                fitter=Fitter(
+                    parts.limits,
+                    parts.dead_letters.to_dead_letter,
+                    dead_letter_topic=settings.sink.dead_letter_topic,
+                    compression=settings.sink.compression_type,
+                    output_format=parts.output_format,
+                ),
+                on_poison=settings.delivery.on_poison,
+            ).run(stop)
+        except Fenced:
+            if not assigned:
+                source.leave(fenced=True)  # where it is still a member, the group must not wait for it
+            raise
         source.leave()
 
 
@@ -215,6 +276,9 @@ def _connect(settings: Settings, health: Health, stop: threading.Event) -> dict[
 
 
 def _source(settings: Settings, health: Health, metrics: Metrics, stop: threading.Event) -> Source:
+    sink, group_id = settings.sink, settings.source.group_id
+    leftovers = Leftovers(settings.kafka, group_id, [sink.topic, sink.dead_letter_topic])
+    transactions = settings.delivery.guarantee == "exactly_once"
     return Source(
         settings.kafka,
         settings.source,
@@ -223,11 +287,17 @@ def _source(settings: Settings, health: Health, metrics: Metrics, stop: threadin
         on_corrupt=lambda partition, _first, _last: metrics.corrupt_batch(partition.topic),
         on_gap=lambda gap: metrics.offset_reset(gap.partition.topic, gap.reason, gap.messages),
         on_withheld=lambda withheld: health.set_ready("offsets", ready=not withheld),
+        on_assigned=leftovers.end_soon if transactions else lambda: None,
     )
 
 
 def _checkpoint(
-    settings: Settings, health: Health, source: Source, limits: Mapping[str, TopicLimits]
+    settings: Settings,
+    health: Health,
+    source: Source,
+    limits: Mapping[str, TopicLimits],
+    *,
+    assigned: bool,
 ) -> Checkpoint:
     kafka, sink, delivery = settings.kafka, settings.sink, settings.delivery
     size = batch_bytes(limits[name] for name in (sink.topic, sink.dead_letter_topic))
@@ -237,6 +307,12 @@ def _checkpoint(
 
     if delivery.guarantee == "exactly_once":
         return TransactionalCheckpoint(
-            kafka, sink, settings.source, delivery, batch_bytes=size, on_wait=on_wait
+            kafka,
+            sink,
+            settings.source,
+            delivery,
+            batch_bytes=size,
+            on_wait=on_wait,
+            members_decide=not assigned,
         )
     return AtLeastOnceCheckpoint(kafka, sink, delivery, source.commit, batch_bytes=size, on_wait=on_wait)

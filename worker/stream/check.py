@@ -1,16 +1,18 @@
 """What `moodstream run` would stumble over at its start, found without starting a worker."""
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from worker.errors import MoodstreamError
+from worker.errors import BrokerUnavailable, MoodstreamError
 from worker.heads import Head
+from worker.kafka.slots import slot_members
 from worker.messages.columns import Layout
 from worker.messages.encode import make_output_format
 from worker.messages.fields import Fields
 from worker.messages.registry import Registry
 from worker.model.several import load_packs, named_heads
-from worker.settings.groups import Settings
+from worker.settings.groups import AUTO_SLOT, Settings
 from worker.stream.languages import Languages
 from worker.stream.limits import misfits, topic_limits
 
@@ -25,7 +27,7 @@ def problems(
 
     Args:
         settings: what the worker is started with.
-        online: look at brokers, topics and the schema registry too.
+        online: look at brokers, topics, the group and the schema registry too.
         warn: called with a line about what would not stop it, such as a topic that takes too little.
     """
     found: list[Sequence[Head]] = []
@@ -46,7 +48,7 @@ def problems(
 
     checks: list[Callable[[], object]] = [packs, columns, fields, lambda: make_output_format(settings.sink)]
     if online:
-        checks += [lambda: _topics(settings, warn), lambda: _registry(settings)]
+        checks += [lambda: _kafka(settings, warn), lambda: _registry(settings)]
     for check in checks:
         try:
             check()
@@ -54,10 +56,13 @@ def problems(
             yield from str(error).splitlines()
 
 
-def _topics(settings: Settings, warn: Callable[[str], None]) -> None:
+def _kafka(settings: Settings, warn: Callable[[str], None]) -> None:
     for misfit in misfits(settings, *topic_limits(settings)):
         figures = ", ".join(f"{name} {value}" for name, value in misfit.figures.items())
         warn(f"{misfit.topic}: {misfit.message}{f' ({figures})' if figures else ''}")
+    if settings.delivery.slot == AUTO_SLOT:
+        with contextlib.suppress(BrokerUnavailable):  # the first to ask a new cluster for a group is told so
+            slot_members(settings.kafka, settings.source.group_id)
 
 
 def _registry(settings: Settings) -> None:

@@ -1,4 +1,4 @@
-"""Which fields a setting reads: nothing else of a body makes a difference, and no part of the text is missed."""
+"""Which fields a setting reads: no other field makes a difference, and no part of the text is missed."""
 
 from typing import Any
 

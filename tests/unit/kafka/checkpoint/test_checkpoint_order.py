@@ -28,6 +28,7 @@ from worker.errors import (
 )
 from worker.kafka.checkpoint import AtLeastOnceCheckpoint, TransactionalCheckpoint
 from worker.kafka.outcome import Outcome
+from worker.kafka.topics import Member
 from worker.kafka.watchdog import Watchdog
 from worker.settings.groups import DeliverySettings, KafkaSettings, SinkSettings, SourceSettings
 from worker.types import OutputRecord, TopicPartition
@@ -53,9 +54,13 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[Scripted]:
     return producers
 
 
-def _transactional() -> TransactionalCheckpoint:
+def _transactional(*, members_decide: bool = False) -> TransactionalCheckpoint:
     checkpoint = TransactionalCheckpoint(
-        KafkaSettings(), SinkSettings(), SourceSettings(), DeliverySettings(slot="7")
+        KafkaSettings(),
+        SinkSettings(),
+        SourceSettings(),
+        DeliverySettings(slot="7"),
+        members_decide=members_decide,
     )
     checkpoint.open()
     return checkpoint
@@ -208,7 +213,7 @@ def test_a_transaction_that_has_timed_out_is_told_from_a_twin(
     def ask(kafka: KafkaSettings, group: str) -> Any:
         if isinstance(members, Exception):
             raise members
-        return members
+        return [Member(*member) for member in members]
 
     monkeypatch.setattr(worker.kafka.checkpoint, "group_members", ask)
     checkpoint = _transactional()
@@ -221,6 +226,42 @@ def test_a_transaction_that_has_timed_out_is_told_from_a_twin(
         with pytest.raises(Fenced):
             checkpoint.commit(_OUTPUTS, _OFFSETS, SNAPSHOT)
         assert len(made) == 1
+
+
+@pytest.mark.parametrize(
+    ("members", "goes_on"),
+    [
+        ([("member-1", "moodstream.7")], True),  # the other one opened its producer, and never joined
+        ([], True),
+        ([("other", "moodstream.7")], False),
+    ],
+)
+def test_in_a_slot_that_was_taken_membership_decides_at_any_time(
+    made: list[Scripted], monkeypatch: pytest.MonkeyPatch, members: list[tuple[str, str]], goes_on: bool
+) -> None:
+    monkeypatch.setattr(
+        worker.kafka.checkpoint, "group_members", lambda *_: [Member(*one) for one in members]
+    )
+    checkpoint = _transactional(members_decide=True)
+    made[0].fail["flush"] = ProducerFencedError()
+    if goes_on:
+        assert checkpoint.commit(_OUTPUTS, _OFFSETS, SNAPSHOT) is Outcome.ABORTED
+        assert [producer.calls[0] for producer in made] == ["init_transactions"] * 2
+    else:
+        with pytest.raises(Fenced):
+            checkpoint.commit(_OUTPUTS, _OFFSETS, SNAPSHOT)
+        assert len(made) == 1, "no new producer, which would fence the other worker"
+
+
+def test_a_named_slot_is_lost_to_a_twin_that_has_yet_to_join(
+    made: list[Scripted], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The newer of two workers with the same `delivery.slot` is most likely the older one's replacement."""
+    monkeypatch.setattr(worker.kafka.checkpoint, "group_members", lambda kafka, group: [])
+    checkpoint = _transactional()
+    made[0].fail["flush"] = ProducerFencedError()
+    with pytest.raises(Fenced):
+        checkpoint.commit(_OUTPUTS, _OFFSETS, SNAPSHOT)
 
 
 def test_nothing_to_write_is_committed_at_once(made: list[Scripted]) -> None:

@@ -14,7 +14,7 @@ from kafka.errors import (
 )
 from kafka.structs import ConsumerGroupMetadata, MemberState
 
-from tests.support.scripted_consumer import P0, P1, Make, failing, row, rows
+from tests.support.scripted_consumer import P0, P1, Make, failing, rebalance, row, rows
 from worker.errors import BrokerRefused, BrokerUnavailable, ExitCode, Fenced, SourceUnreadable
 from worker.kafka.consumer import who_leaves
 from worker.kafka.records import Unreadable
@@ -141,6 +141,36 @@ def test_leaving_takes_out_this_member_and_no_successor(make: Make, monkeypatch:
     [(group, [member])] = removed
     assert (group, member.member_id, member.group_instance_id) == ("moodstream", "member-1", "group.0")
     assert source.assignment() == frozenset()
+
+
+@pytest.mark.parametrize("member_id", ["", "member-1"])
+def test_a_fenced_worker_never_takes_out_the_one_that_has_its_slot_now(
+    make: Make, monkeypatch: pytest.MonkeyPatch, member_id: str
+) -> None:
+    """Lost in its first join, it has no member id, and by name alone it would remove the winner."""
+    left: list[str | None] = []
+    monkeypatch.setattr("worker.kafka.source.leave_group", lambda *given: left.append(given[2].member_id))
+    source, consumer = make()
+    consumer.metadata = consumer.metadata._replace(member_id=member_id, state=MemberState.REBALANCING)
+    source.leave(fenced=True)
+    assert left == ([member_id] if member_id else [])
+
+
+def test_what_others_left_open_is_looked_for_after_each_rebalance_before_the_offsets(
+    make: Make,
+) -> None:
+    source, consumer = make()
+    told: list[int] = []
+    source._on_assigned = lambda: told.append(len(consumer.asked_committed))
+    consumer.script += [rebalance(consumer, P0), rows(p0=1)]
+    before = len(consumer.asked_committed)
+    source.poll(10, 0.01)
+    source.poll(10, 0.01)
+    assert told == [before]
+    consumer.committed_error = KafkaTimeoutError()
+    consumer.script.append(rebalance(consumer, P1))
+    source.poll(10, 0.01)
+    assert len(told) == 3, "and again where the offsets cannot be read"
 
 
 @pytest.mark.parametrize(
