@@ -53,6 +53,11 @@ class Path:
         self.quoted = f"`{text}`"
         self.steps = [text] if whole else text.split(".")
 
+    @property
+    def names(self) -> frozenset[str]:
+        """The fields at the top of a body that it may read."""
+        return frozenset({self.text, self.steps[0]})
+
     def find(self, body: object) -> object:
         """Return what the path leads to, None when it leads nowhere."""
         if isinstance(body, Mapping) and self.text in body:
@@ -77,6 +82,11 @@ class Query:
         self.text = text
         self._parsed = jmespath.compile(text)
 
+    @property
+    def names(self) -> frozenset[str] | None:
+        """Names among which are the fields at the top of a body that it may read; None for any field."""
+        return _field_names(self._parsed.parsed)
+
     def find(self, body: object) -> object:
         """Return the result: None also where a function meets a value of a type that it does not take."""
         try:
@@ -84,6 +94,25 @@ class Query:
         except Exception:  # noqa: BLE001 - a library's code over whatever a producer may have written
             return None
         return found
+
+
+_IDENTITY = {"type": "identity", "children": []}
+
+
+def _field_names(node: Mapping[str, Any]) -> frozenset[str] | None:
+    """Collect all names of an expression, at whatever depth; None where it takes the fields as they come."""
+    if node["type"] == "field":
+        return frozenset({node["value"]})
+    children: list[Any] = node["children"]
+    if node["type"] == "current" or (node["type"], children[:1]) == ("value_projection", [_IDENTITY]):
+        return None
+    found: frozenset[str] = frozenset()
+    for child in children:
+        names = _field_names(child) if isinstance(child, Mapping) else found  # the places of a slice
+        if names is None:
+            return None
+        found |= names
+    return found
 
 
 class Expression(NamedTuple):
@@ -167,16 +196,6 @@ def parse_list(text: str) -> tuple[Expression, ...]:
     if (key := _quoted_key(text)) is not None:
         return (Expression(text, (Path(key, whole=True),)),)
     return tuple(_parse_part(text, piece) for piece in _pieces(text, ","))
-
-
-def column_of(text: str) -> str:
-    """Return the name of a table's column for an expression that is a path; the expression itself otherwise.
-
-    Raises:
-        ExpressionError: the expression does not parse.
-    """
-    path = parse_list(text)[0].plain
-    return text if path is None or len(parse_list(text)) > 1 else path.text
 
 
 def _quoted_key(text: str) -> str | None:

@@ -61,6 +61,9 @@ class Record:
 Scalar = str | int | float | bool | None
 """A value of the sender that the output keeps."""
 
+ColumnKind = Literal["string", "long", "double", "boolean", "strings", "ranges"]
+"""What a column of the output holds. `strings` are lists, `ranges` are lists of pairs of whole numbers."""
+
 _NOTHING_KEPT: Mapping[str, Scalar] = {}
 
 

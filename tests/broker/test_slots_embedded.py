@@ -24,7 +24,7 @@ def test_four_workers_without_a_slot_share_the_work(embedded: str, unique: str, 
 def test_a_worker_that_was_killed_gets_its_slot_back_at_its_next_start(
     embedded: str, unique: str, tmp_path: Path
 ) -> None:
-    """This broker never removes a dead member. Its successor sees that the process is gone."""
+    """This broker never removes a dead member; its successor sees that the process is gone."""
     fleet = Fleet(Topics(embedded, unique), tmp_path, 2)
     with fleet.running():
         fleet.start(fleet.workers)

@@ -26,7 +26,7 @@ import orjson
 from worker.errors import InputError, LabelError
 from worker.lab.data.field_labels import LabelReader
 from worker.tables.open import Format, Table, open_input
-from worker.tables.rows import BadRow, Cells, Pause, Row
+from worker.tables.rows import BadRow, Cells, Pause, Row, text_column
 
 MOST_FINDINGS = 20
 SLOW_S = 5.0
@@ -129,7 +129,7 @@ def changed(rng: random.Random, data: bytes) -> bytes:
 def read_rows(path: Path, encoding: str, form: Format = "auto") -> str | None:
     """Read a file as `moodstream label` does; return what is wrong with what came."""
     try:
-        source = open_input(str(path), "text", form, encoding)
+        source = open_input(str(path), text_column("text"), form, encoding)
     except InputError as error:
         return _wrong_line(path, error)
     number = 0

@@ -122,6 +122,19 @@ def test_the_recorded_rates_are_those_of_the_load(scraped: Prometheus) -> None:
     assert 0.02 < float(share["value"][1]) < 0.12  # one in 17 is broken
 
 
+def test_the_recorded_shares_of_a_task_and_of_the_languages_add_up_to_one(scraped: Prometheus) -> None:
+    tasks = scraped.value("sum by (task) (moodstream:labels:share5m)")
+    assert {entry["metric"]["task"] for entry in tasks} == {"sentiment", "emotion", "toxicity"}
+    languages = scraped.value("sum(moodstream:languages:share5m)")
+    assert [float(entry["value"][1]) for entry in [*tasks, *languages]] == pytest.approx([1.0] * 4)
+
+
+def test_prometheus_stores_no_created_series(scraped: Prometheus) -> None:
+    names = scraped.ask("label/__name__/values")
+    assert "process_cpu_seconds_total" in names
+    assert not [name for name in names if name.endswith("_created")]
+
+
 def test_no_alert_fires_while_all_is_well(scraped: Prometheus) -> None:
     firing = [alert for alert in scraped.ask("alerts")["alerts"] if alert["state"] == "firing"]
     assert firing == []

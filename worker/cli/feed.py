@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from worker.cli.flags import SettingsCommand, settings_flags
+from worker.cli.flags import FilesCommand, settings_flags
 from worker.errors import ExitCode, SettingsError, printable
 from worker.settings.load import Loaded
 
@@ -14,15 +14,7 @@ if TYPE_CHECKING:
     from worker.tables.open import Format
 
 
-class FeedCommand(SettingsCommand):
-    """A command with settings as flags and with files as arguments."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse flags and files."""
-        return click.Command.parse_args(self, ctx, args)
-
-
-@click.command(cls=FeedCommand)
+@click.command(cls=FilesCommand)
 @click.argument("inputs", nargs=-1, required=True, metavar="FILE...", type=click.Path(allow_dash=True))
 @click.option("--topic", metavar="NAME", help="Topic to send to.  [default: the first of source.topics]")
 @click.option(

@@ -1,7 +1,7 @@
 """The settings as flags, one for each, as `--kafka.bootstrap-servers`. They are made from the model."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -93,15 +93,28 @@ class SettingsCommand(click.Command):
                     formatter.write_dl(rows)
 
 
-def settings_flags(*, hidden: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+class FilesCommand(SettingsCommand):
+    """A command with settings as flags and with files as arguments."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse flags and files."""
+        return click.Command.parse_args(self, ctx, args)
+
+
+def settings_flags(
+    *, hidden: bool = False, short: Mapping[str, str] | None = None
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Give a command `--config` and a flag for every setting. The command gets one argument, `loaded`.
 
-    `hidden` leaves the settings out of the help; they work all the same.
+    Args:
+        hidden: leave the settings out of the help; they work all the same.
+        short: options of the command that stand for a setting, by their parameters' names.
     """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
         def command(config_file: Path | None, **values: Any) -> Any:
+            _take_short(values, short or {})
             return function(loaded=load(config_file, values), **values)
 
         return _with_options(command, hidden=hidden)
@@ -116,6 +129,23 @@ def _with_options(command: Callable[..., Any], *, hidden: bool) -> Callable[...,
     command.__click_params__ = [*reversed(flags), *options]  # type: ignore[attr-defined]  # click's own place
     help_text = "TOML file with settings, a table for each group."
     return click.option("--config", "config_file", type=click.Path(path_type=Path), help=help_text)(command)
+
+
+def _take_short(values: dict[str, Any], short: Mapping[str, str]) -> None:
+    """Give the values of short options to the settings that they stand for.
+
+    Raises:
+        click.UsageError: the setting has a flag too.
+    """
+    for parameter, name in short.items():
+        value = values.pop(parameter)
+        if value is None or value == ():
+            continue
+        long = name.replace(".", _SEPARATOR)
+        if values[long] is not None:
+            option = "--" + parameter.partition("_path")[0].rstrip("_").replace("_", "-")
+            raise click.UsageError(f"{option} and {all_names()[name].flag} are the same setting")
+        values[long] = ",".join(value) if isinstance(value, tuple) else value
 
 
 def load(config: Path | None, values: dict[str, Any]) -> Loaded:

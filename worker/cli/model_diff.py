@@ -68,26 +68,15 @@ def _texts(file: str, text_field: str) -> Iterator[str]:
     """Yield the texts of a file as `moodstream label` reads them. A row without one is told, no more."""
     import contextlib
 
-    from worker.expressions import column_of
-    from worker.messages.decode import Decoder
     from worker.messages.fields import Fields
-    from worker.stream.labeller import as_record
+    from worker.stream.labeller import texts_of, wanted_columns
     from worker.tables.open import open_input
-    from worker.tables.rows import BadRow, Row
-    from worker.types import Message
 
-    decoder = Decoder(Fields.at(text_field))
-    with contextlib.closing(open_input(file, column_of(text_field))) as source:
-        for item in source:
-            if isinstance(item, BadRow):
-                click.echo(f"{source.name}:{item.place}: {item.reason}", err=True)
-            elif isinstance(item, Row):
-                for _, decoded in decoder.decode(as_record(source.name, item)):
-                    if isinstance(decoded, Message):
-                        yield decoded.text
-                    else:
-                        reason = getattr(decoded, "message", "the row has no value")
-                        click.echo(f"{source.name}:{item.place}: {reason}", err=True)
+    fields = Fields.at(text_field)
+    with contextlib.closing(open_input(file, wanted_columns(fields.places))) as source:
+        yield from texts_of(
+            source, fields, lambda place, reason: click.echo(f"{source.name}:{place}: {reason}", err=True)
+        )
 
 
 def _description(pack: "Pack") -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Training texts: lines of files and labelled rows of a recipe's data sets; and their tokens."""
 
-import json
+import contextlib
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,12 +16,13 @@ from worker.lab.data import sets as data
 from worker.lab.data.labels import head_named
 from worker.lab.data.tokens import Ids
 from worker.lab.recipe import Recipe, Task
+from worker.messages.fields import Fields
 from worker.model.pack import CONFIG, TOKENIZER, read_text
 from worker.model.spans import whole_words
 from worker.model.tokenizer import Tokenizer
+from worker.stream.labeller import texts_of as file_texts
+from worker.stream.labeller import wanted_columns
 from worker.tables.open import open_input
-from worker.tables.rows import JSON
-from worker.tables.rows import Row as TableRow
 from worker.types import Range
 
 _CHUNK = 2_048
@@ -132,20 +133,10 @@ def read_texts(
 
 def texts_of(file: Path, text_field: str) -> Iterable[str]:
     """Yield the texts of a file. Raises InputError."""
-    opened = open_input(str(file), text_field)
-    try:
-        for item in opened.items:
-            if isinstance(item, TableRow):
-                value = (
-                    json.loads(item.value)
-                    if item.content_type == JSON
-                    else item.value.decode("utf-8", "replace")
-                )
-                text = value.get(text_field) if isinstance(value, dict) else value
-                if isinstance(text, str) and text.strip():
-                    yield text.strip()
-    finally:
-        opened.close()
+    fields = Fields.at(text_field)
+    with contextlib.closing(open_input(str(file), wanted_columns(fields.places))) as source:
+        for text in file_texts(source, fields, on_bad=lambda _place, _reason: None):
+            yield text.strip()
 
 
 def thin(part: Part, seed: int) -> Part:

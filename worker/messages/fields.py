@@ -19,6 +19,7 @@ from worker.expressions import (
 )
 from worker.messages.body import as_text, kind_of, language_tag
 from worker.messages.html_text import HtmlText
+from worker.messages.places import Places
 from worker.messages.presets import PRESETS, UNAVAILABLE, Preset, Verdict
 from worker.messages.scalars import identifier, scalar, time_ms
 from worker.messages.watch import Unmatched, Watch
@@ -87,6 +88,13 @@ class Fields:
         extras = (time, id_, lang, self._filters, self._keep, preset)
         self._simple = None if html or any(extras) else only
         """The path of the text where that is all there is to read."""
+        self.places = Places.of(
+            text,
+            keep,
+            [each for each in (time, id_, lang, *filters) if each is not None],
+            preset=preset,
+            html=html,
+        )
         self._watch = None
         if on_unmatched is not None:
             filtered = f"source.filter `{filters[-1].text}`" if filters and "filter" in own else None
@@ -177,6 +185,12 @@ class Fields:
             else _NOTHING_KEPT,
         )
 
+    def end(self) -> None:
+        """Call `on_unmatched` now, though fewer than a thousand objects were read: there are no more."""
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            watch.end()
+
     def _observe(self, body: object) -> None:
         """Let the watch see an object, as the expressions see it."""
         body = self._unwrapped(body) if isinstance(body, Mapping) else None
@@ -253,11 +267,7 @@ class Fields:
     @property
     def text_names(self) -> tuple[str, ...]:
         """The fields of a message of which one must be there for the text; none where this is not known."""
-        ways = [way for expression in self._text for way in expression.ways]
-        if self._unwrap is not None or not all(isinstance(way, Path) for way in ways):
-            return ()
-        names = [name for way in ways if isinstance(way, Path) for name in (way.steps[0], way.text)]
-        return tuple(dict.fromkeys(names))
+        return tuple(self.places.holds_text or ()) if self.places.text else ()
 
     def _checks(self, own: Collection[str]) -> dict[str, Callable[[object], bool]]:
         """For each setting of the user's own: whether it matches a body. A preset's text need match once."""

@@ -30,8 +30,9 @@ class Verdict(Enum):
 class Preset:
     """Where things lie in messages of one shape.
 
-    The fields are expressions as in the settings. `unwrap` returns the object to which they apply; `html`
-    says that the texts are HTML; `filter` is one more filter beside the user's.
+    The fields are expressions as in the settings. `unwrap` returns the object to which they apply, and
+    `envelope` names the fields around it that may hold the text; `html` says that the texts are HTML;
+    `filter` is one more filter beside the user's.
     """
 
     text: str = "text"
@@ -41,6 +42,7 @@ class Preset:
     filter: str | None = None
     html: bool = False
     unwrap: Callable[[object], object] | None = None
+    envelope: tuple[str, ...] = ()
 
 
 def _connect(body: object) -> object:
@@ -147,8 +149,8 @@ def _reposted(post: Mapping[str, object]) -> Mapping[str, object] | None:
 
 
 PRESETS: dict[str, Preset] = {
-    "connect": Preset(unwrap=_connect),
-    "debezium": Preset(time="__source_ts_ms", unwrap=_debezium),
+    "connect": Preset(unwrap=_connect, envelope=("payload",)),
+    "debezium": Preset(time="__source_ts_ms", unwrap=_debezium, envelope=("payload", "before", "after")),
     "mastodon": Preset(
         text="reblog.content | content",
         time="created_at",
@@ -156,6 +158,7 @@ PRESETS: dict[str, Preset] = {
         lang="language | reblog.language",
         html=True,
         unwrap=_mastodon,
+        envelope=("payload",),
     ),
     "bluesky": Preset(
         text="commit.record.text | record.text | text",
@@ -165,13 +168,20 @@ PRESETS: dict[str, Preset] = {
         filter="(!kind && !commit) || "
         "(commit.collection == 'app.bsky.feed.post' && commit.operation != 'delete')",
     ),
-    "reddit": Preset(text="title, selftext | body", time="created_utc", id="name | id", unwrap=_reddit),
+    "reddit": Preset(
+        text="title, selftext | body",
+        time="created_utc",
+        id="name | id",
+        unwrap=_reddit,
+        envelope=("data",),
+    ),
     "x": Preset(
         text="note_tweet.text | extended_tweet.full_text | full_text | text",
         time="created_at | timestamp_ms",
         id="id_str | id",
         lang="lang",
         unwrap=_x,
+        envelope=("data", "includes", "retweeted_status"),
     ),
     "app_store": Preset(
         text="attributes.title | title.label | title, "

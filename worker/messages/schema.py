@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 from worker.heads import Head
 from worker.messages.columns import SCHEMA_VERSION, Layout, SpanColumn, TextColumns
 from worker.messages.keep import KeptColumn
+from worker.types import ColumnKind
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Place = Annotated[int, Field(ge=0)]
@@ -106,9 +107,11 @@ def output_model(
             fields |= _marks(head, columns, layout, words=include_text is not False)
         else:
             fields |= _judgement(head, columns)
-    for column in layout.keep:
+    for number, column in enumerate(layout.keep):
         kind = _KEPT_TYPES[column.type]
-        fields[column.name] = (kind, Field(description=f"Kept from the input: {column.entry}"))
+        # By an alias: pydantic has names of its own, and takes none that begin with `_`, as Debezium's do.
+        description = f"Kept from the input: {column.entry}"
+        fields[f"kept_{number}"] = (kind, Field(alias=column.name, description=description))
     model = create_model("OutputMessage", __base__=OutputBase, **fields)
     if include_text is False:
         for name in _WITH_TEXT:
@@ -165,13 +168,14 @@ class Column(NamedTuple):
     """A column of the output, for formats whose schemas know fewer types than JSON Schema.
 
     `optional` is true for all that depends on the pack or the settings: a table of another pack's output can
-    then be read and written with this one's schema.
+    then be read and written with this one's schema. `always` says that every output of these settings has it.
     """
 
     name: str
-    kind: Literal["string", "long", "double", "boolean", "strings", "ranges"]
+    kind: ColumnKind
     optional: bool
     doc: str
+    always: bool
 
 
 def output_columns(
@@ -185,10 +189,11 @@ def output_columns(
     model = output_model(heads, layout, include_text=include_text)
     kept: Mapping[str, KeptColumn] = {column.name: column for column in layout.keep}
     columns = []
-    for name, field in model.model_fields.items():
-        optional = name not in OutputBase.model_fields or not field.is_required()
+    for attribute, field in model.model_fields.items():
+        name, always = field.alias or attribute, field.is_required()
+        optional = attribute not in OutputBase.model_fields or not always
         kind = (kept[name].type or "string") if name in kept else _kind(field)
-        columns.append(Column(name, kind, optional, field.description or ""))
+        columns.append(Column(name, kind, optional, field.description or "", always))
     return columns
 
 

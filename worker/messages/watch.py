@@ -14,13 +14,15 @@ _NAME_LENGTH = 40
 
 
 class Unmatched(NamedTuple):
-    """The settings that matched none of the first `BODIES` objects, and the names of fields that these had.
+    """The settings that matched none of the first objects, and the names of fields that these had.
 
-    The names are safe for a log and bounded in number and length; a dot goes one level deeper.
+    The names are safe for a log and bounded in number and length; a dot goes one level deeper. `objects` is
+    how many were looked at: `BODIES`, or all there were.
     """
 
     settings: tuple[str, ...]
     fields: tuple[str, ...]
+    objects: int = BODIES
 
 
 class Watch:
@@ -53,10 +55,18 @@ class Watch:
             self._filtered = None
             for name in [name for name, matches in self._open.items() if matches(body)]:
                 del self._open[name]
-        unmatched = (self._filtered,) if self._filtered is not None else tuple(self._open)
-        if unmatched and not self._left:
-            self._report(Unmatched(unmatched, tuple(self._names)))
-        return not unmatched or not self._left
+        if not self._left:
+            self.end()
+        return not self._left or not self._unmatched
+
+    def end(self) -> None:
+        """Report what has matched none of the objects, if there was any object."""
+        if self._unmatched and self._left < BODIES:
+            self._report(Unmatched(self._unmatched, tuple(self._names), BODIES - self._left))
+
+    @property
+    def _unmatched(self) -> tuple[str, ...]:
+        return (self._filtered,) if self._filtered is not None else tuple(self._open)
 
     def _remember(self, body: object) -> None:
         if len(self._names) < _NAMES:

@@ -23,7 +23,7 @@ from worker.messages.encode import make_output_format
 from worker.messages.fields import Fields
 from worker.messages.output_formats import OutputFormat
 from worker.messages.registry import Registry
-from worker.messages.watch import BODIES, Unmatched
+from worker.messages.watch import Unmatched
 from worker.model.pack import Pack
 from worker.observe.health import Health
 from worker.observe.logs import configure as configure_logging
@@ -247,7 +247,7 @@ def _say_unmatched(unmatched: Unmatched) -> None:
     log.warning(
         "these settings have matched none of the first messages",
         settings=list(unmatched.settings),
-        messages=BODIES,
+        messages=unmatched.objects,
         fields_seen=list(unmatched.fields),
     )
 

@@ -12,13 +12,13 @@ from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
 from worker.errors import InputError, OutputRefused, TopicMissing, printable
+from worker.expressions import Path
 from worker.kafka.diagnose import describe, explain
 from worker.kafka.outcome import REFUSALS
 from worker.kafka.producer import await_all, delivery_timeout_ms, producer_options, send_all
 from worker.kafka.retry import first_connection, patiently
 from worker.kafka.topics import TopicSpec, create_topics, missing_topics
 from worker.settings.groups import Settings
-from worker.tables.lines import field_at
 from worker.tables.open import Format, open_rows
 from worker.tables.rows import BadRow, Pause, cell_text, from_json
 from worker.types import OutputRecord
@@ -90,8 +90,7 @@ def _key(value: bytes, column: str | None) -> bytes | None:
         body = from_json(value)
     except ValueError:
         return None
-    found = field_at(body, column, column.split(".")) if isinstance(body, dict) else None
-    text = cell_text(found)
+    text = cell_text(Path(column).find(body) if isinstance(body, dict) else None)
     return None if text is None else text.encode()
 
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from worker.errors import InputError, printable
+from worker.expressions import Path
 from worker.tables.rows import JSON, BadRow, Cells, Item, Pause, Row
 from worker.tables.source import ByteSource
 
@@ -147,7 +148,7 @@ def line_rows(name: str, lines: Iterable[Line | None], content_type: str | None)
     """Make each line a row. Blank lines are skipped.
 
     Raises:
-        InputError: JSON lines are expected and the input begins with `[`: it is one JSON document.
+        InputError: JSON lines are expected, and the input is one JSON document.
     """
     index = 0
     for line in lines:
@@ -174,10 +175,15 @@ def too_long() -> str:
 
 
 def refuse_document(name: str, first: bytes) -> None:
-    """Raise InputError if the first of the JSON lines begins a list: the file is a single document."""
-    if first.lstrip().startswith(b"["):
+    """Raise InputError if the first of the JSON lines shows that the file is a single document.
+
+    That is one that begins a list, or an object that goes on in the next line.
+    """
+    begins = first.strip()
+    if begins.startswith(b"[") or begins == b"{":
+        filters = "." if begins == b"{" else "'.[]'"
         raise InputError(
-            f"{name}: is one JSON document, not one object a line; `jq -c '.[]' {name}` makes lines of it"
+            f"{name}: is one JSON document, not one object a line; `jq -c {filters} {name}` makes lines of it"
         )
 
 
@@ -208,11 +214,11 @@ class JsonReader:
 
     def cells(self, names: Sequence[str]) -> Iterator[Cells | BadRow]:
         """Yield these fields of every row, None for one that a row does not have."""
-        paths = [(name, name.split(".")) for name in names]
+        paths = [Path(name) for name in names]
         for number, line in enumerate(itertools.chain(self._first, self._lines)):
             record = _parsed(line)
             if isinstance(record, dict):
-                values = tuple([field_at(record, name, steps) for name, steps in paths])
+                values = tuple([path.find(record) for path in paths])
                 yield Cells(number, line.number, values)
             else:
                 yield BadRow(number, line.number, record)
@@ -252,18 +258,3 @@ def _names(record: dict[str, Any], before: str = "") -> Iterator[str]:
             yield from _names(value, f"{before}{name}.")
         else:
             yield before + name
-
-
-def field_at(record: Any, name: str, steps: Sequence[str]) -> Any:
-    """Return a field by its name, or by the steps to it through objects and, by number, lists; else None."""
-    if name in record:
-        return record[name]
-    here = record
-    for step in steps:
-        if isinstance(here, dict):
-            here = here.get(step)
-        elif isinstance(here, list) and step.isascii() and step.isdigit():
-            here = here[int(step[:9])] if int(step[:9]) < len(here) else None
-        else:
-            return None
-    return here

@@ -15,10 +15,10 @@ import orjson
 
 from worker.errors import InputError, printable
 from worker.tables.csv import CsvReader, place_of
-from worker.tables.keep import Keep
+from worker.tables.keep import KeepAll, no_column_to_keep
 from worker.tables.lines import JsonReader, LineReader, line_rows
 from worker.tables.parquet import ParquetReader
-from worker.tables.rows import JSON, TEXT, BadRow, Cells, Item, Pause, Row, listed, to_json
+from worker.tables.rows import ALL, JSON, TEXT, BadRow, Cells, Item, Pause, Row, Wanted, listed, to_json
 from worker.tables.source import check_encoding
 
 Format = Literal["auto", "jsonl", "txt", "csv", "parquet"]
@@ -168,39 +168,35 @@ def _parts(folder: Path) -> Iterator[str]:
 
 def open_input(
     name: str,
-    text_field: str | None,
+    wanted: Wanted = ALL,
     format: Format = "auto",  # noqa: A002 - the flag is --format
     encoding: str = "utf-8",
-    keep: Keep | None = None,
-    *,
-    whole: bool = False,
+    keep: KeepAll | None = None,
 ) -> Input:
     """Open an input: a path, or `-` for standard input.
 
-    With `keep`, each row of a table comes with its kept columns. Without `text_field` each row is an object
-    with all columns; with `whole` as well, for a `text_field` that is more than the name of a column.
+    Each row of a table is an object with the columns that are `wanted`. With `keep` it comes with its kept
+    columns as well.
 
     `format` `auto` goes by the suffix of the name; on standard input a line that begins with `{` is JSON, and
     any other is the text itself.
 
     Raises:
-        InputError: it does not exist, is a folder, cannot be read, or its format is unknown or its text field
-            missing.
+        InputError: it does not exist, is a folder, cannot be read, or its format is unknown or a column that
+            must be there is missing.
     """
     chosen = format_of(name) if format == "auto" else format
-    if whole:
-        text_field = None
     if chosen == "parquet":
-        return _open_parquet(name, text_field, keep)
+        return _open_parquet(name, wanted, keep)
     descriptor = open_descriptor(name)
     called = "stdin" if name == STDIN else _readable(name)
     columns: tuple[str, ...] = ()
     try:
         lines = LineReader(descriptor, name=called, encoding=encoding)
         if chosen == "csv":
-            reader = CsvReader(called, lines, [text_field] if text_field else ())
+            reader = CsvReader(called, lines, wanted.text)
             columns = reader.columns
-            items = _table_rows(called, reader, text_field, keep)
+            items = _table_rows(called, reader, wanted, keep)
         else:
             items = line_rows(printable(called), lines, {"jsonl": JSON, "txt": TEXT}.get(chosen))
     except BaseException:
@@ -223,7 +219,7 @@ def open_rows(
     Raises:
         InputError: see `open_input`; also if it is a table without `column`.
     """
-    source = open_input(name, None, format, encoding)
+    source = open_input(name, ALL, format, encoding)
     if column is not None and source.columns and column not in source.columns:
         source.close()
         raise InputError(
@@ -240,34 +236,49 @@ def _text_as_json(row: Item) -> Item:
     return row._replace(value=orjson.dumps({"text": row.value.decode()}), content_type=JSON)
 
 
-def _open_parquet(name: str, text_field: str | None, keep: Keep | None) -> Input:
+def _open_parquet(name: str, wanted: Wanted, keep: KeepAll | None) -> Input:
     if name == STDIN:
         raise InputError("stdin: Parquet is read from its end, so it cannot come from a pipe; give a file")
     _check(name, regular=True)
     called = _readable(name)
     reader = ParquetReader(Path(name), called)
-    items = _table_rows(called, reader, text_field, keep)
-    kind = "text" if text_field is None else reader.kind_of(text_field)
-    if text_field is not None and kind != "text":
-        raise InputError(f"{printable(called)}: the column '{printable(text_field)}' holds {kind}, not text")
+    items = _table_rows(called, reader, wanted, keep)
+    kinds = {column: reader.kind_of(column) for column in wanted.text if reader.has(column)}
+    if kinds and "text" not in kinds.values():
+        column, kind = next(iter(kinds.items()))
+        raise InputError(f"{printable(called)}: the column '{printable(column)}' holds {kind}, not text")
     return Input(called, Path(name).stat().st_size, items, reader, columns=reader.columns)
 
 
 def _table_rows(
-    name: str, reader: CsvReader | ParquetReader, text_field: str | None, keep: Keep | None
+    name: str, reader: CsvReader | ParquetReader, wanted: Wanted, keep: KeepAll | None
 ) -> Iterator[Item]:
-    """Make each row of a table a JSON object with its text and, if there is such a column, `lang`."""
-    if text_field is not None and not reader.has(text_field):
+    """Make each row of a table a JSON object with the columns that are wanted.
+
+    Raises:
+        InputError: a column that must be there is missing.
+    """
+    if wanted.text and not any(map(reader.has, wanted.text)):
         raise InputError(
-            f"{printable(name)}: no column `{printable(text_field)}`; there are: {listed(reader.columns)} "
+            f"{printable(name)}: {_none_of(wanted.text)}; there are: {listed(reader.columns)} "
             "(choose with --text-field)"
         )
-    kept = keep.columns(name, reader.top_columns, reader.has) if keep is not None else {}
+    for ways in wanted.kept:
+        if ways and not any(map(reader.has, ways)):
+            raise no_column_to_keep(name, ways, reader.columns)
     names = list(reader.top_columns)
-    if text_field is not None:
-        names = list(dict.fromkeys([text_field, *(["lang"] if "lang" in reader.columns else [])]))
+    if wanted.others is not None:
+        all_ways = [*wanted.text, *(way for ways in wanted.kept for way in ways), *wanted.others]
+        names = [column for column in dict.fromkeys(all_ways) if reader.has(column)]
+    kept = keep.columns(name, reader.top_columns, reader.has) if keep is not None else {}
     cells = reader.cells([*names, *kept], times_as_text=True)
     return _as_json(names, None if keep is None else list(kept.values()), cells)
+
+
+def _none_of(columns: Sequence[str]) -> str:
+    if len(columns) == 1:
+        return f"no column `{printable(columns[0])}`"
+    return f"none of the columns that may hold the text ({listed(columns)})"
 
 
 def _as_json(

@@ -13,7 +13,7 @@ import secrets
 import shutil
 import stat
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -83,6 +83,7 @@ class Done:
     """Rows of the current input that are done, those that could not be labelled included."""
     labelled: int = 0
     failed: int = 0
+    filtered: int = 0
     bytes: int = 0
     ends: list[int] = field(default_factory=list)
 
@@ -160,7 +161,9 @@ class Output:
         else:
             target.remove()
 
-    def write(self, lines: bytes, *, rows: int = 0, labelled: int = 0, failed: int = 0) -> None:
+    def write(
+        self, lines: bytes, *, rows: int = 0, labelled: int = 0, failed: int = 0, filtered: int = 0
+    ) -> None:
         """Write whole lines. With them `rows` rows of the current input are done.
 
         Raises:
@@ -175,6 +178,7 @@ class Output:
             self._stream.flush()
             done.rows, done.bytes = rows, done.bytes + len(lines)
             done.labelled, done.failed = done.labelled + labelled, done.failed + failed
+            done.filtered += filtered
             if self._target is not None:
                 self._target.save(done)
         except BrokenPipeError:
@@ -222,6 +226,24 @@ class Output:
     def _tell(self, target: "_Target") -> None:
         shown = printable(str(target.partial))
         self._say(f"what was labelled so far is in {shown}; --resume goes on with it")
+
+
+def refuse_inputs(output: str | None, inputs: Sequence[str]) -> None:
+    """Refuse to write into a file that is being read, by whatever names the two go.
+
+    Raises:
+        OutputError: `output`, or standard output when None, is one of the inputs.
+    """
+    try:
+        written = os.fstat(sys.stdout.fileno()) if output is None else Path(output).stat()
+    except (OSError, ValueError):  # not there yet, or standard output is no descriptor
+        return
+    for name in inputs:
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            read = os.fstat(sys.stdin.fileno()) if name == "-" else Path(name).stat()
+            if stat.S_ISREG(read.st_mode) and os.path.samestat(read, written):
+                shown = "standard output" if output is None else f"--output {printable(output)}"
+                raise OutputError(f"{shown} is an input too")
 
 
 def is_stream(path: Path) -> bool:

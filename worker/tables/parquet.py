@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from worker.errors import InputError, printable
-from worker.tables.lines import MAX_LINE_BYTES, field_at
+from worker.expressions import MISSING, follow
+from worker.tables.lines import MAX_LINE_BYTES
 from worker.tables.pages import unpacked_size
 from worker.tables.rows import BadRow, Cells, listed
 
@@ -421,8 +422,10 @@ def _is_text(types: Any, kind: Any) -> bool:
 
 def _plain(value: Any, items: Sequence[str]) -> Any:
     """Return a value, or what is at these steps in it; bytes as text, because Spark writes text that way."""
-    if items:
-        value = field_at({"": value}, "".join(items), ["", *items])
+    for step in items:
+        value = follow(value, step)
+        if value is MISSING:
+            return None
     return value.decode() if isinstance(value, bytes) else value
 
 

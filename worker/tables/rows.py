@@ -33,6 +33,29 @@ class Row(NamedTuple):
     kept: dict[str, Any] | None = None
 
 
+class Wanted(NamedTuple):
+    """Which columns of a table are read. A column may be a path, in which dots go deeper.
+
+    Fields:
+        text: those that may hold the text: one of them must be there. Nothing is checked if there are none.
+        kept: for each field to keep those that it may be in: one of them must be there.
+        others: those that are read where they are there; None for all of the table's.
+    """
+
+    text: tuple[str, ...] = ()
+    kept: tuple[tuple[str, ...], ...] = ()
+    others: tuple[str, ...] | None = None
+
+
+ALL = Wanted()
+"""All columns."""
+
+
+def text_column(name: str) -> Wanted:
+    """Want the text in this column, and its language."""
+    return Wanted((name,), others=("lang",))
+
+
 class Cells(NamedTuple):
     """The wanted fields of one row of a table, in the order in which they were asked for."""
 

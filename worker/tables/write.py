@@ -8,18 +8,19 @@ import contextlib
 import gzip
 import io
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast
 
 from worker.errors import InputError, OutputError, printable
-from worker.tables.keep import Keep
+from worker.tables.keep import KeepAll, KeepSome
 from worker.tables.output import Done, FileFormat
 from worker.tables.parquet import ParquetReader, import_pyarrow
 from worker.tables.rows import cell_text, from_json
+from worker.types import ColumnKind
 
-Kind = Literal["null", "boolean", "integer", "number", "string", "strings", "ranges"]
-"""What a column holds. `ranges` are pairs of whole numbers; `strings` are lists."""
+Kind = ColumnKind | Literal["null"]
+"""What a column holds; `null` where no row has had a value so far."""
 
 PART_ROWS = 500_000
 """Rows of one part in a folder."""
@@ -36,11 +37,18 @@ class FileWriter:
     Args:
         ours: our own columns in their order, with what each holds; those that every row has come first.
         optional: those of them that are written only if some row has them.
+        known: the names of kept columns that are written even if no row has them.
     """
 
-    def __init__(self, ours: Mapping[str, Kind], optional: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        ours: Mapping[str, ColumnKind],
+        optional: Sequence[str] = (),
+        known: Callable[[], Iterable[str]] = tuple,
+    ) -> None:
         self._ours = ours
         self._optional = frozenset(optional)
+        self._known = known
 
     def __call__(self, partial: Path, ready: Path, form: FileFormat, done: Done) -> None:
         """Write the rows of `partial` to `ready`: a file, or parts in it if it is a folder."""
@@ -55,7 +63,7 @@ class FileWriter:
 
     def columns(self, rows: Iterable[Mapping[str, Any]], *, kept: bool = True) -> dict[str, Kind]:
         """Return the columns of these rows: the kept ones as they come, then ours."""
-        found: dict[str, Kind] = {}
+        found: dict[str, Kind] = dict.fromkeys(self._known() if kept else (), "null")
         seen = set()
         for row in rows:
             for name, value in row.items():
@@ -74,7 +82,11 @@ class ParquetToParquet(FileWriter):
     """
 
     def __init__(
-        self, ours: Mapping[str, Kind], optional: Sequence[str], inputs: Sequence[Path], keep: Keep
+        self,
+        ours: Mapping[str, ColumnKind],
+        optional: Sequence[str],
+        inputs: Sequence[Path],
+        keep: KeepAll | KeepSome,
     ) -> None:
         super().__init__(ours, optional)
         self._inputs = inputs
@@ -191,14 +203,14 @@ def _wider(kind: Kind, value: Any) -> Kind:
         case bool():
             new = "boolean"
         case int():
-            new = "integer" if -(1 << 63) <= value < 1 << 63 else "string"
-            if kind == "number" and abs(value) <= _EXACT:
+            new = "long" if -(1 << 63) <= value < 1 << 63 else "string"
+            if kind == "double" and abs(value) <= _EXACT:
                 return kind
-            if kind == "number":
+            if kind == "double":
                 return "string"
         case float():
-            new = "number"
-            if kind == "integer":
+            new = "double"
+            if kind == "long":
                 return new
         case _:
             new = "string"
@@ -289,8 +301,8 @@ def arrow_type(arrow: Any, kind: Kind) -> Any:
     """Return the Arrow type of a column."""
     types = {
         "boolean": arrow.bool_(),
-        "integer": arrow.int64(),
-        "number": arrow.float64(),
+        "long": arrow.int64(),
+        "double": arrow.float64(),
         "strings": arrow.list_(arrow.string()),
         "ranges": arrow.list_(arrow.list_(arrow.int64())),
     }

@@ -107,7 +107,7 @@ def test_skip_bad_ends_well(moodstream: Any) -> None:
         (["empty.csv"], 2, "moodstream: empty.csv: is empty; a table begins with a line of column names"),
         (["good.txt", "--model", "no-pack"], 7, "moodstream: there is no model pack at no-pack"),
         (["good.txt", "-o", "no/folder/x.csv"], 2, "moodstream: --output no/folder/x.csv: No such file"),
-        (["good.txt", "-o", "./good.txt"], 2, "Error: --output ./good.txt is an input too"),
+        (["good.txt", "-o", "./good.txt"], 2, "moodstream: --output ./good.txt is an input too"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(moodstream: Any, args: list[str], code: int, line: str) -> None:

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as parquet
 import pytest
 
 ROOT = Path(__file__).parents[3]
@@ -106,9 +107,57 @@ def test_a_folder_of_parts(moodstream: Any) -> None:
 def test_a_reason_with_escapes_in_it_does_not_reach_the_terminal(moodstream: Any) -> None:
     Path("a.jsonl").write_text('{"\\u001b[2J\\u001b]0;x\\u0007": 1}\n')
     ended = moodstream("label", "a.jsonl")
-    assert ended.code == 1
+    assert ended.code == 2
     assert "\x1b" not in ended.err
     assert "\x07" not in ended.err
+
+
+def test_a_table_on_standard_input_is_told_how_to_be_read() -> None:
+    Path("a.csv").write_text(GOOD)
+    ended = shell("cat a.csv | label -")
+    assert ended.returncode == 0
+    assert texts(ended.stdout) == GOOD.splitlines()
+    assert ended.stderr == (
+        "moodstream: stdin: is read as lines of text, but begins like a table with the columns text, id: "
+        "--format csv reads it as one\n"
+    )
+    ended = shell("cat a.csv | label - --format csv")
+    assert (texts(ended.stdout), ended.stderr) == (["so good", "never again"], "")
+    assert shell("printf 'text, please\\nso good\\n' | label -").stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("content", "made"), [('[{"text": "a"}]\n', "'.[]'"), ('{\n  "text": "a"\n}\n', ".")]
+)
+def test_a_file_that_is_one_json_document_is_told_apart(moodstream: Any, content: str, made: str) -> None:
+    Path("a.json").write_text(content)
+    ended = moodstream("label", "a.json")
+    assert ended.code == 2
+    assert ended.err == (
+        "moodstream: a.json: is one JSON document, not one object a line; "
+        f"`jq -c {made} a.json` makes lines of it\n"
+    )
+
+
+@pytest.mark.parametrize(("output", "header"), [("o.csv", "id,product"), ("o.parquet", "")])
+def test_a_table_without_rows_gives_its_columns(moodstream: Any, output: str, header: str) -> None:
+    Path("a.csv").write_text("\ufefftext;id;product\r\n")
+    ended = moodstream("label", "a.csv", "-o", output)
+    assert (ended.code, ended.err) == (0, "")
+    if header:
+        assert Path(output).read_text().startswith(header + ",event_id")
+    else:
+        names = parquet.read_schema(output).names
+        assert names[:3] == ["id", "product", "event_id"]
+        assert "sentiment_label" in names
+
+
+def test_columns_called_like_ours_stay_beside_them(moodstream: Any) -> None:
+    Path("a.csv").write_text("text,sentiment,sentiment_label,event_id\nso good,5,x,e1\n")
+    (row,) = map(json.loads, moodstream("label", "a.csv").out.splitlines())
+    own = {"sentiment": "5", "input_sentiment_label": "x", "input_event_id": "e1"}
+    assert {name: row[name] for name in own} == own
+    assert (row["sentiment_label"], row["event_id"]) == ("positive", "a.csv:0:0")
 
 
 # Where the output is also an input

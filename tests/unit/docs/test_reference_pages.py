@@ -38,28 +38,30 @@ def test_the_tables_have_every_exit_code() -> None:
     assert {cli_errors.INTERRUPTED, cli_errors.BROKEN_PIPE} <= rest
 
 
-def test_the_table_has_every_metric_with_its_type_and_labels() -> None:
+def test_the_tables_have_every_metric_with_its_type_and_labels() -> None:
     metrics = Metrics()
+    labels = {
+        value._name: set(value._labelnames)
+        for value in vars(metrics).values()
+        if hasattr(value, "_labelnames")
+    }
+    labels["moodstream_model"] = {"name", "revision"}
     instruments = {}
-    for value in vars(metrics).values():
-        name = getattr(value, "_name", "")
-        if name:
-            suffix = {"counter": "_total", "info": "_info"}.get(value._type, "")
-            kind = "gauge, always 1" if value._type == "info" else value._type
-            labels = ("name", "revision") if value._type == "info" else value._labelnames
-            instruments[name + suffix] = (kind, set(labels))
-    instruments["moodstream_resident_memory_bytes"] = ("gauge", set())
-    described = {family.name for family in metrics.registry.collect()}
-    assert {name.removesuffix("_total").removesuffix("_info") for name in instruments} == described
+    for family in metrics.registry.collect():
+        suffix = {"counter": "_total", "info": "_info"}.get(family.type, "")
+        constant = family.type == "info" or family.name == "python_info"
+        of_python = {"version", "implementation", "major", "minor", "patchlevel"}
+        found = of_python if family.name == "python_info" else labels.get(family.name, set())
+        instruments[family.name + suffix] = ("gauge, always 1" if constant else family.type, found)
     page = _page("metrics.md")
     rows = {
         row[0].strip("`"): (row[1], set(re.findall(r"`(\w+)`", row[2])))
         for row in _rows(page)
-        if row[0].startswith("`moodstream_")
+        if row[0].startswith(("`moodstream_", "`process_", "`python_"))
     }
     assert rows == instruments
-    stages = page.split("The stages are ")[1].split(". ")[0]
-    assert tuple(re.findall(r"`(\w+)`", stages)) == STAGES
+    stages = _rows(page.split("### Stages")[1].split("###")[0])
+    assert tuple(row[0].strip("`") for row in stages if row[0].startswith("`")) == STAGES
 
 
 def test_the_table_has_every_column() -> None:

@@ -39,9 +39,10 @@ def router() -> PackRouter:
 
 def labelled(router: PackRouter, path: Path, lines: Iterable[bytes]) -> list[RowResult]:
     path.write_bytes(b"".join(line + b"\n" for line in lines))
-    source = open_input(str(path), "text")
+    labeller = Labeller(router, Fields.at("text"))
+    source = open_input(str(path), labeller.wanted)
     try:
-        return [result for window in Labeller(router, text_field="text").label(source) for result in window]
+        return [result for window in labeller.label(source) for result in window]
     finally:
         source.close()
 
@@ -55,7 +56,7 @@ def test_a_row_that_cannot_be_encoded_costs_no_other_row(tmp_path: Path, router:
     results = labelled(router, tmp_path / "posts.jsonl", LINES[:3])
     assert [body(result.line)["text"] for result in results if result.line] == ["one", "three"]
     assert [
-        (result.place, "`id` of the CloudEvent" in result.reason) for result in results if not result.line
+        (result.place, "`id` of the CloudEvent" in result.message) for result in results if not result.line
     ] == [(2, True)]
 
 
@@ -70,7 +71,7 @@ def test_rows_get_what_the_pipeline_of_a_topic_answers(tmp_path: Path, router: P
     assert len(processed.outputs) == len(processed.answers) == len(results) == len(LINES)
     for result, output, answer in zip(results, processed.outputs, processed.answers, strict=True):
         if isinstance(answer, Failure):
-            assert (result.line, result.reason) == (None, answer.message)
+            assert (result.line, result.message, result.reason) == (None, answer.message, answer.reason)
             assert output.topic == "dead"
         else:
             now = {"processed_time_ms": 0, "event_time_ms": 0}

@@ -12,6 +12,7 @@ import pyarrow as arrow
 import pyarrow.parquet as parquet
 import pytest
 
+from worker.messages.fields import Fields
 from worker.messages.schema import output_schema
 from worker.model.classifier import Classifier
 from worker.settings.groups import LanguageSettings, ModelSettings, Settings
@@ -35,11 +36,11 @@ def labeller() -> Labeller:
 
 
 def made(settings: Settings, *, include_text: bool = True) -> Labeller:
-    return Labeller(PackRouter.load(settings, topic="", include_text=include_text), text_field="text")
+    return Labeller(PackRouter.load(settings, topic="", include_text=include_text), Fields.at("text"))
 
 
 def answers(labeller: Labeller, name: str) -> list[RowResult]:
-    source = open_input(name, labeller.text_field)
+    source = open_input(name, labeller.wanted)
     try:
         return [answer for window in labeller.label(source) for answer in window]
     finally:
@@ -47,7 +48,7 @@ def answers(labeller: Labeller, name: str) -> list[RowResult]:
 
 
 def message(answer: RowResult) -> dict[str, Any]:
-    assert answer.line is not None, answer.reason
+    assert answer.line is not None, answer.message
     assert answer.line.endswith(b"\n")
     fields: dict[str, Any] = json.loads(answer.line)
     return fields
@@ -108,7 +109,7 @@ def test_a_bad_row_costs_no_other_row(tmp_path: Path, labeller: Labeller) -> Non
     found = answers(labeller, str(path))
     assert [answer.line is not None for answer in found] == [True, False, False, False, False, False, True]
     assert [answer.place for answer in found] == [1, 2, 3, 4, 5, 6, 7]
-    assert all(answer.reason and "good" not in answer.reason for answer in found if answer.line is None)
+    assert all(answer.message and "good" not in answer.message for answer in found if answer.line is None)
     assert message(found[-1])["source_offset"] == 6
 
 
@@ -156,4 +157,4 @@ def test_languages_are_named_and_routed_as_in_the_worker(tmp_path: Path) -> None
     english, italian = answers(made(Settings(model=ModelSettings(threads=1), language=language)), str(path))
     assert message(english)["lang"] == "en"
     assert italian.line is None
-    assert "no pack for the language it" in italian.reason
+    assert "no pack for the language it" in italian.message

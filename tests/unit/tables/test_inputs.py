@@ -16,7 +16,7 @@ from worker.errors import InputError, printable
 from worker.tables import open as opening
 from worker.tables.lines import MAX_LINE_BYTES
 from worker.tables.open import Format, Input, Table, check_inputs, open_input, parts_of
-from worker.tables.rows import BadRow, Cells, Row, listed
+from worker.tables.rows import BadRow, Cells, Row, listed, text_column
 
 FILES = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
 
@@ -29,7 +29,7 @@ def write(path: Path, content: bytes | str) -> str:
 def rows(
     name: str, text_field: str = "text", form: Format = "auto", encoding: str = "utf-8"
 ) -> list[Row | BadRow]:
-    source: Input = open_input(name, text_field, form, encoding)
+    source: Input = open_input(name, text_column(text_field), form, encoding)
     try:
         found = [item for item in source if isinstance(item, Row | BadRow)]
     finally:
@@ -189,7 +189,7 @@ def test_inputs_are_checked_before_the_first_is_read(tmp_path: Path) -> None:
 def test_names_that_are_not_utf8_are_read_and_shown(tmp_path: Path) -> None:
     name = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9\x1b.csv")
     write(Path(name), "text\na\n")
-    source = open_input(name, "text")
+    source = open_input(name, text_column("text"))
     assert [item.value for item in source if isinstance(item, Row)] == [b'{"text":"a"}']
     assert source.name == f"{tmp_path}/caf\\xe9\x1b.csv"
     source.name.encode()

@@ -20,7 +20,7 @@ from worker.errors import InputError
 from worker.tables.lines import MAX_LINE_BYTES
 from worker.tables.open import Table, check_inputs, open_input
 from worker.tables.parquet import ParquetReader
-from worker.tables.rows import BadRow, Cells, Row
+from worker.tables.rows import BadRow, Cells, Row, text_column
 
 
 def write(path: Path, columns: "dict[str, Any] | arrow.Table", **options: Any) -> str:
@@ -30,7 +30,7 @@ def write(path: Path, columns: "dict[str, Any] | arrow.Table", **options: Any) -
 
 
 def texts(name: str, field: str = "text") -> list[Any]:
-    source = open_input(name, field)
+    source = open_input(name, text_column(field))
     try:
         return [
             orjson.loads(row.value)[field] if isinstance(row, Row) else row.reason
@@ -43,7 +43,7 @@ def texts(name: str, field: str = "text") -> list[Any]:
 
 def test_text_and_language(tmp_path: Path) -> None:
     name = write(tmp_path / "a.parquet", {"id": [1, 2], "text": ["a", None], "lang": ["en", None]})
-    found = list(open_input(name, "text"))
+    found = list(open_input(name, text_column("text")))
     assert found == [
         Row(0, 1, b'{"text":"a","lang":"en"}', "application/json"),
         Row(1, 2, b'{"text":null,"lang":null}', "application/json"),
@@ -122,7 +122,7 @@ def test_texts_in_lists_and_columns_with_dots(tmp_path: Path) -> None:
 def test_a_column_of_something_else_is_one_line(tmp_path: Path, column: list[Any], kind: str) -> None:
     name = write(tmp_path / "a.parquet", {"text": column})
     with pytest.raises(InputError) as caught:
-        open_input(name, "text")
+        open_input(name, text_column("text"))
     assert str(caught.value).startswith(f"{name}: the column 'text' holds {kind}")
 
 
@@ -146,7 +146,7 @@ def test_text_that_is_not_utf8_costs_no_other_row(tmp_path: Path, kind: Any) -> 
 
 def test_position_reaches_the_end_in_several_batches(tmp_path: Path) -> None:
     name = write(tmp_path / "a.parquet", {"text": [str(number) for number in range(1_500)]})
-    source = open_input(name, "text")
+    source = open_input(name, text_column("text"))
     seen = []
     for count, _ in enumerate(source, 1):
         if count in {1, 600, 1_500}:
@@ -181,14 +181,14 @@ def test_a_missing_column_a_column_twice_and_no_parquet(tmp_path: Path) -> None:
     name = write(tmp_path / "a.parquet", {"body": ["a"], "s": [{"x": "y"}]})
     for field in ("text", "s.text", "body.text", "s.x.y"):
         with pytest.raises(InputError, match=rf"no column `{field}`; there are: body, s\.x \(choose"):
-            open_input(name, field)
+            open_input(name, text_column(field))
     twice = arrow.table([["a"], ["b"]], names=["text", "text"])
     with pytest.raises(InputError, match="the column 'text' occurs twice"):
-        open_input(write(tmp_path / "b.parquet", twice), "text")
+        open_input(write(tmp_path / "b.parquet", twice), text_column("text"))
     for content in (b"text\n", b"", b"PAR1", b"PAR1" + b"\xff" * 100 + b"PAR1"):
         (tmp_path / "c.parquet").write_bytes(content)
         with pytest.raises(InputError, match=r"c\.parquet: is not a Parquet file: "):
-            open_input(str(tmp_path / "c.parquet"), "text")
+            open_input(str(tmp_path / "c.parquet"), text_column("text"))
 
 
 def test_a_damaged_file_says_after_which_row(tmp_path: Path) -> None:
@@ -214,8 +214,9 @@ import re, sys
 from pathlib import Path
 from worker.errors import MoodstreamError
 from worker.tables.open import open_input
+from worker.tables.rows import text_column
 try:
-    count = sum(1 for _ in open_input(sys.argv[1], "text"))
+    count = sum(1 for _ in open_input(sys.argv[1], text_column("text")))
 except MoodstreamError as error:
     count = str(error)
 print(int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) // 1024, count)
