@@ -223,7 +223,11 @@ class Leftovers:
         """
         found: set[str] = set()
         problem: KafkaError | None = None
-        for broker in admin.describe_cluster()["brokers"]:
+        try:
+            brokers = admin.describe_cluster()["brokers"]
+        except KeyError:  # what the client makes of the answer of a broker before Kafka 2.8
+            return [], None
+        for broker in brokers:
             if broker.get("is_fenced"):
                 continue  # it is away, and coordinates nothing
             try:
