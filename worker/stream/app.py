@@ -122,7 +122,9 @@ def _take_part(parts: Parts, stop: threading.Event) -> None:
         try:
             _work(parts.in_slot(slot), stop, assigned=False)
         except Fenced as reason:
+            parts.health.set_ready("partitions", ready=False)
             slots.lost(slot, reason)
+            parts.health.set_ready("stream", ready=True)  # the loop set it to false as it ended
         else:
             return
 
@@ -148,7 +150,6 @@ def _work(parts: Parts, stop: threading.Event, *, assigned: bool) -> None:
             topics=settings.source.topic_pattern or settings.source.topics,
             slot=slot,
         )
-        health.set_ready("stream", ready=True)
         try:
             Loop(
                 source,

@@ -23,7 +23,7 @@ def problems(
     """Yield a line for each thing that would stop a worker with these settings.
 
     Looks at model packs (their checksums too, but no graph is loaded), at the extras that the settings need,
-    and at the names of the columns.
+    at the files for TLS with the schema registry, and at the names of the columns.
 
     Args:
         settings: what the worker is started with.
@@ -46,9 +46,15 @@ def problems(
     def fields() -> None:
         Fields.of(settings.source, keep=settings.sink.keep)
 
-    checks: list[Callable[[], object]] = [packs, columns, fields, lambda: make_output_format(settings.sink)]
+    checks: list[Callable[[], object]] = [
+        packs,
+        columns,
+        fields,
+        lambda: make_output_format(settings.sink),
+        lambda: _registry(settings, online=online),
+    ]
     if online:
-        checks += [lambda: _kafka(settings, warn), lambda: _registry(settings)]
+        checks.append(lambda: _kafka(settings, warn))
     for check in checks:
         try:
             check()
@@ -65,7 +71,7 @@ def _kafka(settings: Settings, warn: Callable[[str], None]) -> None:
             slot_members(settings.kafka, settings.source.group_id)
 
 
-def _registry(settings: Settings) -> None:
+def _registry(settings: Settings, *, online: bool) -> None:
     registry = Registry.of(settings.kafka)
-    if registry is not None:
+    if registry is not None and online:
         registry.check()
