@@ -119,6 +119,29 @@ def test_a_tasks_own_teacher_of_tokens_is_asked_of_every_text(teacher: Path, tmp
     assert all(0 < scores[1] < 1 for scores in told)
 
 
+def test_a_task_that_stands_alone_trains_its_head_only(teacher: Path, tmp_path: Path) -> None:
+    student = random_checkpoint(2).without_temperatures()
+    _films(tmp_path / "data", some_texts(60))
+    moved = {}
+    for alone in (True, False):
+        task = Task(data="sst2", epochs=2, max_tokens=16, hard=1.0, alone=alone)
+        recipe = Recipe(name="r", base="none", tasks=(task,))
+        parts = read_recipe(recipe, tmp_path / "data", student.heads)
+        work = tmp_path / str(alone)
+        made = distil([CheckpointTeacher(teacher)], student, parts, work, settings(), say=quiet)
+        weights = made.checkpoint.of_head("emotion")
+        moved[alone] = any((weights[name] != own).any() for name, own in student.of_head("emotion").items())
+        assert (work / "taught").exists() != alone
+    assert moved == {True: False, False: True}
+
+
+def test_a_task_that_stands_alone_needs_a_head(teacher: Path, tmp_path: Path) -> None:
+    _films(tmp_path / "data", some_texts(10))
+    recipe = Recipe(name="r", base="none", tasks=(Task(data="sst2", alone=True),))
+    with pytest.raises(TrainingError, match="sst2 stands alone, but has nothing for a head"):
+        read_recipe(recipe, tmp_path / "data", {})
+
+
 def test_a_run_with_other_teachers_of_its_own_is_another_run(teacher: Path, tmp_path: Path) -> None:
     for name, seed in (("one", 2), ("two", 3)):
         write_folder(random_checkpoint(seed), tmp_path / name)

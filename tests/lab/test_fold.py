@@ -9,7 +9,8 @@ import torch
 
 from worker.errors import TrainingError
 from worker.heads import heads_table
-from worker.lab.checkpoint import base_folder, bert_to_distilbert, read_checkpoint
+from worker.lab.bases import base_folder, bert_to_distilbert
+from worker.lab.checkpoint import read_checkpoint
 from worker.lab.data.labels import EMOTION, SENTIMENT
 from worker.lab.data.tokens import encode, pad
 from worker.lab.network import Encoder, Network, config_of

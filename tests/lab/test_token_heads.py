@@ -8,7 +8,8 @@ import torch
 from tokenizers import Tokenizer
 
 from worker.errors import TeacherError, TrainingError
-from worker.lab.checkpoint import bert_to_distilbert, write_folder
+from worker.lab.bases import bert_to_distilbert
+from worker.lab.checkpoint import write_folder
 from worker.lab.convert.writer import convert_checkpoint
 from worker.lab.data import sets as data
 from worker.lab.data.labels import SENTIMENT

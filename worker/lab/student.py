@@ -9,11 +9,10 @@ from numpy.typing import NDArray
 
 from worker.errors import CutError, TeacherError
 from worker.heads import Head
+from worker.lab.bases import encoder_of
 from worker.lab.checkpoint import (
     Checkpoint,
     Tensors,
-    base_folder,
-    bert_to_distilbert,
     head_shapes,
     layer_prefix,
     read_checkpoint,
@@ -69,7 +68,7 @@ def _is_distilbert(folder: Path) -> bool:
 
 def _with_new_heads(base: str, teacher: Checkpoint, seed: int) -> Checkpoint:
     """Return the base weights of a BERT with the teacher's heads, newly initialised."""
-    encoder = bert_to_distilbert(base_folder(base))
+    encoder = encoder_of(base)
     config = {**encoder.config, "heads": teacher.config["heads"]}
     if "text" in teacher.config:
         config["text"] = teacher.config["text"]

@@ -169,6 +169,8 @@ def read_recipe(recipe: Recipe, root: Path, heads: Mapping[str, Head]) -> list[P
             part.head, part.binary, part.labels = head.name, split.binary, split.labels
             if not head.by_token:
                 part.labels = _renumbered(head, heads[head.name], split.labels, task.data)
+        if task.alone and not part.head and not part.own_head:
+            raise TrainingError(f"{task.title} stands alone, but has nothing for a head of the student")
         parts.append(part)
     return parts
 

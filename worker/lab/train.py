@@ -20,7 +20,8 @@ from torch.nn import functional
 from worker.errors import PackError, TrainingError
 from worker.heads import Head, head_entry
 from worker.lab import Progress
-from worker.lab.checkpoint import Checkpoint, Tensors, Trained, average, read_base, read_tensors
+from worker.lab.bases import read_base
+from worker.lab.checkpoint import Checkpoint, Tensors, Trained, average, read_tensors
 from worker.lab.data.labels import HEADS, in_order
 from worker.lab.data.tasks import TaskData, read_tasks
 from worker.lab.data.tokens import Ids, pad

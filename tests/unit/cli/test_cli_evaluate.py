@@ -158,3 +158,21 @@ def test_the_help_needs_no_numpy(process: Any) -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, check=False)
     assert done.returncode == 0
     assert b"--label-column" in done.stdout
+
+
+def test_our_own_posts_are_measured_without_any_data(moodstream: Any) -> None:
+    ended = moodstream("evaluate", "compact-fast", "--posts", "--json")
+    assert ended.code == ExitCode.OK
+    (result,) = json.loads(ended.out)
+    assert result["rows"] == sum(family["rows"] for family in result["families"].values())
+    sentiment = result["figures"]["sentiment"]
+    assert 0 < sentiment["low"] < sentiment["value"] < sentiment["high"] < 1
+
+
+@pytest.mark.parametrize(
+    "other", [("--set", "sst2"), ("--file", "x.csv"), ("--rows", "3"), ("--behaviour", "x")]
+)
+def test_posts_stand_alone(moodstream: Any, other: tuple[str, str]) -> None:
+    ended = moodstream("evaluate", "--posts", *other)
+    assert ended.code == ExitCode.USAGE
+    assert "--posts" in ended.err

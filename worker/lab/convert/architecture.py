@@ -1,10 +1,14 @@
 """Reading and checking a DistilBERT checkpoint's `config.json`: sizes and heads."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from worker.errors import CheckpointError, PackError
 from worker.heads import (
@@ -22,6 +26,12 @@ from worker.heads import (
 
 TENSORS = "heads."
 """The prefix of the heads' tensor names, followed by the head's name."""
+
+RELATIVE = "distilbert.transformer.relative_attention_bias.weight"
+"""The tensor (buckets, heads) that an encoder which comes from an MPNet adds to its attention scores."""
+
+EPSILON = 1e-12
+"""The epsilon of every LayerNorm in DistilBERT, which is not in transformers' configuration of it."""
 
 CLASSIFIER = "DistilBertForSequenceClassification"
 """The class of transformers whose checkpoints classify whole texts."""
@@ -49,6 +59,8 @@ class Architecture:
 
     `head_dim` is the width of an attention head: `dim / n_heads`, unless pruning removed heads without
     changing their width; queries, keys and values then have the width `attention_dim` instead of `dim`.
+    The last two differ from a DistilBERT's only if the encoder comes from an MPNet: the number of buckets of
+    relative positions (0 for none; see `buckets`), and the epsilon of the LayerNorms.
     """
 
     dim: int
@@ -59,6 +71,8 @@ class Architecture:
     max_position_embeddings: int
     activation: str
     head_dim: int
+    relative_attention_num_buckets: int = 0
+    layer_norm_eps: float = EPSILON
 
     @property
     def attention_dim(self) -> int:
@@ -115,7 +129,37 @@ def read_architecture(config: Mapping[str, Any], path: Path) -> Architecture:
     if "head_dim" not in config and sizes["dim"] % sizes["n_heads"]:
         raise CheckpointError(f"{path}: `dim` {sizes['dim']} does not divide by `n_heads` {sizes['n_heads']}")
     head_dim = _size(config, "head_dim", sizes["dim"] // sizes["n_heads"], path)
-    return Architecture(**sizes, activation=activation, head_dim=head_dim)
+    relative = config.get("relative_attention_num_buckets", 0)
+    relative = relative and _size(config, "relative_attention_num_buckets", 0, path)
+    epsilon = config.get("layer_norm_eps", EPSILON)
+    if not isinstance(epsilon, float) or not 0 < epsilon < 1:
+        raise CheckpointError(f"{path}: `layer_norm_eps` must be between 0 and 1, not {shown(epsilon)}")
+    return Architecture(
+        **sizes,
+        activation=activation,
+        head_dim=head_dim,
+        relative_attention_num_buckets=relative,
+        layer_norm_eps=epsilon,
+    )
+
+
+_FARTHEST = 128
+"""All distances from here on share the last bucket of their side."""
+
+
+def buckets(count: int, longest: int) -> NDArray[np.int64]:
+    """Return the bucket of each distance from -(longest - 1) to longest - 1 between a token and one it reads.
+
+    Half of the `count` buckets are for tokens to the right. In each half the first half is for one distance
+    each, and the rest grow with the logarithm of the distance (Raffel et al. 2020, arXiv:1910.10683; MPNet:
+    Song et al. 2020, arXiv:2004.09297).
+    """
+    distance = np.arange(1 - longest, longest)
+    side, away = count // 2, np.abs(distance)
+    exact = side // 2
+    grown = np.log(np.maximum(away, 1).astype(np.float32) / exact) / np.float32(math.log(_FARTHEST / exact))
+    far = np.minimum(exact + (grown * (side - exact)).astype(np.int64), side - 1)
+    return np.asarray(np.where(away < exact, away, far) + side * (distance > 0), np.int64)
 
 
 def branch_sizes(sizes: Architecture, branch: Branch) -> Architecture:

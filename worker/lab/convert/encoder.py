@@ -7,13 +7,14 @@ another one there.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import onnx
 
 from worker.heads import Head
-from worker.lab.convert.architecture import Architecture
+from worker.lab.convert.architecture import RELATIVE, Architecture, buckets
 from worker.lab.convert.heads import HeadWriter
 from worker.lab.convert.layers import LayerWriter, Mask, State
 from worker.lab.convert.nodes import INT32, Graph
@@ -67,7 +68,20 @@ class Encoder:
         return Mask(
             values=graph.add("Where", real, graph.number(0.0), graph.number(MASKED)),
             needed=graph.add("Less", graph.add("ReduceMin", lengths, keepdims=0), end),
+            distances=self._distances(positions) if self._sizes.relative_attention_num_buckets else "",
         )
+
+    def _distances(self, positions: str) -> str:
+        """Write the values (1, heads, longest, longest) for the distances of tokens at these positions."""
+        graph, sizes = self._graph, self._sizes
+        count, longest = sizes.relative_attention_num_buckets, sizes.max_position_embeddings
+        table = graph.constant(RELATIVE, self._weights.get(RELATIVE, count, sizes.n_heads))
+        by_distance = graph.constant("distances", buckets(count, longest))
+        readers, read = (graph.add("Unsqueeze", positions, graph.ints(axis)) for axis in (1, 0))
+        nearest = graph.constant("nearest", np.asarray(longest - 1, np.int32))
+        places = graph.add("Add", graph.add("Sub", read, readers), nearest)
+        values = graph.add("Gather", table, graph.add("Gather", by_distance, places))
+        return graph.add("Unsqueeze", graph.add("Transpose", values, perm=[2, 0, 1]), graph.ints(0))
 
     def _embeddings(self, ids: str, longest: str) -> str:
         """Return (batch · longest, dim): word plus position, normalised."""
@@ -94,6 +108,9 @@ class Encoder:
         )
         asked = products.product(graph, f"{prefix}.query", firsts, query)
         query_row = graph.add("Reshape", asked, graph.ints(-1, sizes.n_heads, 1, sizes.head_dim))
+        if mask.distances:  # those of the first token
+            row = graph.add("Slice", mask.distances, graph.ints(0), graph.ints(1), graph.ints(2))
+            mask = replace(mask, distances=row)
         # The same row twice: for a single row onnxruntime uses another routine, whose order of additions
         # depends on the padding, so a text on its own would differ in the last digits.
         both = layers.attend(graph.add("Concat", query_row, query_row, axis=2), keys, values, mask)

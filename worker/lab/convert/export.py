@@ -100,6 +100,11 @@ def _read(source: Path, head: str | None) -> tuple[str, _Source]:
     path = source / CONFIG
     config = read_config(path)
     sizes = read_architecture(config, path)
+    if sizes.relative_attention_num_buckets:
+        raise ExportError(
+            f"{title}: its encoder comes from an MPNet and reads the distances of tokens, "
+            "which transformers' DistilBERT does not"
+        )
     known = read_checkpoint_heads(config, path)
     heads = config.get("heads") or heads_table(known)
     name = _choose(heads, head, title)

@@ -19,7 +19,7 @@ from onnx import numpy_helper
 
 from worker.errors import ExportError
 from worker.heads import Head
-from worker.lab.convert.architecture import TENSORS, Architecture, read_architecture
+from worker.lab.convert.architecture import RELATIVE, TENSORS, Architecture, read_architecture
 from worker.model.pack import CONFIG, GRAPH, Pack
 
 Floats = NDArray[np.float32]
@@ -188,6 +188,8 @@ def pack_tensors(pack: Pack) -> tuple[dict[str, Any], dict[str, Floats]]:
     sizes = read_architecture(config, pack.path / CONFIG)
     graph = GraphWeights(pack.path / GRAPH)
     tensors = encoder_weights(graph, sizes.n_layers, sizes.head_dim)
+    if sizes.relative_attention_num_buckets:
+        tensors[RELATIVE] = _float(graph.get(RELATIVE))
     for head in pack.outputs:
         own = _token_head(graph, head, sizes) if head.by_token else head_weights(graph, head.name)
         tensors |= {f"{TENSORS}{head.name}.{part}": values for part, values in own.items()}

@@ -15,10 +15,6 @@ from worker.lab.convert.nodes import ORT_DOMAIN, Graph
 from worker.lab.convert.products import Linear, Products, Ready, bias_of, trained
 from worker.lab.convert.weights import Weights
 
-EPSILON = 1e-12
-"""The epsilon of every LayerNorm in DistilBERT, which is not in its configuration."""
-
-
 LEAST: Mapping[str, float] = {"none": -0.17, "tanh": -0.171, "relu": 0.0}
 """The least value of each activation function, rounded down."""
 
@@ -30,6 +26,9 @@ class Mask:
     values: str
     """(texts, 1, 1, longest)."""
     needed: str
+    distances: str = ""
+    """For an encoder that comes from an MPNet: values for the distance of two tokens, added to their scores,
+    (1, heads, longest, longest)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +94,8 @@ class LayerWriter:
         """Return the context (rows, attention_dim) of inputs that are (batch, heads, tokens, head_dim)."""
         graph = self._graph
         scores = graph.add("FusedMatMul", queries, keys, domain=ORT_DOMAIN, transB=1)
+        if mask.distances:
+            scores = graph.add("Add", scores, mask.distances)
         # For long texts the scores are the largest tensor, so a pass over them is expensive.
         shares = graph.choose(
             mask.needed,
@@ -124,7 +125,9 @@ class LayerWriter:
         graph, dim = self._graph, self._sizes.dim
         weight = graph.constant(f"{name}.weight", self._weights.get(f"{name}.weight", dim))
         bias = graph.constant(f"{name}.bias", self._weights.get(f"{name}.bias", dim))
-        return graph.add("LayerNormalization", rows, weight, bias, axis=-1, epsilon=EPSILON)
+        return graph.add(
+            "LayerNormalization", rows, weight, bias, axis=-1, epsilon=self._sizes.layer_norm_eps
+        )
 
     def _trained(self, name: str, outputs: int, inputs: int) -> Linear:
         return trained(self._weights, name, outputs, inputs)

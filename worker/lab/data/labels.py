@@ -42,7 +42,18 @@ TOXIC_SPANS = Head(
 
 SIX_EMOTIONS = Head("six_emotions", SINGLE, ("sadness", "joy", "love", "anger", "fear", "surprise"))
 
-HEADS = {head.name: head for head in (SENTIMENT, EMOTION, TOXICITY, TOXIC_SPANS, SIX_EMOTIONS)}
+EMOJI = Head(
+    "emoji",
+    SINGLE,
+    # Which emoji stood in a tweet, in the order of the data set (Barbieri and others 2018).
+    (
+        "red_heart", "heart_eyes", "tears_of_joy", "two_hearts", "fire", "smiling_eyes", "sunglasses",
+        "sparkles", "blue_heart", "blowing_a_kiss", "camera", "american_flag", "sun", "purple_heart", "wink",
+        "hundred", "beaming", "christmas_tree", "camera_flash", "winking_with_tongue",
+    ),
+)  # fmt: skip
+
+HEADS = {head.name: head for head in (SENTIMENT, EMOTION, TOXICITY, TOXIC_SPANS, SIX_EMOTIONS, EMOJI)}
 
 
 def in_order(heads: Iterable[Head]) -> list[Head]:

@@ -13,7 +13,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from worker.errors import TrainingError
-from worker.lab.data.labels import EMOTION, NEGATIVE, NEUTRAL, NOT_TOXIC, POSITIVE, SIX_EMOTIONS, TOXIC
+from worker.lab.data.labels import (
+    EMOJI,
+    EMOTION,
+    NEGATIVE,
+    NEUTRAL,
+    NOT_TOXIC,
+    POSITIVE,
+    SENTIMENT,
+    SIX_EMOTIONS,
+    TOXIC,
+)
 
 Row = tuple[str, tuple[int, ...]]
 """A text and the indices of its labels in its head; exactly one for a single-label head.
@@ -159,6 +169,45 @@ def read_offensive(paths: list[Path]) -> Iterator[Row]:
         if label.strip() not in ("0", "1"):
             raise _bad(paths[1], number, f"label must be 0 or 1, not {label[:20]!r}")
         yield unescape(text).strip(), (TOXIC if label.strip() == "1" else NOT_TOXIC,)
+
+
+def read_emoji(paths: list[Path]) -> Iterator[Row]:
+    """Read pairs of files, texts and the number of the emoji that stood in each of them."""
+    for texts, labels in _pairs(paths):
+        for number, (text, label) in enumerate(zip(_lines(texts), _lines(labels), strict=True), start=1):
+            if not label.isdecimal() or int(label) >= len(EMOJI.labels):
+                raise _bad(labels, number, f"label must be 0 to {len(EMOJI.labels) - 1}, not {label[:20]!r}")
+            yield unescape(text).strip(), (int(label),)
+
+
+def read_only_texts(paths: list[Path]) -> Iterator[Row]:
+    """Read files of texts, a line each, without labels."""
+    for path in paths:
+        for text in _lines(path):
+            yield unescape(text).strip(), ()
+
+
+def read_airline(paths: list[Path]) -> Iterator[Row]:
+    """Read a header line, then tab-separated lines: text, sentiment, and the annotators' confidence."""
+    for path in paths:
+        for number, line in enumerate(_lines(path), start=1):
+            parts = line.split("\t")
+            if len(parts) != 3:
+                raise _bad(path, number, f"expected 3 columns, found {len(parts)}")
+            if number == 1:
+                continue
+            if parts[1] not in SENTIMENT.labels:
+                raise _bad(path, number, f"label must be one of {', '.join(SENTIMENT.labels)}")
+            yield unescape(parts[0]).strip(), (SENTIMENT.labels.index(parts[1]),)
+
+
+def _pairs(paths: list[Path]) -> Iterator[tuple[Path, Path]]:
+    """Yield the files of texts with their files of labels, and refuse files of other lengths."""
+    for texts, labels in zip(paths[::2], paths[1::2], strict=True):
+        lengths = [sum(1 for _ in _lines(path)) for path in (texts, labels)]
+        if lengths[0] != lengths[1]:
+            raise TrainingError(f"{texts} has {lengths[0]} lines, {labels} has {lengths[1]}")
+        yield texts, labels
 
 
 _CALM = frozenset(

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from worker.errors import TrainingError
-from worker.lab.data import readers, written
-from worker.lab.data.labels import EMOTION, SENTIMENT, SIX_EMOTIONS, TOXIC_SPANS, TOXICITY
+from worker.lab.data import own_posts, readers, written
+from worker.lab.data.labels import EMOJI, EMOTION, SENTIMENT, SIX_EMOTIONS, TOXIC_SPANS, TOXICITY
 from worker.lab.data.readers import Row
 
 Split = Literal["train", "dev"]
@@ -27,6 +27,8 @@ class Source:
     read: Callable[[list[Path]], Iterator[Row]]
     from_files: bool = True
     """False: `read` makes the rows itself."""
+    read_dev: Callable[[], Iterator[Row]] | None = None
+    """For rows that `read` makes itself: their dev split."""
     held: int = 0
     """N above 0: the dev split is every N-th row of each train file, since the source has no dev split."""
     group_size: int = 1
@@ -88,7 +90,7 @@ def load(name: str, split: Split, root: Path, rows: int = 0) -> Labelled:
     source = _source(name)
     known = (
         frozenset(map(text_key, _texts(name, "dev", root)))
-        if split == "train" and source.dev
+        if split == "train" and (source.dev or source.read_dev)
         else frozenset()
     )
     texts: list[str] = []
@@ -120,7 +122,7 @@ def _source(name: str) -> Source:
 def _files(name: str, split: Split, root: Path) -> list[Path]:
     source = _source(name)
     names = source.train if split == "train" else source.dev
-    if split == "train" and not source.from_files:
+    if not source.from_files and (split == "train" or source.read_dev):
         return []
     if not names:
         raise TrainingError(f"data set {name} has no {split} split")
@@ -136,6 +138,8 @@ def _texts(name: str, split: Split, root: Path) -> Iterable[str]:
 
 
 def _rows(source: Source, split: Split, paths: list[Path]) -> Iterable[Row]:
+    if split == "dev" and source.read_dev:
+        return source.read_dev()
     if split == "train" or not source.held:
         return source.read(paths)
     return (
@@ -147,6 +151,28 @@ _DOMAINS = ("airline", "books", "dvd", "electronics", "kitchen")
 _REVIEWS = tuple(f"reviews_multidomain/{name}_train.tsv" for name in _DOMAINS)
 _HELD = 10
 """Every tenth product and airline review is kept for dev: their source has no dev split."""
+_HELD_TWEETS = 5
+"""Every fifth airline tweet is kept for dev."""
+
+
+def _tweets(task: str, *parts: str, labels: bool = False) -> tuple[str, ...]:
+    """Return the files of some parts of a TweetEval task: texts, each followed by its labels if asked for."""
+    kinds = ("text", "labels") if labels else ("text",)
+    return tuple(f"tweeteval/{task}/{part}_{kind}.txt" for part in parts for kind in kinds)
+
+
+def _posts(head: str) -> Source:
+    """Return the posts of our own as a source for one head."""
+    return Source(
+        head,
+        False,
+        (),
+        (),
+        lambda _: own_posts.rows(head, "train"),
+        from_files=False,
+        read_dev=lambda: own_posts.rows(head, "dev"),
+    )
+
 
 SOURCES = {
     "sst2": Source(SENTIMENT.name, True, ("sst2/train.tsv",), ("sst2/dev.tsv",), readers.read_sst2),
@@ -188,6 +214,35 @@ SOURCES = {
         ("tweeteval/offensive/val_text.txt", "tweeteval/offensive/val_labels.txt"),
         readers.read_offensive,
     ),
+    "airline_tweets": Source(
+        SENTIMENT.name,
+        False,
+        ("airline_tweets/train.tsv",),
+        ("airline_tweets/train.tsv",),
+        readers.read_airline,
+        held=_HELD_TWEETS,
+    ),
+    # The emoji set's own test part is free to train on; its dev part measures.
+    "emoji": Source(
+        EMOJI.name,
+        False,
+        _tweets("emoji", "train", "test", labels=True),
+        _tweets("emoji", "val", labels=True),
+        readers.read_emoji,
+    ),
+    # Texts without labels, for teachers and for guessing words.
+    "tweets_unlabelled": Source(
+        SENTIMENT.name,
+        False,
+        (
+            *_tweets("irony", "train"),
+            *_tweets("hate", "train"),
+            *_tweets("emotion", "train"),
+        ),
+        (),
+        readers.read_only_texts,
+    ),
+    **{f"posts_{head}": _posts(head) for head in own_posts.TRAINS},
     "goemotions_calm": Source(TOXICITY.name, False, ("goemotions/train.tsv",), (), readers.read_calm),
     "sst2_calm": Source(
         TOXICITY.name, False, ("sst2/train.tsv",), ("sst2/dev.tsv",), readers.read_calm_phrases

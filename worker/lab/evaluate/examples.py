@@ -66,6 +66,7 @@ class Benchmark:
 BENCHMARKS = (
     Benchmark("sst2", "SST-2 dev"),
     Benchmark("tweeteval_sentiment", "TweetEval sentiment val", tuned=True),
+    Benchmark("airline_tweets", "airline tweets (every fifth of train)"),
     Benchmark("goemotions", "GoEmotions dev", tuned=True),
     Benchmark("offensive", "TweetEval offensive val", tuned=True),
     Benchmark("toxic_spans", "SemEval-2021 toxic spans trial", tuned=True),

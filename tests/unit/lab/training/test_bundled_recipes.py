@@ -1,4 +1,4 @@
-"""The bundled recipes: each starts from results of earlier steps of `make pack`, and none is missing."""
+"""The bundled recipes: each starts from what earlier steps of the Makefile leave, and none is missing."""
 
 import re
 from pathlib import Path
@@ -15,7 +15,7 @@ LEAVES = re.compile(r"build/train/([^/]+)/(pack|checkpoint)")
 
 
 def _steps() -> list[str]:
-    """The recipes in the order of `make pack`."""
+    """The recipes in the order of `make pack` and `make social`."""
     text = (ROOT / "Makefile").read_text(encoding="utf-8").replace("\\\n", " ")
     found = STEPS.findall(text)
     return [name for several, taught, trained in found for name in (several or taught or trained).split()]
@@ -28,7 +28,7 @@ def _reads(recipe: Recipe) -> list[str]:
     return [found[1] for name in named if (found := LEAVES.fullmatch(name))]
 
 
-def test_make_pack_runs_every_recipe_that_ships_once() -> None:
+def test_the_makefile_runs_every_recipe_once() -> None:
     steps = _steps()
     assert len(set(steps)) == len(steps)
     assert set(steps) == {path.stem for path in FOLDER.glob("*.toml")} - NOT_SHIPPED

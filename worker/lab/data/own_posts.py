@@ -1,0 +1,86 @@
+"""The posts of our own in `posts/`, a file a family: rows for each head, and the fifth that is held out.
+
+A fifth of each family is the dev split. Which rows are in it depends only on their own words (or on their
+pair's name), so adding rows moves none, and rows with the same `pair` are on the same side.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from worker.errors import TrainingError
+from worker.lab.data.labels import EMOTION, NOT_TOXIC, SENTIMENT, TOXIC, TOXIC_SPANS, TOXICITY
+from worker.lab.data.readers import Row
+
+TRAINS = (SENTIMENT.name, EMOTION.name, TOXICITY.name, TOXIC_SPANS.name)
+"""The heads that these posts train."""
+
+FOLDER = Path(__file__).with_name("posts")
+
+_HELD = 5
+"""One row or pair of so many is held out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """One post with its labels; emotions the strongest first, `marked` the places of its toxic characters."""
+
+    family: str
+    text: str
+    sentiment: str
+    emotions: tuple[str, ...]
+    toxic: bool
+    marked: tuple[int, ...]
+    held_out: bool
+
+
+def rows(head: str, split: str, folder: Path = FOLDER) -> Iterator[Row]:
+    """Yield the rows of one split (`train` or `dev`) for one head. Raises TrainingError for a bad line."""
+    for post in read_posts(folder):
+        if post.held_out == (split == "dev"):
+            yield post.text, _labels(post, head)
+
+
+def read_posts(folder: Path = FOLDER) -> Iterator[Post]:
+    """Yield every post, family by family. Raises TrainingError for a line that is not a valid post."""
+    for path in sorted(folder.glob("*.jsonl")):
+        with path.open(encoding="utf-8") as file:
+            for number, line in enumerate(file, start=1):
+                try:
+                    yield _post(path.stem, json.loads(line))
+                except (ValueError, KeyError, TypeError, AttributeError) as error:
+                    raise TrainingError(f"{path}, line {number}: not a valid post: {error}") from error
+
+
+def _post(family: str, row: dict[str, Any]) -> Post:
+    """Return a checked post. Raises ValueError, KeyError, TypeError or AttributeError."""
+    text, sentiment, emotions = row["text"], row["sentiment"], tuple(row["emotions"])
+    if not text.strip():
+        raise ValueError("no text")
+    if sentiment not in SENTIMENT.labels:
+        raise ValueError(f"no sentiment {sentiment!r}")
+    if not emotions or (unknown := [name for name in emotions if name not in EMOTION.labels]):
+        raise ValueError(f"no emotion {unknown[0]!r}" if emotions else "no emotion")
+    marked: set[int] = set()
+    for span in row.get("spans", ()):
+        start = text.find(span)
+        if not span or start < 0:
+            raise ValueError(f"{span!r} is not in the text")
+        marked.update(range(start, start + len(span)))
+    key = f"{family}/{row.get('pair') or ''.join(filter(str.isalnum, text.casefold())) or text}"
+    digest = hashlib.blake2b(key.encode(), digest_size=8).digest()
+    held = int.from_bytes(digest) % _HELD == 0
+    return Post(family, text, sentiment, emotions, bool(row["toxic"]), tuple(sorted(marked)), held)
+
+
+def _labels(post: Post, head: str) -> tuple[int, ...]:
+    if head == SENTIMENT.name:
+        return (SENTIMENT.labels.index(post.sentiment),)
+    if head == EMOTION.name:
+        return tuple(sorted({EMOTION.labels.index(name) for name in post.emotions}))
+    if head == TOXICITY.name:
+        return (TOXIC if post.toxic else NOT_TOXIC,)
+    return post.marked
