@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.support.brokers import free_ports
 from tests.support.containers import IMAGE, Engine
+from tests.support.ports import free_port
 from worker.demo.broker import EmbeddedBroker
 from worker.demo.feeder import Feeder, Sent
 from worker.demo.ledger import Ledger
@@ -126,7 +126,7 @@ def worker(containers: Engine, bootstrap: str, port: int) -> Iterator[str]:
 
 
 def test_a_worker_answers_each_sample_once_is_healthy_and_drains(containers: Engine) -> None:
-    [port] = free_ports(1)
+    port = free_port()
     with EmbeddedBroker() as broker:
         kafka = KafkaSettings(bootstrap_servers=[broker.bootstrap])
         create_topics(kafka, [TopicSpec(name, 2, 1) for name in _TOPICS])

@@ -49,7 +49,7 @@ class KafkaNode:
     def __init__(self, node_id: int, folder: Path, listeners: Sequence[Listener]) -> None:
         self.node_id = node_id
         self.folder = folder
-        self.ports = free_ports(2 + len(listeners))
+        self.ports = _free_ports(2 + len(listeners))
         self.listeners = listeners
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -300,7 +300,7 @@ class KafkaCluster:
                 return 0
 
 
-def free_ports(count: int) -> list[int]:
+def _free_ports(count: int) -> list[int]:
     """Ports below those that outgoing connections get, so that none takes one while its node is down.
 
     Tests that run side by side have a range each: the ports of a node that is down look free.
