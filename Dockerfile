@@ -12,7 +12,7 @@ WORKDIR /src
 RUN python -m venv /opt/moodstream
 COPY pyproject.toml ./
 # An empty Moodstream brings all that the real one requires. The two secrets are for those who reach a package index
-# through a proxy of their own; neither is needed, and neither stays in the image. deploy/image-test.sh passes them.
+# through a proxy of their own; neither is needed, and neither stays in the image. docs/how-to/deploy.md shows how.
 RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf,mode=0444 \
     --mount=type=secret,id=ca.pem,target=/run/secrets/ca.pem,mode=0444 \
     mkdir moodstream worker && touch README.md LICENSE moodstream/__init__.py \

@@ -11,7 +11,8 @@ PYTEST_ARGS ?=
 # Two processes: the slow tests wait for brokers and workers most of the time.
 SIDE_BY_SIDE := -n 2 --dist worksteal
 
-.PHONY: help demo test test-kafka test-train test-stack fuzz lint bench bench-quick models-report teachers pack social schemas dashboards docs image-test clean
+.PHONY: help demo test test-kafka test-train test-stack fuzz lint bench bench-quick models-report teachers pack social \
+	schemas dashboards pictures docs image-test clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -98,15 +99,19 @@ schemas: $(VENV)/dev.stamp ## write schemas/ and the pages of settings and comma
 	$(VENV)/bin/moodstream config reference > docs/reference/settings.md
 	$(VENV)/bin/python docs/cli_page.py > docs/reference/cli.md
 
-dashboards: $(VENV)/dev.stamp ## write the JSON of Grafana's dashboards from their source
+dashboards: $(VENV)/dev.stamp ## write the JSON of Grafana's dashboards from their source, and the pictures of it
 	$(VENV)/bin/python deploy/grafana/dashboards.py
+	$(VENV)/bin/python deploy/grafana/layout.py
+
+pictures: $(VENV)/stack.stamp ## take the picture of the live page for the docs (Chromium)
+	KEEP_PICTURES=1 $(VENV)/bin/python -m pytest -m stack tests/stack/test_dashboard_page.py -k picture
 
 docs: $(VENV)/dev.stamp ## build the site of docs/ into build/site; a link that leads nowhere is an error
 	NO_MKDOCS_2_WARNING=true $(VENV)/bin/mkdocs build --strict --quiet
 	@echo "open build/site/index.html, or run: $(VENV)/bin/mkdocs serve"
 
-image-test: ## build the container image and run it as its own user
-	deploy/image-test.sh
+image-test: $(VENV)/dev.stamp ## build the container image, run it, and compose.yaml with four workers (Docker, or root)
+	$(VENV)/bin/python -m pytest -m container -s $(PYTEST_ARGS)
 
 clean: ## remove what these commands made
 	rm -rf $(VENV) $(TRAIN) build dist

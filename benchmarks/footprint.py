@@ -22,7 +22,6 @@ import psutil
 from kafka import KafkaProducer
 
 from benchmarks.classifier import made_up_texts
-from benchmarks.stream import committed
 from tests.support.topics import Topics
 from worker.demo.broker import EmbeddedBroker
 
@@ -44,7 +43,7 @@ def one_round(bootstrap: str, texts: list[str], folder: Path) -> tuple[float, fl
     producer.flush(timeout=60)
     producer.close()
     deadline = time.monotonic() + 300
-    while committed(worker.get("/metrics")[1]) < len(texts):
+    while worker.committed() < len(texts):
         if time.monotonic() > deadline:
             raise SystemExit("the worker did not finish in 300 s")
         time.sleep(0.1)

@@ -131,7 +131,7 @@ def test_a_row_that_cannot_be_read_is_told_and_the_others_are_sent(
     assert main(["feed", "bad.csv", "--topic", topic]) == 1
     assert capfd.readouterr().err.splitlines() == [
         "bad.csv:3: the row has 3 fields, the header 2 fields",
-        f"sent 2 messages to {topic}, 1 rows could not be read",
+        f"sent 2 messages to {topic}, 1 row could not be read",
     ]
     assert len(records(settings, topic, 2)) == 2
 

@@ -1,15 +1,22 @@
 """What a worker says when it cannot work: one line, its own exit code, and never a traceback."""
 
+import json
 import shutil
 import socket
+import ssl
 import time
 from pathlib import Path
 
 import pytest
+from kafka import KafkaProducer
 
+from tests.support.certificates import make_certificates
+from tests.support.ports import free_port
 from tests.support.proof import read_all
+from tests.support.scripted_registry import ScriptedRegistry
 from tests.support.topics import Topics
 from tests.support.workers import WorkerProcess
+from tests.unit.messages.test_framed import BODY, POST, avro, framed
 from worker.demo.broker import EmbeddedBroker
 from worker.errors import ExitCode
 from worker.model.pack import bundled_pack
@@ -23,12 +30,6 @@ def reason(worker: WorkerProcess) -> str:
     text = str(ends[0]["reason"])
     assert "\n" not in text
     return text
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_broker_not_there_retries_with_lines_then_gives_up(tmp_path: Path) -> None:
@@ -166,3 +167,43 @@ def test_a_broker_that_goes_away_for_good_turns_readyz_red_and_ends_the_worker(
     assert worker.wait() == ExitCode.BROKER_UNAVAILABLE
     assert red
     assert "kafka.connect_limit_s" in reason(worker)
+
+
+def test_a_schema_without_the_text_stops_the_worker_before_any_dead_letter(
+    embedded: str, unique: str, tmp_path: Path
+) -> None:
+    topics = Topics(embedded, unique)
+    topics.create()
+    producer = KafkaProducer(bootstrap_servers=embedded)
+    producer.send(topics.posts, value=framed(3, avro(POST, BODY)), partition=0)
+    producer.flush(30)
+    producer.close()
+    with ScriptedRegistry({3: {"schema": json.dumps(POST)}}) as registry:
+        worker = topics.worker(
+            "0",
+            tmp_path,
+            MOODSTREAM_KAFKA__SCHEMA_REGISTRY_URL=registry.url,
+            MOODSTREAM_SOURCE__TEXT_FIELD="body",
+        )
+        worker.start()
+        assert worker.wait() == ExitCode.USAGE
+    assert "has no field `body` (source.text_field), but `text`, `likes`, `at`" in reason(worker)
+    assert read_all(embedded, topics.dead, isolation="read_uncommitted") == []
+
+
+def test_a_registry_that_is_not_trusted_stops_the_worker(embedded: str, unique: str, tmp_path: Path) -> None:
+    made = make_certificates(tmp_path / "certificates")
+    topics = Topics(embedded, unique)
+    topics.create()
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(made.broker_all)
+    with ScriptedRegistry(tls=tls) as registry:
+        worker = topics.worker(
+            "0",
+            tmp_path,
+            MOODSTREAM_KAFKA__SCHEMA_REGISTRY_URL=registry.url,
+            MOODSTREAM_KAFKA__SCHEMA_REGISTRY_CA_FILE=str(made.stranger),
+        )
+        worker.start()
+        assert worker.wait() == ExitCode.BROKER_REFUSED
+    assert "not signed by a trusted authority (kafka.schema_registry_ca_file)" in reason(worker)

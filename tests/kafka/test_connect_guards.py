@@ -7,6 +7,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -221,3 +222,27 @@ def test_topics_are_not_made_by_asking_for_them(
     producer = make(guards.refuse_topic_creation)
     assert producer._metadata.metadata_request().allow_auto_topic_creation is False
     assert make(lambda _: None)._metadata.metadata_request().allow_auto_topic_creation is True
+
+
+def test_a_broker_that_waits_is_asked_as_before(topics: Topics, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rests are for brokers that do not wait: Apache Kafka keeps an empty fetch for half a second."""
+    rested: list[float] = []
+
+    def rest(seconds: float) -> None:
+        rested.append(seconds)
+
+    consumer = _consumer(topics)
+    with contextlib.closing(consumer):
+        guards.rest_between_empty_answers(consumer)
+        consumer.subscribe(topics.source.topics)
+        _poll_until_stable(consumer, guards.finish_join)
+        consumer.poll(timeout_ms=1_000)
+        monkeypatch.setattr(guards, "time", SimpleNamespace(monotonic=time.monotonic, sleep=rest))
+        for text in (b"one", b"two"):
+            deadline = time.monotonic() + 2
+            while time.monotonic() < deadline:
+                assert not consumer.poll(timeout_ms=500)
+            topics.feed([text])
+            [[row]] = consumer.poll(timeout_ms=5_000).values()
+            assert row.value == text
+    assert rested == []

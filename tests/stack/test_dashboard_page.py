@@ -1,12 +1,14 @@
 """The live page in a real Chromium, on the embedded broker: what is shown is what was sent."""
 
 import json
+import os
+import random
 import shutil
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -18,10 +20,12 @@ from kafka import KafkaProducer
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.support.embedded import embedded_broker
+from tests.support.pictures import PAGE_PICTURE, page_files, signed
 from worker.dashboard.app import CONNECTIONS, STREAMS, Dashboard
 from worker.demo.broker import EmbeddedBroker
 from worker.errors import ExitCode
 from worker.kafka.topics import TopicSpec, create_topics
+from worker.messages.headers import REASON
 from worker.settings.groups import KafkaSettings, Settings
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -89,6 +93,15 @@ class Stage:
         producer = KafkaProducer(bootstrap_servers=self.broker.bootstrap, acks="all")
         for one in moods:
             producer.send("moods", value=json.dumps(one).encode())
+        producer.flush(30)
+        producer.close()
+
+    def send_dead_letters(self, reasons: Mapping[str, int]) -> None:
+        """Write dead letters, so many for each reason."""
+        producer = KafkaProducer(bootstrap_servers=self.broker.bootstrap, acks="all")
+        for reason, count in reasons.items():
+            for _ in range(count):
+                producer.send("moods.dead-letter", value=b"", headers=[(REASON, reason.encode())])
         producer.flush(30)
         producer.close()
 
@@ -306,6 +319,43 @@ def test_axe_finds_nothing_and_a_phone_need_not_scroll_sideways(stage: Stage, sc
         found = Axe().run(page)
         assert found.violations_count == 0, found.generate_report()
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_dead_letters_are_counted_by_reason(stage: Stage) -> None:
+    stage.send([mood(1)])
+    stage.send_dead_letters({"not_json": 3, "text_empty": 2})
+    page = stage.open()
+    wait_for_posts(page, 1)
+    expect(page.locator("#dead tbody tr")).to_have_count(2, timeout=10_000)
+    assert page.locator("#dead tbody tr").all_inner_texts() == ["not_json\t3", "text_empty\t2"]
+    assert total(page, "Dead letters") == "5"
+
+
+def brand_posts(moods: Sequence[dict[str, object]]) -> list[dict[str, object]]:
+    """Samples that the bundled pack has labelled, over half an hour, of which the end is worse."""
+    rng, now_ms = random.Random(5), time.time_ns() // 1_000_000
+    worse = [one for one in moods if one["sentiment_label"] == "negative"]
+    ages = sorted(rng.random() for _ in range(900))
+    return [
+        rng.choice(worse if age < 0.25 and rng.random() < 0.45 else moods)
+        | {"event_id": f"p:{number}", "event_time_ms": now_ms - int(1_650_000 * age) - 1_000}
+        for number, age in enumerate(ages)
+    ]
+
+
+def test_the_picture_of_the_docs(stage: Stage, moods: Sequence[dict[str, object]], tmp_path: Path) -> None:
+    """`make pictures` keeps it."""
+    stage.send(brand_posts(moods))
+    stage.send_dead_letters({"text_empty": 7, "not_json": 4, "text_too_long": 2})
+    page = stage.open(viewport={"width": 1_280, "height": 1_480}, color_scheme="light")
+    wait_for_posts(page, 900)
+    expect(page.locator("#dead tbody tr")).to_have_count(3, timeout=10_000)
+    expect(page.locator("#rising")).to_contain_text("Rising:")
+    expect(page.locator("#notices")).to_be_empty(timeout=20_000)
+    picture = signed(page.screenshot(), page_files())
+    (tmp_path / "page.png").write_bytes(picture)
+    if os.environ.get("KEEP_PICTURES"):
+        PAGE_PICTURE.write_bytes(picture)
 
 
 def test_it_can_be_used_from_the_keyboard(stage: Stage) -> None:

@@ -21,6 +21,7 @@ class ScriptedRegistry:
         login: the user and password that it wants, with a colon in between.
         token: the bearer token that it wants.
         tls: makes it an https server.
+        port: where it listens; any free one if 0.
     """
 
     def __init__(
@@ -29,6 +30,7 @@ class ScriptedRegistry:
         login: str | None = None,
         token: str | None = None,
         tls: ssl.SSLContext | None = None,
+        port: int = 0,
     ) -> None:
         self.schemas = schemas or {}
         self.guids: dict[str, dict[str, Any]] = {}
@@ -41,7 +43,7 @@ class ScriptedRegistry:
         if token is not None:
             self._login = f"Bearer {token}"
         self._scheme = "http" if tls is None else "https"
-        self._server = _Server(("127.0.0.1", 0), self._handler())
+        self._server = _Server(("127.0.0.1", port), self._handler())
         if tls is not None:
             # The handshake waits for the connection's own thread.
             self._server.socket = tls.wrap_socket(

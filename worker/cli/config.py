@@ -83,7 +83,10 @@ def check(loaded: Loaded, online: bool) -> int:
     """
     from worker.stream.check import problems  # noqa: PLC0415 - it loads the model's packages: not for --help
 
-    found = list(problems(loaded.settings, online=online))
+    def warn(line: str) -> None:
+        click.echo(f"moodstream: warning: {line}", err=True)
+
+    found = list(problems(loaded.settings, online=online, warn=warn))
     for line in found:
         click.echo(f"moodstream: {line}", err=True)
     if found:

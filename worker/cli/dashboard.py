@@ -63,6 +63,8 @@ def dashboard(loaded: Loaded, host: str, port: int, keep: float, store: Path | N
     \b
       moodstream dashboard --kafka.bootstrap-servers broker1:9092 --keep 7d --store moods.duckdb
 
+    Ctrl-C and SIGTERM end it with exit code 0.
+
     The page has no login: on another address than 127.0.0.1 everyone who reaches it can read the posts.
     """
     if any(find_spec(name) is None for name in PACKAGES):

@@ -92,7 +92,7 @@ def feed(
         try:
             sender.send(rows(on_bad), rate=rate, limit=limit, stop=stop)
         finally:
-            unread = f", {bad} rows could not be read" if bad else ""
+            unread = f", {bad} row{'' if bad == 1 else 's'} could not be read" if bad else ""
             click.echo(f"sent {sender.sent} messages to {printable(target)}{unread}", err=True)
     return ExitCode.INTERNAL if bad else ExitCode.OK
 

@@ -15,6 +15,7 @@ from worker.settings.groups import Settings
 from worker.settings.load import DEFAULT_ORIGIN, Loaded
 
 if TYPE_CHECKING:
+    from worker.stream.files import FileOptions
     from worker.tables.open import Format
 
 _SHORT = {
@@ -122,48 +123,60 @@ def label(
     NAME.partial, from which --resume continues.
     """
     stdout_open = _fill_closed_streams()
-    from worker.stream.files import FileOptions, FileRun
+    from worker.stream.files import FileOptions
     from worker.tables.open import check_inputs
     from worker.tables.output import refuse_inputs
 
     if output == "-":
         output = None
-    settings = loaded.settings
-    _check_options(inputs, output, resume=resume)
     names = check_inputs(inputs, format_, encoding)
+    _check_resume(names, output, resume=resume)
     if output is None and not stdout_open:
         raise OutputError("standard output is closed: name a file with --output")
     refuse_inputs(output, names)
-    if include_text is None:
-        given = loaded.origins["sink.include_text"] != DEFAULT_ORIGIN
-        include_text = settings.sink.include_text if given else True
     if loaded.origins["sink.keep"].startswith("flag "):
-        _check_keep(settings, no_keep=no_keep)
-    if no_keep:
-        settings = settings.model_copy(update={"sink": settings.sink.model_copy(update={"keep": []})})
+        _check_keep(loaded.settings, no_keep=no_keep)
     options = FileOptions(
-        settings,
+        _without_keep(loaded.settings) if no_keep else loaded.settings,
         names,
         output,
         format_,
         encoding,
         keep_all=not no_keep,
-        include_text=include_text,
+        include_text=_includes_text(loaded) if include_text is None else include_text,
         resume=resume,
         skip_bad=skip_bad,
     )
+    failed = _run(options)
+    return ExitCode.OK if skip_bad or not failed else ExitCode.INTERNAL
+
+
+def _run(options: "FileOptions") -> int:
+    """Label the files, and return how many rows could not be labelled."""
+    from worker.stream.files import FileRun
+
     run = FileRun(options, _say)
     with run.output() as target, Progress() as progress:
         progress.failed, progress.filtered = target.done.failed, target.done.filtered
         run.label(target, progress)
-    return ExitCode.OK if skip_bad or not progress.failed else ExitCode.INTERNAL
+    return progress.failed
+
+
+def _includes_text(loaded: Loaded) -> bool:
+    """Whether the text is written where no option says so: unlike in a topic, unless a setting forbids it."""
+    given = loaded.origins["sink.include_text"] != DEFAULT_ORIGIN
+    return loaded.settings.sink.include_text if given else True
+
+
+def _without_keep(settings: Settings) -> Settings:
+    return settings.model_copy(update={"sink": settings.sink.model_copy(update={"keep": []})})
 
 
 def _say(line: str) -> None:
     click.echo(f"moodstream: {line}", err=True)
 
 
-def _check_options(inputs: Sequence[str], output: str | None, *, resume: bool) -> None:
+def _check_resume(inputs: Sequence[str], output: str | None, *, resume: bool) -> None:
     if resume and output is None:
         raise click.UsageError("--resume needs the --output of the interrupted run")
     if resume and any(name == "-" or Path(name).is_fifo() for name in inputs):

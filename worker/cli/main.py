@@ -15,6 +15,7 @@ COMMANDS = {
     "label": Lazy("worker.cli.label:label", "Label texts in files, without a broker."),
     "run": Lazy("worker.cli.run:run", "Run a worker: Kafka in, labels out."),
     "feed": Lazy("worker.cli.feed:feed", "Send the rows of a file to a topic, to try things out."),
+    "broker": Lazy("worker.cli.broker:broker", "Run a small Kafka broker, to try things out."),
     "dashboard": Lazy("worker.cli.dashboard:dashboard", "Watch the output topic in a browser."),
     "config": Lazy("worker.cli.config:config", "Check and show the settings, and write their reference."),
     "schema": Lazy("worker.cli.schema:schema", "Print the schema of the output, or describe all topics."),

@@ -3,6 +3,7 @@
 import asyncio
 import importlib.resources
 import re
+import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -185,9 +186,14 @@ class _Server(uvicorn.Server):
         self._page = page
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Take a signal."""
+        """Take a signal: the first ends the server, a second Ctrl-C does not wait for anybody.
+
+        Unlike uvicorn's own, it does not raise the signal again at the end: exit code 0, as with `run`.
+        """
+        del frame
         self._page.ending = True
-        super().handle_exit(sig, frame)
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
 
 
 class Dashboard:

@@ -27,7 +27,10 @@ LOOK_EVERY_S = 5.0
 MOST_VERSIONS = 8
 
 _POLL_MS = 250
-_MOST_RECORDS = 5_000
+_MOST_RECORDS = 1_000
+_FETCH_BYTES = 4 * 1024 * 1024
+"""What a fetch may bring, so that a page which catches up takes no more memory than one that keeps up."""
+
 _PAUSE_S = 1.0
 
 _log = structlog.get_logger(__name__)

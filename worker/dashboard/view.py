@@ -95,8 +95,9 @@ class Reporter:
             "fields": fields,
             "posts": self._posts(columns, inside, scope),
             "dead_letters": self._store.rows(
-                "SELECT reason, count(*) AS messages FROM dead_letters WHERE time_ms >= ? AND time_ms < ? "
-                "GROUP BY reason ORDER BY messages DESC, reason",
+                "SELECT reason, count(*) AS messages, arg_max(message, time_ms) AS message "
+                "FROM dead_letters WHERE time_ms >= ? AND time_ms < ? GROUP BY reason "
+                "ORDER BY messages DESC, reason",
                 [first, last],
             ),
             **self._outside(now_ms),

@@ -1,8 +1,8 @@
 """The embedded broker: one small process that speaks the Kafka protocol on 127.0.0.1.
 
 It is meant for the demo and for quick tests. It has idempotent producers, transactions and transactional
-offsets, but not everything of Apache Kafka: a member of a group that dies without a `group_instance_id` never
-leaves, nor does one that dies while another joins (the group stands still then), transactions never time out,
+offsets, but not everything of Apache Kafka: a dead member of a group never leaves, and the group
+stands still at the next join until another one takes its `group_instance_id`; transactions never time out,
 a fetch is answered at once even when there is nothing (`guards.rest_between_empty_answers` is for that), and
 what it acknowledged reaches the disk a second later.
 """

@@ -23,6 +23,7 @@ from worker.demo.samples import Sample, load_samples
 from worker.errors import ExitCode, FeederError, MoodstreamError, SettingsError
 from worker.kafka.options import client_options
 from worker.kafka.retry import first_connection
+from worker.kafka.topics import require_topics
 from worker.settings.groups import KafkaSettings
 from worker.settings.load import load_settings
 from worker.types import TopicPartition
@@ -180,6 +181,7 @@ def _feed(
         first_connection(kafka, limit_s=kafka.connect_limit_s, say=_waiting, stop=stop)
         if stop.is_set():
             return ExitCode.OK
+        require_topics(kafka, [topic])  # a producer would wait for it in silence
         rng = random.Random(seed)  # noqa: S311 - jitter
         with Feeder(kafka, topic) as feeder:
             samples = laps(load_samples(), lap_count, rng)

@@ -42,7 +42,6 @@ MOST_CHOICES = 32
 ATTEMPTS, ATTEMPT_PAUSE_S = 3, 1.0
 """How often dead workers' transactions are looked for after a rebalance, if Kafka does not answer."""
 
-_NUMBER = re.compile(r"0|[1-9][0-9]{0,8}")
 _OFFSETS_TOPIC = "__consumer_offsets"
 
 _log = structlog.get_logger(__name__)
@@ -51,8 +50,9 @@ _log = structlog.get_logger(__name__)
 def free_slots(group_id: str, members: Collection[Member], count: int) -> list[str]:
     """The `count` best numbers for a slot: dead processes' of this machine, then the lowest that are free."""
     names = {member.name for member in members}
-    dead = [member.name or "" for member in members if is_dead(member.process)]
-    left = sorted(int(slot) for name in dead if _NUMBER.fullmatch(slot := name.removeprefix(f"{group_id}.")))
+    numbered = re.compile(re.escape(f"{group_id}.") + "(0|[1-9][0-9]{0,8})")
+    held = [(numbered.fullmatch(member.name or ""), member.process) for member in members]
+    left = sorted(int(slot[1]) for slot, process in held if slot and is_dead(process))
     free = (number for number in itertools.count() if slot_name(group_id, str(number)) not in names)
     return [str(number) for number in itertools.islice(itertools.chain(left, free), count)]
 
@@ -223,7 +223,11 @@ class Leftovers:
         """
         found: set[str] = set()
         problem: KafkaError | None = None
-        for broker in admin.describe_cluster()["brokers"]:
+        try:
+            brokers = admin.describe_cluster()["brokers"]
+        except KeyError:  # what the client makes of the answer of a broker before Kafka 2.8
+            return [], None
+        for broker in brokers:
             if broker.get("is_fenced"):
                 continue  # it is away, and coordinates nothing
             try:

@@ -22,6 +22,15 @@ _MOST_VALUES = 10_000
 _MOST_VALUES_A_BYTE = 8
 """The same for one byte of the elements of an array or a map."""
 
+_TIMES = frozenset(
+    {
+        *("date", "time-millis", "time-micros"),
+        *("timestamp-millis", "timestamp-micros", "local-timestamp-millis", "local-timestamp-micros"),
+    }
+)
+_OURS = "moodstream-"
+"""Before the name of a logical type that fastavro is to read with `_lenient`."""
+
 _SIZES = {"null": 0, "float": 4, "double": 8}
 _CONVERTED = ('"logicalType"', '"bytes"', '"fixed"')
 
@@ -43,8 +52,10 @@ class AvroReader:
 
         self._named: dict[str, Any] = {}
         try:
+            _teach(fastavro.read.LOGICAL_READERS)
             *_, self._schema = [
-                fastavro.parse_schema(orjson.loads(text), named_schemas=self._named) for text in texts
+                fastavro.parse_schema(_renamed(orjson.loads(text)), named_schemas=self._named)
+                for text in texts
             ]
         except Exception:  # noqa: BLE001 - a library over whatever a registry holds
             raise SchemaUnusable("the schema in the registry is not a valid Avro schema") from None
@@ -136,6 +147,39 @@ class _Limits:
             self._open.discard(name)
             self._known[name] = sum(size for size, _ in parts), 1 + sum(values for _, values in parts)
         return self._known[name]
+
+
+def _teach(readers: dict[str, Callable[..., Any]]) -> None:
+    """Add readers that make null of a time outside of the years 1 to 9999: it costs itself, not the message.
+
+    Adding to this dictionary is how fastavro's documentation says to read logical types of one's own.
+    """
+    for name, read in list(readers.items()):
+        kind, _, logical = name.partition("-")
+        if logical in _TIMES:
+            readers.setdefault(f"{kind}-{_OURS}{logical}", _lenient(read))
+
+
+def _lenient(read: Callable[..., Any]) -> Callable[..., Any]:
+    def read_or_null(*arguments: Any) -> Any:
+        try:
+            return read(*arguments)
+        except (OverflowError, ValueError):
+            return None
+
+    return read_or_null
+
+
+def _renamed(schema: Any) -> Any:
+    """The schema with our names for the logical types of times."""
+    if isinstance(schema, list):
+        return [_renamed(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {name: _renamed(each) for name, each in schema.items()}
+    if isinstance(logical := found.get("logicalType"), str) and logical in _TIMES:
+        found["logicalType"] = _OURS + logical
+    return found
 
 
 def _plain(value: Any) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
 from google.protobuf.descriptor import Descriptor, FileDescriptor
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from grpc_tools import protoc
 
 from worker.errors import SchemaMismatch, SchemaUnusable
@@ -111,6 +111,49 @@ def _varint(value: bytes, at: int) -> tuple[int, int]:
 
 def _compiled(schema: Schema) -> FileDescriptor:
     texts = {**dict(schema.references), _MAIN: schema.text}
+    found = _descriptors(texts) if _descriptor(schema.text) is not None else _compile(texts)
+    pool = descriptor_pool.DescriptorPool()
+    try:
+        for each in found:
+            pool.AddSerializedFile(each.SerializeToString())
+        return pool.FindFileByName(_MAIN)
+    except (TypeError, KeyError):
+        raise SchemaUnusable("the Protobuf schema in the registry contradicts itself") from None
+
+
+def _descriptors(texts: dict[str, str]) -> list[descriptor_pb2.FileDescriptorProto]:
+    """Read schemas that are descriptors in base64, the innermost first.
+
+    Confluent's client for Python registers them so. A registry may give them back as text, or as they came.
+
+    Raises:
+        SchemaUnusable: one of them is no descriptor.
+    """
+    found = []
+    for name, text in texts.items():
+        descriptor = _descriptor(text)
+        if descriptor is None:
+            raise SchemaUnusable("the Protobuf schema imports one that is written in another way")
+        descriptor.name = name
+        found.append(descriptor)
+    standard = {each for file in found for each in file.dependency} - texts.keys()
+    return [*_compile({_MAIN: "".join(f'import "{name}";\n' for name in sorted(standard))})[:-1], *found]
+
+
+def _descriptor(text: str) -> descriptor_pb2.FileDescriptorProto | None:
+    try:
+        data = base64.b64decode(text, validate=True)
+        return descriptor_pb2.FileDescriptorProto.FromString(data)
+    except (ValueError, DecodeError):
+        return None
+
+
+def _compile(texts: dict[str, str]) -> list[descriptor_pb2.FileDescriptorProto]:
+    """Compile schemas, `_MAIN` and what it imports by its name. `_MAIN` comes last.
+
+    Raises:
+        SchemaUnusable: they do not compile.
+    """
     with tempfile.TemporaryDirectory() as folder, as_file(files("grpc_tools") / "_proto") as standard:
         for name, text in texts.items():
             place = PurePosixPath(name)
@@ -126,11 +169,7 @@ def _compiled(schema: Schema) -> FileDescriptor:
         options = [f"-I{folder}/in", f"-I{standard}", "--include_imports", f"--descriptor_set_out={made}"]
         if protoc.main(["protoc", *options, _MAIN]) != 0:
             raise SchemaUnusable("the Protobuf schema in the registry does not compile")
-        found = descriptor_pb2.FileDescriptorSet.FromString(made.read_bytes())
-    pool = descriptor_pool.DescriptorPool()
-    for each in found.file:
-        pool.AddSerializedFile(each.SerializeToString())
-    return pool.FindFileByName(_MAIN)
+        return list(descriptor_pb2.FileDescriptorSet.FromString(made.read_bytes()).file)
 
 
 class _Conversion:
@@ -173,12 +212,18 @@ class _Conversion:
         return base64.b64encode(value).decode() if isinstance(value, bytes) else value
 
     def _well_known(self, message: Message) -> Any:
-        """Times as text, wrappers as what they wrap, `Struct` as an object: as JSON has them."""
+        """Times as text, wrappers as what they wrap, `Struct` as an object: as JSON has them.
+
+        None for what JSON has no form for: a time outside of the years 1 to 9999, infinity.
+        """
         name = message.DESCRIPTOR.full_name
         if name.endswith("Value") and "value" in message.DESCRIPTOR.fields_by_name:
             return self._one(message.DESCRIPTOR.fields_by_name["value"], message.value)  # type: ignore[attr-defined]
         self._count(message.ByteSize())
-        return json_format.MessageToDict(message)
+        try:
+            return json_format.MessageToDict(message)
+        except (ValueError, TypeError, json_format.Error):
+            return None
 
     def _count(self, values: int) -> None:
         self._left -= values

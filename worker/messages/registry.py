@@ -81,8 +81,13 @@ class _Answer(NamedTuple):
 
     @property
     def missing(self) -> bool:
-        """Whether the registry says that there is no such thing. A proxy's page says nothing of the kind."""
-        return self.status == 404 and "error_code" in self.object()
+        """Whether the registry says that there is no such thing.
+
+        Its codes for that are 40401 and up. A proxy's page, or an address that it does not know, is something
+        else: Apicurio answers the latter with a code of 0.
+        """
+        code = self.object().get("error_code")
+        return self.status == 404 and isinstance(code, int) and 40400 < code < 40500
 
     @property
     def said(self) -> str:
@@ -194,6 +199,10 @@ class Registry:
         if answer.missing:
             _remember(self._unknown, number, self._clock() + _UNKNOWN_FOR_S)
             raise unknown
+        if answer.status == 404 and isinstance(number, str):
+            raise RegistryRefused(
+                f"{self._name} cannot look up schemas by GUID, which the messages name them by: {answer.said}"
+            )
         said = self._schema(answer)
         references: dict[str, str] = {}
         self._resolve(said.get("references"), references, set())

@@ -128,7 +128,6 @@ class Metrics:
         self.registry = CollectorRegistry() if registry is None else registry
         self._clock = clock
         self._lag_of: set[TopicPartition] = set()
-        self._rebalances_told = 0
         disable_created_metrics()  # type: ignore[no-untyped-call]  # the library gives it no types
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
@@ -272,7 +271,7 @@ class Metrics:
         self._packs.labels(name).observe(seconds)
 
     def source(self, lag: Mapping[TopicPartition, int], rebalances: int) -> None:
-        """Record the lag of each assigned partition, and the number of rebalances since the start.
+        """Record the lag of each assigned partition, and the number of rebalances since the last call.
 
         A partition that is not in `lag` is no longer assigned, and its lag is no longer shown.
         """
@@ -281,8 +280,7 @@ class Metrics:
         for partition, messages in lag.items():
             self._lag.labels(partition.topic, str(partition.partition)).set(messages)
         self._lag_of = set(lag)
-        self._rebalances.inc(max(0, rebalances - self._rebalances_told))
-        self._rebalances_told = rebalances
+        self._rebalances.inc(rebalances)
 
     def transaction(self, outcome: str) -> None:
         """Count a checkpoint by how it ended, also with `at_least_once`, which has no Kafka transaction."""

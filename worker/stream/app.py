@@ -4,18 +4,17 @@ import contextlib
 import itertools
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import structlog
 
 from worker.errors import ExitCode, Fenced, MoodstreamError, RegistryUnavailable
 from worker.kafka.checkpoint import AtLeastOnceCheckpoint, Checkpoint, TransactionalCheckpoint
-from worker.kafka.limits import TopicLimits, batch_bytes, read_limits
+from worker.kafka.limits import TopicLimits, batch_bytes
 from worker.kafka.retry import Waiting, patiently
 from worker.kafka.slots import Leftovers, Slots
 from worker.kafka.source import Source
-from worker.kafka.topics import require_topics, topic_names
 from worker.messages.avro_writer import AvroFormat
 from worker.messages.deadletter import DeadLetters, Origin
 from worker.messages.decode import Decoder
@@ -31,6 +30,7 @@ from worker.observe.metrics import Metrics
 from worker.observe.server import ObserveServer
 from worker.settings.groups import AUTO_SLOT, Settings
 from worker.stream.fitting import Fitter
+from worker.stream.limits import misfits, topic_limits
 from worker.stream.loop import Loop
 from worker.stream.pipeline import Pipeline
 from worker.stream.router import PackRouter
@@ -122,7 +122,9 @@ def _take_part(parts: Parts, stop: threading.Event) -> None:
         try:
             _work(parts.in_slot(slot), stop, assigned=False)
         except Fenced as reason:
+            parts.health.set_ready("partitions", ready=False)
             slots.lost(slot, reason)
+            parts.health.set_ready("stream", ready=True)  # the loop set it to false as it ended
         else:
             return
 
@@ -148,7 +150,6 @@ def _work(parts: Parts, stop: threading.Event, *, assigned: bool) -> None:
             topics=settings.source.topic_pattern or settings.source.topics,
             slot=slot,
         )
-        health.set_ready("stream", ready=True)
         try:
             Loop(
                 source,
@@ -261,52 +262,18 @@ def _connect(settings: Settings, health: Health, stop: threading.Event) -> dict[
 
     None when `stop` was set meanwhile.
     """
-    kafka, sink, source = settings.kafka, settings.sink, settings.source
-    inputs = list(source.topics)
-
-    def look() -> dict[str, TopicLimits]:
-        named = [*source.topics, sink.topic, sink.dead_letter_topic]
-        require_topics(kafka, named)
-        if source.topic_pattern is not None:
-            inputs[:] = filter(source.reads, topic_names(kafka))
-        return read_limits(kafka, dict.fromkeys([*inputs, *named]))
-
-    limits = patiently(
+    found = patiently(
         "a broker to answer",
-        look,
-        limit_s=kafka.connect_limit_s,
+        lambda: topic_limits(settings),
+        limit_s=settings.kafka.connect_limit_s,
         stop=stop,
         on_wait=lambda: health.waiting("brokers"),
     )
-    if limits is not None:
-        _compare(settings, inputs, limits)
-    return limits
-
-
-def _compare(settings: Settings, inputs: Sequence[str], limits: Mapping[str, TopicLimits]) -> None:
-    """Warn at the start about what will not fit later.
-
-    With a pattern, `inputs` are the topics that match now; one that is made later is not compared.
-    """
-    largest = max((limits[name].max_bytes or 0 for name in inputs), default=0)
-    sink = settings.sink
-    wanted = {sink.dead_letter_topic: "dead letters without the original's value"}
-    if sink.include_text:
-        wanted[sink.topic] = "outputs without the text"
-    for name, consequence in wanted.items():
-        limit = limits[name].max_bytes
-        if limit is not None and limit < largest:
-            log.warning(
-                f"this topic takes smaller records than an input topic: large messages become {consequence}",
-                topic=name,
-                max_message_bytes=limit,
-                input_max_message_bytes=largest,
-            )
-    if limits[sink.dead_letter_topic].compacted:
-        log.warning(
-            "the dead-letter topic is compacted: dead letters with the same key replace one another",
-            topic=sink.dead_letter_topic,
-        )
+    if found is None:
+        return None
+    for misfit in misfits(settings, *found):
+        log.warning(misfit.message, topic=misfit.topic, **misfit.figures)
+    return found.limits
 
 
 def _source(settings: Settings, health: Health, metrics: Metrics, stop: threading.Event) -> Source:

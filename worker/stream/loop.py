@@ -89,6 +89,7 @@ class Loop:
         self._joined_at = time.monotonic()
         self._tell_outside_at = self._joined_at + _TELL_EVERY_S
         self._lag_due = 0.0
+        self._rebalances_told = 0
         self._in_hand: list[Record] = []
         self._pace = Pace(batch.max_window_s)
         # The records wait in hand, and every turn of the loop polls: the worker stays in its group meanwhile.
@@ -117,6 +118,7 @@ class Loop:
             raise
         finally:
             self._summary.close(self._lag)
+            self._metrics.source({}, 0)  # the partitions are another worker's now
 
     def _turn(self, pending: LabelledWindow | None, thread: ThreadPoolExecutor) -> LabelledWindow | None:
         """Read one window, commit the pending one while labelling it, and return the new pending one."""
@@ -266,7 +268,8 @@ class Loop:
         if now >= self._lag_due:
             self._lag_due = now + _LAG_EVERY_S
             lag = self._source.lag()
-            self._metrics.source(lag, self._source.rebalances)
+            self._metrics.source(lag, self._source.rebalances - self._rebalances_told)
+            self._rebalances_told = self._source.rebalances
             all_known = joined and len(lag) == len(self._source.assignment())
             self._lag = sum(lag.values()) if all_known else None
             if idle and self._lag == 0:

@@ -132,7 +132,7 @@ def parts_of(name: str, format: Format = "auto") -> list[str]:  # noqa: A002 - s
     Raises:
         InputError: a folder with something other than parts of one format in it.
     """
-    if name == STDIN or not Path(name).is_dir():
+    if name == STDIN or not is_folder(name):
         return [name]
     if (Path(name) / "_delta_log").is_dir():
         raise InputError(
@@ -146,6 +146,14 @@ def parts_of(name: str, format: Format = "auto") -> list[str]:  # noqa: A002 - s
             f"{printable(name)}: is a folder with more in it than parts of one format; name the files"
         )
     return found
+
+
+def is_folder(name: str) -> bool:
+    """Whether a name is that of a folder; false also for a name that no file can have."""
+    try:
+        return Path(name).is_dir()
+    except (OSError, ValueError):
+        return False
 
 
 def _parts(folder: Path) -> Iterator[str]:

@@ -22,6 +22,7 @@ from typing import Any, BinaryIO, Literal, NamedTuple, Self
 import orjson
 
 from worker.errors import OutputError, printable
+from worker.tables.open import is_folder
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _LONGEST_NAME = 200  # of 255 bytes, which file systems allow
@@ -57,7 +58,7 @@ def output_format(name: str) -> FileFormat:
         OutputError: the ending says nothing, or is that of a gzipped Parquet file; it is a folder that is
             there, and the name does not end with `/`.
     """
-    if Path(name).is_dir() and not name.endswith("/"):
+    if is_folder(name) and not name.endswith("/"):
         raise OutputError(f"--output {printable(name)}: Is a directory; end the name with / to fill it")
     lower = name.rstrip("/").lower()
     gzipped = lower.endswith(".gz")
@@ -290,7 +291,9 @@ class _Target:
 
     def check(self) -> None:
         """Raise OSError or OutputError if the target cannot become what is asked for."""
-        if not self.path.exists():
+        try:
+            self.path.lstat()
+        except FileNotFoundError:
             return
         if self.folder:
             if not self.path.is_dir():

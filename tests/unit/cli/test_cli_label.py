@@ -107,6 +107,9 @@ def test_skip_bad_ends_well(moodstream: Any) -> None:
         (["empty.csv"], 2, "moodstream: empty.csv: is empty; a table begins with a line of column names"),
         (["good.txt", "--model", "no-pack"], 7, "moodstream: there is no model pack at no-pack"),
         (["good.txt", "-o", "no/folder/x.csv"], 2, "moodstream: --output no/folder/x.csv: No such file"),
+        (["good.txt", "-o", "good.txt/x.csv"], 2, "moodstream: --output good.txt/x.csv: Not a directory"),
+        (["good.txt", "-o", "l" * 300 + ".csv"], 2, f"moodstream: --output {'l' * 300}.csv: File name too"),
+        (["l" * 300 + ".csv"], 2, f"moodstream: {'l' * 300}.csv: File name too long"),
         (["good.txt", "-o", "./good.txt"], 2, "moodstream: --output ./good.txt is an input too"),
     ],
 )

@@ -79,7 +79,7 @@ def test_the_slot_of_a_dead_process_of_this_machine_is_the_first_choice(
     group: Group, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(slots, "is_dead", "dead".__eq__)
-    processes = {"moods.0": "alive", "moods.3": "dead", "moods.demo": "dead", "other.1": "dead"}
+    processes = {"moods.0": "alive", "moods.3": "dead", "moods.demo": "dead", "other.1": "dead", "1": "dead"}
     members = [Member(name, name, process) for name, process in processes.items()]
     assert free_slots("moods", members, 3) == ["3", "1", "2"]
 

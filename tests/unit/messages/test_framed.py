@@ -1,5 +1,6 @@
 """Avro and Protobuf with a schema registry: what is read, and one clear answer for what cannot be."""
 
+import base64
 import io
 import struct
 import uuid
@@ -8,12 +9,24 @@ from typing import Any
 
 import orjson
 import pytest
+from confluent_kafka.schema_registry import (
+    SchemaRegistryClient,
+    header_schema_id_serializer,
+    prefix_schema_id_serializer,
+)
+from confluent_kafka.schema_registry.avro import AvroSerializer
+from confluent_kafka.schema_registry.json_schema import JSONSerializer
+from confluent_kafka.schema_registry.protobuf import ProtobufSerializer
+from confluent_kafka.serialization import MessageField, SerializationContext
+from google.protobuf import descriptor_pb2
+from google.protobuf.message_factory import GetMessageClass
 
 from tests.support.scripted_registry import ScriptedRegistry
 from worker.errors import RegistryUnavailable, SchemaWithoutText
 from worker.messages.decode import Decoder
 from worker.messages.fields import Fields
-from worker.messages.registry import Registry
+from worker.messages.protobuf_reader import ProtobufReader
+from worker.messages.registry import Registry, Schema
 from worker.settings.groups import SourceSettings
 from worker.types import Failure, Message, Record
 
@@ -39,6 +52,11 @@ message Post {
   google.protobuf.Timestamp at = 3;
   message Reply { string text = 1; }
 }
+"""
+
+
+JSON_SCHEMA = """
+{"$schema": "http://json-schema.org/draft-07/schema#", "title": "Post", "type": "object"}
 """
 
 
@@ -101,6 +119,37 @@ def test_a_guid_names_a_schema(server: ScriptedRegistry, in_header: bool) -> Non
         assert isinstance(found, Message)
         assert found.text == "so good"
     assert server.asked == [f"/schemas/guids/{GUID}"]
+
+
+@pytest.mark.parametrize("form", ["AVRO", "JSON", "PROTOBUF"])
+@pytest.mark.parametrize("place", [header_schema_id_serializer, prefix_schema_id_serializer])
+def test_what_confluents_serializers_write_is_read(server: ScriptedRegistry, form: str, place: Any) -> None:
+    value, headers = written_by_confluent(server.url, form, place)
+    found = one(decoder(server), value, *headers)
+    assert isinstance(found, Message)
+    assert found.text == "so good"
+    assert bool(headers) == (place is header_schema_id_serializer)
+
+
+def written_by_confluent(
+    url: str, form: str, place: Any, topic: str = "posts"
+) -> tuple[bytes, list[tuple[str, bytes]]]:
+    """A value and its headers, as confluent-kafka's serializers write them with the registry at `url`."""
+    headers: list[tuple[str, Any]] = []
+    context = SerializationContext(topic, MessageField.VALUE, headers)
+    client, conf = SchemaRegistryClient({"url": url}), {"schema.id.serializer": place}
+    body: Any = BODY
+    write: Any
+    match form:
+        case "AVRO":
+            write = AvroSerializer(client, orjson.dumps(POST).decode(), conf=conf)
+        case "JSON":
+            write = JSONSerializer(JSON_SCHEMA, client, conf=conf)
+        case _:
+            kind = GetMessageClass(ProtobufReader(Schema("PROTOBUF", PROTO)).type_of([1]))
+            body = kind(text="so good", likes=5)
+            write = ProtobufSerializer(kind, client, conf=conf)
+    return write(body, context), headers
 
 
 def test_json_with_a_guid_is_read_as_json(server: ScriptedRegistry) -> None:
@@ -178,6 +227,51 @@ def test_avro_that_cannot_be_read(server: ScriptedRegistry, schema: Any, data: b
     assert found.reason == reason
 
 
+YEAR_50_000_MS = 1_515_730_000_000_000
+
+
+@pytest.mark.parametrize(
+    ("kind", "logical", "value"),
+    [
+        ("long", "timestamp-millis", YEAR_50_000_MS),
+        ("long", "timestamp-millis", -YEAR_50_000_MS),
+        ("long", "timestamp-micros", YEAR_50_000_MS * 1000),
+        ("long", "local-timestamp-millis", YEAR_50_000_MS),
+        ("int", "date", YEAR_50_000_MS // 86_400_000),
+        ("int", "time-millis", 2**31 - 1),
+        ("long", "time-micros", 2**62),
+    ],
+)
+@pytest.mark.parametrize("nullable", [False, True])
+def test_a_time_that_no_calendar_has_costs_itself_and_not_the_message(
+    server: ScriptedRegistry, kind: str, logical: str, value: int, nullable: bool
+) -> None:
+    time: Any = {"type": kind, "logicalType": logical}
+    schema = {
+        "type": "record",
+        "name": "Post",
+        "fields": [
+            {"name": "text", "type": "string"},
+            {"name": "likes", "type": ["null", time] if nullable else time},
+        ],
+    }
+    hold(server, schema)
+    raw = {**schema, "fields": [schema["fields"][0], {"name": "likes", "type": ["null", kind]}]}
+    data = avro(raw, {"text": "so good", "likes": value})
+    if not nullable:
+        data = data.replace(b"\x0eso good\x02", b"\x0eso good")  # without the branch of the union
+    found = one(decoder(server, time_field="likes"), framed(3, data))
+    assert found == Message("so good", "posts:0:5", 17, None, {"likes": None})
+
+
+def test_times_are_kept_in_iso_8601(server: ScriptedRegistry) -> None:
+    schema = {**POST, "fields": [*POST["fields"][:1], {**POST["fields"][2], "name": "likes"}]}
+    hold(server, schema)
+    found = one(decoder(server), framed(3, avro(schema, {"text": "x", "likes": 1_700_000_000_000})))
+    assert isinstance(found, Message)
+    assert found.kept == {"likes": "2023-11-14T22:13:20+00:00"}
+
+
 def test_a_short_list_of_a_recursive_schema_is_read(server: ScriptedRegistry) -> None:
     hold(server, LIST)
     value = avro(LIST, {"text": "a", "next": {"text": "b", "next": None}})
@@ -206,6 +300,15 @@ class TestProtobuf:
         assert isinstance(nested, Message)
         assert nested.text == "hi"
 
+    def test_a_time_in_the_year_50_000_costs_itself_and_not_the_message(
+        self, server: ScriptedRegistry
+    ) -> None:
+        hold(server, PROTO, "PROTOBUF")
+        kind: Any = GetMessageClass(ProtobufReader(Schema("PROTOBUF", PROTO)).type_of([1]))
+        post = kind(text="so good", likes=5, at={"seconds": YEAR_50_000_MS // 1000})
+        found = one(decoder(server, time_field="at"), framed(3, b"\x02\x02" + post.SerializeToString()))
+        assert found == Message("so good", "posts:0:5", 17, None, {"likes": 5})
+
     @pytest.mark.parametrize(
         ("data", "message"),
         [
@@ -221,6 +324,34 @@ class TestProtobuf:
         assert isinstance(found, Failure)
         assert found.reason == "schema_mismatch"
         assert message in found.message
+
+    def test_a_schema_without_the_text_names_its_fields(self, server: ScriptedRegistry) -> None:
+        hold(server, PROTO, "PROTOBUF")
+        with pytest.raises(SchemaWithoutText, match=r"no field `body`.*but `text`, `likes`, `at`"):
+            one(decoder(server, text_field="body"), framed(3, b"\x02\x02" + self.POST))
+
+    def test_descriptors_in_place_of_text(self, server: ScriptedRegistry) -> None:
+        other = descriptor_pb2.FileDescriptorProto(name="x", package="p", syntax="proto3")
+        other.message_type.add(name="Place").field.add(name="town", number=1, type=9, label=1)
+        main = descriptor_pb2.FileDescriptorProto(name="y", syntax="proto3", dependency=["place.proto"])
+        post = main.message_type.add(name="Post")
+        post.field.add(name="text", number=1, type=9, label=1)
+        post.field.add(name="at", number=2, type=11, label=1, type_name=".p.Place")
+
+        def held(file: descriptor_pb2.FileDescriptorProto) -> str:
+            return base64.b64encode(file.SerializeToString()).decode()
+
+        reference = {"name": "place.proto", "subject": "p", "version": 1}
+        server.schemas[3] = {"schema": held(main), "schemaType": "PROTOBUF", "references": [reference]}
+        server.versions["/subjects/p/versions/1"] = {"schema": held(other)}
+        found = one(decoder(server), framed(3, b"\0" + b"\x0a\x02hi\x12\x03\x0a\x01B"))
+        assert isinstance(found, Message)
+        assert found.text == "hi"
+        for wrong in ('syntax = "proto3";', held(main)):  # as text, or without the type that it refers to
+            server.versions["/subjects/p/versions/1"] = {"schema": wrong}
+            failed = one(decoder(server), framed(3, b"\0" + b"\x0a\x02hi"))
+            assert isinstance(failed, Failure)
+            assert failed.reason == "schema_unusable"
 
     def test_a_schema_that_does_not_compile(self, server: ScriptedRegistry) -> None:
         hold(server, "message {", "PROTOBUF")

@@ -70,8 +70,17 @@ def test_a_page_that_is_no_registry_is_refused_at_the_start(server: ScriptedRegi
     server.refusal = 404, {}
     with pytest.raises(RegistryRefused, match="answers 404 to GET /subjects"):
         Registry(server.url).check()
-    with pytest.raises(RegistryUnavailable):  # later a proxy may be at fault: no message is given up for it
-        Registry(server.url).schema(7)
+    for answer in (
+        {},
+        {"error_code": 0, "message": "no such resource"},
+        {"error_code": 404},
+        {"error_code": "x"},
+    ):
+        server.refusal = 404, answer
+        with pytest.raises(RegistryUnavailable):  # a proxy may be at fault: no message is given up for it
+            Registry(server.url).schema(7)
+        with pytest.raises(RegistryRefused, match="cannot look up schemas by GUID"):
+            Registry(server.url).schema("89791762-2336-4186-9674-299b90a802e2")
 
 
 @pytest.mark.parametrize("answer", [{}, {"schema": 1}, {"schema": "x", "references": [{"name": 1}]}])

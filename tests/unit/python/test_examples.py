@@ -64,6 +64,7 @@ def test_many_processes(tmp_path: Path) -> None:
     assert output("many_processes.py", tmp_path).splitlines() == ["50% positive", "100% positive"]
 
 
+@pytest.mark.stack
 @pytest.mark.skipif(
     find_spec("pyspark") is None or shutil.which("java") is None, reason="needs pyspark and Java"
 )

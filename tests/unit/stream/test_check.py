@@ -39,6 +39,7 @@ def test_what_a_start_would_stumble_over(groups: dict[str, dict[str, Any]], says
     [
         ("selectolax", {"source": {"preset": "mastodon"}}, "html"),
         ("fastavro", {"kafka": {"schema_registry_url": "http://r"}, "sink": {"format": "avro"}}, "registry"),
+        ("urllib3", {"kafka": {"schema_registry_url": "http://r"}}, "registry"),
     ],
 )
 def test_an_extra_that_is_missing(
@@ -49,6 +50,13 @@ def test_an_extra_that_is_missing(
         monkeypatch.setitem(sys.modules, name, None)
     [line] = found(**groups)
     assert f"moodstream[{extra}]" in line
+
+
+def test_a_file_for_tls_with_the_registry_that_cannot_be_used(tmp_path: Path) -> None:
+    empty = tmp_path / "ca.pem"
+    empty.touch()
+    [line] = found(kafka={"schema_registry_url": "https://r", "schema_registry_ca_file": str(empty)})
+    assert line.startswith("kafka.schema_registry_ca_file cannot be used: ")
 
 
 def test_a_damaged_pack_is_found(tmp_path: Path) -> None:

@@ -377,3 +377,17 @@ def test_the_time_between_polls_is_told_by_stage() -> None:
 
     assert count("poll") == log.polls
     assert count("batch_wait") == count("commit") == 10
+
+
+def test_the_rebalances_of_every_source_of_a_process_are_counted() -> None:
+    """A worker that loses its slot goes on with another source, which begins to count at zero. Meanwhile it
+    shows no lag: the partitions are another worker's."""
+    metrics = Metrics()
+    for rebalances in (3, 3, 1):
+        stop = threading.Event()
+        log = Log(20, stop)
+        log.rebalances = rebalances
+        run(log, stop, metrics=metrics)
+        [lag] = [family for family in metrics.registry.collect() if family.name == "moodstream_lag_messages"]
+        assert lag.samples == []
+    assert metrics.registry.get_sample_value("moodstream_rebalances_total") == 7

@@ -375,7 +375,7 @@ function dead(report) {
   $("dead").replaceChildren(
     head("Reason", "Messages"),
     element("tbody", {}, ...(rows.length ? rows : [{ reason: "none", messages: 0 }]).map((row) =>
-      element("tr", {}, element("td", {}, row.reason), cell(row.messages.toLocaleString())))),
+      element("tr", {}, element("td", {}, row.reason, ...(row.message ? [element("div", { class: "hint" }, row.message)] : [])), cell(row.messages.toLocaleString())))),
   );
 }
 
