@@ -256,19 +256,25 @@ function bounds({ from_ms, to_ms, step_s }) {
 
 // The chart library shows times as UTC: it gets local ones.
 const local = (ms) => ms - 60_000 * new Date(ms).getTimezoneOffset();
+const unlocal = (time) => new Date(typeof time === "string" ? time.replace(" ", "T") : time + 60_000 * new Date(time).getTimezoneOffset()).getTime();
 
 function chart(report) {
   const rows = report.series;
   const step = 1_000 * report.step_s;
-  const x = rows.map((row) => local(row.time_ms + step / 2));
+  const [first, end] = bounds(report);
+  const found = new Map(rows.map((row) => [row.time_ms, row]));
+  const starts = Array.from({ length: Math.round((end - first) / step) }, (_, place) => first + place * step);
+  const middles = (times) => times.map((ms) => local(ms + step / 2));
+  // Areas with steps look like bars that touch, and the chart library draws three of them, not hundreds of bars.
+  const bars = ["negative", "neutral", "positive"].map((name) => ({
+    type: "scatter", mode: "lines", stackgroup: "posts", hoveron: "points", name, x: middles(starts),
+    y: starts.map((ms) => found.get(ms)?.[name] || 0), line: { shape: "hvh", width: 0, color: color(name) }, fillcolor: color(name),
+  }));
   // A mood moves little: its axis reaches as far as it does, and no less than a quarter.
   const reach = Math.ceil(4 * Math.max(0.25, ...rows.map((row) => Math.abs(row.mood)))) / 4;
-  const bars = ["negative", "neutral", "positive"].map((name) => ({
-    type: "bar", name, x, y: rows.map((row) => row[name]), marker: { color: color(name) }, width: step,
-  }));
   const line = (name, y, axis, hue, format) => ({
-    type: "scatter", mode: "lines+markers", marker: { size: 4 }, name, x, y, yaxis: axis, line: { color: color(hue), width: 2 },
-    hovertemplate: `%{y:${format}}`, showlegend: false,
+    type: "scatter", mode: rows.length > 30 ? "lines" : "lines+markers", marker: { size: 5 }, name, x: middles(rows.map((row) => row.time_ms)), y,
+    yaxis: axis, line: { color: color(hue), width: 2 }, hovertemplate: `%{y:${format}}`, showlegend: false,
   });
   const traces = [
     ...bars,
@@ -282,12 +288,12 @@ function chart(report) {
     margin: { l: 56, r: 8, t: 24, b: 32 },
     paper_bgcolor: "transparent", plot_bgcolor: "transparent",
     font: { color: color("text") },
-    barmode: "stack", bargap: 0, hovermode: "x",
+    hovermode: "x",
     legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, traceorder: "reversed" },
     dragmode: matchMedia("(pointer: coarse)").matches ? false : "select",
     selectdirection: "h", selections: [],
     xaxis: {
-      type: "date", range: bounds(report).map(local), gridcolor: color("line"), anchor: "y3",
+      type: "date", range: [local(first), local(end)], gridcolor: color("line"), anchor: "y3",
       nticks: Math.max(3, Math.round($("chart").clientWidth / 130)),
     },
     yaxis: axis("posts", [0.46, 1], { rangemode: "tozero", nticks: 5 }),
@@ -301,11 +307,14 @@ function chart(report) {
   Plotly.react("chart", traces, layout, { displayModeBar: false, responsive: true, scrollZoom: false, doubleClick: false }).then((drawn) => {
     if (drawn.dataset.ready) return;
     drawn.dataset.ready = "yes";
-    drawn.on("plotly_click", ({ points }) => pickBar(last.series[points[0].pointNumber]));
+    drawn.on("plotly_click", ({ points }) => {
+      const at = unlocal(points[0].x) - 500 * last.step_s;
+      pick(at, at + 1_000 * last.step_s);
+    });
     drawn.on("plotly_selected", (event) => {
       if (!event?.range?.x) return;
       const width = 1_000 * last.step_s;
-      const [from, to] = event.range.x.map((text) => new Date(text.replace(" ", "T")).getTime()).sort((a, b) => a - b);
+      const [from, to] = event.range.x.map(unlocal).sort((a, b) => a - b);
       pick(Math.floor(from / width) * width, Math.ceil(to / width) * width);
     });
   });
