@@ -17,7 +17,7 @@ RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf,mode=0444 \
     --mount=type=secret,id=ca.pem,target=/run/secrets/ca.pem,mode=0444 \
     mkdir moodstream worker && touch README.md LICENSE moodstream/__init__.py \
     && echo '__version__ = "0"' > worker/__init__.py \
-    && /opt/moodstream/bin/python -m pip install --no-cache-dir --disable-pip-version-check ".[$EXTRAS]" hatchling
+    && /opt/moodstream/bin/python -m pip install --no-cache-dir --disable-pip-version-check ".${EXTRAS:+[$EXTRAS]}" hatchling
 
 FROM build AS own
 COPY README.md LICENSE ./

@@ -95,6 +95,17 @@ def test_all_that_is_in_it_loads(containers: Engine) -> None:
     assert python(containers, _CODECS) == "codecs work\n"
 
 
+def test_a_start_compiles_nothing(containers: Engine) -> None:
+    """On a read-only root it would be compiled at each start, and at each health check."""
+    program = "import urllib.request, worker.cli.main, worker.stream.app"
+    told = containers.run(
+        "run", "--rm", *confined(), "--entrypoint=python", IMAGE, "-v", "-c", program
+    ).stderr
+    loaded = [line for line in told.splitlines() if "code object from" in line]
+    assert len(loaded) > 500
+    assert [line for line in loaded if line.endswith(".py'")] == []
+
+
 def test_it_is_smaller_than_400_mb(containers: Engine) -> None:
     size = containers.inspect(IMAGE)["Size"]
     layers = containers("history", "--no-trunc", "--format={{.Size}}\t{{.CreatedBy}}", IMAGE).splitlines()

@@ -12,7 +12,7 @@ from tests.support.topics import Topics
 KILLS = int(os.environ.get("MOODSTREAM_KILLS", "3"))
 """The long scenario is run by hand on a quiet machine, with MOODSTREAM_KILLS=50."""
 
-MARGIN_S = 2.0 if "MOODSTREAM_KILLS" in os.environ else 15.0
+MARGIN_S = 2.0 if "MOODSTREAM_KILLS" in os.environ else 20.0
 """What a take-over may add to the session time-out. Beside other tests the machine is busy, so the limit is
 only below the time at which Kafka would end a dead worker's transaction by itself."""
 

@@ -51,6 +51,38 @@ def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def mpnet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny MPNet with random weights, whose values for distances matter."""
+    import torch
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+    from transformers import MPNetConfig, MPNetModel
+
+    berts = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+    words = ["<s>", "<pad>", "</s>", "<unk>", *berts, *GOOD, *BAD, *PLAIN, "<mask>"]
+    tokenizer = Tokenizer(models.WordPiece({w: n for n, w in enumerate(words)}, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
+    config = MPNetConfig(
+        vocab_size=len(words),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=64,
+        max_position_embeddings=202,
+    )
+    torch.manual_seed(6)
+    model = MPNetModel(config)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.add_((1.0 if "relative" in name else 0.1) * torch.randn_like(parameter))
+    folder = tmp_path_factory.mktemp("mpnet")
+    model.save_pretrained(folder)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return folder
+
+
 def _text(rng: Random, words: tuple[str, ...]) -> str:
     chosen = [*rng.choices(PLAIN, k=rng.randint(2, 9)), rng.choice(words)]
     rng.shuffle(chosen)

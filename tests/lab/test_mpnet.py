@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.lab.conftest import BAD, GOOD, PLAIN
 from worker.errors import ExportError, TrainingError
 from worker.lab.bases import read_base
 from worker.lab.checkpoint import Checkpoint, read_pack, write_folder
@@ -20,39 +21,8 @@ from worker.model.session import Session
 
 pytestmark = pytest.mark.train
 
-WORDS = ("lovely", "great", "awful", "train", "film", "the", "is", "was", "it", "late")
-MPNETS = ["<s>", "<pad>", "</s>", "<unk>", "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS, "<mask>"]
 HEAD = {"problem_type": "single_label_classification", "id2label": {"0": "negative", "1": "positive"}}
 TEXTS = ["", "the film was great", "awful " + "it is late " * 60, "the train is late unknown"]
-
-
-@pytest.fixture(scope="module")
-def mpnet(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny MPNet with random weights, whose values for distances matter."""
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-    from transformers import MPNetConfig, MPNetModel
-
-    tokenizer = Tokenizer(models.WordPiece({w: n for n, w in enumerate(MPNETS)}, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer()
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
-    config = MPNetConfig(
-        vocab_size=len(MPNETS),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        intermediate_size=64,
-        max_position_embeddings=202,
-    )
-    torch.manual_seed(6)
-    model = MPNetModel(config)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            parameter.add_((1.0 if "relative" in name else 0.1) * torch.randn_like(parameter))
-    folder = tmp_path_factory.mktemp("mpnet")
-    model.save_pretrained(folder)
-    tokenizer.save(str(folder / "tokenizer.json"))
-    return folder
 
 
 def _ids(checkpoint: Checkpoint, folder: Path) -> tuple[torch.Tensor, torch.Tensor]:
@@ -97,7 +67,7 @@ def test_the_buckets_are_those_of_transformers() -> None:
 def test_its_words_have_berts_places(mpnet: Path) -> None:
     checkpoint = read_base(str(mpnet))
     vocabulary = json.loads(checkpoint.tokenizer)["model"]["vocab"]
-    assert list(vocabulary) == ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
+    assert list(vocabulary) == ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *GOOD, *BAD, *PLAIN]
     assert list(vocabulary.values()) == list(range(len(vocabulary)))
     assert checkpoint.sizes.max_position_embeddings == 200
 

@@ -101,6 +101,7 @@ class Fleet:
         self.topics.create()
         self.feeder.start()
         self.answers.start()
+        self.answers.ends()  # the first question takes seconds, which no measurement should contain
         try:
             yield self
         finally:
@@ -221,7 +222,7 @@ def kills(topics: Topics, folder: Path, *, workers: int, kills: int, seed: int) 
 
 def pauses(topics: Topics, folder: Path, *, rounds: int) -> tuple[Fleet, Count, str]:
     """Stop a worker at work for longer than its session; another one takes its slot before it goes on."""
-    fleet = Fleet(topics, folder, 2 + rounds, rate=100.0)
+    fleet = Fleet(topics, folder, 2 + rounds)
     moved: list[str] = []
     with fleet.running():
         fleet.start(fleet.workers[:2])
