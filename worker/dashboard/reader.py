@@ -143,9 +143,6 @@ class TopicReader(threading.Thread):
             ]
             if records:
                 self._keep(records)
-            else:
-                # A broker may answer a fetch at once although there is nothing, as the embedded one does.
-                self._stop_reading.wait(_POLL_MS / 1000)
             self.state.caught_up = self.state.caught_up or all(
                 (guards.position(consumer, part) or 0) >= end for part, end in self._ends.items()
             )
