@@ -25,6 +25,7 @@ def test_four_workers_started_at_once_have_a_slot_each_and_survive_kills(
     tell(f"Apache Kafka, {told}: {counted}")
     counted.check()
     assert max(fleet.stood_still_s) <= SESSION_S + MARGIN_S
+    assert max(fleet.stood_still_twice_s, default=0) <= 2 * SESSION_S + MARGIN_S
 
 
 @pytest.mark.timeout(180)

@@ -17,7 +17,7 @@ from tests.support.scenario import Feeder, wait_until_answered
 from tests.support.topics import PARTITIONS, Topics
 from tests.support.workers import WorkerProcess
 from worker.kafka.options import slot_name
-from worker.kafka.topics import group_members
+from worker.kafka.topics import admin_client, group_members
 
 SESSION_S = 6.0
 """The session time-out of a worker in these tests; the broker allows no shorter one."""
@@ -94,6 +94,8 @@ class Fleet:
         self.feeder = Feeder(topics, rate)
         self.answers = Answers(topics)
         self.stood_still_s: list[float] = []
+        self.stood_still_twice_s: list[float] = []
+        """After a kill in the midst of a rebalance: no session runs while its member waits for the end."""
 
     @contextlib.contextmanager
     def running(self) -> Iterator["Fleet"]:
@@ -134,19 +136,24 @@ class Fleet:
             assert time.monotonic() < deadline, f"{slots} and {names}: {said}"
             time.sleep(0.2)
 
-    def measure(self, since: float) -> float:
+    def measure(self, since: float, *, rebalancing: bool = False) -> None:
         """Seconds from `since` until every partition has an answer to an input that came after this call."""
         took = self.answers.wait(self.answers.ends(), 60) - since
-        self.stood_still_s.append(took)
-        return took
+        (self.stood_still_twice_s if rebalancing else self.stood_still_s).append(took)
+
+    def rebalancing(self) -> bool:
+        """Whether the group is dividing its partitions anew at this moment."""
+        group = self.topics.environment()["MOODSTREAM_SOURCE__GROUP_ID"]
+        with admin_client(self.topics.kafka) as admin:
+            return bool(admin.describe_groups([group])[group]["group_state"] != "Stable")
 
     def recovery(self) -> str:
         """What was measured, in words."""
-        times = sorted(self.stood_still_s)
-        return (
-            f"answers from every partition again after {times[0]:.1f} to {times[-1]:.1f} s, "
-            f"half of them within {times[len(times) // 2]:.1f} (session {SESSION_S:.0f} s)"
-        )
+        session = f"session {SESSION_S:.0f} s"
+        told = f"answers from every partition again after {_range(self.stood_still_s)} ({session})"
+        if self.stood_still_twice_s:
+            told += f", and after a kill in the midst of a rebalance {_range(self.stood_still_twice_s)}"
+        return told
 
     def wait_working(self, least: int) -> list[WorkerProcess]:
         """The workers that are in the group, once there are as many as that."""
@@ -165,6 +172,12 @@ class Fleet:
         codes = [worker.terminate() for worker in self.workers if worker.running]
         assert set(codes) == {0}, "\n".join(worker.tail() for worker in self.workers)
         return count(self.topics)
+
+
+def _range(times: Sequence[float]) -> str:
+    ordered = sorted(times)
+    middle = ordered[len(ordered) // 2]
+    return f"{ordered[0]:.1f} to {ordered[-1]:.1f} s, {len(ordered)} times, half of them within {middle:.1f}"
 
 
 def joined(worker: WorkerProcess) -> bool:
@@ -203,15 +216,18 @@ def kills(topics: Topics, folder: Path, *, workers: int, kills: int, seed: int) 
     with fleet.running():
         fleet.start(fleet.workers)
         while done < kills:
+            rebalancing = False
             for _ in range(2 if done % 5 == 4 and done + 1 < kills else 1):
                 victim = chance.choice(fleet.wait_working(3))
                 time.sleep(chance.uniform(0.0, 0.5))
                 victim.kill()
                 killed_at = time.monotonic()
+                # Asked after the kill: no session has ended by then, so that is the state it was killed in.
+                rebalancing = fleet.rebalancing() or rebalancing
                 done += 1
                 if chance.random() < 0.5:
                     victim.start()
-            fleet.measure(killed_at)
+            fleet.measure(killed_at, rebalancing=rebalancing)
             for worker in fleet.workers:
                 worker.start()
         held = fleet.settle()
