@@ -184,6 +184,7 @@ def test_prometheus_finds_each_worker_by_the_name_of_the_service(stack: Stack) -
         return len({target["scrapeUrl"] for target in targets if target["health"] == "up"})
 
     wait_for(lambda: up() == 4, 60, stack)
+    assert up() == 4
 
 
 def test_each_post_is_answered_once_and_all_drain(stack: Stack) -> None:

@@ -43,6 +43,7 @@ def test_a_paused_worker_whose_slot_was_taken_takes_another(
 def test_one_four_two_and_six_workers(
     kafka: str, unique: str, tmp_path: Path, tell: Callable[[str], None]
 ) -> None:
-    _, counted, told = scaling(Topics(kafka, unique), tmp_path)
+    fleet, counted, told = scaling(Topics(kafka, unique), tmp_path)
     tell(f"Apache Kafka, {told}: {counted}")
     counted.check()
+    assert max(fleet.stood_still_s) <= SESSION_S + MARGIN_S

@@ -11,24 +11,11 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics
 from prometheus_client.parser import text_string_to_metric_families as plain_text
 
+from tests.unit.observe.conftest import Clock
 from worker.errors import PortInUse
 from worker.observe.health import Health
 from worker.observe.metrics import Metrics
 from worker.observe.server import ObserveServer
-
-
-class Clock:
-    """A clock that stands until it is set forward."""
-
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture
@@ -90,10 +77,10 @@ def test_a_loop_that_stalls_is_neither_alive_nor_ready(
     ready(health)
     health.beat("poll")
     health.beat("classify")
-    clock.now = 10
+    clock.now += 10
     health.beat("classify")
     assert get_json(server, "/healthz")[0] == 200
-    clock.now = 10.5
+    clock.now += 0.5
     status, body = get_json(server, "/healthz")
     assert status == 503
     assert body["checks"] == {
@@ -125,7 +112,7 @@ def test_a_part_that_ends_on_purpose_is_no_fault(health: Health, clock: Clock) -
     thread.join()
     health.watch("loop", thread)
     health.beat("loop")
-    clock.now = 100
+    clock.now += 100
     assert not health.healthy()[0]
     health.rest("loop")
     assert health.healthy()[0]

@@ -97,7 +97,9 @@ def test_a_poll_that_may_not_wait_or_has_records_does_not_rest(clock: Clock) -> 
 
 
 def test_a_client_without_these_parts_is_left_alone() -> None:
-    guards.rest_between_empty_answers(SimpleNamespace())
+    client = SimpleNamespace()
+    guards.rest_between_empty_answers(client)
+    assert vars(client) == {}
 
 
 def test_the_rest_counts_from_the_answer(clock: Clock) -> None:
