@@ -65,6 +65,9 @@ class Token(NamedTuple):
 class TokenProvider(AbstractTokenProvider):  # type: ignore[misc]  # kafka-python has no types
     """Returns a valid token, from any thread. The client asks at each login.
 
+    A thread renews the token in the background for as long as clients ask for it. It ends when a token was
+    never asked for, or ran out; the next login then fetches one itself and starts the thread again.
+
     Args:
         fetch: returns a new token; raises TokenRefused or TokenUnavailable.
     """
@@ -75,6 +78,8 @@ class TokenProvider(AbstractTokenProvider):  # type: ignore[misc]  # kafka-pytho
         self._lock = threading.Lock()
         self._token: Token | None = None
         self._since = 0.0
+        self._asked = False
+        self._closed = threading.Event()
         self._refresher: threading.Thread | None = None
 
     def token(self) -> str:
@@ -86,27 +91,43 @@ class TokenProvider(AbstractTokenProvider):  # type: ignore[misc]  # kafka-pytho
         with self._lock:
             if self._token is None or self._left_s(1.0) <= 0:
                 self._since, self._token = time.monotonic(), self._fetch()
-            if self._refresher is None:
+            self._asked = True
+            if self._refresher is None and not self._closed.is_set():
                 self._refresher = threading.Thread(target=self._refresh, name="oauth", daemon=True)
                 self._refresher.start()
             return self._token.text
+
+    def close(self) -> None:
+        """Renew nothing any more, and wait until the thread has ended. A later login fetches for itself."""
+        self._closed.set()
+        if (thread := self._refresher) is not None:
+            thread.join(FETCH_LIMIT_S + 1.0)
 
     def _left_s(self, share: float) -> float:
         """Seconds until this share of the token's lifetime is over."""
         return 0.0 if self._token is None else self._since + share * self._token.life_s - time.monotonic()
 
     def _refresh(self) -> None:
-        while True:
-            time.sleep(max(0.1, self._left_s(_FRESH_SHARE)))
+        wait_s = self._left_s(_FRESH_SHARE)
+        while not self._closed.wait(max(0.1, wait_s)) and self._still_used():
             started = time.monotonic()
             try:
                 token = self._fetch()
             except (TokenRefused, TokenUnavailable) as error:
                 _log.warning("no new token", reason=str(error.args[0]), valid_for_s=round(self._left_s(1.0)))
-                time.sleep(RETRY_S)
+                wait_s = RETRY_S
                 continue
             with self._lock:
-                self._since, self._token = started, token
+                self._since, self._token, self._asked = started, token, False
+            wait_s = self._left_s(_FRESH_SHARE)
+
+    def _still_used(self) -> bool:
+        """Whether the token is valid and was asked for; if not, the thread is about to end."""
+        with self._lock:
+            used = self._asked and self._left_s(1.0) > 0
+            if not used:
+                self._refresher = None
+            return used
 
 
 def login_options(kafka: KafkaSettings) -> dict[str, Any]:

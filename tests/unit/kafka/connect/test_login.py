@@ -5,7 +5,7 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -147,6 +147,63 @@ def test_a_server_that_gives_no_token_says_why(
 def test_a_server_that_does_not_listen_is_worth_another_try() -> None:
     with pytest.raises(TokenUnavailable, match="cannot be reached"):
         from_server("http://127.0.0.1:1/token", "me", "hunter2", None)
+
+
+@pytest.fixture(autouse=True)
+def _closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No thread goes on renewing a token after its test: it would warn in the midst of another one."""
+    made: list[TokenProvider] = []
+    start = TokenProvider.__init__
+
+    def begin(self: TokenProvider, fetch: Callable[[], Token]) -> None:
+        start(self, fetch)
+        made.append(self)
+
+    monkeypatch.setattr(TokenProvider, "__init__", begin)
+    yield
+    login._provider.cache_clear()
+    for provider in made:
+        provider.close()
+    assert "oauth" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_a_token_that_nobody_asks_for_is_not_renewed_for_ever() -> None:
+    fetched: list[float] = []
+
+    def fetch() -> Token:
+        fetched.append(time.monotonic())
+        return Token(f"token-{len(fetched)}", 0.6)
+
+    provider = TokenProvider(fetch)
+    assert provider.token() == "token-1"
+    time.sleep(2.5)
+    assert len(fetched) == 2, "once in the background, and not again: that one was not asked for"
+    assert provider.token() == "token-3"
+    time.sleep(0.55)
+    assert provider.token() == "token-4", "renewed in the background again"
+
+
+def test_a_token_that_ran_out_is_fetched_by_the_next_login_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(login, "RETRY_S", 0.05)
+    answers = iter([Token("old", 0.6)])
+    asked: list[float] = []
+
+    def fetch() -> Token:
+        asked.append(time.monotonic())
+        try:
+            return next(answers)
+        except StopIteration:
+            raise TokenUnavailable("away") from None
+
+    provider = TokenProvider(fetch)
+    assert provider.token() == "old"
+    time.sleep(1.2)
+    tries = len(asked)
+    assert tries > 2
+    time.sleep(0.5)
+    assert len(asked) == tries, "nobody is served by trying on in the background"
+    with pytest.raises(TokenUnavailable, match="away"):
+        provider.token()
 
 
 def test_a_token_is_fetched_once_and_again_before_it_ends() -> None:
