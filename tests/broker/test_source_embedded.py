@@ -1,11 +1,20 @@
 """The source on the embedded broker."""
 
 import socket
+import threading
 import time
 
 import pytest
+from structlog.testing import capture_logs
 
-from tests.support.stream import PARTITIONS, Stream, Topics, assert_each_once, numbered
+from tests.support.stream import (
+    PARTITIONS,
+    Stream,
+    Topics,
+    assert_each_once,
+    join_while_another_is_busy,
+    numbered,
+)
 from worker.demo.broker import EmbeddedBroker
 from worker.errors import BrokerUnavailable
 from worker.kafka.probe import probe
@@ -67,6 +76,31 @@ def test_the_group_goes_on_when_a_member_leaves_in_the_midst_of_its_first_join(t
     successor = Source(topics.kafka, topics.source, "a")
     assert _shares(successor, PARTITIONS)
     successor.close()
+
+
+def test_two_that_join_at_any_distance_both_get_in(settings: KafkaSettings, unique: str) -> None:
+    """This broker forgets both joins if the second comes in the moment in which the first one's wait ends."""
+    for number in range(6):
+        topics = Topics(settings, f"{unique}-{number}").create()
+        sources = [Source(topics.kafka, topics.source, slot) for slot in "ab"]
+        threads = [threading.Thread(target=_shares, args=(source, PARTITIONS // 2, 40)) for source in sources]
+        threads[0].start()
+        time.sleep(0.26 + 0.02 * number)
+        threads[1].start()
+        for thread in threads:
+            thread.join()
+        shares = [len(source.assignment()) for source in sources]
+        for source in sources:
+            source.leave()
+            source.close()
+        assert shares == [PARTITIONS // 2] * 2
+
+
+def test_a_join_that_waits_long_is_sent_again_and_nothing_is_amiss(topics: Topics) -> None:
+    with capture_logs() as told:
+        assert join_while_another_is_busy(topics) == (PARTITIONS // 2, PARTITIONS // 2)
+    again = [line for line in told if "joining again" in line["event"]]
+    assert 1 <= len(again) <= 2
 
 
 def test_what_is_not_committed_is_read_again_after_a_rewind(topics: Topics) -> None:

@@ -5,9 +5,19 @@ from collections.abc import Callable
 
 import pytest
 from kafka import KafkaProducer
+from structlog.testing import capture_logs
 
 from tests.support.brokers import KafkaCluster
-from tests.support.stream import PARTITIONS, SESSION_MS, Running, Stream, Topics, assert_each_once, numbered
+from tests.support.stream import (
+    PARTITIONS,
+    SESSION_MS,
+    Running,
+    Stream,
+    Topics,
+    assert_each_once,
+    join_while_another_is_busy,
+    numbered,
+)
 from worker.errors import Fenced
 from worker.kafka.options import client_options
 from worker.kafka.outcome import Outcome
@@ -42,6 +52,13 @@ def test_a_second_member_takes_its_share_and_gives_it_back(topics: Topics) -> No
     assert_each_once(fed, topics.read())
     assert first.stream is not None
     assert first.stream.source.rebalances >= 3
+
+
+def test_a_join_that_waits_long_is_sent_again_and_nothing_is_amiss(topics: Topics) -> None:
+    """A real broker forgets no join, so that is sent again in vain, and must do no harm."""
+    with capture_logs() as told:
+        assert join_while_another_is_busy(topics) == (PARTITIONS // 2, PARTITIONS // 2)
+    assert any("joining again" in line["event"] for line in told)
 
 
 def test_a_pattern_reads_every_topic_whose_whole_name_matches_also_a_later_one(

@@ -194,3 +194,38 @@ def assert_each_once(fed: list[bytes], rows: list[Any]) -> None:
     doubled = {value: times for value, times in seen.items() if times > 1}
     assert (lost, doubled) == ([], {}), f"{len(lost)} lost, {len(doubled)} doubled of {len(fed)}"
     assert len(rows) == len(fed)
+
+
+def join_while_another_is_busy(topics: Topics, session_s: float = SESSION_MS / 1_000) -> tuple[int, int]:
+    """A second member's join has no answer for three sessions, because the first one does not poll.
+
+    Returns how many partitions each has once the first goes on, at most a minute later.
+    """
+    busy, other = (Source(topics.kafka, topics.source, slot) for slot in "ab")
+    with contextlib.closing(busy), contextlib.closing(other):
+        _poll_until(lambda: busy.joined, busy)
+        waits_until = time.monotonic() + 3 * session_s
+        _poll_until(lambda: time.monotonic() > waits_until, other)
+        assert not other.assignment()
+        _poll_until(lambda: busy.joined and other.joined, busy, other)
+        return len(busy.assignment()), len(other.assignment())
+
+
+def _poll_until(true: Callable[[], bool], *sources: Source) -> None:
+    """Let these poll, each on a thread of its own."""
+    deadline = time.monotonic() + 60
+    ended = threading.Event()
+
+    def poll(source: Source) -> None:
+        while not ended.is_set():
+            source.poll(10, 0.1)
+
+    threads = [threading.Thread(target=poll, args=(source,), daemon=True) for source in sources]
+    for thread in threads:
+        thread.start()
+    while not true() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    ended.set()
+    for thread in threads:
+        thread.join()
+    assert true()

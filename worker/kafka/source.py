@@ -42,6 +42,10 @@ COMMIT_LIMIT_MS = 15_000
 PAUSE_S = 0.5
 """Pause after trouble with the connection, so that a broker that is away does not make the loop spin."""
 
+JOIN_SESSIONS = 2.0
+"""After so many session time-outs a join that has no answer is sent again. After one, a group waits for no
+dead member any more."""
+
 TELL_EVERY_S = 5.0
 """How often a line says that the broker cannot be read from."""
 
@@ -95,6 +99,7 @@ class Source:
         self._seen_changes = 0
         self._rewind_due = False
         self._paused = False
+        self._outside_since: float | None = None
         self._logged: list[str] | None = None
         self._trouble_since: float | None = None
         self._tell_trouble_at = 0.0
@@ -301,12 +306,26 @@ class Source:
     def _settle(self, consumer: KafkaConsumer) -> None:
         """Wait for a rebalance to end. Rows fetched meanwhile are void, because the generation changes."""
         if _stable(consumer):
+            self._outside_since = None
             return
         if self._rebalances.changes == self._seen_changes:
             self._rebalances.changes += 1  # no listener was called, as with the coordinator away
+        self._join_again(consumer)
         deadline = time.monotonic() + SETTLE_LIMIT_S
         while not _stable(consumer) and time.monotonic() < deadline and not self._stop.is_set():
             self._fetch(consumer, 1, SETTLE_STEP_S)
+
+    def _join_again(self, consumer: KafkaConsumer) -> None:
+        """Send a join again that has had no answer for too long."""
+        now = time.monotonic()
+        self._outside_since = self._outside_since or now
+        if (
+            now - self._outside_since < JOIN_SESSIONS * self._settings.session_timeout_ms / 1_000
+            or not guards.join_again(consumer)
+        ):
+            return
+        _log.info("the group has not answered this worker's join; joining again", group=self.group)
+        self._outside_since = now
 
     def _start_generation(self, consumer: KafkaConsumer) -> None:
         self._rewind_later()
