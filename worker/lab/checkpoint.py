@@ -36,6 +36,8 @@ from worker.lab.data.table import TableRows
 from worker.lab.evaluate.score import is_pack
 from worker.lab.recipe import Mean
 from worker.model.pack import CARD, CONFIG, TOKENIZER, load_pack, read_text
+from worker.model.text.names import EMOJI, read_names
+from worker.model.text.normaliser import Normaliser, normaliser
 
 Tensors = dict[str, NDArray[np.float32]]
 """Arrays by their name in the checkpoint: `distilbert.…`, `heads.NAME.…`."""
@@ -55,6 +57,8 @@ class Checkpoint:
     tokenizer: str
     pack: Path | None = None
     """The pack that it was read from, if any: its weights are rounded as in that pack."""
+    emoji: str = ""
+    """The text of its emoji.json, if it has one."""
 
     @property
     def sizes(self) -> Architecture:
@@ -78,8 +82,20 @@ class Checkpoint:
         """Name and version of the text handling that it was trained with; None for unchanged texts."""
         if "text" not in self.config:
             return None
-        handling = read_text(self.config, Path(self.title) / CONFIG)
+        handling = self.handling()
         return handling.name, handling.version
+
+    def handling(self) -> Normaliser:
+        """Return the text handling that it was trained with. Raises PackError for an unknown one."""
+        found = read_text(self.config, Path(self.title) / CONFIG)
+        return self.named(found.name, found.version)
+
+    def named(self, name: str, version: int) -> Normaliser:
+        """Return a text handling with this model's own names of emoji, if it has any."""
+        found = normaliser(name, version)
+        if found.named is None or not self.emoji:
+            return found
+        return found.with_names(read_names(self.emoji.encode(), Path(self.title) / EMOJI))
 
     @property
     def parameters(self) -> int:
@@ -161,7 +177,9 @@ def read_pack(folder: Path) -> Checkpoint:
     pack = load_pack(folder)
     config, tensors = pack_tensors(pack)
     tokenizer = (pack.path / TOKENIZER).read_text(encoding="utf-8")
-    return Checkpoint(f"{pack.name}@{pack.revision}", config, tensors, tokenizer, folder)
+    return Checkpoint(
+        f"{pack.name}@{pack.revision}", config, tensors, tokenizer, folder, _read_emoji(pack.path)
+    )
 
 
 def read_checkpoint(folder: Path) -> Checkpoint:
@@ -195,7 +213,13 @@ def read_encoder(folder: Path, config: Mapping[str, Any], weights: Weights) -> C
     prefix = "" if any(name in weights for name in shapes) else "distilbert."
     tensors = {name: weights.get(name.removeprefix(prefix), *shape) for name, shape in shapes.items()}
     whole = {**config, **{name: getattr(sizes, name) for name in _SIZES}}
-    return Checkpoint(folder.name, whole, tensors, _read_tokenizer(folder))
+    return Checkpoint(folder.name, whole, tensors, _read_tokenizer(folder), emoji=_read_emoji(folder))
+
+
+def _read_emoji(folder: Path) -> str:
+    """Return the text of a folder's table of emoji names, or "" if it has none."""
+    path = folder / EMOJI
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
 
 
 def _read_tokenizer(folder: Path) -> str:
@@ -246,6 +270,8 @@ def write_folder(checkpoint: Checkpoint, folder: Path, card: str = "") -> None:
             save_file(arrays, draft / FILE, metadata={"format": "pt"})
             (draft / FILE).chmod(0o644)  # safetensors makes it readable by its owner only
             (draft / TOKENIZER).write_text(checkpoint.tokenizer, encoding="utf-8")
+            if checkpoint.emoji:
+                (draft / EMOJI).write_text(checkpoint.emoji, encoding="utf-8")
             text = json.dumps(checkpoint.config, indent=2, ensure_ascii=False) + "\n"
             (draft / CONFIG).write_text(text, encoding="utf-8")
             if card:

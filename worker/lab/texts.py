@@ -17,7 +17,7 @@ from worker.lab.data.labels import head_named
 from worker.lab.data.tokens import Ids
 from worker.lab.recipe import Recipe, Task
 from worker.messages.fields import Fields
-from worker.model.pack import CONFIG, TOKENIZER, read_text
+from worker.model.pack import TOKENIZER
 from worker.model.spans import whole_words
 from worker.model.tokenizer import Tokenizer
 from worker.stream.labeller import texts_of as file_texts
@@ -60,7 +60,7 @@ class TextReader:
         self._path = Path(checkpoint.title) / TOKENIZER
         self._longest = longest or checkpoint.sizes.max_position_embeddings
         try:
-            self._handling = read_text(checkpoint.config, Path(checkpoint.title) / CONFIG)
+            self._handling = checkpoint.handling()
         except PackError as error:
             raise TrainingError(str(error)) from error
 

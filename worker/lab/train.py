@@ -31,6 +31,8 @@ from worker.lab.network import Network, config_of, weights_of
 from worker.lab.plan import Step, batches, plan
 from worker.lab.recipe import Recipe
 from worker.lab.trainer import Lesson, Loss, Trainer, set_threads
+from worker.model.text.names import own_table
+from worker.model.text.normaliser import Normaliser
 
 _PADDED = 4_096
 """The most tokens in a batch for a frozen encoder, including padding."""
@@ -72,7 +74,8 @@ def _train(
     with tempfile.TemporaryDirectory() as scratch, group.first_alone():
         tokenizer = Path(scratch) / "tokenizer.json"
         tokenizer.write_text(base.tokenizer, encoding="utf-8")
-        tasks = read_tasks(recipe, root, tokenizer, work, say)
+        handling = base.named(recipe.text, recipe.text_version)
+        tasks = read_tasks(recipe, root, tokenizer, work, say, handling=handling)
     trained = {task.head.name for task in tasks}
     kept = [head for name, head in base.heads.items() if name not in trained] if recipe.frozen else []
     heads = in_order([task.head for task in tasks] + kept)
@@ -94,7 +97,7 @@ def _train(
         steps,
         optimiser=recipe.optimiser,
         run=recipe.run,
-        identity=digest(recipe, tasks, steps),
+        identity=digest(recipe, tasks, steps, handling.table),
         mask_id=Tokenizer.from_str(base.tokenizer).token_to_id("[MASK]") or 0,
         work=work,
         say=say,
@@ -105,7 +108,7 @@ def _train(
     tensors = average(weights_of(network), recipe.means, still)
     return replace(
         trainer.trained(
-            Checkpoint(recipe.name, config, tensors, base.tokenizer),
+            Checkpoint(recipe.name, config, tensors, base.tokenizer, emoji=_emoji(base, handling)),
             {task.task.title: len(task.ids) for task in tasks},
         ),
         kept=tuple(head.name for head in kept),
@@ -125,6 +128,11 @@ def _check_text(recipe: Recipe, base: Checkpoint, say: Progress) -> None:
         f"the base weights were trained on texts prepared by {name} {version}, this run uses "
         f"{recipe.text} {recipe.text_version}"
     )
+
+
+def _emoji(base: Checkpoint, handling: Normaliser) -> str:
+    """Return the table of emoji names that the texts were read with, or "" if they were read with none."""
+    return (base.emoji or own_table().decode()) if handling.named is not None else ""
 
 
 def _check_depths(recipe: Recipe, heads: Sequence[Head]) -> None:
@@ -239,7 +247,7 @@ def freeze(network: Network, trained: Collection[str]) -> None:
         parameter.requires_grad_(any(name.startswith(f"heads.{head}.") for head in trained))
 
 
-def digest(recipe: Recipe, tasks: Sequence[TaskData], steps: Sequence[Step]) -> str:
+def digest(recipe: Recipe, tasks: Sequence[TaskData], steps: Sequence[Step], names: str = "") -> str:
     """Return the digest that identifies a run: of its tasks, rates, seed, and batches.
 
     The fields for tables are not part of a task's `repr`; the tables' rows are included instead.
@@ -248,6 +256,7 @@ def digest(recipe: Recipe, tasks: Sequence[TaskData], steps: Sequence[Step]) -> 
     text = (recipe.text, recipe.text_version)
     parts = repr((recipe.base, *text, recipe.depths, recipe.tasks, recipe.optimiser, *run))
     found = hashlib.sha256(parts.encode())  # means are applied after the steps, so they are left out
+    found.update(names.encode())  # the digest of the table of emoji names, if there is one
     if recipe.frozen:
         found.update(b"frozen")
     for task in tasks:

@@ -8,7 +8,7 @@ import difflib
 import hashlib
 import json
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from typing import Any
 from worker.errors import PackError, TextError
 from worker.heads import Head, is_name, is_whole, read_heads, shown, text_heads, token_heads
 from worker.model import graph, tokenizer_file
+from worker.model.text.names import EMOJI, read_names
+from worker.model.text.names import LARGEST_BYTES as LARGEST_NAMES
 from worker.model.text.normaliser import RAW, Normaliser, normaliser
 
 FORMAT = 1
@@ -27,7 +29,12 @@ REQUIRED = (CONFIG, TOKENIZER, GRAPH)
 CARD = "MODEL_CARD.md"
 
 _LARGEST_JSON = 16 * 1024 * 1024
-_LARGEST = {CONFIG: _LARGEST_JSON, TOKENIZER: tokenizer_file.LARGEST_BYTES, GRAPH: graph.LARGEST_BYTES}
+_LARGEST = {
+    CONFIG: _LARGEST_JSON,
+    TOKENIZER: tokenizer_file.LARGEST_BYTES,
+    GRAPH: graph.LARGEST_BYTES,
+    EMOJI: LARGEST_NAMES,
+}
 """The most bytes of each file; any other may have as many as a graph."""
 
 _MOST_FILES = 64
@@ -118,7 +125,8 @@ def open_pack(path: Path, keep: Sequence[str] = ()) -> tuple[Pack, dict[str, byt
     for required in REQUIRED:
         if required not in files:
             raise PackError(f"{path / MANIFEST}: does not list {required}")
-    contents = {file: _verified(path, file, expected, keep) for file, expected in files.items()}
+    kept = {CONFIG, EMOJI, *keep}
+    contents = {file: _verified(path, file, expected, kept) for file, expected in files.items()}
     config = _read_object(path / CONFIG, contents[CONFIG])
     heads = read_heads(config, path / CONFIG)
     created = manifest.get("created", "")
@@ -132,7 +140,7 @@ def open_pack(path: Path, keep: Sequence[str] = ()) -> tuple[Pack, dict[str, byt
         vocab_size=_whole(config, "vocab_size", 1, path / CONFIG),
         files={file: entry["bytes"] for file, entry in files.items()},
         token_heads=token_heads(heads),
-        text=read_text(config, path / CONFIG),
+        text=_text_of(path, config, contents.get(EMOJI)),
         config=config,
     )
     return pack, {file: contents[file] for file in keep}
@@ -140,6 +148,8 @@ def open_pack(path: Path, keep: Sequence[str] = ()) -> tuple[Pack, dict[str, byt
 
 def read_text(config: Mapping[str, Any], path: Path) -> Normaliser:
     """Read which text handling a configuration names; none means texts as they are.
+
+    A handling that names emoji does it with the table that new packs get.
 
     Raises:
         PackError: the entry is malformed, or names a handling that this version does not know.
@@ -158,6 +168,19 @@ def read_text(config: Mapping[str, Any], path: Path) -> Normaliser:
         raise PackError(f"{path}: {error}") from error
 
 
+def _text_of(folder: Path, config: Mapping[str, Any], table: bytes | None) -> Normaliser:
+    """Return the pack's text handling, with its own table of emoji names where it needs one."""
+    handling = read_text(config, folder / CONFIG)
+    if handling.named is None:
+        return handling
+    if table is None:
+        raise PackError(
+            f"{folder / MANIFEST}: text handling {handling.name} {handling.version} needs {EMOJI}, "
+            "which is not listed"
+        )
+    return handling.with_names(read_names(table, folder / EMOJI))
+
+
 def files_revision(files: Mapping[str, Any]) -> str:
     """Name the content of a pack: 12 hexadecimal digits of the SHA-256 of the manifest's table of files."""
     canonical = json.dumps(files, sort_keys=True, separators=(",", ":")).encode()
@@ -171,7 +194,7 @@ def file_entry(path: Path) -> dict[str, Any]:
     return {"sha256": digest, "bytes": path.stat().st_size}
 
 
-def _verified(folder: Path, file: object, expected: object, keep: Sequence[str]) -> bytes:
+def _verified(folder: Path, file: object, expected: object, keep: Collection[str]) -> bytes:
     """Compare a file with what the manifest promises. Returns its bytes where they are to be kept, or b"".
 
     Raises PackError where it has other bytes.
@@ -187,7 +210,7 @@ def _verified(folder: Path, file: object, expected: object, keep: Sequence[str])
     found = _regular(path)
     if found != size:
         raise PackError(f"{path} is damaged: it has {found} bytes, the manifest says {size}")
-    if file == CONFIG or file in keep:
+    if file in keep:
         content = _bytes_of(path, size)
         digest = hashlib.sha256(content).hexdigest()
     else:

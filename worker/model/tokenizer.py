@@ -76,7 +76,8 @@ class Tokenizer:
         """
         content = _content(path) if content is None else content
         self._rust, self.largest_id = read_tokenizer(path, content)
-        self.key = (hashlib.sha256(content).digest(), max_tokens, handling.name, handling.version)
+        text = handling.name, handling.version, handling.table
+        self.key = (hashlib.sha256(content).digest(), max_tokens, *text)
         self._rust.enable_truncation(max_tokens)
         # "[SEP]" typed by a user is five characters of text, not the end of the message.
         self._rust.encode_special_tokens = True

@@ -203,6 +203,45 @@ def test_a_text_handling_that_is_not_known_is_refused(own_pack: Path, text: obje
     assert "config.json" in message
 
 
+def with_names(pack: Path, table: str | None) -> None:
+    """Have the pack name `social` 3, with this table of emoji names."""
+    config = json.loads((pack / "config.json").read_text())
+    rewrite(pack, "config.json", json.dumps({**config, "text": {"name": "social", "version": 3}}))
+    if table is not None:
+        rewrite(pack, "emoji.json", table)
+
+
+def test_emoji_are_named_by_the_packs_own_table(own_pack: Path) -> None:
+    with_names(own_pack, '{"format": 1, "unicode": "1", "names": {"\U0001f600": "good"}}')
+    model = Classifier.load(own_pack)
+    assert model.pack.text.apply("\U0001f600 &#x1F602;") == " good   emoji "
+    before = model.tokenizer_key
+    with_names(own_pack, '{"format": 1, "unicode": "1", "names": {"\U0001f600": "bad"}}')
+    assert Classifier.load(own_pack).tokenizer_key != before
+
+
+@pytest.mark.parametrize(
+    ("table", "says"),
+    [
+        (None, "manifest.json: text handling social 3 needs emoji.json, which is not listed"),
+        ("[]", "emoji.json is not a table of emoji names of format 1"),
+        ('{"format": 1, "unicode": "1", "names": {"x": "y"}}', "emoji.json: 'x' is no emoji"),
+        (" " * 600_000, "emoji.json may have at most"),
+    ],
+)
+def test_a_table_of_emoji_names_that_does_not_fit_is_refused(
+    own_pack: Path, table: str | None, says: str
+) -> None:
+    with_names(own_pack, table)
+    assert says in refusal(own_pack)
+
+
+def test_a_changed_table_of_emoji_names_is_refused(own_pack: Path) -> None:
+    with_names(own_pack, '{"format": 1, "unicode": "1", "names": {"\U0001f600": "good"}}')
+    (own_pack / "emoji.json").write_text('{"format": 1, "unicode": "1", "names": {"\U0001f600": "evil"}}')
+    assert "emoji.json is damaged" in refusal(own_pack)
+
+
 def test_files_that_do_not_fit_together_are_refused(own_pack: Path) -> None:
     config = json.loads((own_pack / "config.json").read_text())
     rewrite(own_pack, "config.json", json.dumps({**config, "vocab_size": 10}))

@@ -1,6 +1,7 @@
 """Exporting a folder that transformers loads: weights, configuration, tokenizer, and a short README."""
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,6 +33,7 @@ from worker.lab.convert.from_pack import (
 from worker.lab.convert.tokenizer_files import write_tokenizer_files
 from worker.lab.convert.weights import FILE, Weights, open_weights
 from worker.model.pack import CONFIG, GRAPH, MANIFEST, load_pack
+from worker.model.text.names import EMOJI
 
 Floats = NDArray[np.float32]
 
@@ -84,6 +86,8 @@ def export_model(source: Path, folder: Path, head: str | None = None, *, replace
             (draft / FILE).chmod(0o644)  # safetensors gives it to its owner alone
             _write_json(draft / CONFIG, _config(found, name))
             write_tokenizer_files(found.folder, draft, found.config["max_position_embeddings"])
+            if (found.folder / EMOJI).is_file():
+                shutil.copyfile(found.folder / EMOJI, draft / EMOJI)
             (draft / "README.md").write_text(_readme(found, name), encoding="utf-8")
     except (OSError, SafetensorError) as error:
         raise ExportError(f"cannot write {folder}: {getattr(error, 'strerror', None) or error}") from error

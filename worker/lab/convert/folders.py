@@ -8,12 +8,14 @@ from pathlib import Path
 
 from worker.errors import LabError
 from worker.model.pack import CONFIG, FORMAT, MANIFEST
+from worker.model.text.names import EMOJI
 
 _LARGEST_JSON = 16 * 1024 * 1024
 
 EXPORTED = frozenset(
     {
         CONFIG,
+        EMOJI,
         "model.safetensors",
         "tokenizer.json",
         "tokenizer_config.json",

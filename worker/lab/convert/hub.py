@@ -10,8 +10,20 @@ from worker.errors import CheckpointError
 from worker.lab.convert.tokenizer_files import ADDED, SETTINGS, VOCABULARY
 from worker.lab.convert.weights import FILE, INDEX, PICKLES
 from worker.model.pack import CONFIG, TOKENIZER
+from worker.model.text.names import EMOJI
 
-FILES = (CONFIG, FILE, INDEX, "model-*-of-*.safetensors", TOKENIZER, SETTINGS, VOCABULARY, ADDED, "README.md")
+FILES = (
+    CONFIG,
+    FILE,
+    INDEX,
+    "model-*-of-*.safetensors",
+    TOKENIZER,
+    SETTINGS,
+    VOCABULARY,
+    ADDED,
+    EMOJI,
+    "README.md",
+)
 """The files that are fetched. Never a pickle."""
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")

@@ -35,6 +35,7 @@ from worker.model.pack import (
     load_pack,
     read_text,
 )
+from worker.model.text.names import EMOJI, own_table
 
 
 def convert_checkpoint(
@@ -79,7 +80,7 @@ def _write(
     config = read_config(path)
     sizes = read_architecture(config, path)
     heads = read_checkpoint_heads(config, path)
-    read_text(config, path)  # refused here, so that the error names the checkpoint's file
+    handling = read_text(config, path)  # refused here, so that the error names the checkpoint's file
     write_tokenizer(checkpoint, draft / TOKENIZER)
     with open_weights(checkpoint, only_head(config, heads)) as weights:
         _check_head(weights, config, heads, path)
@@ -93,6 +94,9 @@ def _write(
         take_over(model, rounded_as)
     (draft / GRAPH).write_bytes(model.SerializeToString())
     _write_json(draft / CONFIG, {**config, "heads": heads_table(heads)})
+    if handling.named is not None:
+        names = checkpoint / EMOJI
+        (draft / EMOJI).write_bytes(names.read_bytes() if names.is_file() else own_table())
     _write_card(checkpoint, draft / CARD, name, quantise=quantise, origin=origin)
     files = {file.name: file_entry(file) for file in sorted(draft.iterdir())}
     created = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -46,13 +46,22 @@ class TaskData:
 
 
 def read_tasks(
-    recipe: Recipe, root: Path | None, tokenizer: Path, work: Path, say: Progress
+    recipe: Recipe,
+    root: Path | None,
+    tokenizer: Path,
+    work: Path,
+    say: Progress,
+    *,
+    handling: Normaliser | None = None,
 ) -> list[TaskData]:
     """Read and tokenise every task's train split or table, and ask the teachers.
 
-    `root` holds the known data sets; it may be None if the recipe names only tables. Raises TrainingError.
+    `root` holds the known data sets; it may be None if the recipe names only tables. `handling` prepares the
+    texts; by default what the recipe names, with the table of emoji names that new packs get.
+
+    Raises TrainingError.
     """
-    handling = normaliser(recipe.text, recipe.text_version)
+    handling = handling or normaliser(recipe.text, recipe.text_version)
     tables = iter(_read_tables(recipe, TableReader(tokenizer, handling, recipe.run.seed, say)))
     tasks = []
     for task in recipe.tasks:

@@ -2,20 +2,20 @@
 
 import unicodedata
 
-_BASES = (
+BASES = (
     r"\U0001F300-\U0001F3FA\U0001F400-\U0001F64F\U0001F680-\U0001F6FF\U0001F7E0-\U0001F7EB"
     r"\U0001F900-\U0001F9FF\U0001FA70-\U0001FAFF\u2600-\u27BF\u2B50\u2B55\u2B1B\u2B1C\u203C\u2049\u231A\u231B"
 )
-_FLAGS = r"\U0001F1E6-\U0001F1FF"
-STARTS = _FLAGS + _BASES
+FLAGS = r"\U0001F1E6-\U0001F1FF"
+STARTS = FLAGS + BASES
 """The characters that an emoji begins with, as the inside of a pattern's brackets."""
 
-_BASE = f"[{_BASES}]"
+_BASE = f"[{BASES}]"
 _AFTER = r"[\uFE0F\uFE0E\U0001F3FB-\U0001F3FF]*"
-EMOJI = rf"(?:[{_FLAGS}]{{2}}|{_BASE}{_AFTER}(?:\u200D{_BASE}{_AFTER})*)"
+EMOJI = rf"(?:[{FLAGS}]{{2}}|{_BASE}{_AFTER}(?:\u200D{_BASE}{_AFTER})*)"
 """A pattern for one emoji with all that belongs to it: variation, skin tone, joined parts, flags."""
 
-_NAMES = {
+SHORT_NAMES = {
     "😀": "happy", "😃": "happy", "😄": "happy", "😁": "grin", "😆": "laughing", "😅": "nervous laugh",
     "😂": "laughing", "🤣": "laughing hard", "🙂": "slight smile", "🙃": "ironic smile", "😉": "wink",
     "😊": "warm smile", "😇": "angel", "🥰": "in love", "😍": "in love", "🤩": "amazed", "😘": "kiss",
@@ -59,6 +59,6 @@ def emoji_name(emoji: str) -> str:
     first = emoji[0]
     if "\U0001f1e6" <= first <= "\U0001f1ff":
         return "flag"
-    if first in _NAMES:
-        return _NAMES[first]
+    if first in SHORT_NAMES:
+        return SHORT_NAMES[first]
     return unicodedata.name(first, "emoji").lower().replace("-", " ") if first not in _EXTRAS else "emoji"

@@ -1,10 +1,12 @@
 """How texts are prepared before they are tokenised. A pack names the method and the version that it needs."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 from worker.errors import TextError
-from worker.model.text import social
+from worker.model.text import social, social_3
+from worker.model.text.names import EmojiNames, own_names
 
 Span = tuple[int, int]
 """Start and end of a range of characters (Unicode code points) in the original text."""
@@ -24,6 +26,18 @@ class Normaliser:
     name: str
     version: int
     pieces: Callable[[str], Iterator[Piece]] | None
+    named: Callable[[EmojiNames, str], Iterator[Piece]] | None = None
+    """Makes the pieces of a version that takes the names of emoji from a table."""
+    table: str = ""
+    """The digest of that table."""
+
+    def with_names(self, names: EmojiNames) -> "Normaliser":
+        """Return the same with another table of emoji names. Only for a version that takes one."""
+        if self.named is None:
+            raise TextError(
+                f"text handling {self.name!r} version {self.version} takes no table of emoji names"
+            )
+        return replace(self, pieces=partial(self.named, names), table=names.digest)
 
     def apply(self, text: str) -> str:
         """Return the prepared text. Never fails."""
@@ -71,14 +85,27 @@ RAW = Normaliser("raw", 1, None)
 
 _KNOWN = {
     (entry.name, entry.version): entry
-    for entry in (RAW, Normaliser("social", 1, social.pieces), Normaliser("social", 2, social.pieces_2))
+    for entry in (
+        RAW,
+        Normaliser("social", 1, social.pieces),
+        Normaliser("social", 2, social.pieces_2),
+        Normaliser("social", 3, None, social_3.pieces_3),
+    )
 }
 
 
-def normaliser(name: str, version: int) -> Normaliser:
-    """Return the text handling of that name and version. Raises TextError for an unknown one."""
+def normaliser(name: str, version: int, names: EmojiNames | None = None) -> Normaliser:
+    """Return the text handling of that name and version, with these names of emoji where it takes any.
+
+    Without `names` it is the table that new packs get: what training reads with.
+
+    Raises:
+        TextError: an unknown handling, or a table for one that takes none.
+    """
     found = _KNOWN.get((name, version))
     if found is None:
         known = ", ".join(f"{name} {version}" for name, version in _KNOWN)
         raise TextError(f"text handling {name!r} version {version} is unknown; this version knows {known}")
-    return found
+    if names is None and found.named is not None:
+        names = own_names()
+    return found if names is None else found.with_names(names)

@@ -35,13 +35,13 @@ def _table() -> dict[int, str]:
     return found
 
 
-_PLAIN = _table()
+PLAIN = _table()
 _ANY = re.compile("[" + "".join(f"{chr(first)}-{chr(last)}" for first, last in _BLOCKS) + "]")
 
 
 def plain_letters(text: str) -> str:
     """Return `text` with plain ASCII for each letter, digit or mark of another shape; its length stays."""
-    return text if text.isascii() or not _ANY.search(text) else text.translate(_PLAIN)
+    return text if text.isascii() or not _ANY.search(text) else text.translate(PLAIN)
 
 
 _PATTERN = re.compile(
@@ -58,7 +58,7 @@ _CANDIDATE = re.compile(rf"[\\&@#{STARTS}]|https?://|www\.|([^\W\d_IXM])\1\1")
 
 _CAPITALS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|(?<=_)(?=[^\W_])")
 
-_ONCE = frozenset("aghijnrtuvwyz")
+ONCE = frozenset("aghijnrtuvwyz")
 """Letters to cut to one. In 175,000 posts and reviews, 567 words with one of these drawn out are in the
 vocabulary with it once and not twice, 86 with it twice (56 of them `iii`). With `o`, `l` and `m` it is more
 often the other way round."""
@@ -73,7 +73,7 @@ def pieces(text: str) -> Iterator[Piece]:
 
 def pieces_2(text: str) -> Iterator[Piece]:
     """Yield the new text as `pieces` does: version 2."""
-    return _pieces(plain_letters(text), _ONCE)
+    return _pieces(plain_letters(text), ONCE)
 
 
 def _pieces(text: str, once: frozenset[str]) -> Iterator[Piece]:
@@ -83,7 +83,7 @@ def _pieces(text: str, once: frozenset[str]) -> Iterator[Piece]:
         if start > done:
             yield text[done:start], done, start
         if match.lastgroup == "tag":
-            yield from _tag(match.group(), start)
+            yield from tag_pieces(match.group(), start)
         else:
             yield _replacement(match, once), start, end
         done = end
@@ -126,10 +126,10 @@ def _unescaped(found: str) -> str:
     return "".join(f" {emoji_name(char)} " if re.fullmatch(EMOJI, char) else char for char in joined)
 
 
-def _tag(tag: str, start: int) -> Iterator[Piece]:
+def tag_pieces(tag: str, start: int, capitals: re.Pattern[str] = _CAPITALS) -> Iterator[Piece]:
     """Yield a hashtag with a space between its words; the spaces stand for nothing."""
     done = 0
-    for place in (match.start() for match in _CAPITALS.finditer(tag)):
+    for place in (match.start() for match in capitals.finditer(tag)):
         yield tag[done:place], start + done, start + place
         yield " ", start + place, start + place
         done = place
