@@ -22,6 +22,11 @@ SINGLE: Final = "single_label_classification"
 MULTI: Final = "multi_label_classification"
 TOKENS: Final = "token_classification"
 
+Marks = Literal["flagged", "gate"]
+"""In which texts a token head marks words. `flagged`: in those to which its gate's head gives the gate's
+label, so that no word is marked as toxic in a text that is called not toxic. `gate`: in all that its gate
+lets through, for which often a lower score is enough."""
+
 DEFAULT_THRESHOLD = 0.5
 
 ROWS = ".rows"
@@ -71,7 +76,7 @@ class Head:
     side (Palomino et al. 2021, HLE-UPC): `layers` are the transformer layers whose outputs it reads, 1 being
     the first; with a `branch` the encoder's layers count up to `branch.after`, and the branch's go on from
     there. `relative` and the threshold decide which tokens are marked: see `worker.model.spans.reaching`.
-    Without a `gate` it reads every text.
+    Without a `gate` it reads every text; with one, `Marks` says whether the score alone decides.
     """
 
     name: str

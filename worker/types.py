@@ -162,7 +162,7 @@ class HeadResult:
 class SpanResult:
     """The result of one token head for one text: the ranges that it marks, in order, no two of them touching.
 
-    `read` says whether the head ran at all: its gate stays closed for ordinary texts.
+    `read` says whether the head was asked at all: it is not for ordinary texts (see `worker.heads.Marks`).
     """
 
     __module__ = PUBLIC

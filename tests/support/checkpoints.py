@@ -102,12 +102,13 @@ def write_checkpoint(folder: Path, config: dict[str, Any], tensors: Tensors | No
     return folder
 
 
-def write_marking_checkpoint(folder: Path, word: str) -> Path:
+def write_marking_checkpoint(folder: Path, word: str, *, flagged: bool = True) -> Path:
     """Save a checkpoint whose token head marks exactly that word, and whose gate lets all texts through.
 
-    The layers pass on what they get, and one channel of the embeddings is high for the word alone.
+    All texts are called toxic if `flagged`; otherwise none, and the gate opens below that. The layers pass on
+    what they get, and one channel of the embeddings is high for the word alone.
     """
-    spans = {**MARKING["toxic_spans"], "layers": [1]}
+    spans = {**MARKING["toxic_spans"], "layers": [1], "gate": {**GATE, "threshold": 0.6 if flagged else 0.2}}
     config = {**SIZES, "heads": {**MARKING, "toxic_spans": spans}, "text": {"name": "social", "version": 1}}
     tensors = random_tensors(config)
     for name, values in tensors.items():
@@ -125,7 +126,7 @@ def write_marking_checkpoint(folder: Path, word: str) -> Path:
     tensors["heads.toxic_spans.pre_classifier.weight"][0, 0] = 1
     tensors["heads.toxic_spans.classifier.weight"][0, 0] = 10
     tensors["heads.toxic_spans.classifier.bias"][:] = -30
-    tensors["heads.toxicity.classifier.bias"][:] = [0, 3]
+    tensors["heads.toxicity.classifier.bias"][:] = [0, 3 if flagged else -0.75]
     return write_checkpoint(folder, config, tensors)
 
 

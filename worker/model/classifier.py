@@ -2,18 +2,19 @@
 
 import os
 import time
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import compress
 from pathlib import Path
 from typing import Any, Protocol, Self
 
+import numpy as np
 from numpy.typing import NDArray
 
 from worker.errors import InferenceError, PackError, TextNotString
-from worker.heads import ROWS, Head
+from worker.heads import ROWS, Head, Marks
 from worker.model.cpu import available_threads
-from worker.model.heads import text_results
+from worker.model.heads import called, probabilities, text_results
 from worker.model.pack import GRAPH, TOKENIZER, Pack, bundled_pack, open_pack
 from worker.model.session import Session
 from worker.model.spans import joined, marked_tokens
@@ -74,10 +75,12 @@ class Classifier:
         *,
         threads: int = 1,
         batch: BatchSettings | None = None,
+        marks: Marks = "flagged",
         listener: Listener | None = None,
     ) -> None:
         self.pack = pack
         self.threads = threads
+        self.marks = marks
         self._tokenizer = tokenizer
         self._session = session
         self._batch = batch or BatchSettings()
@@ -91,6 +94,7 @@ class Classifier:
         *,
         threads: int = 0,
         batch: BatchSettings | None = None,
+        marks: Marks = "flagged",
         listener: Listener | None = None,
     ) -> Self:
         """Verify and load a pack: the bundled one, or the folder at `path`.
@@ -99,6 +103,7 @@ class Classifier:
             path: folder of a pack, or the name of one that ships.
             threads: parallel forward passes; 0 means as many as the machine or its cgroup allows.
             batch: how to cut micro-batches; the defaults serve a CPU.
+            marks: in which texts token heads mark words.
             listener: called with what each window cost.
 
         Raises:
@@ -113,12 +118,12 @@ class Classifier:
         marking = [name for head in pack.token_heads for name in (head.name + ROWS, head.name)]
         outputs = [head.name for head in pack.heads]
         session = Session(pack.path / GRAPH, outputs, marking, contents.pop(GRAPH), longest=pack.max_tokens)
-        return cls(
-            pack, tokenizer, session, threads=threads or available_threads(), batch=batch, listener=listener
-        )
+        threads = threads or available_threads()
+        return cls(pack, tokenizer, session, threads=threads, batch=batch, marks=marks, listener=listener)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _load_again, (str(self.pack.path.resolve()), self.pack.revision, self.threads, self._batch)
+        pack = (str(self.pack.path.resolve()), self.pack.revision)
+        return _load_again, (*pack, self.threads, self._batch, self.marks)
 
     def classify(self, texts: Iterable[object]) -> list[Prediction | Failure]:
         """Label texts. Result i belongs to text i; what cannot be labelled gives a `Failure`.
@@ -156,21 +161,41 @@ class Classifier:
         marking = outputs[len(self.pack.heads) :]
         columns = [text_results(head, values) for head, values in zip(self.pack.heads, outputs, strict=False)]
         names = [head.name for head in self.pack.heads]
+        logits_of = dict(zip(names, outputs, strict=False))
         spans: list[dict[str, SpanResult]] = [{} for _ in batch]
         for head, rows, logits in zip(self.pack.token_heads, marking[::2], marking[1::2], strict=True):
-            for found, result in zip(spans, self._spans(head, batch, rows, logits), strict=True):
+            asked = self._asked(head, logits_of)
+            for found, result in zip(spans, self._spans(head, batch, rows, logits, asked), strict=True):
                 found[head.name] = result
         return [
             Prediction(dict(zip(names, results, strict=True)), len(row.ids), row.truncated, found)
             for row, found, *results in zip(batch, spans, *columns, strict=True)
         ]
 
+    def _asked(self, head: Head, logits: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_] | None:
+        """Return in which texts of a batch a token head may mark words; None where its gate alone decides.
+
+        `logits` are those of the heads that judge whole texts, by name.
+        """
+        if self.marks == "gate" or head.gate is None:
+            return None
+        gate = head.gate
+        judge = next(text for text in self.pack.heads if text.name == gate.head)
+        return called(judge, gate.label, probabilities(judge, logits[judge.name]))
+
     def _spans(
-        self, head: Head, batch: Sequence[Tokens], rows: NDArray[Any], logits: NDArray[Any]
+        self,
+        head: Head,
+        batch: Sequence[Tokens],
+        rows: NDArray[Any],
+        logits: NDArray[Any],
+        asked: NDArray[np.bool_] | None,
     ) -> list[SpanResult]:
         """Return what one token head marks in each text; places are looked up only if it marks any."""
         results = [_UNREAD] * len(batch)
         for row, marks in marked_tokens(head, rows, logits, [len(tokens.ids) for tokens in batch]).items():
+            if asked is not None and not asked[row]:
+                continue
             ranges = self._tokenizer.ranges(batch[row]) if marks.any() else ()
             results[row] = SpanResult(joined(batch[row].text, compress(ranges, marks)), read=True)
         return results
@@ -284,9 +309,9 @@ def plan(lengths: Sequence[int], *, max_padded_tokens: int, max_padding_share: f
     return batches
 
 
-def _load_again(path: str, revision: str, threads: int, batch: BatchSettings) -> Classifier:
+def _load_again(path: str, revision: str, threads: int, batch: BatchSettings, marks: Marks) -> Classifier:
     """Load a classifier that was pickled. Raises PackError if its pack has changed since."""
-    classifier = Classifier.load(path, threads=threads, batch=batch)
+    classifier = Classifier.load(path, threads=threads, batch=batch, marks=marks)
     if classifier.pack.revision != revision:
         raise PackError(
             f"{path} held revision {revision} when it was pickled, and now {classifier.pack.revision}"

@@ -22,8 +22,25 @@ def text_results(head: Head, logits: NDArray[np.float32]) -> list[HeadResult]:
         )
     if not np.isfinite(logits).all():
         raise InferenceError(f"head {head.name}: the model gave a logit that is not finite")
-    wide = logits.astype(np.float64) / head.temperature
-    return _multi(head, sigmoid(wide)) if head.multi_label else _single(head, _softmax(wide))
+    scores = probabilities(head, logits)
+    return _multi(head, scores) if head.multi_label else _single(head, scores)
+
+
+def probabilities(head: Head, logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return a head's probabilities from its logits, (batch, labels) both."""
+    cooled = logits.astype(np.float64) / head.temperature
+    return sigmoid(cooled) if head.multi_label else _softmax(cooled)
+
+
+def called(head: Head, label: str, scores: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return to which texts a head gives a label, (texts,), from its probabilities (texts, labels).
+
+    That is the label that wins, or for a multi-label head one that reaches its threshold.
+    """
+    column = head.labels.index(label)
+    if head.multi_label:
+        return np.asarray(scores[:, column] >= head.thresholds[column])
+    return np.asarray(scores.argmax(axis=1) == column)
 
 
 def _single(head: Head, scores: NDArray[np.float64]) -> list[HeadResult]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Self
 
 from worker.errors import PackError, printable
-from worker.heads import Head, claim_name
+from worker.heads import Head, Marks, claim_name
 from worker.model.classifier import Classifier, Listener, Silent, by_windows
 from worker.model.cpu import available_memory
 from worker.model.pack import GRAPH, Pack, bundled_pack, load_pack, model_folder
@@ -52,6 +52,7 @@ class PackSet:
         *,
         threads: int = 0,
         batch: BatchSettings | None = None,
+        marks: Marks = "flagged",
         listener: Listener | None = None,
         warn: Callable[[str], None] = warnings.warn,
     ) -> Self:
@@ -61,6 +62,7 @@ class PackSet:
             paths: their folders, or names of packs that ship; the bundled one when there are none.
             threads: parallel forward passes; 0 means as many as the machine or its cgroup allows.
             batch: how to cut micro-batches; the defaults serve a CPU.
+            marks: in which texts token heads mark words.
             listener: called with what each window cost.
             warn: called with a line if the packs may take more memory than there is.
 
@@ -73,7 +75,7 @@ class PackSet:
             warn(line)
         classifiers: list[Classifier] = []
         for folder in folders:
-            classifier = Classifier.load(folder, threads=threads, batch=batch, listener=listener)
+            classifier = Classifier.load(folder, threads=threads, batch=batch, marks=marks, listener=listener)
             _refuse_twice([*(other.pack for other in classifiers), classifier.pack])
             classifiers.append(classifier)
         return cls(classifiers, listener)

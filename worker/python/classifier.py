@@ -4,9 +4,10 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 from worker.errors import PackError, TextEmpty
+from worker.heads import Marks
 from worker.messages.body import visible
 from worker.messages.encode import OutputEncoder
 from worker.model.classifier import as_list
@@ -38,8 +39,11 @@ class Classifier:
         path: folder of a pack, or the name of one that ships, or a list of these; the default one when None.
         threads: parallel forward passes; 0 means as many as the machine or its cgroup allows.
         batch: how texts are grouped into micro-batches; the defaults serve a CPU.
+        marks: `flagged` marks toxic words only in texts that are called toxic; `gate` in all that reach the
+            lower score that the pack names.
 
     Raises:
+        ValueError: `marks` is neither.
         PackError: a folder is not a pack, a byte of it has changed, its parts do not fit together, or a pack
             is given twice.
     """
@@ -52,10 +56,13 @@ class Classifier:
         *,
         threads: int = 0,
         batch: BatchSettings | None = None,
+        marks: Marks = "flagged",
     ) -> None:
+        if marks not in get_args(Marks):
+            raise ValueError(f"marks must be 'flagged' or 'gate', not {marks!r}")
         paths = () if path is None else (path,) if isinstance(path, str | Path) else path
-        self._model = PackSet.load(paths, threads=threads, batch=batch)
-        self._given = (threads, batch)
+        self._model = PackSet.load(paths, threads=threads, batch=batch, marks=marks)
+        self._given = (threads, batch, marks)
         self._kinds = frame_columns(self._model.heads)
         self._encoder = OutputEncoder(
             self._model.heads, model=self._model.model, topic="", include_text=False
@@ -68,9 +75,10 @@ class Classifier:
         *,
         threads: int = 0,
         batch: BatchSettings | None = None,
+        marks: Marks = "flagged",
     ) -> Self:
         """Do what the constructor does."""
-        return cls(path, threads=threads, batch=batch)
+        return cls(path, threads=threads, batch=batch, marks=marks)
 
     @property
     def packs(self) -> tuple[Pack, ...]:
@@ -129,21 +137,22 @@ class Classifier:
         return self._encoder.fields(result, "")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        threads, batch = self._given
+        threads, batch, marks = self._given
         settings = None if batch is None else tuple(batch.model_dump().items())
         packs = tuple((str(pack.path.resolve()), pack.revision) for pack in self.packs)
-        return Classifier._unpickled, (packs, threads, settings)
+        return Classifier._unpickled, (packs, threads, settings, marks)
 
     @classmethod
-    def _unpickled(cls, packs: _Packs, threads: int, batch: _Batch) -> "Classifier":
+    def _unpickled(cls, packs: _Packs, threads: int, batch: _Batch, marks: Marks = "flagged") -> "Classifier":
         """Return the classifier that a pickle stands for. Raises PackError if a pack has changed since."""
-        return _loaded(packs, threads, batch)
+        return _loaded(packs, threads, batch, marks)
 
 
 @lru_cache(maxsize=8)
-def _loaded(packs: _Packs, threads: int, batch: _Batch) -> Classifier:
+def _loaded(packs: _Packs, threads: int, batch: _Batch, marks: Marks) -> Classifier:
     settings = None if batch is None else BatchSettings.model_validate(dict(batch))
-    classifier = Classifier([path for path, _ in packs], threads=threads, batch=settings)
+    paths = [path for path, _ in packs]
+    classifier = Classifier(paths, threads=threads, batch=settings, marks=marks)
     for (path, revision), pack in zip(packs, classifier.packs, strict=True):
         if pack.revision != revision:
             raise PackError(f"{path} held revision {revision} when it was pickled, and now {pack.revision}")

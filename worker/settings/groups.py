@@ -11,6 +11,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from worker.heads import Marks
 from worker.settings.base import Conflict, Group, refuse
 from worker.settings.kafka import KafkaSettings
 from worker.settings.languages import ANY, UNKNOWN, LanguageList, RouteTable
@@ -300,6 +301,12 @@ class ModelSettings(Group):
         ge=0,
         le=256,
         description="Forward passes in parallel, one thread each; 0 takes what machine and cgroup allow.",
+    )
+    marks: Marks = Field(
+        default="flagged",
+        description="In which messages words are marked: `flagged`, only in those that are called toxic; "
+        "`gate`, in all that reach the lower score that the pack names, which finds more toxic words and "
+        "also marks some in messages that are called not toxic.",
     )
 
 

@@ -308,6 +308,7 @@ def _identity(options: FileOptions, packs: Sequence[Pack]) -> dict[str, Any]:
     return {
         "input": _stats(options.inputs),
         "model": [f"{pack.name}@{pack.revision}" for pack in packs],
+        "model.marks": settings.model.marks,
         "--format": options.format,
         "--encoding": options.encoding,
         "--include-text": options.include_text,

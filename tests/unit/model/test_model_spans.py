@@ -1,6 +1,7 @@
 """Spans in predictions: for the texts that the gate lets through, in the text as it came, in any company."""
 
 import math
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -86,6 +87,34 @@ def test_a_closed_gate_leaves_the_text_unread(tmp_path: Path) -> None:
     answers = Classifier.load(tmp_path / "pack").classify(TEXTS)
     assert all(isinstance(answer, Prediction) for answer in answers)
     assert {answer.spans[NAME] for answer in answers if isinstance(answer, Prediction)} == {SpanResult()}
+
+
+@pytest.fixture(scope="module")
+def low(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pack like `marking` that calls no text toxic; its gate opens below that."""
+    folder = tmp_path_factory.mktemp("low")
+    checkpoint = write_marking_checkpoint(folder / "checkpoint", "awful", flagged=False)
+    return convert_checkpoint(checkpoint, folder / "pack", name="low").path
+
+
+def test_words_are_marked_only_in_texts_that_are_called_toxic(low: Path) -> None:
+    for answer in Classifier.load(low, threads=1).classify(TEXTS):
+        assert isinstance(answer, Prediction)
+        assert answer.heads["toxicity"].label == "not_toxic"
+        assert answer.spans[NAME] == SpanResult()
+
+
+def test_the_gate_alone_decides_if_that_is_asked(low: Path, marking: Classifier) -> None:
+    answers = Classifier.load(low, threads=1, marks="gate").classify(TEXTS)
+    assert all(isinstance(answer, Prediction) for answer in answers)
+    spans = [answer.spans[NAME] for answer in answers if isinstance(answer, Prediction)]
+    assert spans == [found.spans[NAME] for found in marking.predict(marking.tokenize(TEXTS))]
+    assert any(span.ranges for span in spans)
+
+
+def test_a_pickled_classifier_marks_where_it_did(low: Path) -> None:
+    model = Classifier.load(low, threads=1, marks="gate")
+    assert pickle.loads(pickle.dumps(model)).classify(TEXTS) == model.classify(TEXTS)
 
 
 def test_tokens_without_their_text_are_an_error_where_places_are_asked_for(marking: Classifier) -> None:

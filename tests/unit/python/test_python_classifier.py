@@ -20,7 +20,9 @@ import pyarrow as pa
 import pytest
 
 from moodstream import Classifier, Failure, HeadResult, PackError, Prediction, SpanResult
+from tests.support.checkpoints import write_marking_checkpoint
 from tests.support.packs import vouch
+from worker.lab.convert.writer import convert_checkpoint
 from worker.messages.encode import OutputEncoder
 from worker.types import Message, Record
 
@@ -52,6 +54,18 @@ COLUMNS = [
 @pytest.mark.parametrize("column", COLUMNS)
 def test_any_column_of_texts_is_labelled(classifier: Classifier, column: Any) -> None:
     assert classifier.classify(column(TEXTS)) == classifier.classify(TEXTS)
+
+
+def test_words_are_marked_where_it_is_asked_to(tmp_path: Path) -> None:
+    checkpoint = write_marking_checkpoint(tmp_path / "checkpoint", "awful", flagged=False)
+    pack = convert_checkpoint(checkpoint, tmp_path / "pack", name="marking").path
+    texts = ["the film was awful"]
+    every = Classifier(pack, threads=1, marks="gate")
+    for model, spans in ((Classifier(pack, threads=1), []), (every, [[13, 18]])):
+        for each in (model, pickle.loads(pickle.dumps(model))):
+            assert each.to_dicts(texts)[0]["toxic_spans"] == spans
+    with pytest.raises(ValueError, match="marks must be 'flagged' or 'gate', not 'all'"):
+        Classifier(pack, marks="all")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("column", COLUMNS)

@@ -43,6 +43,28 @@ def write_texts(path: Path) -> None:
         path.write_text("\n".join(TEXTS) + "\n", encoding="utf-8")
 
 
+def test_a_setting_says_in_which_texts_words_are_marked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = write_marking_checkpoint(tmp_path / "checkpoint", "awful", flagged=False)
+    pack = convert_checkpoint(checkpoint, tmp_path / "pack", name="marking").path
+    write_texts(tmp_path / "posts.jsonl")
+
+    def marked(*flags: str) -> list[list[str]]:
+        target = tmp_path / "labelled.jsonl"
+        assert (
+            main(["label", str(tmp_path / "posts.jsonl"), "--model", str(pack), "-o", str(target), *flags])
+            == 0
+        )
+        return [json.loads(line)["toxic_words"] for line in target.read_text(encoding="utf-8").splitlines()]
+
+    assert marked() == [[]] * len(TEXTS)
+    assert marked("--model.marks", "gate") == MARKED
+    monkeypatch.setenv("MOODSTREAM_MODEL__MARKS", "gate")
+    assert marked() == MARKED
+    assert marked("--model.marks", "flagged") == [[]] * len(TEXTS)
+
+
 @pytest.mark.parametrize("name", ["posts.jsonl", "posts.csv", "posts.parquet", "posts.txt"])
 def test_ranges_are_those_of_the_text_in_the_file(pack: Path, tmp_path: Path, name: str) -> None:
     write_texts(tmp_path / name)

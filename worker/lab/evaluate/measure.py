@@ -6,13 +6,13 @@ from typing import Literal
 
 import numpy as np
 
-from worker.heads import Head
+from worker.heads import Head, Marks
 from worker.lab.evaluate import calibration, metrics
 from worker.lab.evaluate import spans as span_thresholds
 from worker.lab.evaluate.examples import Examples
 from worker.lab.evaluate.metrics import Bools, Figure, Floats, Ints, with_intervals
 from worker.lab.evaluate.result import CROSS_FITTED, LARGEST, OWN, LabelResult, Result
-from worker.lab.evaluate.score import Scorer, gate_scores
+from worker.lab.evaluate.score import Scorer, asked
 from worker.lab.evaluate.spans import characters, marked_ranges, span_f1
 from worker.lab.evaluate.thresholds import cross_fitted
 
@@ -21,6 +21,7 @@ Thresholds = Literal["auto", "own", "cross-fitted"]
 a set that our own are fitted on, since they would look too good there."""
 
 _ERRORS = ("ece", "ece_equal_mass", "ece_crossfit")
+_RULES: tuple[Marks, Marks] = ("gate", "flagged")
 _FEWEST = 20  # rows from which fitting half of them on the other half means something
 
 
@@ -245,9 +246,11 @@ def _each_f1(names: tuple[str, ...], gold: Bools, chosen: Bools) -> dict[str, Fi
 
 
 def _measure_spans(scorer: Scorer, examples: Examples) -> Result:
-    """Return span F1 with the gate, as in the service, and without it; and how often the gate opens.
+    """Return span F1 as in the service, and with more posts asked; and how often the head is asked.
 
-    `span_f1_crossfit` is also with the gate, with each post at the thresholds that are best for others.
+    `span_f1` marks in flagged posts alone, the default; `span_f1_gate` in all that the gate lets through,
+    `span_f1_no_gate` in all. `span_f1_crossfit` is `span_f1` with each post at the thresholds that are best
+    for others. `flagged` and `gate_open` are the shares of the posts that are asked.
     """
     if examples.marked is None:
         raise ValueError("these examples have no marked characters")
@@ -257,15 +260,17 @@ def _measure_spans(scorer: Scorer, examples: Examples) -> Result:
         marked_ranges(text, each.ranges, each.scores, head.thresholds[0], head.relative)
         for text, each in zip(texts, tokens, strict=True)
     ]
-    gate, opens = gate_scores(scorer, texts, longest, head.name)
-    asked = gate >= opens
+    opened, flagged = (asked(scorer, texts, longest, head.name, marks) for marks in _RULES)
+    gated = [ranges if ask else () for ranges, ask in zip(free, opened, strict=True)]
     each = {
         "span_f1": span_f1(examples.marked, [*map(characters, scorer.ranges(texts, longest, head.name))]),
+        "span_f1_gate": span_f1(examples.marked, [*map(characters, gated)]),
         "span_f1_no_gate": span_f1(examples.marked, [*map(characters, free)]),
-        "gate_open": asked.astype(np.float64),
+        "flagged": flagged.astype(np.float64),
+        "gate_open": opened.astype(np.float64),
     }
     if len(examples) >= _FEWEST:
-        figures = span_thresholds.f1_by_cut(texts, tokens, examples.marked, asked)
+        figures = span_thresholds.f1_by_cut(texts, tokens, examples.marked, flagged)
         each["span_f1_crossfit"] = span_thresholds.cross_fitted(figures)
     return Result(
         data=examples.name,

@@ -1,7 +1,7 @@
 """From texts to probabilities: a pack as the service runs it, a checkpoint with torch.
 
-Both give probabilities after the head's temperature, and marked characters after the gate. The scorer for
-checkpoints is in `score_checkpoint`, since it needs torch.
+Both give probabilities after the head's temperature, and marked characters as the service does by default.
+The scorer for checkpoints is in `score_checkpoint`, since it needs torch.
 """
 
 import tempfile
@@ -14,10 +14,11 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from worker.errors import TrainingError
-from worker.heads import Head
+from worker.heads import Gate, Head, Marks
 from worker.lab.evaluate.calibration import to_scores
-from worker.lab.evaluate.metrics import Floats
+from worker.lab.evaluate.metrics import Bools, Floats
 from worker.model.classifier import Classifier
+from worker.model.heads import called
 from worker.model.pack import GRAPH, TOKENIZER
 from worker.model.session import Session
 from worker.model.tokenizer import Tokenizer, Tokens
@@ -62,7 +63,7 @@ class Scorer(Protocol):
         ...
 
     def ranges(self, texts: Sequence[str], max_tokens: int, head: str) -> list[tuple[Range, ...]]:
-        """Return the marked ranges of every text, through the gate."""
+        """Return the marked ranges of every text, as the service does by default."""
         ...
 
 
@@ -115,16 +116,20 @@ def scorer_of(folder: Path, tick: Tick = lambda _rows: None) -> Scorer:
     return checkpoint_scorer(folder, tick)
 
 
-def gate_scores(scorer: Scorer, texts: Sequence[str], max_tokens: int, head: str) -> tuple[Floats, float]:
-    """Return a token head's gate scores, (texts,), and the threshold from which the gate opens.
-
-    A head without a gate always runs.
-    """
+def asked(
+    scorer: Scorer, texts: Sequence[str], max_tokens: int, head: str, marks: Marks = "flagged"
+) -> Bools:
+    """Return in which texts a token head may mark words, (texts,)."""
     gate = scorer.heads[head].gate
     if gate is None:
-        return np.ones(len(texts)), 0.0
-    column = scorer.heads[gate.head].labels.index(gate.label)
-    return scorer(texts, max_tokens, gate.head)[:, column], gate.threshold
+        return np.ones(len(texts), dtype=np.bool_)
+    return asked_by(gate, scorer.heads[gate.head], scorer(texts, max_tokens, gate.head), marks)
+
+
+def asked_by(gate: Gate, judge: Head, scores: Floats, marks: Marks = "flagged") -> Bools:
+    """Return the same, from the probabilities (texts, labels) of the gate's head, `judge`."""
+    opened = np.asarray(scores[:, judge.labels.index(gate.label)] >= gate.threshold)
+    return opened if marks == "gate" else opened & called(judge, gate.label, scores)
 
 
 class PackScorer:
@@ -153,7 +158,7 @@ class PackScorer:
         return np.array([[row[label] for label in labels] for row in given])
 
     def ranges(self, texts: Sequence[str], max_tokens: int, head: str) -> list[tuple[Range, ...]]:
-        """Return the marked ranges of every text, through the gate."""
+        """Return the marked ranges of every text, as the service does by default."""
         return [prediction.spans[head].ranges for prediction in self.predictions(texts, max_tokens)]
 
     def predictions(self, texts: Sequence[str], max_tokens: int) -> list[Prediction]:

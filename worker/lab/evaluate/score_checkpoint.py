@@ -12,7 +12,7 @@ from worker.lab.checkpoint import read_checkpoint
 from worker.lab.data.tokens import pad
 from worker.lab.evaluate.calibration import to_scores
 from worker.lab.evaluate.metrics import Floats
-from worker.lab.evaluate.score import Tick, TokenScores, by_length, gate_scores
+from worker.lab.evaluate.score import Tick, TokenScores, asked, by_length
 from worker.lab.evaluate.spans import marked_ranges
 from worker.lab.network import network_of
 from worker.lab.texts import Row, TextReader
@@ -55,14 +55,12 @@ class CheckpointScorer:
         return [found[row] for row in range(len(texts))]
 
     def ranges(self, texts: Sequence[str], max_tokens: int, head: str) -> list[tuple[Range, ...]]:
-        """Return the marked ranges of every text, through the gate."""
+        """Return the marked ranges of every text, as the service does by default."""
         info = self.heads[head]
-        gate, opens = gate_scores(self, texts, max_tokens, head)
+        may = asked(self, texts, max_tokens, head)
         return [
-            marked_ranges(text, each.ranges, each.scores, info.thresholds[0], info.relative)
-            if score >= opens
-            else ()
-            for text, each, score in zip(texts, self.tokens(texts, max_tokens, head), gate, strict=True)
+            marked_ranges(text, each.ranges, each.scores, info.thresholds[0], info.relative) if ask else ()
+            for text, each, ask in zip(texts, self.tokens(texts, max_tokens, head), may, strict=True)
         ]
 
     def _batches(self, read: Sequence[Row]) -> Iterator[tuple[list[int], torch.Tensor, torch.Tensor | None]]:

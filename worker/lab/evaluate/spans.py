@@ -65,7 +65,7 @@ def f1_by_cut(
 ) -> Floats:
     """Return each post's F1 with each pair of threshold and share in CUTS, (posts, cuts).
 
-    Posts that are not `asked`, because the gate is closed, have no marks.
+    Posts that are not `asked` (see `worker.heads.Marks`) have no marks.
     """
     rows = zip(texts, tokens, gold, asked, strict=True)
     return np.array(

@@ -4,6 +4,7 @@ They go into a checkpoint's `config.json`, and from there into its pack.
 """
 
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from worker.lab.evaluate import calibration, thresholds
 from worker.lab.evaluate import spans as span_thresholds
 from worker.lab.evaluate.examples import BENCHMARKS, Examples, load_fitting
 from worker.lab.evaluate.metrics import Bools
-from worker.lab.evaluate.score import Scorer
+from worker.lab.evaluate.score import Scorer, asked_by
 
 
 def tune(
@@ -29,9 +30,10 @@ def tune(
     """Fit every head for which there is a set to fit on; return the entries for each head's table.
 
     These are `temperature` for a head that classifies whole texts, `thresholds` (after that temperature) if
-    it is multi-label, `threshold` and `relative` for a token head. They replace the scorer's values; the gate
-    of a token head uses those fitted for the head that it reads. A head whose set is missing or does not fit
-    is left unchanged, and `say` reports it; the `kept` heads are left unchanged without a report.
+    it is multi-label, `threshold` and `relative` for a token head. They replace the scorer's values; in
+    which texts a token head may mark words follows from those fitted for its gate's head. A head whose set is
+    missing or does not fit is left unchanged, and `say` reports it; the `kept` heads are left unchanged
+    without a report.
     """
     fitted: dict[str, dict[str, Any]] = {}
     for benchmark in BENCHMARKS:
@@ -57,8 +59,8 @@ def tune_head(
     head = scorer.heads[examples.head]
     if examples.marked is not None:
         tokens = scorer.tokens(examples.texts, examples.max_tokens, head.name)
-        asked = _gate_open(scorer, examples, head, fitted or {})
-        figures = span_thresholds.f1_by_cut(examples.texts, tokens, examples.marked, asked)
+        may = _asked(scorer, examples, head, fitted or {})
+        figures = span_thresholds.f1_by_cut(examples.texts, tokens, examples.marked, may)
         threshold, relative = span_thresholds.CUTS[span_thresholds.best(figures)]
         return {"threshold": threshold, "relative": relative}
     gold = examples.table if examples.table is not None else examples.classes
@@ -79,15 +81,14 @@ def tune_head(
     return {"temperature": temperature, "thresholds": [float(value) for value in chosen]}
 
 
-def _gate_open(
-    scorer: Scorer, examples: Examples, head: Head, fitted: Mapping[str, Mapping[str, Any]]
-) -> Bools:
-    """Return on which texts a token head runs, (texts,), with its gate's new temperature."""
+def _asked(scorer: Scorer, examples: Examples, head: Head, fitted: Mapping[str, Mapping[str, Any]]) -> Bools:
+    """Return in which texts a token head may mark words, (texts,), by what is fitted for its gate's head."""
     if head.gate is None:
         return np.ones(len(examples), dtype=np.bool_)
-    gate = scorer.heads[head.gate.head]
-    scores = scorer(examples.texts, examples.max_tokens, gate.name)
-    logits = calibration.to_logits(scores, multi_label=gate.multi_label) * gate.temperature
-    temperature = fitted.get(gate.name, {}).get("temperature", gate.temperature)
-    scores = calibration.to_scores(logits, temperature, multi_label=gate.multi_label)
-    return np.asarray(scores[:, gate.labels.index(head.gate.label)] >= head.gate.threshold)
+    judge = scorer.heads[head.gate.head]
+    scores = scorer(examples.texts, examples.max_tokens, judge.name)
+    logits = calibration.to_logits(scores, multi_label=judge.multi_label) * judge.temperature
+    entry = fitted.get(judge.name, {})
+    temperature = entry.get("temperature", judge.temperature)
+    scores = calibration.to_scores(logits, temperature, multi_label=judge.multi_label)
+    return asked_by(head.gate, replace(judge, thresholds=entry.get("thresholds", judge.thresholds)), scores)

@@ -1,7 +1,7 @@
 """Measuring a scorer with known scores: every figure equals the value computed by hand."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from worker.heads import MULTI, SINGLE, TOKENS, Gate, Head
 from worker.lab.evaluate.examples import Examples
 from worker.lab.evaluate.measure import measure
 from worker.lab.evaluate.result import shown, table
-from worker.lab.evaluate.score import TokenScores, gate_scores
+from worker.lab.evaluate.score import TokenScores, asked, asked_by
 from worker.lab.evaluate.spans import marked_ranges
 from worker.lab.evaluate.tuning import tune_head
 
@@ -28,10 +28,11 @@ class Fixed:
     scores: Mapping[str, Any]
     given_tokens: list[TokenScores] = field(default_factory=list)
     title: str = "fixed"
+    words: Head = WORDS
 
     @property
     def heads(self) -> Mapping[str, Head]:
-        return {head.name: head for head in (MOOD, TOPICS, RUDE, WORDS)}
+        return {head.name: head for head in (MOOD, TOPICS, RUDE, self.words)}
 
     def __call__(self, texts: Sequence[str], max_tokens: int, head: str) -> np.ndarray:
         return np.array(self.scores[head], dtype=float)
@@ -40,10 +41,10 @@ class Fixed:
         return self.given_tokens
 
     def ranges(self, texts: Sequence[str], max_tokens: int, head: str) -> list[tuple[tuple[int, int], ...]]:
-        gate, opens = gate_scores(self, texts, max_tokens, head)
+        may = asked(self, texts, max_tokens, head)
         return [
-            marked_ranges(text, each.ranges, each.scores, 0.5) if score >= opens else ()
-            for text, each, score in zip(texts, self.given_tokens, gate, strict=True)
+            marked_ranges(text, each.ranges, each.scores, 0.5) if ask else ()
+            for text, each, ask in zip(texts, self.given_tokens, may, strict=True)
         ]
 
 
@@ -95,18 +96,32 @@ def test_tuned_sets_are_judged_by_cross_fitted_thresholds_unless_asked() -> None
     assert measure(model, examples, "own").figures["macro_f1"].value == 0
 
 
-def test_spans_through_the_gate_and_without_it() -> None:
-    texts = ["you fool", "you fool", "good day"]
+def test_spans_in_flagged_posts_through_the_gate_and_everywhere() -> None:
+    texts = ["you fool", "you fool", "you fool", "good day"]
     model = Fixed(
-        {"rude": [[0.1, 0.9], [0.8, 0.2], [0.9, 0.1]]},
-        [TokenScores(np.array([0.0, 0.1, 0.9, 0.0]), [(0, 0), (0, 3), (4, 8), (0, 0)])] * 2
+        {"rude": [[0.1, 0.9], [0.6, 0.4], [0.8, 0.2], [0.9, 0.1]]},  # flagged, through the gate, neither
+        [TokenScores(np.array([0.0, 0.1, 0.9, 0.0]), [(0, 0), (0, 3), (4, 8), (0, 0)])] * 3
         + [TokenScores(np.array([0.0, 0.1, 0.2, 0.0]), [(0, 0), (0, 4), (5, 8), (0, 0)])],
     )
-    marked = [frozenset(range(4, 8)), frozenset(range(4, 8)), frozenset[int]()]
+    marked = [*[frozenset(range(4, 8))] * 3, frozenset[int]()]
     result = measure(model, Examples("set", "Set", "words", texts, WORDS.labels, marked=marked))
-    assert result.figures["span_f1"].value == pytest.approx(2 / 3)
+    assert result.figures["span_f1"].value == pytest.approx(2 / 4)
+    assert result.figures["span_f1_gate"].value == pytest.approx(3 / 4)
     assert result.figures["span_f1_no_gate"].value == 1
-    assert result.figures["gate_open"].value == pytest.approx(1 / 3)
+    assert result.figures["flagged"].value == pytest.approx(1 / 4)
+    assert result.figures["gate_open"].value == pytest.approx(2 / 4)
+
+
+def test_a_gate_asks_by_its_score_and_flags_by_its_heads_decision() -> None:
+    two = np.array([[0.55, 0.45], [0.45, 0.55], [0.5, 0.5]])
+    assert asked_by(Gate("rude", "yes", 0.3), RUDE, two, "gate").tolist() == [True, True, True]
+    assert asked_by(Gate("rude", "yes", 0.3), RUDE, two).tolist() == [False, True, False]
+    # A gate above the decision stays what it is: the head has no answer below it.
+    assert asked_by(Gate("rude", "yes", 0.6), RUDE, two).tolist() == [False, False, False]
+    # Any number of labels: the label passes its own threshold.
+    many = replace(TOPICS, thresholds=(0.5, 0.2, 0.5))
+    scores = np.array([[0.9, 0.1, 0.0], [0.9, 0.2, 0.0], [0.0, 0.3, 0.9]])
+    assert asked_by(Gate("topics", "peace", 0.05), many, scores).tolist() == [False, True, True]
 
 
 @pytest.mark.parametrize(
@@ -148,15 +163,29 @@ def test_tuning_finds_temperature_and_thresholds() -> None:
     assert all(0.3 < value <= 0.7 for value in fitted["thresholds"])  # after the temperature
 
 
-def test_the_span_threshold_is_chosen_behind_the_gate() -> None:
+def test_the_span_threshold_is_chosen_on_the_posts_that_are_flagged() -> None:
     texts = ["you fool"] * 3
     tokens = [TokenScores(np.array([0.25, score]), [(0, 3), (4, 8)]) for score in (0.4, 0.45, 0.45)]
     marked = [frozenset(range(4, 8)), frozenset[int](), frozenset[int]()]
     spans = Examples("set", "Set", "words", texts, WORDS.labels, marked=marked)
-    model = Fixed({"rude": [[0.5, 0.5], [0.9, 0.1], [0.9, 0.1]]}, tokens)
+    model = Fixed({"rude": [[0.4, 0.6], [0.6, 0.4], [0.6, 0.4]]}, tokens)
     assert 0.25 < tune_head(model, spans)["threshold"] <= 0.4
-    # At a temperature of 10 the gate opens for the other two, and marking nothing is best.
-    assert tune_head(model, spans, {"rude": {"temperature": 10.0}})["threshold"] > 0.45
+    # Where the other two are asked as well, marking nothing is best.
+    model = Fixed({"rude": [[0.4, 0.6]] * 3}, tokens)
+    assert tune_head(model, spans)["threshold"] > 0.45
+
+
+def test_the_span_threshold_follows_what_is_fitted_for_the_head_of_its_gate() -> None:
+    texts = ["you fool"] * 3
+    tokens = [TokenScores(np.array([0.25, score]), [(0, 3), (4, 8)]) for score in (0.4, 0.45, 0.45)]
+    marked = [frozenset(range(4, 8)), frozenset[int](), frozenset[int]()]
+    spans = Examples("set", "Set", "words", texts, WORDS.labels, marked=marked)
+    # At a temperature of 0.2 a score of 0.55 becomes 0.73, and the gate opens for the first alone.
+    model = Fixed({"rude": [[0.45, 0.55], [0.5, 0.5], [0.5, 0.5]]}, tokens)
+    model.words = replace(WORDS, gate=Gate("rude", "yes", 0.6))
+    assert tune_head(model, spans, {"rude": {"temperature": 0.2}})["threshold"] <= 0.4
+    model.words = replace(WORDS, gate=Gate("rude", "yes", 0.9))
+    assert tune_head(model, spans, {"rude": {"temperature": 0.2}})["threshold"] > 0.45
 
 
 def test_the_table_stands_side_by_side() -> None:
