@@ -146,7 +146,8 @@ def made_up_prediction(heads: Sequence[Head], numbers: random.Random) -> Predict
         label = max(scores, key=scores.__getitem__)
         groups = {name: max(scores[one] for one in labels) for name, labels in head.groups.items()}
         passed = (label,) if head.multi_label else None
-        results[head.name] = HeadResult(label, scores[label], scores, passed, groups or None)
+        group = max(groups, key=groups.__getitem__) if groups else None
+        results[head.name] = HeadResult(label, scores[label], scores, passed, groups or None, group)
     return Prediction(results, 20, False, spans)
 
 

@@ -35,6 +35,9 @@ ROWS = ".rows"
 MOST_HEADS, MOST_LABELS, LONGEST_NAME = 256, 10_000, 256
 """Limits for what is read: a configuration may come from anywhere."""
 
+FARTHEST = 1e3
+"""The most that a logit is raised or lowered to make labels comparable."""
+
 COOLEST, HOTTEST = 1e-3, 1e3
 """The range of a temperature: outside of it all scores would be 0 or 1, or all the same."""
 
@@ -72,6 +75,11 @@ class Head:
     probabilities, so that these are calibrated (Guo et al. 2017, arXiv:1706.04599). `groups` gathers labels
     of a multi-label head under coarser names: a group's score is that of its strongest label.
 
+    `logit_adjustment` holds one number for each label of a multi-label head, or none. The strongest label is
+    the one whose logit, divided by the temperature and lowered by its number, is the largest. Without it a
+    label that is often right, such as "neutral", wins by its score wherever nothing is certain (Menon et al.
+    2021, arXiv:2007.07314, adjust logits for the same reason). Scores and thresholds do not change.
+
     The other fields belong to token heads. A token head reads the hidden states of several layers side by
     side (Palomino et al. 2021, HLE-UPC): `layers` are the transformer layers whose outputs it reads, 1 being
     the first; with a `branch` the encoder's layers count up to `branch.after`, and the branch's go on from
@@ -84,6 +92,7 @@ class Head:
     labels: tuple[str, ...]
     thresholds: tuple[float, ...] = ()
     temperature: float = 1.0
+    logit_adjustment: tuple[float, ...] = ()
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     layers: tuple[int, ...] = ()
     gate: Gate | None = None
@@ -131,6 +140,8 @@ def head_entry(head: Head) -> dict[str, Any]:
         entry["temperature"] = head.temperature
     if head.thresholds and not head.by_token:
         entry["thresholds"] = list(head.thresholds)
+    if head.logit_adjustment:
+        entry["logit_adjustment"] = list(head.logit_adjustment)
     if head.groups:
         entry["groups"] = {name: list(labels) for name, labels in head.groups.items()}
     if head.layers:
@@ -235,15 +246,17 @@ def _read_text_head(name: str, entry: Mapping[str, Any], where: str) -> Head:
     labels = read_labels(entry.get("id2label"), where)
     temperature = _read_temperature(entry, where)
     if problem == SINGLE:
-        if "groups" in entry:
-            raise PackError(f"{where}: only a multi-label head can have `groups`")
+        for many in ("groups", "logit_adjustment"):
+            if many in entry:
+                raise PackError(f"{where}: only a multi-label head can have `{many}`")
         if len(labels) == 1:
             raise PackError(f"{where}: a single label would always score 1; use {MULTI} instead")
         return Head(name, SINGLE, labels, (), temperature)
     if problem == MULTI:
         thresholds = _read_thresholds(entry.get("thresholds"), len(labels), where)
+        adjustment = _read_adjustment(entry.get("logit_adjustment"), len(labels), where)
         groups = _read_groups(entry.get("groups"), labels, where)
-        return Head(name, MULTI, labels, thresholds, temperature, groups)
+        return Head(name, MULTI, labels, thresholds, temperature, adjustment, groups)
     raise PackError(
         f"{where} has the problem type {shown(problem)}; it must be {SINGLE}, {MULTI} or {TOKENS}"
     )
@@ -326,6 +339,19 @@ def _read_thresholds(value: object, count: int, where: str) -> tuple[float, ...]
     if not isinstance(value, list) or len(value) != count:
         raise PackError(f"{where}: `thresholds` needs one number for each of its {count} labels")
     return tuple(_probability(item, "thresholds", where) for item in value)
+
+
+def _read_adjustment(value: object, count: int, where: str) -> tuple[float, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, list) or len(value) != count:
+        raise PackError(f"{where}: `logit_adjustment` needs one number for each of its {count} labels")
+    if odd := [item for item in value if not _is_number(item) or abs(item) > FARTHEST]:
+        raise PackError(
+            f"{where}: `logit_adjustment` must hold numbers from {-FARTHEST:g} to {FARTHEST:g}, "
+            f"not {shown(odd[0])}"
+        )
+    return tuple(float(item) for item in value)
 
 
 def _read_groups(value: object, labels: tuple[str, ...], where: str) -> dict[str, tuple[str, ...]]:

@@ -144,9 +144,11 @@ class HeadResult:
     """The result of one classification head for one text.
 
     `label` is the strongest label, `score` its probability, `scores` every label's probability (0 to 1) in
-    the order of the pack. `labels` is None for a single-label head; for a multi-label head it holds the
-    labels that pass their thresholds, strongest first (it may be empty). `groups` holds the scores of the
-    head's groups of labels, in the order of the pack; None where it has none.
+    the order of the pack. Where a pack makes the labels of a multi-label head comparable, the strongest one
+    need not have the largest score: see `worker.model.heads.strengths`. `labels` is None for a single-label
+    head; for a multi-label head it holds the labels that pass their thresholds, strongest first (it may be
+    empty). `groups` holds the scores of the head's groups of labels, in the order of the pack, and `group`
+    the one with the strongest label; both are None where it has none.
     """
 
     __module__ = PUBLIC
@@ -156,6 +158,7 @@ class HeadResult:
     scores: dict[str, float]
     labels: tuple[str, ...] | None = None
     groups: dict[str, float] | None = None
+    group: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

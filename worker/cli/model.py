@@ -125,6 +125,10 @@ def _head(head: "Head") -> str:
     else:
         pairs = zip(head.labels, head.thresholds, strict=True)
         lines = [", ".join(f"{label}{_OVER}{threshold:.2f}" for label, threshold in pairs)]
+        if head.logit_adjustment:
+            pairs = zip(head.labels, head.logit_adjustment, strict=True)
+            numbers = ", ".join(f"{label}{_FIRM}{number:+.2f}" for label, number in pairs)
+            lines.append(f"the strongest label has the largest logit less its number: {numbers}")
         lines += [f"{name}: {', '.join(labels)}" for name, labels in head.groups.items()]
     wrapped = "".join(click.wrap_text(line, 100, "  ", "    ") + "\n" for line in lines)
     return f"{title}\n{wrapped.replace(_FIRM, ' ')}"

@@ -137,8 +137,7 @@ def _judgement(fields: dict[str, object], columns: TextColumns, result: HeadResu
     for label, column in columns.scores.items():
         fields[column] = round(result.scores[label], _DIGITS)
     if result.groups:
-        # On a tie the first in the pack's order, so that a replay gives the same.
-        fields[columns.group] = max(result.groups, key=result.groups.__getitem__)
+        fields[columns.group] = result.group
         for group, column in columns.groups.items():
             fields[column] = round(result.groups[group], _DIGITS)
 

@@ -51,17 +51,41 @@ def _single(head: Head, scores: NDArray[np.float64]) -> list[HeadResult]:
     ]
 
 
+def strengths(head: Head, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return what a head's labels are ranked by, from its probabilities, (texts, labels) both.
+
+    These are the probabilities themselves, or where the pack makes them comparable, their logits less the
+    head's `logit_adjustment`.
+    """
+    if not head.logit_adjustment:
+        return scores
+    with np.errstate(divide="ignore"):  # a score of 0 or 1 has an infinite logit, which ranks as it should
+        return np.asarray(np.log(scores) - np.log1p(-scores) - np.asarray(head.logit_adjustment))
+
+
 def _multi(head: Head, scores: NDArray[np.float64]) -> list[HeadResult]:
-    # A stable sort: labels of equal score keep the pack's order, so a replay gives the same list.
-    order = np.argsort(-scores, axis=1, kind="stable").tolist()
+    ranked = strengths(head, scores)
+    # A stable sort: labels of equal strength keep the pack's order, so a replay gives the same list.
+    order = np.argsort(-ranked, axis=1, kind="stable").tolist()
+    strongest = _strongest_groups(head, ranked)
     passed = (scores >= np.asarray(head.thresholds)).tolist()
     results = []
-    for ranks, row, over in zip(order, scores.tolist(), passed, strict=True):
+    for ranks, row, over, group in zip(order, scores.tolist(), passed, strongest, strict=True):
         labels = tuple(head.labels[index] for index in ranks if over[index])
         top = ranks[0]
         named = dict(zip(head.labels, row, strict=True))
-        results.append(HeadResult(head.labels[top], row[top], named, labels, _grouped(head, named)))
+        results.append(HeadResult(head.labels[top], row[top], named, labels, _grouped(head, named), group))
     return results
+
+
+def _strongest_groups(head: Head, ranked: NDArray[np.float64]) -> list[str] | list[None]:
+    """Return each text's group with the strongest label, the first of equal ones; None without groups."""
+    if not head.groups:
+        return [None] * len(ranked)
+    columns = [[head.labels.index(label) for label in labels] for labels in head.groups.values()]
+    best = np.stack([ranked[:, members].max(axis=1) for members in columns], axis=1).argmax(axis=1)
+    names = list(head.groups)
+    return [names[number] for number in best.tolist()]
 
 
 def _grouped(head: Head, scores: Mapping[str, float]) -> dict[str, float] | None:

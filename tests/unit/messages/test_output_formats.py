@@ -49,7 +49,9 @@ RANGES: tuple[Range, ...] = ((10, 16), (19, 24))
 PREDICTION = Prediction(
     heads={
         "sentiment": HeadResult("negative", 0.9, {"negative": 0.9, "positive": 0.1}),
-        "emotion": HeadResult("fear", 0.7, {"joy": 0.2, "fear": 0.7}, ("fear",), {"good": 0.2, "bad": 0.7}),
+        "emotion": HeadResult(
+            "fear", 0.7, {"joy": 0.2, "fear": 0.7}, ("fear",), {"good": 0.2, "bad": 0.7}, "bad"
+        ),
     },
     token_count=7,
     truncated=False,

@@ -20,7 +20,7 @@ HEADS = (EMOTION, Head("toxicity", SINGLE, ("not_toxic", "toxic")), Head("toxic_
 SCORES = {"joy": 0.2, "fear": 0.7, "love": 0.61234567}
 PREDICTION = Prediction(
     heads={
-        "emotion": HeadResult("fear", 0.7, SCORES, ("fear",), {"good": 0.61234567, "bad": 0.7}),
+        "emotion": HeadResult("fear", 0.7, SCORES, ("fear",), {"good": 0.61234567, "bad": 0.7}, "bad"),
         "toxicity": HeadResult("toxic", 0.9, {"not_toxic": 0.1, "toxic": 0.9}),
     },
     token_count=7,
@@ -83,8 +83,8 @@ def test_the_schema_holds_ranges_and_groups(wrong: dict[str, object]) -> None:
     assert not validator.is_valid(missing)
 
 
-def test_of_groups_that_score_the_same_the_first_is_the_strongest() -> None:
-    result = replace(PREDICTION.heads["emotion"], groups={"good": 0.5, "bad": 0.5})
+def test_the_group_is_the_one_that_the_model_names_whatever_the_scores() -> None:
+    result = replace(PREDICTION.heads["emotion"], groups={"good": 0.5, "bad": 0.7}, group="good")
     heads = {**PREDICTION.heads, "emotion": result}
     assert body_of(replace(PREDICTION, heads=heads))["emotion_group"] == "good"
 

@@ -1,5 +1,8 @@
 """Logits to scores and labels."""
 
+import warnings
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -80,4 +83,71 @@ def test_a_group_scores_what_the_strongest_of_its_labels_does() -> None:
     (result,) = text_results(head, logits([-1.0, 0.5, 2.0]))
     scores = result.scores
     assert result.groups == {"up": scores["love"], "down": scores["anger"], "all": scores["love"]}
-    assert text_results(SINGLE, logits([0.0, 0.0, 0.0]))[0].groups is None
+    assert result.group == "up"
+    (single,) = text_results(SINGLE, logits([0.0, 0.0, 0.0]))
+    assert (single.groups, single.group) == (None, None)
+
+
+CALM = Head(
+    "mood", MULTI_LABEL, ("neutral", "joy", "fear"), (0.4, 0.4, 0.2), logit_adjustment=(2.0, -0.5, 0.0)
+)
+
+
+def test_an_adjustment_ranks_labels_and_changes_no_score_and_no_threshold() -> None:
+    plain = replace(CALM, logit_adjustment=())
+    (before,), (after,) = (text_results(head, logits([1.0, -0.4, -1.2])) for head in (plain, CALM))
+    assert (before.label, before.labels) == ("neutral", ("neutral", "joy", "fear"))
+    # 1 - 2, -0.4 + 0.5, -1.2
+    assert (after.label, after.labels) == ("joy", ("joy", "neutral", "fear"))
+    assert after.scores == before.scores
+    assert after.score == before.scores["joy"]
+    # The label that leads need not pass its own threshold, as before.
+    (quiet,) = text_results(CALM, logits([0.0, -1.0, -2.0]))
+    assert (quiet.label, quiet.labels) == ("joy", ("neutral",))
+    # Where it clearly leads, the lowered label still wins.
+    assert text_results(CALM, logits([4.0, 0.0, -1.0]))[0].label == "neutral"
+
+
+def test_the_strongest_group_is_that_of_the_strongest_label() -> None:
+    head = replace(
+        CALM, groups={"calm": ("neutral",), "felt": ("fear", "joy"), "all": ("fear", "neutral", "joy")}
+    )
+    (result,) = text_results(head, logits([1.0, -0.4, -1.2]))
+    assert result.groups is not None
+    assert max(result.groups, key=result.groups.__getitem__) == "calm"
+    assert result.group == "felt"
+
+
+def test_of_groups_that_are_as_strong_the_first_is_named() -> None:
+    for adjustment in ((), (0.0, 0.0, 0.0)):
+        head = replace(CALM, logit_adjustment=adjustment, groups={"b": ("joy",), "a": ("neutral", "fear")})
+        assert text_results(head, logits([0.5, 0.5, 0.5]))[0].group == "b"
+
+
+def test_an_adjustment_counts_after_the_temperature() -> None:
+    head = replace(CALM, temperature=4.0)
+    assert text_results(head, logits([8.0, 1.0, 0.0]))[0].label == "joy"  # 2 - 2, 0.25 + 0.5
+    assert text_results(head, logits([12.0, 1.0, 0.0]))[0].label == "neutral"  # 3 - 2
+
+
+def test_scores_of_nothing_and_of_certainty_are_ranked_too() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        certain, tied = text_results(CALM, logits([-5000.0, 5000.0, 0.0], [5000.0, 5000.0, 5000.0]))
+    assert certain.labels == ("joy", "fear")
+    assert tied.labels == CALM.labels  # equal strength: the order of the pack
+
+
+@given(
+    row=st.lists(st.floats(-12, 12, width=32), min_size=3, max_size=3),
+    numbers=st.lists(st.floats(-5, 5), min_size=3, max_size=3),
+    shift=st.floats(-3, 3),
+)
+def test_the_strongest_label_has_the_largest_lowered_logit(
+    row: list[float], numbers: list[float], shift: float
+) -> None:
+    head = replace(CALM, logit_adjustment=tuple(numbers))
+    lowered = np.array(row) - numbers
+    for each in (head, replace(head, logit_adjustment=tuple(number + shift for number in numbers))):
+        (result,) = text_results(each, logits(row))
+        assert lowered[head.labels.index(result.label)] == pytest.approx(lowered.max(), abs=1e-6)

@@ -128,6 +128,15 @@ def test_a_manifest_that_leaves_the_graph_out_is_refused(own_pack: Path) -> None
         ({"problem_type": "multi_label_classification", "groups": {"good": "positive"}}, "'good'"),
         ({"problem_type": "multi_label_classification", "groups": {"good": []}}, "'good'"),
         ({"problem_type": "multi_label_classification", "groups": {"good": ["joy"]}}, "'joy'"),
+        ({"logit_adjustment": [0, 0, 0]}, "only a multi-label head"),
+        ({"problem_type": "multi_label_classification", "logit_adjustment": 1}, "3 labels"),
+        ({"problem_type": "multi_label_classification", "logit_adjustment": [1, 2]}, "3 labels"),
+        ({"problem_type": "multi_label_classification", "logit_adjustment": [1, True, 2]}, "not True"),
+        ({"problem_type": "multi_label_classification", "logit_adjustment": [1, 2000, 2]}, "not 2000"),
+        (
+            {"problem_type": "multi_label_classification", "logit_adjustment": [1, float("nan"), 2]},
+            "not nan",
+        ),
     ],
 )
 def test_heads_that_make_no_sense_are_refused(own_pack: Path, head: dict[str, Any], word: str) -> None:

@@ -192,11 +192,11 @@ def only_head(config: Mapping[str, Any], heads: Sequence[Head]) -> str:
 
 
 def _exported(config: Mapping[str, Any], path: Path) -> Head | None:
-    """Return the head that `moodstream model export` wrote, with its own name, thresholds and groups."""
+    """Return the head that `moodstream model export` wrote, with its own name and values."""
     origin = config.get("moodstream")
     if not isinstance(origin, dict) or not isinstance(origin.get("head"), str):
         return None
-    names = ("problem_type", "id2label", "thresholds", "groups")
+    names = ("problem_type", "id2label", "thresholds", "logit_adjustment", "groups")
     entry = {name: config[name] for name in names if name in config}
     return read_heads({"heads": {origin["head"]: entry}}, path)[0]
 

@@ -198,7 +198,8 @@ def _config(source: _Source, head: str) -> dict[str, Any]:
     """Return the configuration of one head in transformers' form, with our own entries added."""
     kept = {name: value for name, value in source.config.items() if name not in _OURS}
     labels = source.table["id2label"]
-    extras = {name: source.table[name] for name in ("thresholds", "groups") if name in source.table}
+    ours = ("thresholds", "logit_adjustment", "groups")
+    extras = {name: source.table[name] for name in ours if name in source.table}
     return {
         **kept,
         "architectures": [CLASSIFIER],
@@ -227,11 +228,16 @@ def _readme(source: _Source, head: str) -> str:
         if "thresholds" in source.table
         else ""
     )
+    adjusted = (
+        "The strongest label is that whose logit less its number in `logit_adjustment` is the largest.\n"
+        if "logit_adjustment" in source.table
+        else ""
+    )
     return (
         f"# {source.title}, head `{head}`\n\n"
         "Written by `moodstream model export`. "
         "`AutoModelForSequenceClassification.from_pretrained` loads it.\n"
-        f"{prepared}{thresholds}"
+        f"{prepared}{thresholds}{adjusted}"
         "For its data, licence and limits, see the card of the model that it was exported from.\n"
     )
 

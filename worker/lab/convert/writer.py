@@ -93,14 +93,19 @@ def _write(
     if rounded_as is not None:
         take_over(model, rounded_as)
     (draft / GRAPH).write_bytes(model.SerializeToString())
-    _write_json(draft / CONFIG, {**config, "heads": heads_table(heads)})
+    write_json(draft / CONFIG, {**config, "heads": heads_table(heads)})
     if handling.named is not None:
         names = checkpoint / EMOJI
         (draft / EMOJI).write_bytes(names.read_bytes() if names.is_file() else own_table())
     _write_card(checkpoint, draft / CARD, name, quantise=quantise, origin=origin)
-    files = {file.name: file_entry(file) for file in sorted(draft.iterdir())}
+    write_manifest(draft, name)
+
+
+def write_manifest(folder: Path, name: str) -> None:
+    """Write the manifest of a pack whose other files are all in `folder`."""
+    files = {file.name: file_entry(file) for file in sorted(folder.iterdir()) if file.name != MANIFEST}
     created = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    _write_json(draft / MANIFEST, {"format": FORMAT, "name": name, "created": created, "files": files})
+    write_json(folder / MANIFEST, {"format": FORMAT, "name": name, "created": created, "files": files})
 
 
 def _check_head(weights: Weights, config: Mapping[str, Any], heads: Sequence[Head], path: Path) -> None:
@@ -130,5 +135,6 @@ def _write_card(checkpoint: Path, target: Path, name: str, *, quantise: bool, or
     )
 
 
-def _write_json(path: Path, value: dict[str, Any]) -> None:
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    """Write a file of a pack as JSON."""
     path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -18,6 +18,7 @@ from worker.lab.evaluate.examples import LONGEST
 from worker.lab.evaluate.metrics import Bools, Figure, Floats, with_intervals
 from worker.lab.evaluate.result import figure_json
 from worker.lab.evaluate.score import Scorer
+from worker.model.heads import strengths
 
 _NEUTRAL = "neutral"
 _SENTIMENTS = {name: number for number, name in enumerate(("negative", _NEUTRAL, "positive"), start=-1)}
@@ -27,6 +28,7 @@ COLUMNS = {
     "opposite": "positive for negative or the reverse, of the posts with a sentiment",
     "emotion": "the strongest emotion is one that the post has",
     "neutral": "the strongest emotion is neutral, of the posts with an emotion",
+    "false_emotion": "the strongest emotion is not neutral, of the posts without an emotion",
     "alarm": "called toxic, of the posts that are not",
     "missed": "not called toxic, of the posts that are",
     "marked": "a word is marked as toxic, of the posts that are not",
@@ -97,8 +99,8 @@ def _shares(scorer: Scorer, posts: Sequence[Post]) -> dict[str, Share]:
         return head.name in scorer.heads and scorer.heads[head.name].labels == head.labels
 
     def chosen(head: Head) -> list[str]:
-        scores = scorer(texts, LONGEST, head.name)
-        return [head.labels[number] for number in scores.argmax(axis=1)]
+        ranked = strengths(scorer.heads[head.name], scorer(texts, LONGEST, head.name))
+        return [head.labels[number] for number in ranked.argmax(axis=1)]
 
     found: dict[str, Share] = {}
     if has(SENTIMENT):
@@ -111,7 +113,8 @@ def _shares(scorer: Scorer, posts: Sequence[Post]) -> dict[str, Share]:
         feels = np.array([post.emotions != (_NEUTRAL,) for post in posts])
         fits = np.array([label in post.emotions for label, post in pairs])
         found["emotion"] = Share(np.ones(len(posts), np.bool_), fits)
-        found["neutral"] = Share(feels, np.array([label == _NEUTRAL for label, _ in pairs]))
+        neutral = np.array([label == _NEUTRAL for label, _ in pairs])
+        found["neutral"], found["false_emotion"] = Share(feels, neutral), Share(~feels, ~neutral)
     toxic = np.array([post.toxic for post in posts])
     if has(TOXICITY):
         called = np.array([label == TOXICITY.labels[TOXIC] for label in chosen(TOXICITY)])

@@ -12,12 +12,17 @@ import numpy as np
 
 from worker.errors import TrainingError
 from worker.heads import Head
+from worker.lab.data.labels import EMOTION
 from worker.lab.data.sets import SOURCES
-from worker.lab.evaluate import calibration, thresholds
+from worker.lab.evaluate import adjustment, calibration, thresholds
 from worker.lab.evaluate import spans as span_thresholds
-from worker.lab.evaluate.examples import BENCHMARKS, Examples, load_fitting
+from worker.lab.evaluate.examples import BENCHMARKS, Benchmark, Examples, load_fitting
 from worker.lab.evaluate.metrics import Bools
 from worker.lab.evaluate.score import Scorer, asked_by
+
+ADJUSTED = (Benchmark("goemotions", "GoEmotions dev"), Benchmark("posts_emotion", "our own held-out posts"))
+"""What the emotions are made comparable on: comments in many of which readers saw none, and posts most of
+which show one."""
 
 
 def tune(
@@ -30,10 +35,10 @@ def tune(
     """Fit every head for which there is a set to fit on; return the entries for each head's table.
 
     These are `temperature` for a head that classifies whole texts, `thresholds` (after that temperature) if
-    it is multi-label, `threshold` and `relative` for a token head. They replace the scorer's values; in
-    which texts a token head may mark words follows from those fitted for its gate's head. A head whose set is
-    missing or does not fit is left unchanged, and `say` reports it; the `kept` heads are left unchanged
-    without a report.
+    it is multi-label, `logit_adjustment` for the emotions, `threshold` and `relative` for a token head. They
+    replace the scorer's values; in which texts a token head may mark words follows from those fitted for its
+    gate's head. A head whose set is missing or does not fit is left unchanged, and `say` reports it; the
+    `kept` heads are left unchanged without a report.
     """
     fitted: dict[str, dict[str, Any]] = {}
     for benchmark in BENCHMARKS:
@@ -43,7 +48,31 @@ def tune(
                 fitted[head] = tune_head(scorer, load_fitting(benchmark, scorer.heads, root), fitted)
             except TrainingError as error:
                 say(f"head {head} is not tuned: {error}")
+    if EMOTION.name in fitted:
+        temperature = fitted[EMOTION.name]["temperature"]
+        try:
+            fitted[EMOTION.name]["logit_adjustment"] = adjust_emotions(scorer, root, temperature)
+        except TrainingError as error:
+            say(f"the labels of head {EMOTION.name} are not made comparable: {error}")
     return fitted
+
+
+def adjust_emotions(scorer: Scorer, root: Path, temperature: float) -> list[float]:
+    """Return the `logit_adjustment` of the emotion head, fitted at this temperature on ADJUSTED.
+
+    Raises:
+        TrainingError: there is no such head, or a set is missing or does not fit it.
+    """
+    sets = []
+    for benchmark in ADJUSTED:
+        examples = load_fitting(benchmark, scorer.heads, root)
+        head = scorer.heads[examples.head]
+        if examples.table is None or examples.labels != head.labels:
+            raise TrainingError(f"data set {benchmark.data} does not have the labels of head {head.name}")
+        scores = scorer(examples.texts, examples.max_tokens, head.name)
+        logits = calibration.to_logits(scores, multi_label=True) * (head.temperature / temperature)
+        sets.append(adjustment.Rows(logits, examples.table))
+    return [float(value) for value in adjustment.fit(sets)]
 
 
 def tune_head(

@@ -77,6 +77,25 @@ def test_a_checkpoint_with_its_temperature_in_the_last_layer(tmp_path: Path) -> 
     assert all((found[name] == original[name]).all() for name in trunk)
 
 
+def test_what_makes_labels_comparable_goes_along_and_comes_back(tmp_path: Path) -> None:
+    numbers = [0.5, -0.25, 0.0, 1.0, -1.25]
+    heads = {"emotion": {**TWO_HEADS["emotion"], "temperature": 2.0, "logit_adjustment": numbers}}
+    folder = write_checkpoint(tmp_path / "checkpoint", {**SIZES, "heads": heads})
+    export_model(folder, tmp_path / "out")
+    config = json.loads((tmp_path / "out" / "config.json").read_text(encoding="utf-8"))
+    assert config["logit_adjustment"] == numbers
+    assert "logit_adjustment" in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    ours = convert_checkpoint(folder, tmp_path / "ours", name="ours", quantise=False)
+    back = convert_checkpoint(tmp_path / "out", tmp_path / "back", name="back", quantise=False)
+    assert back.heads[0].logit_adjustment == ours.heads[0].logit_adjustment == tuple(numbers)
+    texts = ["the film is great", "an awful train", "it was late"]
+    first, second = (
+        [answer.heads["emotion"].label for answer in Classifier.load(pack.path, threads=1).classify(texts)]  # type: ignore[union-attr]
+        for pack in (ours, back)
+    )
+    assert first == second
+
+
 def test_the_configuration_is_transformers_and_keeps_what_it_does_not_know(tmp_path: Path) -> None:
     folder = checkpoint(tmp_path, text={"name": "social", "version": 1})
     export_model(folder, tmp_path / "out", "emotion")
@@ -87,6 +106,7 @@ def test_the_configuration_is_transformers_and_keeps_what_it_does_not_know(tmp_p
     assert config["thresholds"] == TWO_HEADS["emotion"]["thresholds"]
     assert config["text"] == {"name": "social", "version": 1}
     assert "heads" not in config
+    assert "logit_adjustment" not in config
     readme = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
     assert "`social`, version 1" in readme
     assert "thresholds" in readme

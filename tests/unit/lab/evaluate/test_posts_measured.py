@@ -68,6 +68,7 @@ def test_each_share_counts_its_rows() -> None:
         "opposite": pytest.approx(1 / 3),
         "emotion": 2 / 4,
         "neutral": pytest.approx(1 / 3),
+        "false_emotion": 0.0,
         "alarm": pytest.approx(1 / 3),
         "missed": 1.0,
         "marked": pytest.approx(1 / 3),
@@ -75,7 +76,7 @@ def test_each_share_counts_its_rows() -> None:
     rows, facts = result.families["facts"]
     assert rows == 2
     assert facts == {
-        "sentiment": 0.5, "opposite": 0.5, "emotion": 0.5, "neutral": 0.5,
+        "sentiment": 0.5, "opposite": 0.5, "emotion": 0.5, "neutral": 0.5, "false_emotion": None,
         "alarm": 1.0, "missed": 1.0, "marked": 1.0,
     }  # fmt: skip
     assert result.families["plain"][1]["missed"] is None
@@ -85,7 +86,21 @@ def test_the_table_has_a_line_for_all_and_for_each_family() -> None:
     lines = posts_table(measure_posts(Fixed(EVERY), POSTS)).splitlines()
     assert lines[2].startswith("| all | 4 | 50.0 | 33.3 |")
     assert [line.split("|")[1].strip() for line in lines[4:]] == ["facts", "plain"]
-    assert lines[-1] == "| plain | 2 | 50 | 0 | 50 | 0 | 0 |  | 0 |"
+    assert lines[-1] == "| plain | 2 | 50 | 0 | 50 | 0 | 0 | 0 |  | 0 |"
+
+
+def test_the_strongest_emotion_is_the_one_that_the_service_names() -> None:
+    # Where "neutral" is lowered by more than any logit, what comes first is named instead.
+    lowered = (0.0,) * (len(EMOTION.labels) - 1) + (100.0,)
+    heads = {**EVERY, "emotion": replace(EMOTION, logit_adjustment=lowered)}
+
+    class Unsure(Fixed):
+        def __call__(self, texts: Sequence[str], max_tokens: int, head: str) -> np.ndarray:
+            return np.asarray(np.clip(super().__call__(texts, max_tokens, head), 0.01, 0.99))
+
+    figures = measure_posts(Unsure(heads), POSTS).figures
+    assert figures["neutral"].value == 0
+    assert figures["false_emotion"].value == 1
 
 
 def test_only_heads_with_the_same_labels_are_measured() -> None:

@@ -1,0 +1,178 @@
+"""The logit adjustment: it finds what was added, each set counts the same, and packs get it."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.support.checkpoints import SIZES, TWO_HEADS, write_checkpoint
+from worker.errors import PackError, TrainingError
+from worker.heads import MULTI, Head
+from worker.lab import refit
+from worker.lab.convert.writer import convert_checkpoint
+from worker.lab.data.labels import EMOTION
+from worker.lab.evaluate.adjustment import Rows, fit
+from worker.lab.evaluate.score import TokenScores
+from worker.lab.evaluate.tuning import adjust_emotions, tune
+from worker.model.classifier import Classifier
+from worker.model.pack import load_pack
+
+TRUE = np.array([1.5, 0.0, -0.5, -1.0])
+
+
+def drawn(rows: int, adjustment: np.ndarray, seed: int = 1) -> Rows:
+    """Rows of which each has one label, drawn by a softmax over its lowered logits."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(0, 1.5, (rows, len(adjustment)))
+    lowered = logits - adjustment
+    labels = (lowered + rng.gumbel(size=lowered.shape)).argmax(axis=1)
+    return Rows(logits, np.eye(len(adjustment), dtype=np.bool_)[labels])
+
+
+def test_what_was_added_to_the_logits_is_found() -> None:
+    found = fit([drawn(20_000, TRUE)])
+    centred = TRUE - TRUE.mean()
+    assert found == pytest.approx(centred, abs=0.25)  # the penalty draws it to 0, and leaves nothing shared
+    assert (np.abs(found) > 0.8 * np.abs(centred)).all()
+
+
+def test_each_set_counts_the_same_however_many_rows_it_has() -> None:
+    one, other = drawn(300, TRUE), drawn(300, -TRUE, seed=2)
+    found = fit([one, other])
+    tenfold = Rows(np.tile(other.logits, (10, 1)), np.tile(other.gold, (10, 1)))
+    assert fit([one, tenfold]) == pytest.approx(found, abs=2e-3)
+    assert np.abs(found).max() < np.abs(fit([one])).max()
+
+
+def test_rows_without_a_label_say_nothing_and_of_several_labels_any_is_right() -> None:
+    one = drawn(400, TRUE)
+    silent = Rows(one.logits[:50], np.zeros_like(one.gold[:50]))
+    with_silent = Rows(np.concatenate([one.logits, silent.logits]), np.concatenate([one.gold, silent.gold]))
+    assert (fit([with_silent]) == fit([one])).all()
+    everything = Rows(one.logits, np.ones_like(one.gold))
+    assert (fit([everything]) == 0).all()
+    with pytest.raises(ValueError, match="no row"):
+        fit([silent])
+
+
+def test_a_label_that_no_row_has_gets_a_finite_number() -> None:
+    one = drawn(500, TRUE)
+    never = one.gold.copy()
+    never[:, 3] = False
+    found = fit([Rows(one.logits, never)])
+    assert np.isfinite(found).all()
+    assert found[3] == found.max()
+
+
+class Calm:
+    """Gives every text the same scores, "neutral" the largest."""
+
+    title = "calm"
+
+    def __init__(self, head: Head) -> None:
+        self.heads: Mapping[str, Head] = {head.name: head}
+
+    def __call__(self, texts: Sequence[str], max_tokens: int, head: str) -> np.ndarray:
+        return np.asarray(np.full((len(texts), len(self.heads[head].labels)), 0.1) + np.eye(28)[-1] * 0.7)
+
+    def tokens(self, texts: Sequence[str], max_tokens: int, head: str) -> list[TokenScores]:
+        raise NotImplementedError
+
+    def ranges(self, texts: Sequence[str], max_tokens: int, head: str) -> list[tuple[tuple[int, int], ...]]:
+        raise NotImplementedError
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """GoEmotions' dev split with sixty rows, a third of them neutral."""
+    folder = tmp_path / "data" / "goemotions"
+    folder.mkdir(parents=True)
+    lines = [f"comment number {n}\t{27 if n % 3 == 0 else n % 27}\tid{n}" for n in range(60)]
+    (folder / "dev.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder.parent
+
+
+def test_tuning_makes_the_emotions_comparable(root: Path) -> None:
+    told: list[str] = []
+    entry = tune(Calm(EMOTION), root, told.append)["emotion"]
+    numbers = dict(zip(EMOTION.labels, entry["logit_adjustment"], strict=True))
+    assert told == []
+    # Its score is 0.8 in all rows, and it is right in fewer than half.
+    assert max(numbers, key=numbers.__getitem__) == "neutral"
+    # "grief" has fewer rows than "joy" among ours, with the same score.
+    assert numbers["neutral"] > numbers["grief"] > numbers["joy"]
+
+
+def test_an_adjustment_is_for_the_temperature_at_which_it_is_fitted(root: Path) -> None:
+    numbers = adjust_emotions(Calm(EMOTION), root, 1.0)
+    assert adjust_emotions(Calm(EMOTION), root, 100.0)[-1] < numbers[-1]
+
+
+def test_a_missing_set_or_another_head_is_one_line(root: Path) -> None:
+    with pytest.raises(TrainingError, match="judges no head of mood"):
+        adjust_emotions(Calm(Head("mood", MULTI, EMOTION.labels)), root, 1.0)
+    with pytest.raises(TrainingError, match="has no label"):
+        adjust_emotions(Calm(Head("emotion", MULTI, EMOTION.labels[1:])), root, 1.0)
+    (root / "goemotions" / "dev.tsv").unlink()
+    with pytest.raises(TrainingError, match="no file"):
+        adjust_emotions(Calm(EMOTION), root, 1.0)
+
+
+def emotional(folder: Path, **entry: Any) -> Path:
+    """Make a small pack with random weights that has an emotion head, and a card with answers."""
+    head = {"problem_type": MULTI, "id2label": {str(n): label for n, label in enumerate(EMOTION.labels)}}
+    checkpoint = write_checkpoint(folder / "checkpoint", {**SIZES, "heads": {"emotion": {**head, **entry}}})
+    card = "# A card\n\n| text | answer |\n| --- | --- |\n| a text | an old answer |\n\nThe end.\n"
+    (checkpoint / "MODEL_CARD.md").write_text(card, encoding="utf-8")
+    return convert_checkpoint(checkpoint, folder / "pack", name="small").path
+
+
+def test_a_finished_pack_gets_numbers_and_answers_and_keeps_its_weights(root: Path, tmp_path: Path) -> None:
+    folder = emotional(tmp_path, temperature=1.5)
+    before = load_pack(folder)
+    graph = (folder / "model.onnx").read_bytes()
+    made = refit.refit(folder, root)
+    assert made.revision != before.revision
+    assert (made.name, (folder / "model.onnx").read_bytes()) == (before.name, graph)
+    (head,) = made.heads
+    assert len(head.logit_adjustment) == 28
+    assert (head.temperature, head.thresholds) == (1.5, before.heads[0].thresholds)
+    card = (folder / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert card.startswith(
+        "# A card\n\n| text | answer |\n| --- | --- |\n| Great, my flight is delayed again. |"
+    )
+    assert card.endswith(" |\n\nThe end.\n")
+    assert "an old answer" not in card
+    (answer,) = Classifier.load(folder, threads=1).classify(["I am dead 💀"])
+    assert f"| I am dead 💀 | emotion {answer.heads['emotion'].label} " in card  # type: ignore[union-attr]
+    # What is fitted does not depend on what was fitted before.
+    assert refit.refit(folder, root).heads == made.heads
+
+
+def test_a_pack_without_these_emotions_is_left_as_it_is(root: Path, tmp_path: Path) -> None:
+    checkpoint = write_checkpoint(tmp_path / "checkpoint", {**SIZES, "heads": TWO_HEADS})
+    before = convert_checkpoint(checkpoint, tmp_path / "pack", name="other")
+    with pytest.raises(TrainingError, match="data set goemotions does not fit the model: its head emotion"):
+        refit.refit(before.path, root)
+    assert load_pack(before.path).revision == before.revision
+    with pytest.raises(PackError, match="no such folder"):
+        refit.refit(root / "nothing", root)
+
+
+def test_only_the_named_table_of_a_card_is_replaced() -> None:
+    card = "| text | answer |\n| --- | --- |\n| a | b |\n| c | d |\nbetween\n| other |\n| --- |\n| e |\n"
+    assert refit.with_table(card, "| text | answer |\n| --- | --- |\n| x | y |") == (
+        "| text | answer |\n| --- | --- |\n| x | y |\nbetween\n| other |\n| --- |\n| e |\n"
+    )
+    assert refit.with_table(card, "| no | such |\n| --- | --- |") == card
+
+
+def test_an_adjustment_survives_reading_and_writing(tmp_path: Path) -> None:
+    numbers = [round(0.1 * n - 1, 3) for n in range(28)]
+    pack = load_pack(emotional(tmp_path, logit_adjustment=numbers))
+    assert pack.heads[0].logit_adjustment == tuple(numbers)
+    stored = json.loads((pack.path / "config.json").read_text(encoding="utf-8"))["heads"]["emotion"]
+    assert stored["logit_adjustment"] == numbers

@@ -1,0 +1,71 @@
+"""Makes the emotions of a finished pack comparable again, without touching its weights.
+
+`python -m worker.lab.refit PACK [DATA]` fits the `logit_adjustment` of the pack's emotion head on the pack as
+the service runs it, and writes it into the pack, with the answers in its card and a new revision. `moodstream
+train` and `distill` do the same for the packs that they make.
+"""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from worker.errors import LabError, PackError
+from worker.lab.card import hard_table
+from worker.lab.convert.folders import written
+from worker.lab.convert.writer import write_json, write_manifest
+from worker.lab.data.labels import EMOTION
+from worker.lab.data.sets import data_root
+from worker.lab.evaluate.score import pack_scorer
+from worker.lab.evaluate.tuning import adjust_emotions
+from worker.model.pack import CARD, CONFIG, Pack, load_pack, model_folder
+
+
+def refit(folder: Path, root: Path) -> Pack:
+    """Fit again and replace the pack in `folder`; `root` holds the data sets.
+
+    Raises:
+        PackError: the folder is no pack.
+        TrainingError: it has no emotion head, or a data set is missing.
+    """
+    folder = model_folder(folder)
+    pack = load_pack(folder)
+    scorer = pack_scorer(folder)
+    temperature = scorer.heads[EMOTION.name].temperature if EMOTION.name in scorer.heads else 1.0
+    numbers = adjust_emotions(scorer, root, temperature)
+    heads = dict(pack.config["heads"])
+    heads[EMOTION.name] = {**heads[EMOTION.name], "logit_adjustment": numbers}
+    with written(folder) as draft:
+        for name in pack.files:
+            (draft / name).write_bytes((folder / name).read_bytes())
+        write_json(draft / CONFIG, {**pack.config, "heads": heads})
+        write_manifest(draft, pack.name)
+        if CARD in pack.files:
+            card = (draft / CARD).read_text(encoding="utf-8")
+            (draft / CARD).write_text(with_table(card, hard_table(draft)), encoding="utf-8")
+            write_manifest(draft, pack.name)
+    return load_pack(folder)
+
+
+def with_table(card: str, table: str) -> str:
+    """Return a card with one of its Markdown tables replaced: the one that has the first line of `table`."""
+    first = table.partition("\n")[0]
+    return "\n".join(_lines(card.split("\n"), first, table))
+
+
+def _lines(card: list[str], first: str, table: str) -> Iterator[str]:
+    inside = False
+    for line in card:
+        if line == first:
+            inside = True
+            yield table
+        inside = inside and line.startswith("|")
+        if not inside:
+            yield line
+
+
+if __name__ == "__main__":
+    try:
+        made = refit(Path(sys.argv[1]), data_root(sys.argv[2] if len(sys.argv) > 2 else None))
+    except (LabError, PackError) as error:
+        sys.exit(str(error))
+    sys.stdout.write(f"{made.name}@{made.revision} is in {made.path}\n")
