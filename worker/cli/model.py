@@ -43,6 +43,7 @@ def describe(pack: "Pack") -> str:
         f"{pack.name}@{pack.revision}\n"
         f"folder      {pack.path}\n"
         f"reads       up to {pack.max_tokens} tokens; texts {_handling(pack)}\n"
+        f"languages   {_languages(pack)}\n"
         f"encoder     {sizes['n_layers']} layers of {sizes['dim']}, {sizes['n_heads']} attention heads each, "
         f"{sizes['vocab_size']:,} tokens in the vocabulary\n"
         f"made        {pack.created or 'unknown'}\n"
@@ -64,6 +65,7 @@ def pack_json(pack: "Pack") -> dict[str, Any]:
         "created": pack.created,
         "max_tokens": pack.max_tokens,
         "text": {"name": pack.text.name, "version": pack.text.version},
+        "languages": None if pack.languages is None else sorted(pack.languages),
         "sizes": sizes_of(pack),
         "heads": pack.config["heads"],
         "files": dict(pack.files),
@@ -103,6 +105,12 @@ def card_figures(pack: "Pack") -> list[list[str]]:
 def _handling(pack: "Pack") -> str:
     handling = pack.text
     return "as they come" if handling.name == "raw" else f"prepared by {handling.name} {handling.version}"
+
+
+def _languages(pack: "Pack") -> str:
+    if pack.languages is None:
+        return "does not say which languages it reads"
+    return f"reads {', '.join(sorted(pack.languages))}"
 
 
 def _head(head: "Head") -> str:
@@ -288,9 +296,7 @@ def _import(checkpoint: Path, output: Path, name: str, languages: "Sequence[str]
         languages=languages or page_languages(checkpoint),
     )
     heads = ", ".join(f"{head.name} ({len(head.labels)} labels)" for head in pack.outputs)
-    click.echo(f"{pack.name}@{pack.revision} is in {output}: {heads}")
-    if pack.languages is None:
-        click.echo(f"{pack.name} does not say which languages it reads: --languages says it", err=True)
+    click.echo(f"{pack.name}@{pack.revision} is in {output}: {heads}; {_languages(pack)}")
 
 
 def _fetched(name: Path) -> tuple[Path, str | None]:
