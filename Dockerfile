@@ -4,7 +4,7 @@
 # All stages stand on the same base, so that what the first ones make runs in the last.
 
 # docs/how-to/deploy.md says what each extra is for, and what it adds.
-ARG EXTRAS=html,lang,registry
+ARG EXTRAS=html,registry
 
 FROM python:3.11-slim-bookworm AS build
 ARG EXTRAS

@@ -1,6 +1,6 @@
 """Remove from an installed environment what a worker never loads. The image's build runs it in there.
 
-    python slim.py EXTRAS            # as they were installed: html,lang,registry
+    python slim.py EXTRAS            # as they were installed: html,registry
 
 It prints what each removal saves. Moodstream itself goes too, since the image gets it as a layer of its own;
 so does pip.

@@ -178,7 +178,9 @@ class SpanResult:
 class Prediction:
     """All heads' results for one text: `heads` for the whole text, `spans` for places in it.
 
-    `token_count` counts the tokens that the model read.
+    `token_count` counts the tokens that the model read. `lang` is the text's language (BCP 47), `und` where
+    it was looked for in vain, None where nobody looked. `supported` is False if the text is known to be in a
+    language that the model does not read: the results then mean little.
     """
 
     __module__ = PUBLIC
@@ -187,6 +189,8 @@ class Prediction:
     token_count: int
     truncated: bool
     spans: dict[str, SpanResult] = field(default_factory=dict)
+    lang: str | None = None
+    supported: bool = True
 
 
 Answer = Prediction | Tombstone | Failure | Skipped | Filtered

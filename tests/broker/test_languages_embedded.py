@@ -53,7 +53,6 @@ def copied_pack(folder: Path) -> Path:
 def test_each_input_is_answered_once_by_its_pack_or_by_a_dead_letter_through_kills(
     embedded: str, unique: str, tmp_path: Path
 ) -> None:
-    pytest.importorskip("py3langid")
     topics = Topics(embedded, unique)
     topics.create()
     pack = copied_pack(tmp_path / "italian")
@@ -133,18 +132,17 @@ def test_a_folder_that_is_no_pack_is_one_line(tmp_path: Path) -> None:
 
 
 def test_a_candidate_that_cannot_be_told_is_one_line(tmp_path: Path) -> None:
-    pytest.importorskip("py3langid")
     worker = Topics("127.0.0.1:1", "nobody").worker(
         "0", tmp_path, MOODSTREAM_LANGUAGE__DETECT="true", MOODSTREAM_LANGUAGE__CANDIDATES="en,cu"
     )
     assert "language.candidates: the identifier does not know cu" in ends_with(worker, ExitCode.USAGE)
 
 
-def test_a_missing_extra_is_one_line(tmp_path: Path) -> None:
+def test_a_missing_package_is_one_line(tmp_path: Path) -> None:
     # A package of the same name that is not the one: as if it were not installed.
     (tmp_path / "shadow" / "py3langid").mkdir(parents=True)
     (tmp_path / "shadow" / "py3langid" / "__init__.py").write_text("")
-    worker = Topics("127.0.0.1:1", "nobody").worker(
-        "0", tmp_path, MOODSTREAM_LANGUAGE__DETECT="true", PYTHONPATH=str(tmp_path / "shadow")
+    worker = Topics("127.0.0.1:1", "nobody").worker("0", tmp_path, PYTHONPATH=str(tmp_path / "shadow"))
+    assert "language.detect: py3langid is not installed: pip install 'py3langid" in ends_with(
+        worker, ExitCode.USAGE
     )
-    assert "pip install 'moodstream[lang]'" in ends_with(worker, ExitCode.USAGE)

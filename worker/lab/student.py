@@ -72,6 +72,8 @@ def _with_new_heads(base: str, teacher: Checkpoint, seed: int) -> Checkpoint:
     config = {**encoder.config, "heads": teacher.config["heads"]}
     if "text" in teacher.config:
         config["text"] = teacher.config["text"]
+    if "languages" in teacher.config:
+        config["languages"] = teacher.config["languages"]
     tensors: Tensors = dict(encoder.tensors)
     sizes = encoder.sizes
     rng = np.random.default_rng(seed)

@@ -151,6 +151,8 @@ def _config(recipe: Recipe, base: Checkpoint, heads: Sequence[Head], kept: Seque
     config = base.encoder_config
     if recipe.text != "raw":
         config["text"] = {"name": recipe.text, "version": recipe.text_version}
+    if recipe.languages is not None:
+        config["languages"] = list(recipe.languages)
     table = {head.name: head_entry(head) for head in heads}
     table |= {head.name: _kept_entry(base.config["heads"][head.name], head, recipe) for head in kept}
     return {**config, "architectures": ["DistilBertModel"], "heads": table}

@@ -11,6 +11,7 @@ from worker.errors import InvalidUtf8, NotJson, TextEmpty, TextNotString, Unsupp
 from worker.messages.framing import Frame, foreign_format
 from worker.messages.headers import MediaType
 from worker.messages.scalars import repaired
+from worker.settings.languages import UNKNOWN, is_language
 
 _KINDS = {dict: "an object", list: "an array", bool: "a boolean", int: "a number", float: "a number"}
 _BEGINNING = re.compile(rb"(?:\xef\xbb\xbf)?[ \t\r\n]*")
@@ -212,6 +213,7 @@ def language_tag(value: object) -> str | None:
     """Return a language tag in BCP 47 form, or None for anything else.
 
     `en_US` and `en_US.UTF-8` become `en-US`, and codes that ISO 639 has withdrawn become their replacements.
+    A code that stands for no language becomes `und`: the message's language is then as unknown as without it.
     """
     return _tag(value) if isinstance(value, str) and len(value) <= _LONGEST_TAG else None
 
@@ -223,4 +225,4 @@ def _tag(value: str) -> str | None:
         return None
     language, sign, rest = tag.partition("-")
     language = _OLD_CODES.get(language.lower(), language)
-    return "und" if language.lower() == "und" else language + sign + rest
+    return language + sign + rest if is_language(language) else UNKNOWN

@@ -17,6 +17,7 @@ FIXED = frozenset(
         "processed_time_ms",
         "token_count",
         "truncated",
+        "supported",
         "lang",
         "model",
         "source_topic",

@@ -69,7 +69,7 @@ class OutputEncoder:
         )
 
     def fields(self, prediction: Prediction, text: str) -> dict[str, object]:
-        """Make the fields that need no record: each head's result, and how much of the text was read."""
+        """Make the fields that need no record: the heads' results, what was read, the language."""
         fields: dict[str, object] = {}
         for columns in self._columns:
             if isinstance(columns, SpanColumn):
@@ -78,10 +78,13 @@ class OutputEncoder:
                 _judgement(fields, columns, prediction.heads[columns.head])
         fields["token_count"] = prediction.token_count
         fields["truncated"] = prediction.truncated
+        fields["supported"] = prediction.supported
         fields["model"] = self._model
         fields["schema_version"] = SCHEMA_VERSION
         if self._include_text:
             fields["text"] = text
+        if prediction.lang is not None:
+            fields["lang"] = prediction.lang
         return fields
 
     def _marks(
@@ -109,8 +112,6 @@ class OutputEncoder:
             "processed_time_ms": processed_time_ms,
         }
         body |= self.fields(prediction, message.text)
-        if message.lang is not None:
-            body["lang"] = message.lang
         body["source_topic"] = record.topic
         body["source_partition"] = record.partition
         body["source_offset"] = record.offset

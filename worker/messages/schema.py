@@ -29,7 +29,9 @@ class InputMessage(BaseModel):
 
     text: str = Field(pattern=r"\S", description="The text to label. `source.text_field` puts it elsewhere.")
     lang: str | None = Field(
-        default=None, description="Language tag (BCP 47), passed on to the output when it is one."
+        default=None,
+        description="Language tag (BCP 47), passed on to the output when it is one. `und` and a code that "
+        "stands for no language mean that it is not known.",
     )
 
 
@@ -60,9 +62,15 @@ class OutputBase(BaseModel):
     processed_time_ms: int = Field(ge=0, description="When it was labelled. Unix ms.")
     token_count: int = Field(ge=0, description="Tokens that the model read.")
     truncated: bool = Field(description="The text was longer than the model reads, and was cut.")
+    supported: bool | None = Field(
+        default=None,
+        description="False: the text is in a language that the model does not read, so that its labels mean "
+        "little. Outputs from before this column lack it.",
+    )
     lang: str | None = Field(
         default=None,
-        description="Language tag: the message's own, else the one that `language.detect` found.",
+        description="Language tag: the message's own, else the one that `language.detect` found, `und` if it "
+        "is not sure of any.",
     )
     model: str = Field(pattern=r"^.+@[0-9a-f]{12}$", description="`name@revision` of the model pack.")
     source_topic: str = Field(description="Topic of the input.")

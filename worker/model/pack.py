@@ -19,6 +19,8 @@ from worker.model import graph, tokenizer_file
 from worker.model.text.names import EMOJI, read_names
 from worker.model.text.names import LARGEST_BYTES as LARGEST_NAMES
 from worker.model.text.normaliser import RAW, Normaliser, normaliser
+from worker.settings.base import WrongValue
+from worker.settings.languages import check_language, primary
 
 FORMAT = 1
 """The version of the folder's layout that this code reads."""
@@ -64,6 +66,9 @@ class Pack:
 
     token_heads: tuple[Head, ...] = ()
     text: Normaliser = RAW
+    languages: frozenset[str] | None = None
+    """ISO 639 codes of the languages that it reads; None if it does not say, and so may read any."""
+
     config: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """All that `config.json` says."""
 
@@ -141,6 +146,7 @@ def open_pack(path: Path, keep: Sequence[str] = ()) -> tuple[Pack, dict[str, byt
         files={file: entry["bytes"] for file, entry in files.items()},
         token_heads=token_heads(heads),
         text=_text_of(path, config, contents.get(EMOJI)),
+        languages=read_languages(config, path / CONFIG),
         config=config,
     )
     return pack, {file: contents[file] for file in keep}
@@ -179,6 +185,25 @@ def _text_of(folder: Path, config: Mapping[str, Any], table: bytes | None) -> No
             "which is not listed"
         )
     return handling.with_names(read_names(table, folder / EMOJI))
+
+
+def read_languages(config: Mapping[str, Any], path: Path) -> frozenset[str] | None:
+    """Read which languages a configuration names; None if it names none.
+
+    Raises:
+        PackError: the entry is not a list of language codes.
+    """
+    entry = config.get("languages")
+    if entry is None:
+        return None
+    if not isinstance(entry, list) or not entry or not all(isinstance(code, str) for code in entry):
+        raise PackError(f'{path}: `languages` must be a list of language codes, as in ["en"]')
+    for code in entry:
+        try:
+            check_language(code)
+        except WrongValue as error:
+            raise PackError(f"{path}: `languages`: {shown(code)} {error}") from None
+    return frozenset(primary(code) for code in entry)
 
 
 def files_revision(files: Mapping[str, Any]) -> str:

@@ -85,6 +85,12 @@ class PackSet:
         """`name@revision` of each pack, joined by `+`."""
         return model_name(self.packs)
 
+    @property
+    def languages(self) -> frozenset[str] | None:
+        """The languages that all of the packs read; None if none of them says what it reads."""
+        said = [pack.languages for pack in self.packs if pack.languages is not None]
+        return frozenset.intersection(*said) if said else None
+
     def classify(self, texts: Iterable[object]) -> list[Prediction | Failure]:
         """Label texts as `Classifier.classify` does. Result i belongs to text i.
 

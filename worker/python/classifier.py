@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self, get_args
@@ -11,10 +12,12 @@ from worker.heads import Marks
 from worker.messages.body import visible
 from worker.messages.encode import OutputEncoder
 from worker.model.classifier import as_list
+from worker.model.identifier import Guess, Identifier
 from worker.model.pack import Pack
 from worker.model.several import PackSet
 from worker.python.frames import FAILURE_MESSAGE, FAILURE_REASON, as_frame, frame_columns
 from worker.settings.groups import BatchSettings
+from worker.settings.languages import UNKNOWN
 from worker.types import PUBLIC, Failure, Prediction
 
 _Path = Path | str
@@ -41,9 +44,12 @@ class Classifier:
         batch: how texts are grouped into micro-batches; the defaults serve a CPU.
         marks: `flagged` marks toxic words only in texts that are called toxic; `gate` in all that reach the
             lower score that the pack names.
+        detect_language: find out each text's language, and say in `supported` whether all packs read it. When
+            false, `lang` is None and `supported` true.
 
     Raises:
         ValueError: `marks` is neither.
+        LanguageError: languages are to be detected, and the package that does it is missing.
         PackError: a folder is not a pack, a byte of it has changed, its parts do not fit together, or a pack
             is given twice.
     """
@@ -57,12 +63,15 @@ class Classifier:
         threads: int = 0,
         batch: BatchSettings | None = None,
         marks: Marks = "flagged",
+        detect_language: bool = True,
     ) -> None:
         if marks not in get_args(Marks):
             raise ValueError(f"marks must be 'flagged' or 'gate', not {marks!r}")
+        # Before the packs, so that a missing package shows at once.
+        self._identify = Identifier() if detect_language else None
         paths = () if path is None else (path,) if isinstance(path, str | Path) else path
         self._model = PackSet.load(paths, threads=threads, batch=batch, marks=marks)
-        self._given = (threads, batch, marks)
+        self._given = (threads, batch, marks, detect_language)
         self._kinds = frame_columns(self._model.heads)
         self._encoder = OutputEncoder(
             self._model.heads, model=self._model.model, topic="", include_text=False
@@ -76,9 +85,10 @@ class Classifier:
         threads: int = 0,
         batch: BatchSettings | None = None,
         marks: Marks = "flagged",
+        detect_language: bool = True,
     ) -> Self:
         """Do what the constructor does."""
-        return cls(path, threads=threads, batch=batch, marks=marks)
+        return cls(path, threads=threads, batch=batch, marks=marks, detect_language=detect_language)
 
     @property
     def packs(self) -> tuple[Pack, ...]:
@@ -102,8 +112,16 @@ class Classifier:
             TypeError: one text instead of several, or a table with more than one column.
         """
         rows = as_list(texts)
-        labelled = iter(self._model.classify([text for text in rows if not _is_blank(text)]))
+        labelled = iter(self._labelled([text for text in rows if not _is_blank(text)]))
         return [_blank() if _is_blank(text) else next(labelled) for text in rows]
+
+    def _labelled(self, rows: list[object]) -> list[Prediction | Failure]:
+        results = self._model.classify(rows)
+        if self._identify is None:
+            return results
+        texts = [text for text, result in zip(rows, results, strict=True) if isinstance(result, Prediction)]
+        guesses = iter(self._identify([str(text) for text in texts], self._model.languages or ()))
+        return [_marked(each, next(guesses)) if isinstance(each, Prediction) else each for each in results]
 
     async def classify_async(self, texts: Iterable[object]) -> list[Prediction | Failure]:
         """Do the same in another thread, so that an event loop goes on meanwhile."""
@@ -137,26 +155,42 @@ class Classifier:
         return self._encoder.fields(result, "")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        threads, batch, marks = self._given
+        threads, batch, marks, detect_language = self._given
         settings = None if batch is None else tuple(batch.model_dump().items())
         packs = tuple((str(pack.path.resolve()), pack.revision) for pack in self.packs)
-        return Classifier._unpickled, (packs, threads, settings, marks)
+        return Classifier._unpickled, (packs, threads, settings, marks, detect_language)
 
     @classmethod
-    def _unpickled(cls, packs: _Packs, threads: int, batch: _Batch, marks: Marks = "flagged") -> "Classifier":
+    def _unpickled(
+        cls,
+        packs: _Packs,
+        threads: int,
+        batch: _Batch,
+        marks: Marks = "flagged",
+        detect_language: bool = True,
+    ) -> "Classifier":
         """Return the classifier that a pickle stands for. Raises PackError if a pack has changed since."""
-        return _loaded(packs, threads, batch, marks)
+        return _loaded(packs, threads, batch, marks, detect_language)
 
 
 @lru_cache(maxsize=8)
-def _loaded(packs: _Packs, threads: int, batch: _Batch, marks: Marks) -> Classifier:
+def _loaded(packs: _Packs, threads: int, batch: _Batch, marks: Marks, detect_language: bool) -> Classifier:
     settings = None if batch is None else BatchSettings.model_validate(dict(batch))
-    paths = [path for path, _ in packs]
-    classifier = Classifier(paths, threads=threads, batch=settings, marks=marks)
+    classifier = Classifier(
+        [path for path, _ in packs],
+        threads=threads,
+        batch=settings,
+        marks=marks,
+        detect_language=detect_language,
+    )
     for (path, revision), pack in zip(packs, classifier.packs, strict=True):
         if pack.revision != revision:
             raise PackError(f"{path} held revision {revision} when it was pickled, and now {pack.revision}")
     return classifier
+
+
+def _marked(result: Prediction, guess: Guess) -> Prediction:
+    return replace(result, lang=guess.language or UNKNOWN, supported=not guess.foreign)
 
 
 def _is_blank(value: object) -> bool:

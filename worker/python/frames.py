@@ -13,7 +13,7 @@ from worker.types import ColumnKind
 FAILURE_REASON, FAILURE_MESSAGE = "failure_reason", "failure_message"
 """Columns that say why a text has no labels; empty for all others."""
 
-_OF_TEXT = ("token_count", "truncated", "model", "schema_version")
+_OF_TEXT = ("token_count", "truncated", "supported", "model", "schema_version", "lang")
 """The columns of every output that need no Kafka record."""
 
 

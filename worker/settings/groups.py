@@ -311,12 +311,12 @@ class ModelSettings(Group):
 
 
 class LanguageSettings(Group):
-    """What language a message is in, and which pack labels it. Off by default."""
+    """What language a message is in, which pack labels it, and what happens where the pack cannot read it."""
 
     detect: bool = Field(
-        default=False,
-        description="Name the language of messages that do not say it, in `lang` of the output. Needs the "
-        "extra `lang`.",
+        default=True,
+        description="Find out the language of messages that do not say it, for `lang` and `supported` of the "
+        "output.",
     )
     candidates: LanguageList = Field(
         default=[],
@@ -327,13 +327,19 @@ class LanguageSettings(Group):
         default=0.5,
         ge=0,
         le=1,
-        description="A language that is less certain than this is not named.",
+        description="A language that is less certain than this is not named: `lang` is then `und`.",
+    )
+    unsupported: Literal["mark", "dead_letter"] = Field(
+        default="mark",
+        description="What happens to a message in a language that its pack does not read, by the pack's own "
+        "`languages`: `mark` writes its labels with `supported` false beside them, `dead_letter` makes it a "
+        "dead letter.",
     )
     route: RouteTable = Field(
         default={},
         description="Which pack labels which language: `default` (that of `model.path`), a folder, or "
-        "`unsupported` for a dead letter; `und` is an unknown language, `*` every other one. Without a route "
-        "all messages go to the default.",
+        "`unsupported` for a dead letter in any case; `und` is an unknown language, `*` every other one. "
+        "Without a route all messages go to the default.",
     )
 
     def conflicts(self) -> Iterable[Conflict]:

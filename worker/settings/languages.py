@@ -36,6 +36,8 @@ zh:zho zu:zul
 """
 _SHORT = {long: short for short, long in (pair.split(":") for pair in _CODES.split())}
 _TWO_LETTERS = frozenset(_SHORT.values())
+_NO_LANGUAGE = frozenset({"und", "mis", "mul", "zxx", "art"})
+"""Unknown, without a code, several, none, an artificial one of which nobody says which."""
 
 
 def canonical(tag: str) -> str:
@@ -44,9 +46,24 @@ def canonical(tag: str) -> str:
     return _SHORT.get(first, first) + sign + rest
 
 
+def primary(tag: str) -> str:
+    """The language of a tag without script, country and the rest: `pt` for `POR-br`."""
+    return canonical(tag).partition("-")[0]
+
+
+def is_language(code: str) -> bool:
+    """Whether a code of two or three letters stands for a language.
+
+    Two letters must be in ISO 639-1. Three are taken as they are, since ISO 639-3 has thousands, but for the
+    codes that say that there is no one language and those of private use, as in some platforms' posts.
+    """
+    code = code.lower()
+    return code in _TWO_LETTERS if len(code) == 2 else code not in _NO_LANGUAGE and not "qaa" <= code <= "qtz"
+
+
 def two_letters(tag: str) -> str | None:
     """The two-letter code (ISO 639-1) of a tag's language, None where it has none: `pt` for `POR-br`."""
-    code = canonical(tag).partition("-")[0]
+    code = primary(tag)
     return code if code in _TWO_LETTERS else None
 
 

@@ -34,9 +34,7 @@ def problems(
 
     def packs() -> None:
         folders = [list[Path](settings.model.path)]
-        language = settings.language
-        if language.detect or language.route:
-            folders += [[Path(folder)] for folder in Languages(language).packs]
+        folders += [[Path(folder)] for folder in Languages(settings.language).packs]
         found.extend(named_heads(load_packs(each))[0] for each in folders)
 
     def columns() -> None:

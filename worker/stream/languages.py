@@ -1,73 +1,17 @@
-"""The language of a message, and the pack that labels it.
+"""The language of a message, the pack that labels it, and whether that pack reads its language."""
 
-py3langid (extra `lang`) detects languages. It is langid.py (Lui and Baldwin 2012, "langid.py: An
-Off-the-shelf Language Identification Tool", ACL), retrained: naive Bayes over byte n-grams. Its model is
-part of the package, so nothing is fetched. docs/explanation/language-identifier.md says why it was chosen.
-"""
-
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import NamedTuple
 
-from worker.errors import LanguageError, LanguageUnsupported
+from worker.errors import LanguageUnsupported
+from worker.model.identifier import Guess, Identifier
 from worker.settings.groups import LanguageSettings
-from worker.settings.languages import ANY, DEFAULT, UNKNOWN, UNSUPPORTED, canonical
+from worker.settings.languages import ANY, DEFAULT, UNKNOWN, UNSUPPORTED, canonical, primary
 from worker.types import Failure, Message
 
-CHARACTERS = 240
-"""How much of a text is examined. More does not improve the result; each takes about half a microsecond."""
-
-_NO_LANGUAGE = "zxx"
-"""What the identifier calls text without words (ISO 639-2's own code)."""
-
-_NO_WORDS = re.compile(r"https?://\S+|www\.\S+|[@#]\w+")
-"""Links, mentions and hashtags belong to no language; in a short post they would decide the answer."""
-
-
-class Identifier:
-    """Names the language of texts. One caller at a time.
-
-    Args:
-        candidates: languages to choose among; if empty, all that the model knows.
-        min_confidence: probability from 0 to 1 below which no language is named.
-
-    Raises:
-        LanguageError: the extra is not installed, or the model does not know a candidate.
-    """
-
-    def __init__(self, candidates: Sequence[str] = (), min_confidence: float = 0.5) -> None:
-        self._model = _load()
-        self._min_confidence = min_confidence
-        if not candidates:
-            return
-        # The model uses three-letter codes for a few languages that have a two-letter one.
-        known = {canonical(label): label for label in self._model.labels if label != _NO_LANGUAGE}
-        if unknown := [code for code in candidates if code not in known]:
-            raise LanguageError(
-                f"language.candidates: the identifier does not know {', '.join(unknown)}; "
-                f"it knows {', '.join(sorted(known))}"
-            )
-        # "No language" stays a choice, or text without words would be given one of the languages.
-        self._model.set_languages([*(known[code] for code in candidates), _NO_LANGUAGE])
-
-    def __call__(self, text: str) -> str | None:
-        """Return the language's ISO 639 code, or None if the model is not sure enough. Never raises."""
-        words = " ".join(_NO_WORDS.sub(" ", text[: 4 * CHARACTERS]).split())[:CHARACTERS]
-        if not any(letter.isalpha() for letter in words):
-            return None
-        label, confidence = self._model.classify(words)
-        return canonical(label) if confidence >= self._min_confidence and label != _NO_LANGUAGE else None
-
-
-def _load() -> Any:
-    try:
-        from py3langid.langid import MODEL_FILE, LanguageIdentifier  # noqa: PLC0415 - an extra
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != "py3langid":
-            raise
-        raise LanguageError("language.detect needs: pip install 'moodstream[lang]'") from None
-    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+Reads = Mapping[str, Collection[str] | None]
+"""For each target of a route the languages that its pack reads; None if it does not say, and so reads all."""
 
 
 class Route:
@@ -86,6 +30,15 @@ class Route:
         targets = dict.fromkeys(self._table.values())
         return tuple(target for target in targets if target not in {DEFAULT, UNSUPPORTED})
 
+    @property
+    def languages(self) -> frozenset[str]:
+        """The languages that the table sends to a pack by their names."""
+        return frozenset(
+            primary(tag)
+            for tag, target in self._table.items()
+            if tag not in {ANY, UNKNOWN} and target != UNSUPPORTED
+        )
+
     def target(self, language: str | None) -> str:
         """`default`, `unsupported`, or the folder of a pack."""
         tag = UNKNOWN if language is None else canonical(language)
@@ -96,15 +49,30 @@ class Route:
         return self._table.get(ANY, DEFAULT)
 
 
+class Judged(NamedTuple):
+    """A message with its language, and what follows from that.
+
+    Fields:
+        message: the message; its `lang` is its own, else the one that was detected, None if it is not known.
+        target: the pack for it: `default`, a folder, or a failure if there is none.
+        supported: False if its language is known to be none that this pack reads.
+    """
+
+    message: Message
+    target: str | Failure
+    supported: bool = True
+
+
 class Languages:
-    """Names the languages of messages and routes by them, as the settings group `language` says.
+    """Names the languages of messages and judges them, as the settings group `language` says.
 
     Raises:
-        LanguageError: the extra is missing, or the identifier does not know a candidate.
+        LanguageError: the identifier is missing, or does not know a candidate.
     """
 
     def __init__(self, settings: LanguageSettings) -> None:
         self._route = Route(settings.route)
+        self._refuses = settings.unsupported == "dead_letter"
         self._identify = Identifier(settings.candidates, settings.min_confidence) if settings.detect else None
 
     @property
@@ -112,20 +80,57 @@ class Languages:
         """Folders of the packs that messages may go to besides the default one."""
         return self._route.packs
 
-    def named(self, message: Message) -> Message:
-        """The message with its language. Its own `lang` takes precedence over detection."""
-        if self._identify is None or message.lang is not None:
-            return message
-        return replace(message, lang=self._identify(message.text))
+    @property
+    def detects(self) -> bool:
+        """Whether the language of a message that does not say it is looked for."""
+        return self._identify is not None
 
-    def target(self, message: Message) -> str | Failure:
-        """The pack for a message from `named`: `default`, a folder, or a failure if there is none."""
+    def judge(self, messages: Sequence[Message], reads: Reads) -> list[Judged]:
+        """Judge messages. Result i belongs to message i.
+
+        Args:
+            messages: a window of messages. What a message says of its language goes before detection.
+            reads: what the packs read, one entry for `default` and one for each of `packs`.
+        """
+        known = self._known(reads)
+        guesses = iter(self._guesses([each.text for each in messages if each.lang is None], known))
+        return [
+            self._judged(each, next(guesses) if each.lang is None else None, known, reads)
+            for each in messages
+        ]
+
+    def _known(self, reads: Reads) -> frozenset[str]:
+        """The languages that messages are expected in; none if the default pack reads every language."""
+        if reads.get(DEFAULT) is None:
+            return frozenset()
+        said = (code for codes in reads.values() for code in codes or ())
+        return self._route.languages.union(said)
+
+    def _guesses(self, texts: Sequence[str], known: Collection[str]) -> list[Guess]:
+        return [Guess(None)] * len(texts) if self._identify is None else self._identify(texts, known)
+
+    def _judged(self, message: Message, guess: Guess | None, known: Collection[str], reads: Reads) -> Judged:
+        if guess is not None and guess.language is not None:
+            message = replace(message, lang=guess.language)
+        language = None if message.lang is None else primary(message.lang)
         target = self._route.target(message.lang)
-        if target != UNSUPPORTED:
-            return target
-        # Only the language itself: the rest of the tag is arbitrary text from the sender.
-        language = "und (not known)" if message.lang is None else canonical(message.lang).partition("-")[0]
-        error = LanguageUnsupported(
-            f"no pack for the language {language}: language.route says `{UNSUPPORTED}`"
-        )
-        return Failure.of("classify", error.reason, error)
+        if target == UNSUPPORTED:
+            return Judged(message, _unsupported(language, f"language.route says `{UNSUPPORTED}`"))
+        read = reads.get(target)
+        if read is None:
+            return Judged(message, target)
+        if guess is None:
+            supported = language in read
+        else:
+            # A guess that is not sure marks nothing, nor does one among languages that nobody reads.
+            supported = not guess.foreign and (language not in known or language in read)
+        if not supported and self._refuses:
+            reads_only = f"the pack reads {', '.join(sorted(read))}; language.unsupported says `dead_letter`"
+            return Judged(message, _unsupported(language, reads_only))
+        return Judged(message, target, supported)
+
+
+def _unsupported(language: str | None, reason: str) -> Failure:
+    # Only the language itself: the rest of the tag is arbitrary text from the sender.
+    error = LanguageUnsupported(f"no pack for the language {language or 'und (not known)'}: {reason}")
+    return Failure.of("classify", error.reason, error)

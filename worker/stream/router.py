@@ -1,8 +1,9 @@
-"""The loaded packs, and the choice of a pack for each message by its language."""
+"""The loaded packs, the choice of a pack for each message by its language, and what the pack says of it."""
 
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -14,8 +15,8 @@ from worker.model.classifier import Listener, Silent
 from worker.model.pack import Pack
 from worker.model.several import PackSet
 from worker.settings.groups import Settings
-from worker.settings.languages import DEFAULT
-from worker.stream.languages import Languages
+from worker.settings.languages import DEFAULT, UNKNOWN
+from worker.stream.languages import Judged, Languages
 from worker.types import Failure, Message, Prediction
 
 
@@ -35,11 +36,13 @@ class LabelledMessage(NamedTuple):
 
 
 class PackRouter:
-    """Labels messages, each with the pack of its language; without `languages` all with the default pack.
+    """Labels messages, each with the pack of its language, and marks those that the pack does not read.
+
+    Without `languages` the default pack labels all, and none is marked.
 
     Args:
         default: the pack, or packs, of `model.path`, for what is not routed elsewhere.
-        languages: names languages and routes by them.
+        languages: names languages, and judges messages by them.
         others: the packs that `languages` routes to, by their folders.
         listener: called with the time that naming languages took, as stage `language`.
     """
@@ -54,6 +57,8 @@ class PackRouter:
         self.default = default
         self._packs = {**(others or {}), DEFAULT: default}
         self._languages = languages
+        self._unknown = UNKNOWN if languages is not None and languages.detects else None
+        self._reads = {target: loaded.classifier.languages for target, loaded in self._packs.items()}
         self._listener: Listener = listener or Silent()
 
     @classmethod
@@ -85,9 +90,8 @@ class PackRouter:
             SettingsError: `sink.keep` takes the name of a column of a pack.
         """
         layout = Layout.of(settings.sink)
-        language = settings.language
-        # Before the packs, so that a missing extra shows at once.
-        languages = Languages(language) if language.detect or language.route else None
+        # Before the packs, so that a missing package shows at once.
+        languages = Languages(settings.language)
 
         def load(paths: Sequence[Path]) -> LoadedPack:
             packs = PackSet.load(
@@ -112,7 +116,7 @@ class PackRouter:
             return LoadedPack(packs, encoder)
 
         default = load(settings.model.path)
-        others = {folder: load([Path(folder)]) for folder in (languages.packs if languages else ())}
+        others = {folder: load([Path(folder)]) for folder in languages.packs}
         return cls(default, languages, others, listener)
 
     @property
@@ -122,33 +126,37 @@ class PackRouter:
 
     def label(self, messages: Sequence[Message]) -> list[LabelledMessage]:
         """Label messages. Result i belongs to message i; one whose language has no pack gives a `Failure`."""
-        named, targets = self._routed(messages)
+        judged = self._judged(messages)
         results: list[Prediction | Failure | None] = [
-            target if isinstance(target, Failure) else None for target in targets
+            each.target if isinstance(each.target, Failure) else None for each in judged
         ]
         places: dict[str, list[int]] = {}
-        for place, target in enumerate(targets):
+        for place, (_, target, _) in enumerate(judged):
             if not isinstance(target, Failure):
                 places.setdefault(target, []).append(place)
-        encoders = [self.default.encoder] * len(named)
+        encoders = [self.default.encoder] * len(judged)
         for target, of_pack in places.items():
             pack = self._packs[target]
-            labelled = pack.classifier.classify([named[place].text for place in of_pack])
+            labelled = pack.classifier.classify([judged[place].message.text for place in of_pack])
             for place, result in zip(of_pack, labelled, strict=True):
-                results[place], encoders[place] = result, pack.encoder
+                results[place], encoders[place] = self._marked(judged[place], result), pack.encoder
         return [
-            LabelledMessage(message, result, encoder)
-            for message, result, encoder in zip(named, results, encoders, strict=True)
+            LabelledMessage(each.message, result, encoder)
+            for each, result, encoder in zip(judged, results, encoders, strict=True)
             if result is not None
         ]
 
-    def _routed(self, messages: Sequence[Message]) -> tuple[Sequence[Message], list[str | Failure]]:
+    def _judged(self, messages: Sequence[Message]) -> list[Judged]:
         """The messages with their languages, and the target pack of each."""
-        languages = self._languages
-        if languages is None:
-            return messages, [DEFAULT] * len(messages)
+        if self._languages is None:
+            return [Judged(message, DEFAULT) for message in messages]
         started = time.perf_counter()
-        named = [languages.named(message) for message in messages]
-        targets = [languages.target(message) for message in named]
+        judged = self._languages.judge(messages, self._reads)
         self._listener.stage("language", time.perf_counter() - started)
-        return named, targets
+        return judged
+
+    def _marked(self, judged: Judged, result: Prediction | Failure) -> Prediction | Failure:
+        """The result with the language of its message, and whether the pack reads that."""
+        if isinstance(result, Failure):
+            return result
+        return replace(result, lang=judged.message.lang or self._unknown, supported=judged.supported)

@@ -167,7 +167,6 @@ def test_a_terminal_gets_a_bar_and_a_summary_and_the_output_stays_clean() -> Non
 
 
 def test_the_language_settings_count(moodstream: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("py3langid")
     Path("a.txt").write_text("where is my parcel?\nnon mi piace per niente\n")
     monkeypatch.setenv("MOODSTREAM_LANGUAGE__DETECT", "true")
     monkeypatch.setenv("MOODSTREAM_LANGUAGE__CANDIDATES", "en,it")

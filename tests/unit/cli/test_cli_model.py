@@ -110,6 +110,26 @@ def test_import_makes_a_pack_that_labels(moodstream: Any, checkpoint: Path, proc
     assert fields["model"].startswith("tiny@")
 
 
+def test_import_says_what_the_pack_reads(moodstream: Any, checkpoint: Path) -> None:
+    silent = moodstream("model", "import", str(checkpoint), "--output", "a")
+    assert silent.out.endswith("; does not say which languages it reads\n")
+    assert load_pack(Path("a")).languages is None
+    (checkpoint / "README.md").write_text("---\nlanguage:\n- fr\n- it\n---\n# Mine\n")
+    page = moodstream("model", "import", str(checkpoint), "--output", "b")
+    assert page.out.endswith("; reads fr, it\n")
+    told = moodstream("model", "import", str(checkpoint), "--output", "c", "--languages", "de, pt-BR")
+    assert told.out.endswith("; reads de, pt\n")
+    assert json.loads(moodstream("model", "show", "c", "--json").out)["languages"] == ["de", "pt"]
+    assert "reads de, pt\n" in moodstream("model", "show", "c").out
+
+
+def test_a_language_that_is_none_is_one_line(moodstream: Any, checkpoint: Path) -> None:
+    ended = moodstream("model", "import", str(checkpoint), "--languages", "en,german")
+    assert ended.code == ExitCode.USAGE
+    assert "'german' is not a language code; write ISO 639 codes, as in en, it or pt-BR" in ended.err
+    assert "Traceback" not in ended.err
+
+
 def test_import_without_output_names_the_pack_after_the_checkpoint(
     moodstream: Any, checkpoint: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

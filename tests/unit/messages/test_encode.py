@@ -30,6 +30,7 @@ PREDICTION = Prediction(
     },
     token_count=7,
     truncated=False,
+    lang="en",
 )
 RECORD = Record(
     "posts", 3, 41, 1_700_000_000_000, b"user-1", b'{"text": "yay"}', (("traceparent", b"00-ab-cd-01"),)
@@ -67,6 +68,7 @@ def test_every_field_of_the_flat_message() -> None:
         "emotion_neutral": 0.3,
         "token_count": 7,
         "truncated": False,
+        "supported": True,
         "model": "compact@0123456789ab",
         "schema_version": 1,
         "lang": "en",

@@ -56,6 +56,8 @@ PREDICTION = Prediction(
     token_count=7,
     truncated=False,
     spans={"toxic_spans": SpanResult(RANGES, read=True)},
+    lang="de",
+    supported=False,
 )
 KEEP = ("product", "a.price:double", "n as count:long", "ok:boolean", "code:string", "other")
 KEPT: dict[str, Scalar] = {
@@ -380,8 +382,9 @@ def test_tombstones_and_the_json_of_the_defaults_are_as_before() -> None:
         b'"sentiment_label":"negative","sentiment_score":0.9,"sentiment_negative":0.9,"sentiment_positive":0.1,'
         b'"emotion_label":"fear","emotion_score":0.7,"emotion_labels":["fear"],"emotion_joy":0.2,'
         b'"emotion_fear":0.7,"emotion_group":"bad","emotion_group_good":0.2,"emotion_group_bad":0.7,'
-        b'"toxic_spans":[[10,16],[19,24]],"token_count":7,"truncated":false,"model":"compact@0123456789ab",'
-        b'"schema_version":1,"lang":"en","source_topic":"posts","source_partition":3,"source_offset":41}'
+        b'"toxic_spans":[[10,16],[19,24]],"token_count":7,"truncated":false,"supported":false,'
+        b'"model":"compact@0123456789ab",'
+        b'"schema_version":1,"lang":"de","source_topic":"posts","source_partition":3,"source_offset":41}'
     )
 
 

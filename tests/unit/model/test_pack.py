@@ -8,7 +8,7 @@ import pytest
 
 from worker.errors import PackError
 from worker.model.classifier import Classifier
-from worker.model.pack import file_entry, load_pack
+from worker.model.pack import file_entry, load_pack, shipped_packs
 
 
 def refusal(pack: Path) -> str:
@@ -249,6 +249,50 @@ def test_a_changed_table_of_emoji_names_is_refused(own_pack: Path) -> None:
     with_names(own_pack, '{"format": 1, "unicode": "1", "names": {"\U0001f600": "good"}}')
     (own_pack / "emoji.json").write_text('{"format": 1, "unicode": "1", "names": {"\U0001f600": "evil"}}')
     assert "emoji.json is damaged" in refusal(own_pack)
+
+
+@pytest.mark.parametrize(
+    ("languages", "word"),
+    [
+        ("en", "must be a list"),
+        ([], "must be a list"),
+        ([1], "must be a list"),
+        ({"en": True}, "must be a list"),
+        (["en", "english"], "'english' is not a language code"),
+        (["xx"], "'xx' is not a language code"),
+        (["en\nfr"], "is not a language code"),
+    ],
+)
+def test_languages_that_are_none_are_refused(own_pack: Path, languages: object, word: str) -> None:
+    config = json.loads((own_pack / "config.json").read_text())
+    rewrite(own_pack, "config.json", json.dumps({**config, "languages": languages}))
+    message = refusal(own_pack)
+    assert "`languages`" in message
+    assert word in message
+    assert "config.json" in message
+
+
+@pytest.mark.parametrize(
+    ("entry", "read"),
+    [
+        ({"languages": ["en"]}, {"en"}),
+        ({"languages": ["eng", "pt-BR", "haw"]}, {"en", "pt", "haw"}),
+        ({"languages": None}, None),
+        ({}, None),
+    ],
+)
+def test_a_pack_says_which_languages_it_reads(
+    own_pack: Path, entry: dict[str, object], read: set[str] | None
+) -> None:
+    config = json.loads((own_pack / "config.json").read_text())
+    config.pop("languages", None)
+    rewrite(own_pack, "config.json", json.dumps({**config, **entry}))
+    assert load_pack(own_pack).languages == read
+
+
+@pytest.mark.parametrize("name", shipped_packs())
+def test_the_packs_that_ship_read_english(name: str) -> None:
+    assert load_pack(Path(name)).languages == frozenset({"en"})
 
 
 def test_files_that_do_not_fit_together_are_refused(own_pack: Path) -> None:

@@ -21,7 +21,8 @@ import pytest
 
 from moodstream import Classifier, Failure, HeadResult, PackError, Prediction, SpanResult
 from tests.support.checkpoints import write_marking_checkpoint
-from tests.support.packs import vouch
+from tests.support.packs import vouch, with_config
+from worker.errors import LanguageError
 from worker.lab.convert.writer import convert_checkpoint
 from worker.messages.encode import OutputEncoder
 from worker.types import Message, Record
@@ -118,7 +119,7 @@ def wire(classifier: Classifier, text: str) -> dict[str, Any]:
     assert isinstance(answer, Prediction)
     record = Record("posts", 0, 0, 0, None, text.encode())
     value = encoder.encode(record, Message(text, "posts:0:0", 0), answer, 0).value
-    of_record = ("event_id", "event_time_ms", "processed_time_ms", "lang")
+    of_record = ("event_id", "event_time_ms", "processed_time_ms")
     assert value is not None
     return {
         name: field
@@ -136,6 +137,66 @@ def test_dicts_have_the_names_and_values_of_the_wire(classifier: Classifier) -> 
         "failure_reason": "text_empty",
         "failure_message": "the text is blank: nothing in it is visible",
     }
+
+
+FOREIGN = "non mi piace per niente, che brutta giornata"
+
+
+def test_each_text_gets_its_language_and_what_is_not_read_is_marked(classifier: Classifier) -> None:
+    texts = ["what a lovely day, I love it", FOREIGN, None, "😍", "", "احس جستن بيبر ريحته صنان"]
+    found = [
+        None if isinstance(each, Failure) else (each.lang, each.supported)
+        for each in classifier.classify(texts)
+    ]
+    assert found == [("en", True), ("it", False), None, ("und", True), None, ("und", False)]
+    frame = classifier.predict_frame(pd.Series(texts))
+    assert (
+        frame["lang"].isna().tolist()
+        == frame["supported"].isna().tolist()
+        == [*(False, False, True, False, True, False)]
+    )
+    assert frame["supported"].dropna().tolist() == [True, False, True, False]
+
+
+def test_detection_can_be_switched_off() -> None:
+    plain = Classifier("compact-fast", threads=1, detect_language=False)
+    (found,) = plain.classify([FOREIGN])
+    assert isinstance(found, Prediction)
+    assert (found.lang, found.supported) == (None, True)
+    assert "lang" not in plain.to_dicts([FOREIGN])[0]
+    (again,) = pickle.loads(pickle.dumps(plain)).classify([FOREIGN])
+    assert again == found
+
+
+def test_a_pack_that_does_not_say_what_it_reads_marks_nothing(tmp_path: Path) -> None:
+    pack = tmp_path / "silent"
+    shutil.copytree(BUNDLED, pack)
+    with_config(pack, lambda config: config.pop("languages"))
+    (found,) = Classifier(pack, threads=1).classify([FOREIGN])
+    assert isinstance(found, Prediction)
+    assert (found.lang, found.supported) == ("it", True)
+
+
+def test_several_packs_support_what_all_of_them_read(tmp_path: Path) -> None:
+    pack = tmp_path / "both"
+    shutil.copytree(BUNDLED, pack)
+    with_config(pack, lambda config: config.update(languages=["en", "it"]))
+    assert [each.supported for each in _predictions(Classifier(pack, threads=1))] == [True, True]
+    assert [each.supported for each in _predictions(Classifier([pack, BUNDLED], threads=1))] == [False, True]
+
+
+def _predictions(classifier: Classifier) -> list[Prediction]:
+    return [each for each in classifier.classify([FOREIGN, "so good"]) if isinstance(each, Prediction)]
+
+
+def test_a_missing_identifier_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.model.identifier._Model.load", _missing)
+    with pytest.raises(LanguageError, match="not installed"):
+        Classifier("compact-fast")
+
+
+def _missing() -> None:
+    raise LanguageError("py3langid is not installed")
 
 
 def test_a_frame_has_the_columns_of_the_wire(classifier: Classifier) -> None:

@@ -27,9 +27,10 @@ def complaint(**values: str) -> str:
     return line
 
 
-def test_it_is_off_by_default() -> None:
+def test_it_detects_and_marks_by_default() -> None:
     language = load_settings({}, env={}, dotenv=None).settings.language
-    assert (language.detect, language.candidates, language.route) == (False, [], {})
+    assert (language.detect, language.unsupported) == (True, "mark")
+    assert (language.candidates, language.route) == ([], {})
 
 
 def test_a_route_is_written_in_a_flag_in_json_and_in_toml(tmp_path: Path) -> None:
@@ -66,6 +67,10 @@ def test_an_empty_route_is_none() -> None:
         ({"route": '{"it": {}}'}, "a table is not text"),
         ({"candidates": "en,qq"}, "'qq' is not a language code"),
         ({"min_confidence": "1.5"}, "1.5' must be at most 1"),
+        (
+            {"unsupported": "dead-letter"},
+            "'dead-letter' is not one of mark, dead_letter; did you mean dead_letter?",
+        ),
         (
             {"detect": "true", "candidates": "en,it", "route": "fa=unsupported"},
             "'fa' is not in language.candidates",

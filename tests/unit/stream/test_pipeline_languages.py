@@ -8,6 +8,7 @@ from typing import cast
 import pytest
 
 from tests.support.decoding import decoder
+from tests.support.packs import with_config
 from worker.kafka.checkpoint import Checkpoint
 from worker.kafka.limits import TopicLimits
 from worker.messages.deadletter import DeadLetters, Origin
@@ -26,16 +27,15 @@ from worker.types import Failure, Prediction, Record, Tombstone
 
 def desk(path: Path, name: str) -> LoadedPack:
     packs = PackSet.load([path], threads=1)
-    return LoadedPack(
-        packs, OutputEncoder(packs.packs[0].heads, model=f"{name}@0", topic="moods", include_text=True)
-    )
+    encoder = OutputEncoder(packs.packs[0].heads, model=f"{name}@0", topic="moods", include_text=True)
+    return LoadedPack(packs, encoder)
 
 
 @pytest.fixture(scope="module")
 def second_pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("packs") / "italian"
     shutil.copytree(bundled_pack(), folder)
-    return folder
+    return with_config(folder, lambda config: config.update(languages=["it"]))
 
 
 def pipeline(settings: LanguageSettings, second_pack: Path) -> Pipeline:
@@ -82,7 +82,7 @@ def test_each_message_goes_to_the_pack_of_its_language_and_order_stays(second_pa
         "en-US",
         None,
         None,
-        None,
+        "und",
         "it",
         None,
         "en",
@@ -101,7 +101,6 @@ def test_each_message_goes_to_the_pack_of_its_language_and_order_stays(second_pa
 
 
 def test_what_is_detected_is_in_the_output(second_pack: Path) -> None:
-    pytest.importorskip("py3langid")
     lines = pipeline(LanguageSettings(detect=True, candidates=["en", "it"]), second_pack)
     values = (
         '{"text": "non mi piace per niente"}',
@@ -112,17 +111,45 @@ def test_what_is_detected_is_in_the_output(second_pack: Path) -> None:
     )
     processed = lines.process(records(*(value.encode() for value in values)))
     langs = [json.loads(output.value or b"").get("lang") for output in processed.outputs]
-    assert langs == ["it", "en", None, "fr", "it"]
+    assert langs == ["it", "en", "und", "fr", "it"]
 
 
-def test_off_by_default_nothing_is_named() -> None:
-    lines = Pipeline(
-        decoder=decoder(),
-        router=PackRouter(desk(bundled_pack(), "first")),
-        dead_letters=DeadLetters("dead", "connect", Origin("test", "0")),
-    )
+def test_switched_off_nothing_is_named(second_pack: Path) -> None:
+    lines = pipeline(LanguageSettings(detect=False), second_pack)
     (output,) = lines.process(records(b'{"text": "che bella giornata"}')).outputs
-    assert "lang" not in json.loads(output.value or b"")
+    body = json.loads(output.value or b"")
+    assert "lang" not in body
+    assert body["supported"] is True
+
+
+@pytest.mark.parametrize("lang", ["", "und", "xx", "qme", "zxx", "mul", "english", "E", 7, None, ["en"]])
+def test_a_language_that_is_none_means_that_it_is_looked_for(lang: object, second_pack: Path) -> None:
+    lines = pipeline(LanguageSettings(), second_pack)
+    texts = ("che bella giornata, sono davvero contento", "what a lovely day")
+    values = (json.dumps({"text": text, "lang": lang}).encode() for text in texts)
+    bodies = [json.loads(output.value or b"") for output in lines.process(records(*values)).outputs]
+    assert [(body["lang"], body["supported"]) for body in bodies] == [("it", False), ("en", True)]
+
+
+def test_what_the_pack_does_not_read_is_labelled_and_marked(second_pack: Path) -> None:
+    values = (
+        '{"text": "das gefällt mir gar nicht, nie wieder"}',
+        '{"text": "so good", "lang": "de"}',
+        '{"text": "das gefällt mir gar nicht, nie wieder", "lang": "en"}',
+        '{"text": "non mi piace per niente", "lang": "it"}',
+        '{"text": "so good"}',
+    )
+    lines = pipeline(LanguageSettings(route={"it": str(second_pack)}), second_pack)
+    bodies = [
+        json.loads(output.value or b"")
+        for output in lines.process(records(*(value.encode() for value in values))).outputs
+    ]
+    assert [body["supported"] for body in bodies] == [False, False, True, True, True]
+    assert all("sentiment_label" in body for body in bodies)
+    refusing = pipeline(LanguageSettings(unsupported="dead_letter"), second_pack)
+    outputs = refusing.process(records(*(value.encode() for value in values))).outputs
+    assert [output.topic for output in outputs] == ["dead", "dead", "moods", "dead", "moods"]
+    assert dict(outputs[0].headers)["moodstream.reason"] == b"language_unsupported"
 
 
 def test_the_languages_reach_the_metrics_also_through_the_isolation(second_pack: Path) -> None:

@@ -56,7 +56,6 @@ def test_the_columns_of_all_packs_stand_in_one_output_as_its_schema_says(packs: 
 
 
 def test_a_route_by_language_goes_to_one_pack_and_the_rest_to_all_of_the_path(packs: list[Path]) -> None:
-    pytest.importorskip("py3langid")
     settings = Settings(
         model=ModelSettings(path=packs[:2], threads=1),
         language=LanguageSettings(route={"it": str(packs[2])}),

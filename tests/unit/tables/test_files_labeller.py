@@ -150,7 +150,6 @@ def test_a_pipe_is_answered_before_it_ends(labeller: Labeller) -> None:
 
 
 def test_languages_are_named_and_routed_as_in_the_worker(tmp_path: Path) -> None:
-    pytest.importorskip("py3langid")
     language = LanguageSettings(detect=True, candidates=["en", "it"], route={"it": "unsupported"})
     path = tmp_path / "posts.jsonl"
     path.write_text('{"text": "where is my parcel?"}\n{"text": "non mi piace per niente"}\n')

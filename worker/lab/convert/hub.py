@@ -11,6 +11,8 @@ from worker.lab.convert.tokenizer_files import ADDED, SETTINGS, VOCABULARY
 from worker.lab.convert.weights import FILE, INDEX, PICKLES
 from worker.model.pack import CONFIG, TOKENIZER
 from worker.model.text.names import EMOJI
+from worker.settings.base import WrongValue
+from worker.settings.languages import check_language
 
 FILES = (
     CONFIG,
@@ -27,7 +29,9 @@ FILES = (
 """The files that are fetched. Never a pickle."""
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_PAGE = "README.md"
 _LICENCE = re.compile(r"^license:\s*['\"]?([\w.+-]+)", re.MULTILINE)
+_LANGUAGES = re.compile(r"^language:[ \t]*(\[[^\]]*\]|[^\n]+|(?:\n[ \t]*- [^\n]*)+)", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +46,31 @@ class HubCheckpoint:
     def origin(self) -> str:
         """The origin for the card: name, revision, and the licence stated on its page."""
         licence = "no licence"
-        with suppress(OSError, UnicodeDecodeError):
-            head = (self.folder / "README.md").read_text(encoding="utf-8").split("\n---", 1)[0]
-            found = _LICENCE.search(head)
-            licence = f"the licence {found[1]}" if found else licence
+        if (found := _LICENCE.search(_metadata(self.folder))) is not None:
+            licence = f"the licence {found[1]}"
         return f"`{self.name}` on the Hugging Face hub, revision {self.revision}, whose page states {licence}"
+
+
+def page_languages(folder: Path) -> tuple[str, ...]:
+    """Return the languages that a model's page states in its metadata; none if one of them is no code.
+
+    `multilingual` is none, and a page that says so does not say which languages the model reads.
+    """
+    found = _LANGUAGES.search(_metadata(folder))
+    if found is None:
+        return ()
+    try:
+        return tuple(check_language(code) for code in re.findall(r"[\w-]*\w", re.sub(r"#.*", "", found[1])))
+    except WrongValue:
+        return ()
+
+
+def _metadata(folder: Path) -> str:
+    """Return the metadata of a model's page; nothing if it has none."""
+    with suppress(OSError, UnicodeDecodeError):
+        page = (folder / _PAGE).read_text(encoding="utf-8").removeprefix("\ufeff")
+        return page.split("\n---", 1)[0] if page.startswith("---") else ""
+    return ""
 
 
 def is_hub_name(text: str) -> bool:

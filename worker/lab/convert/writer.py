@@ -33,6 +33,7 @@ from worker.model.pack import (
     Pack,
     file_entry,
     load_pack,
+    read_languages,
     read_text,
 )
 from worker.model.text.names import EMOJI, own_table
@@ -47,6 +48,7 @@ def convert_checkpoint(
     replace: bool = False,
     origin: str | None = None,
     rounded_as: Path | None = None,
+    languages: Sequence[str] = (),
 ) -> Pack:
     """Convert the DistilBERT checkpoint in the folder `checkpoint` to a pack in the folder `pack`.
 
@@ -55,6 +57,7 @@ def convert_checkpoint(
     `replace`, and only if it is a pack or an exported model.
     `origin` is what the card says about where the checkpoint comes from; its folder's name when None.
     `rounded_as` is a pack with which this checkpoint shares layers; they are rounded with its constants.
+    `languages` are what the pack will say that it reads; what the checkpoint says when empty.
 
     Raises:
         CheckpointError: the checkpoint is incomplete or has another architecture, or the target exists.
@@ -64,7 +67,8 @@ def convert_checkpoint(
     check_target(pack, checkpoint, replace=replace, error=CheckpointError)
     with written(pack) as draft:
         try:
-            _write(checkpoint, draft, name, quantise=quantise, origin=origin, rounded_as=rounded_as)
+            said = {"languages": list(languages)} if languages else {}
+            _write(checkpoint, draft, name, said, quantise=quantise, origin=origin, rounded_as=rounded_as)
             model = Classifier.load(draft)
             model.predict(model.tokenize(["One text through the finished pack."]))
         except (PackError, InferenceError) as error:
@@ -73,14 +77,26 @@ def convert_checkpoint(
 
 
 def _write(
-    checkpoint: Path, draft: Path, name: str, *, quantise: bool, origin: str | None, rounded_as: Path | None
+    checkpoint: Path,
+    draft: Path,
+    name: str,
+    said: Mapping[str, Any],
+    *,
+    quantise: bool,
+    origin: str | None,
+    rounded_as: Path | None,
 ) -> None:
-    """Write all files of the pack into the empty folder `draft`, the manifest last."""
+    """Write all files of the pack into the empty folder `draft`, the manifest last.
+
+    `said` are entries of the configuration that take precedence over the checkpoint's.
+    """
     path = checkpoint / CONFIG
-    config = read_config(path)
+    config = {**read_config(path), **said}
     sizes = read_architecture(config, path)
     heads = read_checkpoint_heads(config, path)
-    handling = read_text(config, path)  # refused here, so that the error names the checkpoint's file
+    # Refused here, so that the error names the checkpoint's file.
+    handling = read_text(config, path)
+    read_languages(config, path)
     write_tokenizer(checkpoint, draft / TOKENIZER)
     with open_weights(checkpoint, only_head(config, heads)) as weights:
         _check_head(weights, config, heads, path)

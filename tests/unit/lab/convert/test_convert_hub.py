@@ -11,7 +11,8 @@ import pytest
 from tests.support.checkpoints import ONE_HEAD, SIZES, TWO_HEADS, write_checkpoint
 from tests.support.hub_server import COMMIT, hub_with
 from worker.errors import CheckpointError
-from worker.lab.convert.hub import fetch, is_hub_name
+from worker.lab.convert.hub import fetch, is_hub_name, page_languages
+from worker.model.pack import load_pack
 
 pytest.importorskip("huggingface_hub")
 
@@ -54,7 +55,36 @@ def test_a_name_becomes_a_pack_that_says_where_it_is_from(files: dict[str, bytes
     card = (tmp_path / "distilbert-tiny-pack" / "MODEL_CARD.md").read_text()
     assert f"`{NAME}` on the Hugging Face hub, revision {COMMIT}" in card
     assert "the licence apache-2.0" in card
+    assert load_pack(tmp_path / "distilbert-tiny-pack").languages == frozenset({"it"})
     assert not list((tmp_path / "hf").rglob("pytorch_model.bin"))
+
+
+@pytest.mark.parametrize(
+    ("page", "languages"),
+    [
+        ("---\nlanguage: it\nlicense: mit\n---\n", ("it",)),
+        ("---\nlanguage: 'en'\n---\n", ("en",)),
+        ("---\nlicense: mit\nlanguage:\n- en\n- pt-BR\ntags:\n- fr\n---\n", ("en", "pt-br")),
+        ("---\nlanguage:\n  - en\n  - de  # and more\n---\n", ("en", "de")),
+        ("---\nlanguage: [en, de]\n---\n", ("en", "de")),
+        ("---\nlanguage:\n- multilingual\n- en\n---\n", ()),
+        ("---\nlanguage:\n---\n", ()),
+        ("---\nlicense: mit\n---\nlanguage: it\n", ()),
+        ("language: it\n", ()),
+        ("", ()),
+    ],
+)
+def test_a_page_says_which_languages_the_model_reads(
+    page: str, languages: tuple[str, ...], tmp_path: Path
+) -> None:
+    (tmp_path / "README.md").write_text(page)
+    assert page_languages(tmp_path) == languages
+
+
+def test_a_page_that_cannot_be_read_says_nothing(tmp_path: Path) -> None:
+    assert page_languages(tmp_path) == ()
+    (tmp_path / "README.md").write_bytes(b"---\nlanguage: \xff\n---\n")
+    assert page_languages(tmp_path) == ()
 
 
 def test_several_names_become_packs_that_label_together(files: dict[str, bytes], tmp_path: Path) -> None:

@@ -60,6 +60,9 @@ def test_a_table_is_looked_for_beside_the_recipe(tmp_path: Path) -> None:
         ('[[tasks]]\ndata = "sst2"\nteachers = "b"\n', "tasks[0].teachers must list folders"),
         ('[[tasks]]\ndata = "sst2"\nteachers = []\n', "tasks[0].teachers must list folders"),
         ('[[tasks]]\ndata = "sst2"\nepochs = 0\n', "tasks[0].epochs must be above 0; only for a table"),
+        ('languages = "en"\n' + TABLE, "languages must list language codes"),
+        ("languages = []\n" + TABLE, "languages must list language codes"),
+        ('languages = ["en", "english"]\n' + TABLE, "languages: 'english' is not a language code"),
         (TABLE + 'labels = "many"\n', "tasks[0].labels must be auto, one or several, not 'many'"),
         (TABLE + "held_out = 1\n", "tasks[0].held_out must be below 1, not 1"),
         (TABLE + 'skip_bad = "yes"\n', "tasks[0].skip_bad must be true or false, not 'yes'"),
@@ -110,6 +113,7 @@ def test_a_recipe_comes_back_from_its_text(tmp_path: Path) -> None:
             Task(file=str(tmp_path / 'a "b" é.csv'), epochs=0.5, skip_bad=True, held_out=0.25),
         ),
         text="social",
+        languages=("it", "pt-BR"),
         depths=(
             HeadLayers(
                 head="toxic_spans",
