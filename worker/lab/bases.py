@@ -79,14 +79,14 @@ def base_folder(base: str) -> Path:
     return folder
 
 
-_EMBEDDINGS = (
+EMBEDDINGS = (
     "embeddings.word_embeddings.weight",
     "embeddings.LayerNorm.weight",
     "embeddings.LayerNorm.bias",
 )
 """Tensors that have the same name in both."""
 
-_LAYER = {
+BERT_LAYER = {
     "attention.self.query": "attention.q_lin",
     "attention.self.key": "attention.k_lin",
     "attention.self.value": "attention.v_lin",
@@ -98,7 +98,7 @@ _LAYER = {
 }
 """BERT's names within a layer, and DistilBERT's."""
 
-_MPNET_LAYER = {
+MPNET_LAYER = {
     "attention.attn.q": "attention.q_lin",
     "attention.attn.k": "attention.k_lin",
     "attention.attn.v": "attention.v_lin",
@@ -108,6 +108,7 @@ _MPNET_LAYER = {
     "output.dense": "ffn.lin2",
     "output.LayerNorm": "output_layer_norm",
 }
+"""The same for MPNet's names."""
 
 _MPNET_SPECIAL = {"[PAD]": "<pad>", "[CLS]": "<s>", "[SEP]": "</s>", "[MASK]": "<mask>"}
 """BERT's special tokens, and those that MPNet was trained with in their place."""
@@ -160,7 +161,7 @@ def mpnet_to_distilbert(folder: Path) -> Checkpoint:
         name.removeprefix("mpnet."): np.asarray(array, np.float32)
         for name, array in load_file(folder / FILE).items()
     }
-    tensors: Tensors = {f"distilbert.{name}": mpnet[name] for name in _EMBEDDINGS}
+    tensors: Tensors = {f"distilbert.{name}": mpnet[name] for name in EMBEDDINGS}
     tokenizer, places = _berts_tokenizer(folder)
     words = "distilbert.embeddings.word_embeddings.weight"
     tensors[words] = tensors[words][places]
@@ -168,7 +169,7 @@ def mpnet_to_distilbert(folder: Path) -> Checkpoint:
     tensors[f"distilbert.{positions}"] = mpnet[positions][_MPNET_PAD + 1 :]
     tensors[RELATIVE] = mpnet["encoder.relative_attention_bias.weight"]
     for layer in range(int(config["num_hidden_layers"])):
-        _rename_layer(tensors, mpnet, layer, _MPNET_LAYER)
+        _rename_layer(tensors, mpnet, layer, MPNET_LAYER)
     sizes = {
         "vocab_size": len(places),
         "max_position_embeddings": len(tensors[f"distilbert.{positions}"]),
@@ -234,12 +235,12 @@ def _config(bert: dict[str, Any]) -> dict[str, Any]:
 
 def _rename(bert: Tensors, layers: int) -> Tensors:
     """Return the encoder's weights under DistilBERT's names, with the token type folded in."""
-    weights: Tensors = {f"distilbert.{name}": bert[name] for name in _EMBEDDINGS}
+    weights: Tensors = {f"distilbert.{name}": bert[name] for name in EMBEDDINGS}
     token_type = bert["embeddings.token_type_embeddings.weight"][0]
     positions = "embeddings.position_embeddings.weight"
     weights[f"distilbert.{positions}"] = bert[positions] + token_type
     for layer in range(layers):
-        _rename_layer(weights, bert, layer, _LAYER)
+        _rename_layer(weights, bert, layer, BERT_LAYER)
     return weights
 
 

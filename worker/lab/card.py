@@ -31,6 +31,8 @@ ENOUGH = 50
 Figures = Mapping[str, list[Result]]
 """Results by form, `fp32` and `int8`, of the same splits in one order; empty if none was measured."""
 
+NOT_MEASURED = "Not measured: this is a stage on the way to another pack."
+
 _TEMPLATES = Path(__file__).with_name("cards")
 _FEW = 200
 """With fewer held-out rows than this, the card says how uncertain its figures are."""
@@ -83,7 +85,8 @@ def recipe_card(
     """Return the card of a model trained on a recipe's tasks, with its data, licences and limits.
 
     `teachers` maps the titles of a distillation's general teachers to their digests. The behaviour cases are
-    run against `pack`. Raises LabError if it fails on a text.
+    run against `pack`, unless there are no figures: then the card says that nothing was measured. Raises
+    LabError if the pack fails on a text.
     """
     general = [f"`{title}` ({identity})" for title, identity in teachers.items()]
     return _template("recipe").format(
@@ -91,13 +94,13 @@ def recipe_card(
         name=recipe.name,
         base=base_line(recipe),
         seed=recipe.run.seed,
-        behaviour=behaviour(pack),
+        behaviour=behaviour(pack) if figures else NOT_MEASURED,
         teachers=teachers_text(recipe, general),
         command="distill --labels RECIPE" if general else "train RECIPE",
-        hard=hard_table(pack),
+        hard=hard_table(pack) if figures else NOT_MEASURED,
         text=f"`{recipe.text}`, version {recipe.text_version}",
         longest=max(task.max_tokens for task in recipe.tasks),
-        figures=figures_table(figures),
+        figures=figures_table(figures) if figures else NOT_MEASURED,
         sources=_sources(recipe, trained.rows),
     )
 

@@ -1,45 +1,47 @@
-"""The bundled recipes: each starts from what earlier steps of the Makefile leave, and none is missing."""
+"""The bundled recipes: each starts from what earlier stages of the chain leave, and none is missing."""
 
-import re
 from pathlib import Path
 
 import pytest
 
-from worker.lab.recipe import Recipe, load_recipe
+from worker.lab.chain.stages import BEGUN, LEFT, RECIPES, SHIPPED, STAGES, Stage, reads
+from worker.lab.recipe import load_recipe
 
-ROOT = Path(__file__).parents[4]
-FOLDER = ROOT / "worker" / "lab" / "recipes"
+EVERY = (*STAGES, *BEGUN)
+ORDER = [stage.name for stage in EVERY]
 NOT_SHIPPED = {"six-emotions"}
-STEPS = re.compile(r"for stage in ([^;]+);|\$\(call DISTILL,([^,]+),|\$\(RUN\) \$\(RECIPES\)/([\w-]+)\.toml")
-LEAVES = re.compile(r"build/train/([^/]+)/(pack|checkpoint)")
 
 
-def _steps() -> list[str]:
-    """The recipes in the order of `make pack` and `make social`."""
-    text = (ROOT / "Makefile").read_text(encoding="utf-8").replace("\\\n", " ")
-    found = STEPS.findall(text)
-    return [name for several, taught, trained in found for name in (several or taught or trained).split()]
+def test_the_chain_has_every_recipe_once() -> None:
+    assert len(set(ORDER)) == len(ORDER)
+    assert set(ORDER) == {path.stem for path in RECIPES.glob("*.toml")} - NOT_SHIPPED
 
 
-def _reads(recipe: Recipe) -> list[str]:
-    """The stages whose packs and checkpoints a recipe names."""
-    named = [recipe.base, *(mean.checkpoint for mean in recipe.means)]
-    named += [teacher for task in recipe.tasks for teacher in task.all_teachers]
-    return [found[1] for name in named if (found := LEAVES.fullmatch(name))]
+def test_the_packs_that_ship_are_those_of_the_chain() -> None:
+    packs = Path(__file__).parents[4] / "worker" / "packs"
+    assert {stage.name for stage in STAGES if stage.ships} == {
+        folder.name for folder in packs.iterdir() if (folder / "manifest.json").is_file()
+    }
 
 
-def test_the_makefile_runs_every_recipe_once() -> None:
-    steps = _steps()
-    assert len(set(steps)) == len(steps)
-    assert set(steps) == {path.stem for path in FOLDER.glob("*.toml")} - NOT_SHIPPED
+@pytest.mark.parametrize("stage", EVERY, ids=lambda stage: stage.name)
+def test_a_stage_reads_what_earlier_ones_leave(stage: Stage) -> None:
+    number, recipe = EVERY.index(stage), stage.recipe()
+    earlier = ORDER[:number]
+    assert recipe.name == stage.name
+    shipped = {other.name for other in EVERY[:number] if other.ships}
+    for folder in reads(stage, recipe):
+        if match := LEFT.fullmatch(folder):
+            assert match[1] in earlier
+        elif match := SHIPPED.fullmatch(folder):
+            assert match[1] in shipped
+        else:
+            assert folder.startswith("build/") or "/" not in folder
 
 
-@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.toml")), ids=lambda path: path.stem)
-def test_a_recipe_reads_what_earlier_steps_leave(path: Path) -> None:
-    recipe, steps = load_recipe(path), _steps()
-    assert recipe.name == path.stem
-    earlier = steps[: steps.index(recipe.name)] if recipe.name in steps else []
-    assert set(_reads(recipe)) <= set(earlier)
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda path: path.stem)
+def test_the_stages_that_a_card_names_come_before_it(path: Path) -> None:
+    recipe = load_recipe(path)
+    earlier = ORDER[: ORDER.index(recipe.name)] if recipe.name in ORDER else ORDER
     stages = [name.strip() for name in recipe.stages.split(",") if name.strip()]
-    assert stages == [name for name in steps if name in stages]
-    assert set(stages) <= set(earlier if recipe.name in steps else steps)
+    assert stages == [name for name in earlier if name in stages]

@@ -1,0 +1,137 @@
+"""What a stage has left: whether it is done, broken off, or was made by another recipe or from other data.
+
+The record in a stage's folder holds a digest of what the stage was made from, and the revision of its pack
+once it is done.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from pathlib import Path
+
+from worker.errors import PackError, TrainingError
+from worker.lab.chain.places import CHECKPOINT, Layout, described
+from worker.lab.chain.stages import BEGUN, STAGES, Stage, inputs, made_by, reads
+from worker.lab.data import own_posts, written
+from worker.lab.data.sets import SOURCES
+from worker.lab.recipe import Recipe
+from worker.model.pack import load_pack
+
+RECORD = "stage.json"
+
+
+class Status(Enum):
+    """How far a stage is."""
+
+    DONE = auto()
+    BEGUN = auto()
+    """It goes on from its last state."""
+    NEW = auto()
+    OTHER = auto()
+    """Its folder was made from something else: see `Found.why`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One stage of a chain and what is there of it."""
+
+    stage: Stage
+    recipe: Recipe
+    """As it stands in its file, with the repository's folders."""
+    digest: str
+    inputs: tuple[str, ...]
+    """The names of the stages that it reads, also of those that are not chosen."""
+    base: str
+    """What its line of stages starts from: base weights, as a recipe names them."""
+    status: Status
+    why: str = ""
+
+
+def survey(chosen: Sequence[Stage], layout: Layout) -> list[Found]:
+    """Return what is there of the chosen stages, in order. Raises RecipeError."""
+    found: dict[str, Found] = {}
+    digests: dict[str, str] = {}
+    bases: dict[str, str] = {}
+    earlier: list[Stage] = []
+    for stage in (*STAGES, *BEGUN):  # all, so that a digest does not depend on the choice
+        recipe = stage.recipe()
+        before = inputs(stage, recipe, earlier)
+        digests[stage.name] = _digest(stage, recipe, layout, [digests[name] for name in before])
+        first = reads(stage, recipe)[0]
+        bases[stage.name] = bases.get(made_by(first), first)
+        earlier.append(stage)
+        if stage not in chosen:
+            continue
+        status, why = _status(stage, layout, digests[stage.name])
+        undone = [name for name in before if name in found and found[name].status is not Status.DONE]
+        if undone and status in (Status.DONE, Status.BEGUN):
+            status, why = Status.OTHER, f"is older than {undone[0]}, which it reads and which is to be made"
+        digest = digests[stage.name]
+        found[stage.name] = Found(stage, recipe, digest, tuple(before), bases[stage.name], status, why)
+    return list(found.values())
+
+
+def _status(stage: Stage, layout: Layout, digest: str) -> tuple[Status, str]:
+    folder = layout.folder(stage)
+    record = read_record(folder)
+    if record is None:
+        left = folder.is_dir() and any(folder.iterdir())
+        return (Status.OTHER, f"has no {RECORD}: something else made it") if left else (Status.NEW, "")
+    if record.get("digest") != digest:
+        return Status.OTHER, "was made by other recipes or from other data"
+    if not record.get("pack"):
+        return Status.BEGUN, ""
+    try:
+        whole = load_pack(layout.pack(stage)).revision == record["pack"]
+    except PackError:
+        whole = False
+    if whole and (folder / CHECKPOINT / "model.safetensors").is_file():
+        return Status.DONE, ""
+    return Status.BEGUN, "its pack or checkpoint is gone or damaged"
+
+
+def read_record(folder: Path) -> Mapping[str, str] | None:
+    """Return the record of a stage's folder; None if there is none, empty if it is damaged."""
+    try:
+        record = json.loads((folder / RECORD).read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def write_record(folder: Path, digest: str, revision: str = "") -> None:
+    """Write a stage's record; `revision` is its pack's, once it is done. Raises TrainingError."""
+    temporary = folder / f"{RECORD}.partial"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(json.dumps({"digest": digest, "pack": revision}) + "\n", encoding="utf-8")
+        temporary.replace(folder / RECORD)
+    except OSError as error:
+        raise TrainingError(f"cannot write {folder / RECORD}: {error.strerror or error}") from error
+
+
+def _digest(stage: Stage, recipe: Recipe, layout: Layout, before: Sequence[str]) -> str:
+    """Return the digest of a recipe, its options, the stages that it reads, and its data files' sizes."""
+    sizes = [
+        (path.name, path.stat().st_size if path.is_file() else None)
+        for task in recipe.tasks
+        for path in data_files(task.data, layout.data)
+    ]
+    parts = (described(stage, recipe, layout), tuple(before), tuple(sizes))
+    return hashlib.sha256(repr(parts).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def data_files(name: str, root: Path) -> Iterator[Path]:
+    """Yield the files of a known data set, also those of our own; none for an unknown one."""
+    if (source := SOURCES.get(name)) is None:
+        return
+    for file in dict.fromkeys((*source.train, *source.dev)):
+        yield root / file
+    if not source.from_files:
+        yield Path(written.__file__).with_name("phrases.toml")
+        if source.read_dev is not None:
+            yield from sorted(own_posts.FOLDER.glob("*.jsonl"))

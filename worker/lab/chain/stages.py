@@ -1,0 +1,142 @@
+"""The stages of the bundled packs, in order: one line for each.
+
+A stage is a recipe in `worker/lab/recipes` of the same name. It is trained, or distilled from another stage.
+What it reads besides follows from its recipe: see `reads`.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from worker.errors import TrainingError
+from worker.lab.recipe import Recipe, load_recipe
+
+RECIPES = Path(__file__).parents[1] / "recipes"
+
+LEFT = re.compile(r"build/train/([^/]+)/(?:pack|checkpoint)")
+SHIPPED = re.compile(r"worker/packs/([^/]+)")
+"""How a recipe names what a stage left, and a pack that ships."""
+
+
+@dataclass(frozen=True, slots=True)
+class Distillation:
+    """How a stage is distilled: the options of `moodstream distill` that differ between stages.
+
+    `teacher` and `student` are folders as a recipe names them; the teacher answers for every head but the
+    task's own. `limit` is in minutes; the rates reach 0 by then.
+    """
+
+    teacher: str
+    student: str
+    limit: float | None = None
+    layers: str | None = None
+    quantised: bool = False
+    processes: int = 2
+    threads: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One stage. `minutes` is what it took, or None if nobody wrote that down."""
+
+    name: str
+    minutes: float | None = None
+    distillation: Distillation | None = None
+    ships: bool = False
+    """Its pack goes to `worker/packs`, and is measured for its card."""
+
+    def recipe(self) -> Recipe:
+        """Read its recipe. Raises RecipeError."""
+        return load_recipe(RECIPES / f"{self.name}.toml")
+
+
+def _distilled(
+    name: str,
+    teacher: str,
+    student: str,
+    *,
+    limit: float | None = None,
+    layers: str | None = None,
+    int8: bool = False,
+    ships: bool = False,
+) -> Stage:
+    """Return a stage distilled from one stage's checkpoint into another's; a path is taken as it is."""
+    folders = [one if "/" in one else f"build/train/{one}/checkpoint" for one in (teacher, student)]
+    return Stage(name, limit, Distillation(folders[0], folders[1], limit, layers, int8), ships)
+
+
+# The minutes are those that docs/explanation/how-the-packs-were-made.md gives for each run, and the limit of
+# the run where it gives none.
+STAGES = (
+    Stage("teacher-sst2", 15),
+    Stage("teacher-emotion", 60),
+    Stage("compact-1", 22),
+    Stage("teacher-tweets", 12),
+    Stage("compact-2", 46),
+    Stage("compact-3", 22),
+    Stage("compact-4", 9),
+    Stage("compact-5", 5),
+    Stage("teacher-goemotions-1", 9),
+    Stage("teacher-goemotions-2", 9),
+    Stage("teacher-goemotions-3", 9),
+    Stage("teacher-spans-1", 6),
+    Stage("teacher-spans-2", 6),
+    Stage("teacher-spans-3", 6),
+    Stage("teacher-spans-bert", 8),
+    Stage("compact-6", 20),
+    Stage("compact-7", 14),
+    _distilled("compact-8", "compact-7", "compact-7", limit=48),
+    _distilled("compact-9", "compact-7", "compact-8", limit=10, int8=True),
+    _distilled("compact-10", "compact-7", "compact-9", limit=9, int8=True),
+    Stage("compact-11", 6.8),
+    _distilled("compact-fast-1", "compact-7", "compact-10", limit=12, layers="3"),
+    _distilled("compact-fast-2", "compact-7", "compact-fast-1", limit=11),
+    Stage("compact-fast-3"),
+    Stage("compact", 7.5, ships=True),
+    Stage("compact-fast", 5, ships=True),
+)
+
+BEGUN = (
+    Stage("teacher-social"),
+    _distilled("compact-12", "worker/packs/compact", "worker/packs/compact"),
+)
+"""Stages of the next pack: they run only when they are named, and nothing ships from them yet."""
+
+
+def chosen(names: Sequence[str] = ()) -> list[Stage]:
+    """Return the stages with these names in their order, or all of STAGES. Raises TrainingError."""
+    known = {stage.name: stage for stage in (*STAGES, *BEGUN)}
+    for name in names:
+        if name not in known:
+            raise TrainingError(f"unknown stage {name!r}: there is {', '.join(known)}")
+    return [stage for name, stage in known.items() if name in names] if names else list(STAGES)
+
+
+def reads(stage: Stage, recipe: Recipe) -> list[str]:
+    """Return every folder or package that a stage starts or learns from, as its recipe names it."""
+    if (from_others := stage.distillation) is not None:
+        found = [from_others.student, from_others.teacher]
+    else:
+        found = [recipe.base, *(depths.branch.start for depths in recipe.depths if depths.branch is not None)]
+    found += [mean.checkpoint for mean in recipe.means]
+    found += [teacher for task in recipe.tasks for teacher in task.all_teachers]
+    return [name for name in dict.fromkeys(found) if name]
+
+
+def made_by(folder: str) -> str:
+    """Return the name of the stage that makes a folder, or an empty string for base weights."""
+    match = LEFT.fullmatch(folder) or SHIPPED.fullmatch(folder)
+    return match[1] if match else ""
+
+
+def inputs(stage: Stage, recipe: Recipe, earlier: Iterable[Stage]) -> list[str]:
+    """Return the names of the earlier stages whose results a stage reads."""
+    left = {other.name for other in earlier}
+    shipped = {other.name for other in earlier if other.ships}
+    found = []
+    for folder in reads(stage, recipe):
+        for pattern, known in ((LEFT, left), (SHIPPED, shipped)):
+            if (match := pattern.fullmatch(folder)) and match[1] in known:
+                found.append(match[1])
+    return list(dict.fromkeys(found))
