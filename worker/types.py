@@ -148,7 +148,7 @@ class HeadResult:
     need not have the largest score: see `worker.model.heads.strengths`. `labels` is None for a single-label
     head; for a multi-label head it holds the labels that pass their thresholds, strongest first (it may be
     empty). `groups` holds the scores of the head's groups of labels, in the order of the pack, and `group`
-    the one with the strongest label; both are None where it has none.
+    the first with the strongest label (of those that are in a group); both are None where it has none.
     """
 
     __module__ = PUBLIC

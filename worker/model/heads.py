@@ -67,25 +67,22 @@ def _multi(head: Head, scores: NDArray[np.float64]) -> list[HeadResult]:
     ranked = strengths(head, scores)
     # A stable sort: labels of equal strength keep the pack's order, so a replay gives the same list.
     order = np.argsort(-ranked, axis=1, kind="stable").tolist()
-    strongest = _strongest_groups(head, ranked)
+    group_of: dict[str, str] = {}
+    for name, members in head.groups.items():
+        for member in members:
+            group_of.setdefault(member, name)
     passed = (scores >= np.asarray(head.thresholds)).tolist()
     results = []
-    for ranks, row, over, group in zip(order, scores.tolist(), passed, strongest, strict=True):
+    for ranks, row, over in zip(order, scores.tolist(), passed, strict=True):
         labels = tuple(head.labels[index] for index in ranks if over[index])
         top = ranks[0]
         named = dict(zip(head.labels, row, strict=True))
+        # That of the strongest label; a label that is in no group leaves it to the next.
+        group = next(
+            (group_of[head.labels[index]] for index in ranks if head.labels[index] in group_of), None
+        )
         results.append(HeadResult(head.labels[top], row[top], named, labels, _grouped(head, named), group))
     return results
-
-
-def _strongest_groups(head: Head, ranked: NDArray[np.float64]) -> list[str] | list[None]:
-    """Return each text's group with the strongest label, the first of equal ones; None without groups."""
-    if not head.groups:
-        return [None] * len(ranked)
-    columns = [[head.labels.index(label) for label in labels] for labels in head.groups.values()]
-    best = np.stack([ranked[:, members].max(axis=1) for members in columns], axis=1).argmax(axis=1)
-    names = list(head.groups)
-    return [names[number] for number in best.tolist()]
 
 
 def _grouped(head: Head, scores: Mapping[str, float]) -> dict[str, float] | None:

@@ -118,10 +118,18 @@ def test_the_strongest_group_is_that_of_the_strongest_label() -> None:
     assert result.group == "felt"
 
 
-def test_of_groups_that_are_as_strong_the_first_is_named() -> None:
+def test_the_group_is_the_first_that_has_the_strongest_label() -> None:
+    groups = {"b": ("joy",), "a": ("neutral", "fear"), "c": ("joy", "neutral")}
     for adjustment in ((), (0.0, 0.0, 0.0)):
-        head = replace(CALM, logit_adjustment=adjustment, groups={"b": ("joy",), "a": ("neutral", "fear")})
-        assert text_results(head, logits([0.5, 0.5, 0.5]))[0].group == "b"
+        head = replace(CALM, logit_adjustment=adjustment, groups=groups)
+        (tied,) = text_results(head, logits([0.5, 0.5, 0.5]))
+        assert (tied.label, tied.group) == ("neutral", "a")
+
+
+def test_a_label_in_no_group_leaves_the_group_to_the_next() -> None:
+    head = replace(CALM, groups={"felt": ("fear", "joy"), "afraid": ("fear",)})
+    (result,) = text_results(head, logits([5.0, -4.0, 1.0]))
+    assert (result.label, result.group) == ("neutral", "felt")
 
 
 def test_an_adjustment_counts_after_the_temperature() -> None:
