@@ -86,7 +86,8 @@ def cost(rounds: int, pack: str, count: int) -> None:
                 identify(texts[start : start + size], {"en"})
             times.append((time.process_time() - started) / len(texts) * 1e6)
         print(f"windows of {size:5}: {statistics.median(times):6.1f} us of processor a text")
-    plain, both = [], []
+    plain: list[float] = []
+    both: list[float] = []
     for number in range(rounds):
         for detects in (number % 2 == 0, number % 2 == 1):
             (both if detects else plain).append(_round(packs, identify if detects else None, texts))

@@ -55,7 +55,7 @@ def test_a_name_becomes_a_pack_that_says_where_it_is_from(files: dict[str, bytes
     card = (tmp_path / "distilbert-tiny-pack" / "MODEL_CARD.md").read_text()
     assert f"`{NAME}` on the Hugging Face hub, revision {COMMIT}" in card
     assert "the licence apache-2.0" in card
-    assert load_pack(tmp_path / "distilbert-tiny-pack").languages == {"it"}
+    assert load_pack(tmp_path / "distilbert-tiny-pack").languages == frozenset({"it"})
     assert not list((tmp_path / "hf").rglob("pytorch_model.bin"))
 
 
