@@ -63,6 +63,8 @@ def _row(record: Record, body: Mapping[str, Any]) -> dict[str, Any]:
     text = body.get("text")
     words = _marked(text, body.get("toxic_spans")) if isinstance(text, str) else []
     positive, negative = body.get("sentiment_positive"), body.get("sentiment_negative")
+    if body.get("supported") is False:  # its scores would pull every mean towards neutral
+        positive = negative = None
     return {
         "event_id": str(body["event_id"]),
         "time_ms": int(body["event_time_ms"]),

@@ -71,6 +71,13 @@ def store() -> Store:
     return Store(None, 3_600)
 
 
+@pytest.mark.parametrize(("supported", "wanted"), [(True, 0.7), (None, 0.7), (False, None)])
+def test_a_post_that_the_pack_does_not_read_has_no_mood(supported: object, wanted: float | None) -> None:
+    found = post(1, supported=supported)
+    assert found["mood"] == (None if wanted is None else pytest.approx(wanted))
+    assert "supported" not in found["fields"]
+
+
 def test_fields_of_the_sender_are_told_from_columns_of_the_heads() -> None:
     fields = post(1, product="kettle", stars=4, tags=["a"], emotional="yes", lang="en")["fields"]
     assert fields == {"product": "kettle", "stars": "4", "emotional": "yes"}
