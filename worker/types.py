@@ -16,6 +16,10 @@ Stage = Literal["decode", "classify", "encode", "write"]
 """Where a message failed."""
 
 
+LongText = Literal["truncate", "head_tail", "windows"]
+"""What is read of a text that is longer than the model reads at once: its beginning, its beginning and its
+end, or all of it, up to a limit."""
+
 PUBLIC = "moodstream"
 """The module that exports the classes of results. Pickles name them by it, which works whatever else has the
 name `worker`."""
@@ -175,7 +179,8 @@ class SpanResult:
 class Prediction:
     """All heads' results for one text: `heads` for the whole text, `spans` for places in it.
 
-    `token_count` counts the tokens that the model read.
+    `token_count` counts the tokens of the text that the model read, each once, and the special ones.
+    `truncated` says that others were left out.
     """
 
     __module__ = PUBLIC

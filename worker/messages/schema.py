@@ -58,8 +58,10 @@ class OutputBase(BaseModel):
         description="When it happened: the event's or the record's time, as it was given. Unix ms."
     )
     processed_time_ms: int = Field(ge=0, description="When it was labelled. Unix ms.")
-    token_count: int = Field(ge=0, description="Tokens that the model read.")
-    truncated: bool = Field(description="The text was longer than the model reads, and was cut.")
+    token_count: int = Field(ge=0, description="Tokens of the text that the model read.")
+    truncated: bool = Field(
+        description="The text was longer than the model reads, and part of it was left out."
+    )
     lang: str | None = Field(
         default=None,
         description="Language tag: the message's own, else the one that `language.detect` found.",

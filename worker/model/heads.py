@@ -23,7 +23,12 @@ def text_results(head: Head, logits: NDArray[np.float32]) -> list[HeadResult]:
     if not np.isfinite(logits).all():
         raise InferenceError(f"head {head.name}: the model gave a logit that is not finite")
     wide = logits.astype(np.float64) / head.temperature
-    return _multi(head, sigmoid(wide)) if head.multi_label else _single(head, _softmax(wide))
+    return results_of(head, sigmoid(wide) if head.multi_label else _softmax(wide))
+
+
+def results_of(head: Head, scores: NDArray[np.float64]) -> list[HeadResult]:
+    """Turn a head's scores of shape (batch, labels) into one result per row."""
+    return _multi(head, scores) if head.multi_label else _single(head, scores)
 
 
 def _single(head: Head, scores: NDArray[np.float64]) -> list[HeadResult]:

@@ -13,8 +13,8 @@ from worker.model.classifier import as_list
 from worker.model.pack import Pack
 from worker.model.several import PackSet
 from worker.python.frames import FAILURE_MESSAGE, FAILURE_REASON, as_frame, frame_columns
-from worker.settings.groups import BatchSettings
-from worker.types import PUBLIC, Failure, Prediction
+from worker.settings.groups import DEFAULT_LONG_TEXT, BatchSettings
+from worker.types import PUBLIC, Failure, LongText, Prediction
 
 _Path = Path | str
 _Packs = tuple[tuple[str, str], ...]
@@ -38,8 +38,11 @@ class Classifier:
         path: folder of a pack, or the name of one that ships, or a list of these; the default one when None.
         threads: parallel forward passes; 0 means as many as the machine or its cgroup allows.
         batch: how texts are grouped into micro-batches; the defaults serve a CPU.
+        long_text: what is read of a text that is longer than a pack reads at once: `truncate` its beginning,
+            `head_tail` its beginning and its end, `windows` all of it, in up to 8 parts.
 
     Raises:
+        ValueError: an unknown `long_text`.
         PackError: a folder is not a pack, a byte of it has changed, its parts do not fit together, or a pack
             is given twice.
     """
@@ -52,10 +55,11 @@ class Classifier:
         *,
         threads: int = 0,
         batch: BatchSettings | None = None,
+        long_text: LongText = DEFAULT_LONG_TEXT,
     ) -> None:
         paths = () if path is None else (path,) if isinstance(path, str | Path) else path
-        self._model = PackSet.load(paths, threads=threads, batch=batch)
-        self._given = (threads, batch)
+        self._model = PackSet.load(paths, threads=threads, batch=batch, long_text=long_text)
+        self._given = (threads, batch, long_text)
         self._kinds = frame_columns(self._model.heads)
         self._encoder = OutputEncoder(
             self._model.heads, model=self._model.model, topic="", include_text=False
@@ -68,9 +72,10 @@ class Classifier:
         *,
         threads: int = 0,
         batch: BatchSettings | None = None,
+        long_text: LongText = DEFAULT_LONG_TEXT,
     ) -> Self:
         """Do what the constructor does."""
-        return cls(path, threads=threads, batch=batch)
+        return cls(path, threads=threads, batch=batch, long_text=long_text)
 
     @property
     def packs(self) -> tuple[Pack, ...]:
@@ -129,21 +134,24 @@ class Classifier:
         return self._encoder.fields(result, "")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        threads, batch = self._given
+        threads, batch, long_text = self._given
         settings = None if batch is None else tuple(batch.model_dump().items())
         packs = tuple((str(pack.path.resolve()), pack.revision) for pack in self.packs)
-        return Classifier._unpickled, (packs, threads, settings)
+        return Classifier._unpickled, (packs, threads, settings, long_text)
 
     @classmethod
-    def _unpickled(cls, packs: _Packs, threads: int, batch: _Batch) -> "Classifier":
+    def _unpickled(
+        cls, packs: _Packs, threads: int, batch: _Batch, long_text: LongText = DEFAULT_LONG_TEXT
+    ) -> "Classifier":
         """Return the classifier that a pickle stands for. Raises PackError if a pack has changed since."""
-        return _loaded(packs, threads, batch)
+        return _loaded(packs, threads, batch, long_text)
 
 
 @lru_cache(maxsize=8)
-def _loaded(packs: _Packs, threads: int, batch: _Batch) -> Classifier:
+def _loaded(packs: _Packs, threads: int, batch: _Batch, long_text: LongText) -> Classifier:
     settings = None if batch is None else BatchSettings.model_validate(dict(batch))
-    classifier = Classifier([path for path, _ in packs], threads=threads, batch=settings)
+    paths = [path for path, _ in packs]
+    classifier = Classifier(paths, threads=threads, batch=settings, long_text=long_text)
     for (path, revision), pack in zip(packs, classifier.packs, strict=True):
         if pack.revision != revision:
             raise PackError(f"{path} held revision {revision} when it was pickled, and now {pack.revision}")

@@ -25,6 +25,7 @@ from worker.settings.values import (
     TopicName,
     ValueExpression,
 )
+from worker.types import LongText
 
 __all__ = [
     "BatchSettings",
@@ -51,6 +52,10 @@ PresetName = Literal[
     "product_review",
 ]
 """The presets of worker/messages/presets.py."""
+
+
+DEFAULT_LONG_TEXT: LongText = "head_tail"
+"""By measurement: see docs/reference/packs.md."""
 
 
 class SourceSettings(Group):
@@ -300,6 +305,12 @@ class ModelSettings(Group):
         ge=0,
         le=256,
         description="Forward passes in parallel, one thread each; 0 takes what machine and cgroup allow.",
+    )
+    long_text: LongText = Field(
+        default=DEFAULT_LONG_TEXT,
+        description="What is read of a text that is longer than the pack reads at once: `truncate` its "
+        "beginning, `head_tail` its beginning and its end, `windows` all of it, in up to 8 parts. Scores are "
+        "the mean of those of the parts.",
     )
 
 

@@ -91,7 +91,12 @@ class PackRouter:
 
         def load(paths: Sequence[Path]) -> LoadedPack:
             packs = PackSet.load(
-                paths, threads=settings.model.threads, batch=settings.batch, listener=listener, warn=warn
+                paths,
+                threads=settings.model.threads,
+                batch=settings.batch,
+                listener=listener,
+                long_text=settings.model.long_text,
+                warn=warn,
             )
             if on_pack is not None:
                 for pack in packs.packs:
