@@ -16,6 +16,10 @@ Stage = Literal["decode", "classify", "encode", "write"]
 """Where a message failed."""
 
 
+LongText = Literal["truncate", "head_tail", "windows"]
+"""What is read of a text that is longer than the model reads at once: its beginning, its beginning and its
+end, or all of it, up to a limit."""
+
 PUBLIC = "moodstream"
 """The module that exports the classes of results. Pickles name them by it, which works whatever else has the
 name `worker`."""
@@ -178,8 +182,9 @@ class SpanResult:
 class Prediction:
     """All heads' results for one text: `heads` for the whole text, `spans` for places in it.
 
-    `token_count` counts the tokens that the model read. `lang` is the text's language (BCP 47), `und` where
-    it was looked for in vain, None where nobody looked. `supported` is False if the text is known to be in a
+    `token_count` counts the tokens of the text that the model read, each once, and the special ones.
+    `truncated` says that others were left out. `lang` is the text's language (BCP 47), `und` where it was
+    looked for in vain, None where nobody looked. `supported` is False if the text is known to be in a
     language that the model does not read: the results then mean little.
     """
 

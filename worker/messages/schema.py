@@ -60,8 +60,10 @@ class OutputBase(BaseModel):
         description="When it happened: the event's or the record's time, as it was given. Unix ms."
     )
     processed_time_ms: int = Field(ge=0, description="When it was labelled. Unix ms.")
-    token_count: int = Field(ge=0, description="Tokens that the model read.")
-    truncated: bool = Field(description="The text was longer than the model reads, and was cut.")
+    token_count: int = Field(ge=0, description="Tokens of the text that the model read.")
+    truncated: bool = Field(
+        description="The text was longer than the model reads, and part of it was left out."
+    )
     supported: bool | None = Field(
         default=None,
         description="False: the text is in a language that the model does not read, so that its labels mean "

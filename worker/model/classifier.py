@@ -6,21 +6,23 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import compress
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from worker.errors import InferenceError, PackError, TextNotString
-from worker.heads import ROWS, Head, Marks
+from worker.heads import ROWS, Head, Marks, shown
 from worker.model.cpu import available_threads
 from worker.model.heads import called, probabilities, text_results
 from worker.model.pack import GRAPH, TOKENIZER, Pack, bundled_pack, open_pack
 from worker.model.session import Session
 from worker.model.spans import joined, marked_tokens
-from worker.model.tokenizer import Tokenizer, Tokens
-from worker.settings.groups import BatchSettings
-from worker.types import Failure, Prediction, SpanResult
+from worker.model.tokenizer import Tokenizer
+from worker.model.tokens import Tokens
+from worker.model.windows import mean_prediction
+from worker.settings.groups import DEFAULT_LONG_TEXT, BatchSettings
+from worker.types import Failure, LongText, Prediction, SpanResult
 
 WINDOW = 1_024
 """Texts sorted together. Padding falls to about 3 % at 256 and hardly further; memory grows with it."""
@@ -77,6 +79,7 @@ class Classifier:
         batch: BatchSettings | None = None,
         marks: Marks = "flagged",
         listener: Listener | None = None,
+        long_text: LongText = DEFAULT_LONG_TEXT,
     ) -> None:
         self.pack = pack
         self.threads = threads
@@ -85,6 +88,7 @@ class Classifier:
         self._session = session
         self._batch = batch or BatchSettings()
         self._listener: Listener = listener or Silent()
+        self._long_text = long_text
         self._pool: tuple[int, ThreadPoolExecutor] | None = None  # with the process that it belongs to
 
     @classmethod
@@ -96,6 +100,7 @@ class Classifier:
         batch: BatchSettings | None = None,
         marks: Marks = "flagged",
         listener: Listener | None = None,
+        long_text: LongText = DEFAULT_LONG_TEXT,
     ) -> Self:
         """Verify and load a pack: the bundled one, or the folder at `path`.
 
@@ -105,25 +110,38 @@ class Classifier:
             batch: how to cut micro-batches; the defaults serve a CPU.
             marks: in which texts token heads mark words.
             listener: called with what each window cost.
+            long_text: what is read of texts that are longer than `pack.max_tokens`.
 
         Raises:
             PackError: the folder is not a pack, a byte of it has changed, or its parts do not fit together.
+            ValueError: an unknown `long_text`.
         """
+        if long_text not in get_args(LongText):
+            raise ValueError(f"long_text is one of {', '.join(get_args(LongText))}, not {shown(long_text)}")
         pack, contents = open_pack(Path(path) if path is not None else bundled_pack(), (TOKENIZER, GRAPH))
         file = pack.path / TOKENIZER
-        tokenizer = Tokenizer(file, pack.max_tokens, pack.text, contents.pop(TOKENIZER))
+        content = contents.pop(TOKENIZER)
+        tokenizer = Tokenizer(file, pack.max_tokens, pack.text, content, long_text=long_text)
         tokens = max(tokenizer.vocab_size, tokenizer.largest_id + 1)
         if tokens > pack.vocab_size:
             raise PackError(f"{file} has {tokens} tokens, the model knows {pack.vocab_size}")
         marking = [name for head in pack.token_heads for name in (head.name + ROWS, head.name)]
         outputs = [head.name for head in pack.heads]
         session = Session(pack.path / GRAPH, outputs, marking, contents.pop(GRAPH), longest=pack.max_tokens)
-        threads = threads or available_threads()
-        return cls(pack, tokenizer, session, threads=threads, batch=batch, marks=marks, listener=listener)
+        return cls(
+            pack,
+            tokenizer,
+            session,
+            threads=threads or available_threads(),
+            batch=batch,
+            marks=marks,
+            listener=listener,
+            long_text=long_text,
+        )
 
     def __reduce__(self) -> tuple[Any, ...]:
         pack = (str(self.pack.path.resolve()), self.pack.revision)
-        return _load_again, (*pack, self.threads, self._batch, self.marks)
+        return _load_again, (*pack, self.threads, self._batch, (self.marks, self._long_text))
 
     def classify(self, texts: Iterable[object]) -> list[Prediction | Failure]:
         """Label texts. Result i belongs to text i; what cannot be labelled gives a `Failure`.
@@ -138,7 +156,7 @@ class Classifier:
         return by_windows(texts, self._window)
 
     def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
-        """Tokenise texts, each cut to `pack.max_tokens`; the result has their length and order.
+        """Tokenise texts, in rows of at most `pack.max_tokens`; the result has their length and order.
 
         Raises:
             InferenceError: the tokenizer failed on one of them.
@@ -146,7 +164,7 @@ class Classifier:
         return self._tokenizer(texts)
 
     def predict(self, batch: Sequence[Tokens]) -> list[Prediction]:
-        """Run one forward pass over exactly these rows, padded to the longest.
+        """Run one forward pass over exactly these rows, padded to the longest. Other windows are left out.
 
         Returns one prediction per row, in order. A row's scores do not depend on the other rows.
 
@@ -225,8 +243,9 @@ class Classifier:
         results: list[Prediction | Failure | None] = [
             row if isinstance(row, Failure) else None for row in tokens
         ]
-        places = [index for index, row in enumerate(tokens) if isinstance(row, Tokens)]
-        rows = [row for row in tokens if isinstance(row, Tokens)]
+        texts = [(index, row) for index, row in enumerate(tokens) if isinstance(row, Tokens)]
+        # A text in windows is as many rows, and its answer comes from all of theirs.
+        rows = [window for _, row in texts for window in row.windows or (row,)]
         batches = plan(
             [len(row.ids) for row in rows],
             max_padded_tokens=self._batch.max_padded_tokens,
@@ -234,10 +253,24 @@ class Classifier:
         )
         batches.reverse()  # the longest first, so that the threads end together
         answers = self._side_by_side([rows[index] for index in batch] for batch in batches)
+        found: dict[int, Prediction | Failure] = {}
         for batch, answered in zip(batches, answers, strict=True):
-            for index, answer in zip(batch, answered, strict=True):
-                results[places[index]] = answer
+            found.update(zip(batch, answered, strict=True))
+        done = 0
+        for index, row in texts:
+            count = max(1, len(row.windows))
+            results[index] = self._together(row, [found[place] for place in range(done, done + count)])
+            done += count
         return [result for result in results if result is not None]
+
+    def _together(self, row: Tokens, answers: Sequence[Prediction | Failure]) -> Prediction | Failure:
+        """Return the answer for a text from those for its rows."""
+        if not row.windows:
+            return answers[0]
+        predictions = [answer for answer in answers if isinstance(answer, Prediction)]
+        if len(predictions) < len(answers):
+            return next(answer for answer in answers if isinstance(answer, Failure))
+        return mean_prediction(row, self.pack.heads, self.pack.token_heads, predictions, self.marks)
 
     def _tokens(self, texts: Sequence[object]) -> list[Tokens | Failure]:
         """Tokenise the texts; anything else, and any text that the tokenizer fails on, gives a `Failure`."""
@@ -309,9 +342,12 @@ def plan(lengths: Sequence[int], *, max_padded_tokens: int, max_padding_share: f
     return batches
 
 
-def _load_again(path: str, revision: str, threads: int, batch: BatchSettings, marks: Marks) -> Classifier:
+def _load_again(
+    path: str, revision: str, threads: int, batch: BatchSettings, how: tuple[Marks, LongText]
+) -> Classifier:
     """Load a classifier that was pickled. Raises PackError if its pack has changed since."""
-    classifier = Classifier.load(path, threads=threads, batch=batch, marks=marks)
+    marks, long_text = how
+    classifier = Classifier.load(path, threads=threads, batch=batch, marks=marks, long_text=long_text)
     if classifier.pack.revision != revision:
         raise PackError(
             f"{path} held revision {revision} when it was pickled, and now {classifier.pack.revision}"

@@ -22,7 +22,11 @@ def text_results(head: Head, logits: NDArray[np.float32]) -> list[HeadResult]:
         )
     if not np.isfinite(logits).all():
         raise InferenceError(f"head {head.name}: the model gave a logit that is not finite")
-    scores = probabilities(head, logits)
+    return results_of(head, probabilities(head, logits))
+
+
+def results_of(head: Head, scores: NDArray[np.float64]) -> list[HeadResult]:
+    """Turn a head's probabilities of shape (batch, labels) into one result per row."""
     return _multi(head, scores) if head.multi_label else _single(head, scores)
 
 

@@ -16,8 +16,8 @@ from worker.model.classifier import Classifier, Listener, Silent, by_windows
 from worker.model.cpu import available_memory
 from worker.model.pack import GRAPH, Pack, bundled_pack, load_pack, model_folder
 from worker.model.tokenizer import Tokens
-from worker.settings.groups import BatchSettings
-from worker.types import Failure, Prediction
+from worker.settings.groups import DEFAULT_LONG_TEXT, BatchSettings
+from worker.types import Failure, LongText, Prediction
 
 _MEMORY_A_GRAPH = 3
 """Memory that a loaded graph takes, in sizes of its file, with room for what passes need."""
@@ -54,6 +54,7 @@ class PackSet:
         batch: BatchSettings | None = None,
         marks: Marks = "flagged",
         listener: Listener | None = None,
+        long_text: LongText = DEFAULT_LONG_TEXT,
         warn: Callable[[str], None] = warnings.warn,
     ) -> Self:
         """Verify and load packs.
@@ -64,6 +65,7 @@ class PackSet:
             batch: how to cut micro-batches; the defaults serve a CPU.
             marks: in which texts token heads mark words.
             listener: called with what each window cost.
+            long_text: what is read of texts that are longer than a pack reads at once.
             warn: called with a line if the packs may take more memory than there is.
 
         Raises:
@@ -75,7 +77,9 @@ class PackSet:
             warn(line)
         classifiers: list[Classifier] = []
         for folder in folders:
-            classifier = Classifier.load(folder, threads=threads, batch=batch, marks=marks, listener=listener)
+            classifier = Classifier.load(
+                folder, threads=threads, batch=batch, marks=marks, listener=listener, long_text=long_text
+            )
             _refuse_twice([*(other.pack for other in classifiers), classifier.pack])
             classifiers.append(classifier)
         return cls(classifiers, listener)

@@ -17,7 +17,10 @@ from worker.model.forks import no_fork
 from worker.model.spans import whole_words
 from worker.model.text.normaliser import RAW, Normaliser
 from worker.model.tokenizer_file import check_tokenizer
-from worker.types import Range
+from worker.model.tokens import MOST_WINDOWS, Part, Tokens, Window, part_of, spread, tokens_in
+from worker.types import LongText, Range
+
+__all__ = ["CHARACTERS_A_TOKEN", "Places", "Tokenizer", "Tokens", "is_panic", "read_tokenizer"]
 
 CHARACTERS_A_TOKEN = 64
 """A text is cut to this many characters for each token the model reads, before it is tokenised.
@@ -33,17 +36,6 @@ are not enough."""
 _MARGIN = 16
 """How many words must follow what is read before the rest of a text cannot change it: the end of what was
 tokenised may lie within a word, a sign or an added token."""
-
-
-class Tokens(NamedTuple):
-    """One text as the model reads it: token numbers with [CLS] and [SEP]; `truncated` if cut short.
-
-    `text` is the text itself: if a head marks tokens, their places in it are needed.
-    """
-
-    ids: list[int]
-    truncated: bool
-    text: str = ""
 
 
 class Places(NamedTuple):
@@ -65,9 +57,17 @@ class Tokenizer:
     """
 
     def __init__(
-        self, path: Path, max_tokens: int, handling: Normaliser = RAW, content: bytes | None = None
+        self,
+        path: Path,
+        max_tokens: int,
+        handling: Normaliser = RAW,
+        content: bytes | None = None,
+        *,
+        long_text: LongText = "truncate",
     ) -> None:
-        """Read `tokenizer.json` at `path`; no text becomes more than `max_tokens` tokens.
+        """Read `tokenizer.json` at `path`; no row becomes more than `max_tokens` tokens.
+
+        `long_text` says what is read of a text that gives more.
 
         With `content`, what was read from the file already, `path` is only named in errors.
 
@@ -77,16 +77,18 @@ class Tokenizer:
         content = _content(path) if content is None else content
         self._rust, self.largest_id = read_tokenizer(path, content)
         text = handling.name, handling.version, handling.table
-        self.key = (hashlib.sha256(content).digest(), max_tokens, *text)
+        self.key = (hashlib.sha256(content).digest(), max_tokens, *text, long_text)
         self._rust.enable_truncation(max_tokens)
         # "[SEP]" typed by a user is five characters of text, not the end of the message.
         self._rust.encode_special_tokens = True
         probe = self._rust.encode(_PROBE).ids
         if not 0 < len(probe) <= max_tokens:
             raise PackError(f"{path}: {len(probe)} tokens for a short text, where {max_tokens} are the most")
+        self._longest = max_tokens
         self._max_characters = max_tokens * CHARACTERS_A_TOKEN
         self._at_first = max_tokens * _AT_FIRST
         self._handling = handling
+        self._long_text: LongText = long_text
 
     @property
     def vocab_size(self) -> int:
@@ -118,10 +120,76 @@ class Tokenizer:
         except BaseException as error:
             _raise_failure(error)
             raise
-        return [
+        rows = [
             Tokens(encoding.ids, len(text) > limit or bool(encoding.overflowing), text)
             for text, encoding in zip(texts, encodings, strict=True)
         ]
+        if self._long_text == "truncate":
+            return rows
+        return [self._in_windows(row) if row.truncated else row for row in rows]
+
+    def _in_windows(self, row: Tokens) -> Tokens:
+        """Cut windows from a text that is too long for one row."""
+        try:
+            windows, truncated = (
+                self._ends(row.text) if self._long_text == "head_tail" else self._all(row.text)
+            )
+        except BaseException as error:
+            _raise_failure(error)
+            raise
+        if len(windows) < 2:  # there is more text, but nothing in it
+            return (windows or (row,))[0]._replace(truncated=truncated)
+        return row._replace(windows=windows, truncated=truncated, read=tokens_in(windows))
+
+    def _all(self, text: str) -> tuple[tuple[Tokens, ...], bool]:
+        """Return windows over all of a text, up to a limit, and whether it is longer than that."""
+        size = MOST_WINDOWS * self._max_characters
+        part = self._part(text[:size], MOST_WINDOWS)
+        read = min(len(part.ids), MOST_WINDOWS * part.room)
+        windows = tuple(part.window(text, place) for place in spread(read, part.room))
+        return windows, read < len(part.ids) or len(text) > size
+
+    def _ends(self, text: str) -> tuple[tuple[Tokens, ...], bool]:
+        """Return the windows at the beginning and at the end, and whether anything lies between them.
+
+        A text that fits into two rows is read in halves: its ends would overlap and cost more.
+        """
+        size = self._max_characters
+        begun = self._part(text[:size], 2)
+        total, room = len(begun.ids), begun.room
+        if begun.whole and len(text) <= size:
+            fits = total <= 2 * room
+            places = spread(total, room) if fits else [(0, room), (total - room, total)]
+            return tuple(begun.window(text, place) for place in places), not fits
+        end = self._end(text, after=size if begun.whole else 0)
+        found = (begun, (0, min(total, room))), (end, (max(0, len(end.ids) - room), len(end.ids)))
+        return tuple(part.window(text, place) for part, place in found if place[0] < place[1]), True
+
+    def _end(self, text: str, after: int) -> Part:
+        """Tokenise enough of the end of a text, but nothing before `after`, to fill a window.
+
+        Where it begins, a word may be cut: some words must lie between that and the window.
+        """
+        size = self._at_first
+        while True:
+            start = max(after, len(text) - size)
+            part = self._part(text[start:], 0, start)
+            tail = len(part.ids) - part.room
+            filled = tail > 0 and _last(part.words[: tail + 1]) - _last(part.words[:1]) >= _MARGIN
+            if filled or start == after or size == self._max_characters:
+                return part
+            size = min(4 * size, self._max_characters)
+
+    def _part(self, text: str, rows: int, start: int = 0) -> Part:
+        """Tokenise enough of a text to fill so many rows, or all of it for 0. `start` is where it begins."""
+        clean = _without_surrogates(text)
+        if rows:
+            encoding, beginning, whole = self._begun(clean, rows)
+        else:
+            beginning, whole = self._handling.apply(clean), True
+            encoding = self._rust.encode(beginning)
+        prepared = len(beginning)
+        return part_of(encoding, self._longest, start=start, rows=rows, prepared=prepared, whole=whole)
 
     def _encoded(self, texts: Sequence[str]) -> list[Encoding]:
         """Tokenise texts, each only a little further than the model reads."""
@@ -133,16 +201,25 @@ class Tokenizer:
             for text, (beginning, whole) in zip(texts, begun, strict=True)
         ]
 
-    def _long(self, text: str, beginning: str) -> tuple[Encoding, str]:
-        """Tokenise enough of a long text that the rest cannot change what the model reads: most often its
-        `beginning`. Returns the tokens, and the part of the prepared text that they are made of."""
-        enough, whole = self._at_first, False
+    def _begun(self, text: str, rows: int = 1) -> tuple[Encoding, str, bool]:
+        """Tokenise enough of a text that the rest cannot change its first rows.
+
+        Returns the tokens, the part of the prepared text that they are made of, and whether that is all.
+        """
+        beginning, whole = self._handling.begin(text, rows * self._at_first)
+        if whole:
+            return self._rust.encode(beginning), beginning, True
+        return self._long(text, beginning, rows)
+
+    def _long(self, text: str, beginning: str, rows: int = 1) -> tuple[Encoding, str, bool]:
+        """Do the same for a text of which the `beginning` is known: most often it is enough."""
+        enough, whole = rows * self._at_first, False
         encoding = self._rust.encode(beginning)
-        while not whole and not _is_filled(encoding):
+        while not whole and not _is_filled(encoding, rows):
             enough *= 4
             beginning, whole = self._handling.begin(text, enough)
             encoding = self._rust.encode(beginning)
-        return encoding, beginning
+        return encoding, beginning, whole
 
     def places(self, text: str) -> Places:
         """Tokenise a text and return where each token is in it, in code points.
@@ -152,11 +229,7 @@ class Tokenizer:
         """
         clean, places = _with_places(text[: self._max_characters])
         try:
-            beginning, whole = self._handling.begin(clean, self._at_first)
-            if whole:
-                encoding = self._rust.encode(beginning)
-            else:
-                encoding, beginning = self._long(clean, beginning)
+            encoding, beginning, _ = self._begun(clean)
         except BaseException as error:
             _raise_failure(error)
             raise
@@ -176,22 +249,51 @@ class Tokenizer:
         Raises:
             InferenceError: the tokens are not those of the text.
         """
+        if tokens.window is not None:
+            return self._window_ranges(tokens, tokens.window)
         found = self.places(tokens.text)
         read = len(tokens.ids) - 1  # the last is [SEP], wherever the text was cut
         if found.ids[:read] != tokens.ids[:read]:
             raise InferenceError("the tokens are not those of the text that comes with them")
         return [*whole_words(tokens.text, found.ranges[:read], found.words[:read]), (0, 0)]
 
+    def _window_ranges(self, tokens: Tokens, window: Window) -> list[Range]:
+        """Do the same for a row that was cut from a part of the text."""
+        size = self._max_characters * max(1, window.rows if self._long_text == "windows" else 1)
+        text = tokens.text[window.start :][: size if window.rows else None]
+        try:
+            part = self._part(text, window.rows, window.start)
+        except BaseException as error:
+            _raise_failure(error)
+            raise
+        if part.row(window.place) != tokens.ids:
+            raise InferenceError("the tokens are not those of the text that comes with them")
+        clean, places = _with_places(text)
+        _, spans = self._handling.with_offsets(clean, part.prepared)
+        ranges = [
+            (places[spans[start][0]], places[spans[end - 1][1]]) if start < end else (0, 0)
+            for start, end in part.spans
+        ]
+        words = whole_words(text, ranges, part.words)[slice(*window.place)]
+        first, last = part.ends
+        return [
+            *((0, 0) for _ in first),
+            *((start + window.start, end + window.start) for start, end in words),
+            *((0, 0) for _ in last),
+        ]
 
-def _is_filled(encoding: Encoding) -> bool:
-    """Whether enough words follow those that are read that more of the text would change nothing."""
-    if not encoding.overflowing:
+
+def _is_filled(encoding: Encoding, rows: int) -> bool:
+    """Whether enough words follow the first rows that more of the text would change nothing in them."""
+    if len(encoding.overflowing) < rows:
         return False
-    read, last = (
-        max((word for word in part.word_ids if word is not None), default=0)
-        for part in (encoding, encoding.overflowing[-1])
-    )
-    return bool(last - read >= _MARGIN)
+    read = ([encoding, *encoding.overflowing][rows - 1]).word_ids
+    return _last(encoding.overflowing[-1].word_ids) - _last(read) >= _MARGIN
+
+
+def _last(words: Sequence[int | None]) -> int:
+    """Return the number of the last of some words."""
+    return max((word for word in words if word is not None), default=0)
 
 
 def read_tokenizer(path: Path, content: bytes | None = None) -> tuple[RustTokenizer, int]:

@@ -16,12 +16,15 @@ from worker.model.identifier import Guess, Identifier
 from worker.model.pack import Pack
 from worker.model.several import PackSet
 from worker.python.frames import FAILURE_MESSAGE, FAILURE_REASON, as_frame, frame_columns
-from worker.settings.groups import BatchSettings
+from worker.settings.groups import DEFAULT_LONG_TEXT, BatchSettings
 from worker.settings.languages import UNKNOWN
-from worker.types import PUBLIC, Failure, Prediction
+from worker.types import PUBLIC, Failure, LongText, Prediction
 
 _Path = Path | str
 _Packs = tuple[tuple[str, str], ...]
+_How = tuple[Marks, bool, LongText]
+"""`marks`, `detect_language` and `long_text`."""
+
 """Path and revision of each pack."""
 
 _Batch = tuple[tuple[str, Any], ...] | None
@@ -46,9 +49,11 @@ class Classifier:
             lower score that the pack names.
         detect_language: find out each text's language, and say in `supported` whether all packs read it. When
             false, `lang` is None and `supported` true.
+        long_text: what is read of a text that is longer than a pack reads at once: `truncate` its beginning,
+            `head_tail` its beginning and its end, `windows` all of it, in up to 8 parts.
 
     Raises:
-        ValueError: `marks` is neither.
+        ValueError: `marks` or `long_text` is none of these.
         LanguageError: languages are to be detected, and the package that does it is missing.
         PackError: a folder is not a pack, a byte of it has changed, its parts do not fit together, or a pack
             is given twice.
@@ -64,14 +69,15 @@ class Classifier:
         batch: BatchSettings | None = None,
         marks: Marks = "flagged",
         detect_language: bool = True,
+        long_text: LongText = DEFAULT_LONG_TEXT,
     ) -> None:
         if marks not in get_args(Marks):
             raise ValueError(f"marks must be 'flagged' or 'gate', not {marks!r}")
         # Before the packs, so that a missing package shows at once.
         self._identify = Identifier() if detect_language else None
         paths = () if path is None else (path,) if isinstance(path, str | Path) else path
-        self._model = PackSet.load(paths, threads=threads, batch=batch, marks=marks)
-        self._given = (threads, batch, marks, detect_language)
+        self._model = PackSet.load(paths, threads=threads, batch=batch, marks=marks, long_text=long_text)
+        self._given = (threads, batch, (marks, detect_language, long_text))
         self._kinds = frame_columns(self._model.heads)
         self._encoder = OutputEncoder(
             self._model.heads, model=self._model.model, topic="", include_text=False
@@ -86,9 +92,17 @@ class Classifier:
         batch: BatchSettings | None = None,
         marks: Marks = "flagged",
         detect_language: bool = True,
+        long_text: LongText = DEFAULT_LONG_TEXT,
     ) -> Self:
         """Do what the constructor does."""
-        return cls(path, threads=threads, batch=batch, marks=marks, detect_language=detect_language)
+        return cls(
+            path,
+            threads=threads,
+            batch=batch,
+            marks=marks,
+            detect_language=detect_language,
+            long_text=long_text,
+        )
 
     @property
     def packs(self) -> tuple[Pack, ...]:
@@ -155,33 +169,28 @@ class Classifier:
         return self._encoder.fields(result, "")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        threads, batch, marks, detect_language = self._given
+        threads, batch, how = self._given
         settings = None if batch is None else tuple(batch.model_dump().items())
         packs = tuple((str(pack.path.resolve()), pack.revision) for pack in self.packs)
-        return Classifier._unpickled, (packs, threads, settings, marks, detect_language)
+        return Classifier._unpickled, (packs, threads, settings, how)
 
     @classmethod
-    def _unpickled(
-        cls,
-        packs: _Packs,
-        threads: int,
-        batch: _Batch,
-        marks: Marks = "flagged",
-        detect_language: bool = True,
-    ) -> "Classifier":
+    def _unpickled(cls, packs: _Packs, threads: int, batch: _Batch, how: _How) -> "Classifier":
         """Return the classifier that a pickle stands for. Raises PackError if a pack has changed since."""
-        return _loaded(packs, threads, batch, marks, detect_language)
+        return _loaded(packs, threads, batch, how)
 
 
 @lru_cache(maxsize=8)
-def _loaded(packs: _Packs, threads: int, batch: _Batch, marks: Marks, detect_language: bool) -> Classifier:
+def _loaded(packs: _Packs, threads: int, batch: _Batch, how: _How) -> Classifier:
     settings = None if batch is None else BatchSettings.model_validate(dict(batch))
+    marks, detect_language, long_text = how
     classifier = Classifier(
         [path for path, _ in packs],
         threads=threads,
         batch=settings,
         marks=marks,
         detect_language=detect_language,
+        long_text=long_text,
     )
     for (path, revision), pack in zip(packs, classifier.packs, strict=True):
         if pack.revision != revision:

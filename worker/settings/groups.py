@@ -26,6 +26,7 @@ from worker.settings.values import (
     TopicName,
     ValueExpression,
 )
+from worker.types import LongText
 
 __all__ = [
     "BatchSettings",
@@ -52,6 +53,10 @@ PresetName = Literal[
     "product_review",
 ]
 """The presets of worker/messages/presets.py."""
+
+
+DEFAULT_LONG_TEXT: LongText = "head_tail"
+"""By measurement: see docs/reference/packs.md."""
 
 
 class SourceSettings(Group):
@@ -307,6 +312,12 @@ class ModelSettings(Group):
         description="In which messages words are marked: `flagged`, only in those that are called toxic; "
         "`gate`, in all that reach the lower score that the pack names, which finds more toxic words and "
         "also marks some in messages that are called not toxic.",
+    )
+    long_text: LongText = Field(
+        default=DEFAULT_LONG_TEXT,
+        description="What is read of a text that is longer than the pack reads at once: `truncate` its "
+        "beginning, `head_tail` its beginning and its end, `windows` all of it, in up to 8 parts. Scores are "
+        "the mean of those of the parts.",
     )
 
 

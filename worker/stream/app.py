@@ -24,6 +24,7 @@ from worker.messages.output_formats import OutputFormat
 from worker.messages.registry import Registry
 from worker.messages.watch import Unmatched
 from worker.model.pack import Pack
+from worker.model.tokens import rows_of
 from worker.observe.health import Health
 from worker.observe.logs import configure as configure_logging
 from worker.observe.metrics import Metrics
@@ -167,6 +168,7 @@ def _work(parts: Parts, stop: threading.Event, *, assigned: bool) -> None:
                     output_format=parts.output_format,
                 ),
                 on_poison=settings.delivery.on_poison,
+                rows=rows_of(settings.model.long_text),
             ).run(stop)
         except Fenced:
             if not assigned:

@@ -53,7 +53,8 @@ class Loop:
     so none can fall between a commit and the window that it belongs to. A window of an earlier generation is
     dropped and read again: its partitions may belong to another worker now.
 
-    Polled records that do not fit into the time of a window are kept for the next one.
+    Polled records that do not fit into the time of a window are kept for the next one. `rows` is in how many
+    rows the model reads a long text at most, which that time depends on.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Loop:
         metrics: Metrics,
         fitter: Fitter | None = None,
         on_poison: Literal["stop", "skip"] = "stop",
+        rows: int = 1,
         summary: Summary | None = None,
     ) -> None:
         self._source = source
@@ -91,7 +93,7 @@ class Loop:
         self._lag_due = 0.0
         self._rebalances_told = 0
         self._in_hand: list[Record] = []
-        self._pace = Pace(batch.max_window_s)
+        self._pace = Pace(batch.max_window_s, rows)
         # The records wait in hand, and every turn of the loop polls: the worker stays in its group meanwhile.
         self._registry = Waiting("the schema registry", on_wait=lambda: health.waiting("registry"))
         self._without_registry = False

@@ -100,6 +100,7 @@ class PackRouter:
                 batch=settings.batch,
                 marks=settings.model.marks,
                 listener=listener,
+                long_text=settings.model.long_text,
                 warn=warn,
             )
             if on_pack is not None:

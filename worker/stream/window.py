@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from worker.types import Record
 
 MESSAGE_COST, LONGEST_COST = 100, 4_096
-"""What a message costs in addition to its bytes, and the most bytes that are counted for one, since the model
-reads only the beginning of a long text. In bytes."""
+"""What a message costs in addition to its bytes, and the most bytes that are counted for a row of the model,
+since a long text is read in few rows. In bytes."""
 
 FIRST_RATE = 20_000.0
 """Cost per second that is assumed before anything was measured: about that of one slow core."""
@@ -69,10 +69,12 @@ class Pace:
 
     Args:
         max_window_s: how long labelling one window may take. Seconds.
+        rows: in how many rows the model reads a long text at most.
     """
 
-    def __init__(self, max_window_s: float) -> None:
+    def __init__(self, max_window_s: float, rows: int = 1) -> None:
         self._max_window_s = max_window_s
+        self._rows = rows
         self._rate = FIRST_RATE
         self._message_cost: float = MESSAGE_COST
 
@@ -86,11 +88,12 @@ class Pace:
         All of them if they are only a little over the estimate.
         """
         budget = self._rate * self._max_window_s
-        if sum(map(cost, records)) <= budget * _SLACK:
+        costs = [cost(record, self._rows) for record in records]
+        if sum(costs) <= budget * _SLACK:
             return len(records)
         total = 0
-        for count, record in enumerate(records):
-            total += cost(record)
+        for count, of_one in enumerate(costs):
+            total += of_one
             if count and total > budget:
                 return count
         return len(records)
@@ -99,15 +102,15 @@ class Pace:
         """Update the estimate with how long labelling these records took."""
         if not records or seconds <= 0:
             return
-        total = sum(map(cost, records))
+        total = sum(cost(record, self._rows) for record in records)
         self._message_cost = total / len(records)
         rate = total / seconds
         self._rate = rate if rate < self._rate else self._rate + _FASTER * (rate - self._rate)
 
 
-def cost(record: Record) -> int:
-    """What labelling a record costs, in bytes of text."""
-    return MESSAGE_COST + min(record.size, LONGEST_COST)
+def cost(record: Record, rows: int = 1) -> int:
+    """What labelling a record costs, read in at most so many rows, in bytes of text."""
+    return MESSAGE_COST + min(record.size, rows * LONGEST_COST)
 
 
 class Progress:

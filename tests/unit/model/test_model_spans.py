@@ -61,7 +61,7 @@ def test_the_marked_words_are_found_in_the_text_as_it_came(
 
 
 def test_spans_are_the_same_in_any_company_and_from_several_threads(marking: Classifier) -> None:
-    alone = [marking.predict(marking.tokenize([text]))[0] for text in TEXTS]
+    alone = [marking.classify([text])[0] for text in TEXTS]
     for order in (TEXTS * 30, TEXTS[::-1] * 30):
         answers = dict(zip(order, marking.classify(order), strict=True))
         assert [answers[text] for text in TEXTS] == alone

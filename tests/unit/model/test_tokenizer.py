@@ -1,5 +1,7 @@
 """Any text becomes token numbers that the model knows; only the tokenizer itself writes [CLS] and [SEP]."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -39,8 +41,9 @@ def test_special_tokens_typed_by_a_user_are_text(tiny_model: Classifier, special
     assert VOCABULARY.index("late") in found
 
 
-def test_a_long_text_is_cut_and_says_so(tiny_model: Classifier) -> None:
-    exact, longer = tiny_model.tokenize(["great " * (LIMIT - 2), "great " * (LIMIT - 1)])
+def test_a_long_text_is_cut_and_says_so(tiny_pack: Path) -> None:
+    model = Classifier.load(tiny_pack, long_text="truncate")
+    exact, longer = model.tokenize(["great " * (LIMIT - 2), "great " * (LIMIT - 1)])
     assert (len(exact.ids), exact.truncated) == (LIMIT, False)
     assert (len(longer.ids), longer.truncated) == (LIMIT, True)
     assert longer.ids == exact.ids

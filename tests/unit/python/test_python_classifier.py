@@ -25,7 +25,9 @@ from tests.support.packs import vouch, with_config
 from worker.errors import LanguageError
 from worker.lab.convert.writer import convert_checkpoint
 from worker.messages.encode import OutputEncoder
-from worker.types import Message, Record
+from worker.settings.groups import Settings
+from worker.stream.router import PackRouter
+from worker.types import LongText, Message, Record
 
 ROOT = Path(__file__).parents[3]
 BUNDLED = ROOT / "worker" / "packs" / "compact-fast"
@@ -324,6 +326,25 @@ def test_a_fork_prints_nothing() -> None:
         [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
     )
     assert done.stdout + done.stderr == ""
+
+
+@pytest.mark.parametrize("long_text", ["truncate", "head_tail", "windows"])
+def test_long_texts_are_read_as_a_message_is(long_text: LongText) -> None:
+    texts = ["so good! " * 180, "never again"]
+    classifier = Classifier("compact-fast", threads=1, long_text=long_text)
+    found = Settings.model_validate({"model": {"path": "compact-fast", "long_text": long_text, "threads": 1}})
+    router = PackRouter.load(found, topic="moods", include_text=False)
+    labelled = router.label([Message(text, str(number), 0) for number, text in enumerate(texts)])
+    answers = classifier.classify(texts)
+    assert [each.answer for each in labelled] == answers
+    assert pickle.loads(pickle.dumps(classifier)).classify(texts) == answers
+    counts = [(row["token_count"], row["truncated"]) for row in classifier.to_dicts(texts)]
+    assert counts == [(512, True) if long_text == "truncate" else (542, False), (4, False)]
+
+
+def test_an_unknown_way_to_read_long_texts_is_refused() -> None:
+    with pytest.raises(ValueError, match="long_text is one of truncate, head_tail, windows, not 'tail'"):
+        Classifier("compact-fast", long_text="tail")  # type: ignore[arg-type]
 
 
 def test_pickles_are_small_and_name_the_public_package(classifier: Classifier) -> None:

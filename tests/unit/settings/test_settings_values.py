@@ -101,6 +101,8 @@ def test_a_port_beyond_the_last_is_refused() -> None:
         ("delivery__slot", "a/b", "'a/b' does not match ^[A-Za-z0-9._-]{1,64}$"),
         ("delivery__guarantee", "exactly-once", "did you mean exactly_once?"),
         ("observe__log_level", "WARN", "did you mean warning?"),
+        ("model__long_text", "window", "did you mean windows?"),
+        ("model__long_text", "all", "'all'"),
         ("kafka__ssl_cafile", "/no/such.pem", "'/no/such.pem' does not exist"),
         ("kafka__ssl_cafile", "/", "'/' is a folder, not a file"),
     ],

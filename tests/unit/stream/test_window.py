@@ -55,6 +55,10 @@ def test_a_slower_window_counts_at_once_and_a_faster_one_bit_by_bit() -> None:
 
 def test_a_long_text_costs_no_more_than_what_the_model_reads() -> None:
     assert cost(_record(10_000_000)) == cost(_record(LONGEST_COST))
+    assert cost(_record(10_000_000), 2) == cost(_record(2 * LONGEST_COST), 2)
+    assert cost(_record(LONGEST_COST), 2) < cost(_record(2 * LONGEST_COST), 2)
+    records = [_record(10_000_000)] * 100
+    assert 0 < Pace(2.0, rows=2).fitting(records) < Pace(2.0).fitting(records)
     assert cost(_record(0)) > 0
 
 

@@ -137,7 +137,7 @@ class PackScorer:
 
     def __init__(self, folder: Path, tick: Tick) -> None:
         """Verify and load the pack. Raises PackError."""
-        self._model = Classifier.load(folder)
+        self._model = Classifier.load(folder, long_text="truncate")
         self._tick = tick
         self._heads = {head.name: head for head in self._model.pack.outputs}
 
