@@ -143,7 +143,9 @@ def test_the_command_refuses_a_folder_of_other_recipes_and_what_is_missing(
     """The small recipes made this folder; the command has the real ones."""
     done = _command(made[0], "--only", "compact-1", "--only", "teacher-sst2")
     assert done.returncode == ExitCode.USAGE
-    assert done.stderr.splitlines() == [
+    says, *_, first, second = done.stderr.splitlines()
+    assert says == "moodstream: 2 of 2 stages to make: teacher-sst2, compact-1"
+    assert [first, second] == [
         f"moodstream: stage {name}: {made[0].work / name} was made by other recipes or from other data; "
         "--again makes it anew"
         for name in ("teacher-sst2", "compact-1")
