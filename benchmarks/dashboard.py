@@ -36,8 +36,9 @@ from benchmarks.classifier import made_up_texts
 from worker.cli.dashboard import Duration
 from worker.dashboard.app import Dashboard
 from worker.dashboard.messages import read_post
+from worker.dashboard.report import Reporter
 from worker.dashboard.store import Store
-from worker.dashboard.view import Reporter, View
+from worker.dashboard.view import View
 from worker.demo.broker import EmbeddedBroker
 from worker.demo.run import WorkerProcess
 from worker.kafka.topics import TopicSpec, create_topics
