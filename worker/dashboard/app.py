@@ -22,8 +22,9 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from worker.dashboard.reader import State, TopicReader
+from worker.dashboard.report import Reporter
 from worker.dashboard.store import Store
-from worker.dashboard.view import FIELD, OWN_FIELDS, Reporter, View
+from worker.dashboard.view import FIELD, OWN_FIELDS, View
 from worker.errors import DashboardError, PortInUse
 from worker.settings.groups import Settings
 

@@ -6,7 +6,9 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,16 @@ MEMORY_LIMIT = "512MB"
 MOST_COLUMNS = 40
 """Fields of the sender, by name, that are kept in all. Those that come later are left out."""
 
+AHEAD_MS = 60_000
+"""How far a sender's clock may be ahead before the page says so."""
+
+GRACE_MS = 60_000
+"""How much longer than `keep_s` posts stay in the tables, so that who counts them sees them leave."""
+
+RATE_S = 10.0
+"""What is called lately in posts a second."""
+
+_MOST_WRITTEN = 100_000
 _LAYOUT = 2
 """A file with other tables is emptied, and filled from the topics again."""
 
@@ -43,6 +55,9 @@ CREATE TABLE IF NOT EXISTS positions (
 );
 CREATE TABLE IF NOT EXISTS moodstream_layout (version INTEGER);
 """
+TABLES = ("posts", "dead_letters")
+"""What is kept for a time."""
+
 _NAMES = ("posts", "fields", "dead_letters", "positions", "moodstream_layout")
 _POST = {
     **dict.fromkeys(("event_id", "model", "sentiment", "emotion", "lang", "text"), "VARCHAR"),
@@ -71,7 +86,7 @@ class Store:
 
     def __init__(self, path: Path | None, keep_s: float) -> None:
         self.keep_s = keep_s
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         spill = str(Path(tempfile.gettempdir()) / f"moodstream-dashboard-{os.getpid()}")
         try:
             self._db = duckdb.connect(":memory:" if path is None else str(path))
@@ -87,6 +102,19 @@ class Store:
         self._positions = {TopicPartition(topic, part): offset for topic, part, offset in found}
         self.version = 0
         """Grows with everything that is written."""
+        tables = {
+            table: self._db.execute(f"SELECT max(time_ms), max(received_ms) FROM {table}").fetchall()[0]
+            for table in TABLES
+        }
+        self.latest_ms: dict[str, int | None] = {table: latest for table, (latest, _) in tables.items()}
+        """The latest time that any row of a table has had; None where there was none."""
+        self.received_ms: int = max(received or 0 for _, received in tables.values())
+        """When the last rows were written. No two transactions have the same time."""
+        self.rewritten = 0
+        """Grows when rows that are still shown were changed or removed, not only added."""
+        self.added = 0
+        """Rows that were added since the start."""
+        self._written: deque[int] = deque(maxlen=_MOST_WRITTEN)
 
     def _make_tables(self) -> None:
         present = {row[0] for row in self._db.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
@@ -117,12 +145,28 @@ class Store:
         kept = {(post["event_id"], post["model"]): post for post in posts if post["time_ms"] >= oldest}
         letters = [dict(row) for row in dead if row["time_ms"] >= oldest]
         with self._lock:
+            received_ms = max(now_ms, self.received_ms + 1)
             try:
-                self._write("INSERT", list(kept.values()), letters, positions, now_ms)
+                self._write("INSERT", list(kept.values()), letters, positions, received_ms)
             except duckdb.ConstraintException:  # one of them came before
-                self._write("INSERT OR REPLACE", list(kept.values()), letters, positions, now_ms)
+                self._write("INSERT OR REPLACE", list(kept.values()), letters, positions, received_ms)
+                self.rewritten += 1
+            self.received_ms = received_ms
+            self._note({"posts": kept.values(), "dead_letters": letters}, now_ms)
             self.version += 1
         return sum(post["time_ms"] < oldest for post in posts)
+
+    def _note(self, rows: Mapping[str, Collection[Mapping[str, Any]]], now_ms: int) -> None:
+        """Remember what would otherwise be asked for again and again."""
+        for table, added in rows.items():
+            self.added += len(added)
+            for row in added:
+                self.latest_ms[table] = max(row["time_ms"], self.latest_ms[table] or row["time_ms"])
+        since = now_ms - int(RATE_S * 1000)
+        while self._written and self._written[0] <= since:
+            self._written.popleft()
+        # What the page catches up with at its start was written long before.
+        self._written.extend(post["written_ms"] for post in rows["posts"] if post["written_ms"] > since)
 
     def _write(
         self,
@@ -192,24 +236,39 @@ class Store:
         """The offset to read next of each partition that has been read."""
         return dict(self._positions)
 
-    def rate(self, over_s: float = 10.0) -> float:
+    def rate(self) -> float:
         """Posts a second that the workers have written lately."""
-        since = time.time_ns() // 1_000_000 - int(over_s * 1000)
-        # What the page catches up with at its start was written long before.
-        [row] = self.rows(
-            "SELECT count(*) AS posts FROM posts WHERE written_ms > ? AND received_ms > ?", [since, since]
-        )
-        return float(row["posts"]) / over_s
-
-    def forget_old(self) -> None:
-        """Remove what is older than `keep_s`, by its own time or because it came so long ago."""
-        oldest = time.time_ns() // 1_000_000 - int(self.keep_s * 1000)
+        since = time.time_ns() // 1_000_000 - int(RATE_S * 1000)
         with self._lock:
-            for table in ("posts", "dead_letters"):
-                # The second is for senders whose clock is ahead: their posts would stay for ever.
-                self._db.execute(
-                    f"DELETE FROM {table} WHERE time_ms < ? OR received_ms < ?", [oldest, oldest]
-                )
+            return sum(written > since for written in self._written) / RATE_S
+
+    def oldest_ms(self, now_ms: int) -> int:
+        """The time before which nothing is kept."""
+        return now_ms - int(self.keep_s * 1000)
+
+    def forget_old(self, now_ms: int | None = None) -> None:
+        """Remove what is older than `keep_s`, by its own time or because it came so long ago.
+
+        It stays in the tables for `GRACE_MS` more; `oldest_ms` says what still counts.
+        """
+        oldest = self.oldest_ms(time.time_ns() // 1_000_000 if now_ms is None else now_ms)
+        with self._lock:
+            for table in TABLES:
+                self._db.execute(f"DELETE FROM {table} WHERE time_ms < ?", [oldest - GRACE_MS])
+                # For senders whose clock is ahead: their posts would stay for ever.
+                gone = self._db.execute(
+                    f"DELETE FROM {table} WHERE received_ms < ? RETURNING time_ms",
+                    [oldest - GRACE_MS - AHEAD_MS],
+                ).fetchall()
+                if any(time_ms >= oldest for (time_ms,) in gone):
+                    self.rewritten += 1
+                    self.version += 1
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Within it, all that this thread asks for is of the same state: nothing is written meanwhile."""
+        with self._lock:
+            yield
 
     def rows(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[dict[str, Any]]:
         """The rows of a query."""

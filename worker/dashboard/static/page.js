@@ -114,14 +114,15 @@ function draw(report) {
   notices();
   filters(report);
   part("totals", [report.totals, report.status, report.dead_letters], () => totals(report));
-  part("chart", [report.series, report.pick, bounds(report)], () => chart(report));
   if ($("table").open) part("series", [report.series, report.pick], () => series(report));
   part("emotions", [report.emotions, view.get("emotion")], () => emotions(report));
   part("breakdowns", [report.breakdowns, view.toString()], () => breakdowns(report));
   part("dead", report.dead_letters, () => dead(report));
   // Whoever marks a text to copy it keeps it.
   const marking = !getSelection().isCollapsed && $("posts").contains(getSelection().anchorNode);
-  if (!marking) part("posts", [report.posts, report.live, report.to_ms * !report.live, report.pick], () => posts(report));
+  if (!marking) posts(report);
+  // The chart measures its texts, which makes the browser lay out what was changed before: last, so only once.
+  part("chart", [report.series, report.pick, bounds(report)], () => chart(report));
   document.body.dataset.drawn = String(Number(document.body.dataset.drawn || 0) + 1);
 }
 
@@ -264,16 +265,17 @@ function chart(report) {
   const [first, end] = bounds(report);
   const found = new Map(rows.map((row) => [row.time_ms, row]));
   const starts = Array.from({ length: Math.round((end - first) / step) }, (_, place) => first + place * step);
-  const middles = (times) => times.map((ms) => local(ms + step / 2));
+  const middles = starts.map((ms) => local(ms + step / 2));
+  const middle = new Map(starts.map((ms, place) => [ms, middles[place]]));
   // Areas with steps look like bars that touch, and the chart library draws three of them, not hundreds of bars.
   const bars = ["negative", "neutral", "positive"].map((name) => ({
-    type: "scatter", mode: "lines", stackgroup: "posts", hoveron: "points", name, x: middles(starts),
+    type: "scatter", mode: "lines", stackgroup: "posts", hoveron: "points", name, x: middles,
     y: starts.map((ms) => found.get(ms)?.[name] || 0), line: { shape: "hvh", width: 0, color: color(name) }, fillcolor: color(name),
   }));
   // A mood moves little: its axis reaches as far as it does, and no less than a quarter.
   const reach = Math.ceil(4 * Math.max(0.25, ...rows.map((row) => Math.abs(row.mood)))) / 4;
   const line = (name, y, axis, hue, format) => ({
-    type: "scatter", mode: rows.length > 30 ? "lines" : "lines+markers", marker: { size: 5 }, name, x: middles(rows.map((row) => row.time_ms)), y,
+    type: "scatter", mode: rows.length > 30 ? "lines" : "lines+markers", marker: { size: 5 }, name, x: rows.map((row) => middle.get(row.time_ms)), y,
     yaxis: axis, line: { color: color(hue), width: 2 }, hovertemplate: `%{y:${format}}`, showlegend: false,
   });
   const traces = [
@@ -281,11 +283,13 @@ function chart(report) {
     line("mood", rows.map((row) => row.mood), "y2", "link", "+.2f"),
     line("toxic", rows.map((row) => row.toxic), "y3", "negative", ".1%"),
   ];
+  // Margins and labels that need not be measured, which takes the chart library long.
+  const labels = { tickangle: 0, ticklabeloverflow: "allow", gridcolor: color("line") };
   const axis = (title, domain, more) => ({
-    title: { text: title, font: { size: 12 } }, domain, gridcolor: color("line"), zerolinecolor: color("line"), fixedrange: true, ...more,
+    title: { text: title, font: { size: 12 } }, domain, zerolinecolor: color("line"), fixedrange: true, ...labels, ...more,
   });
   const layout = {
-    margin: { l: 56, r: 8, t: 24, b: 32 },
+    margin: { l: 56, r: 8, t: 24, b: 32, autoexpand: false },
     paper_bgcolor: "transparent", plot_bgcolor: "transparent",
     font: { color: color("text") },
     hovermode: "x",
@@ -293,7 +297,7 @@ function chart(report) {
     dragmode: matchMedia("(pointer: coarse)").matches ? false : "select",
     selectdirection: "h", selections: [],
     xaxis: {
-      type: "date", range: [local(first), local(end)], gridcolor: color("line"), anchor: "y3",
+      type: "date", range: [local(first), local(end)], anchor: "y3", ...labels,
       nticks: Math.max(3, Math.round($("chart").clientWidth / 130)),
     },
     yaxis: axis("posts", [0.46, 1], { rangemode: "tozero", nticks: 5 }),
@@ -402,24 +406,33 @@ function marked(text, ranges) {
 
 function posts(report) {
   const looking = where(report);
-  $("posts-title").textContent = looking ? `Posts, ${looking}` : "Newest posts";
+  const title = looking ? `Posts, ${looking}` : "Newest posts";
+  if ($("posts-title").textContent !== title) $("posts-title").textContent = title;
   $("no-text").hidden = report.totals.posts === 0 || report.totals.texts > 0;
-  const tone = (post) => (["positive", "negative"].includes(post.sentiment) ? post.sentiment : "neutral");
-  const about = (post) => [
-    post.emotion, post.toxicity >= 0.5 ? `toxic ${percent(post.toxicity)}` : null, post.lang,
-    ...Object.entries(post.fields).map(([name, text]) => `${name}: ${text}`),
-  ].filter(Boolean).join(" · ");
-  const make = (post) => element("li", {},
-    element("div", { class: "about" }, element("time", { datetime: new Date(post.time_ms).toISOString() }, moment(post.time_ms)), " ",
-      element("span", { class: `label ${tone(post)}` }, post.sentiment || "no sentiment"), ` ${about(post)}`),
-    ...(post.text === null ? [] : [element("div", { dir: "auto" }, ...marked(post.text, post.marks))]));
   const made = new Map();
   for (const post of report.posts) {
     const state = JSON.stringify(post);
-    made.set(state, items.get(state) || make(post));
+    made.set(state, items.get(state) || item(post));
   }
+  for (const [state, shown] of items) if (!made.has(state)) shown.remove();
   items = made;
-  $("posts").replaceChildren(...made.values());
+  let at = $("posts").firstChild;
+  for (const each of made.values()) {
+    if (each === at) at = at.nextSibling;
+    else $("posts").insertBefore(each, at);
+  }
+}
+
+function item(post) {
+  const tone = ["positive", "negative"].includes(post.sentiment) ? post.sentiment : "neutral";
+  const about = [
+    post.emotion, post.toxicity >= 0.5 ? `toxic ${percent(post.toxicity)}` : null, post.lang,
+    ...Object.entries(post.fields).map(([name, text]) => `${name}: ${text}`),
+  ].filter(Boolean).join(" · ");
+  return element("li", {},
+    element("div", { class: "about" }, element("time", { datetime: new Date(post.time_ms).toISOString() }, moment(post.time_ms)), " ",
+      element("span", { class: `label ${tone}` }, post.sentiment || "no sentiment"), ` ${about}`),
+    ...(post.text === null ? [] : [element("div", { dir: "auto" }, ...marked(post.text, post.marks))]));
 }
 
 $("span").addEventListener("change", (event) => go({ span: event.target.value === "30m" ? null : event.target.value, pick: null }));
