@@ -80,8 +80,8 @@ pack-smoke: $(TRAIN)/train.stamp ## run every stage of `make pack` on tiny model
 	$(CHAIN) --smoke
 
 # On the way to the next pack: not finished, and nothing ships from it yet.
-social: $(TRAIN)/train.stamp ## go on training `compact` for what people post, from the text in DATA (resumable)
-	$(CHAIN) --data $(DATA) --only teacher-social --only compact-12 $(CHAIN_ARGS)
+social: $(TRAIN)/train.stamp ## train the teacher of the next packs on what people post, from the text in DATA (resumable)
+	$(CHAIN) --data $(DATA) --only teacher-social $(CHAIN_ARGS)
 
 schemas: $(VENV)/dev.stamp ## write schemas/ and the pages of settings and commands from the code
 	$(VENV)/bin/moodstream model schema > schemas/output.v1.json

@@ -20,7 +20,7 @@ from worker.heads import Head
 from worker.lab import Progress
 from worker.lab.build import Places, finish
 from worker.lab.card import Figures, distilled_card, recipe_card
-from worker.lab.checkpoint import Checkpoint, Trained
+from worker.lab.checkpoint import Checkpoint, Trained, average
 from worker.lab.convert.folders import check_target
 from worker.lab.data.sets import SOURCES, data_root
 from worker.lab.data.tokens import Ids
@@ -29,7 +29,7 @@ from worker.lab.losses import Form, Relations, class_weights, loss, targets, tea
 from worker.lab.network import QUANTISED, Network, network_of, quantise, weights_of
 from worker.lab.options import CompressOptions, DistillOptions, read_layers
 from worker.lab.plan import Step, plan
-from worker.lab.recipe import Optimiser, Recipe, Run, load_recipe
+from worker.lab.recipe import Mean, Optimiser, Recipe, Run, load_recipe
 from worker.lab.student import student_of, without_heads
 from worker.lab.teachers import (
     CheckpointTeacher,
@@ -68,6 +68,8 @@ class Settings:
     weights: Weights = field(default_factory=lambda: Weights({}))
     quantised: bool = False
     """Round during training as the int8 graph does."""
+    means: tuple[Mean, ...] = ()
+    """Other checkpoints of the same shape to average the trained weights with, at the end."""
 
 
 def run(options: DistillOptions, say: Progress) -> Pack:
@@ -113,7 +115,9 @@ def _settings(options: DistillOptions, recipe: Recipe | None) -> Settings:
         if task.data in SOURCES:
             heads.setdefault(task.head or SOURCES[task.data].head, task.weight)
     weights = Weights(heads, options.first_weight, options.relations_weight)
-    return Settings(*options.settings(recipe), weights, options.quantised)
+    return Settings(
+        *options.settings(recipe), weights, options.quantised, recipe.means if recipe is not None else ()
+    )
 
 
 def _data(options: DistillOptions, recipe: Recipe | None, say: Progress) -> Path | None:
@@ -214,7 +218,7 @@ def _distil(teachers: Sequence[Teacher], job: _Job, say: Progress, group: LocalS
     )
     trainer.run(job.resume)
     return trainer.trained(
-        replace(student, tensors=weights_of(network), pack=None),
+        replace(student, tensors=average(weights_of(network), settings.means), pack=None),
         {part.name: len(part.texts) for part in parts},
     )
 

@@ -93,7 +93,7 @@ def test_what_another_stage_makes_must_be_there_if_that_stage_is_not_named(
     ]
     leave("compact-1")
     _check(layout, "teacher-tweets")
-    assert "packs/compact (for compact-12)" in _missing(layout, "compact-12", "teacher-social")[0]
+    assert "compact-12/pack (for compact-13)" in _missing(layout, "compact-13")[0]
 
 
 def test_a_foreign_folder_is_refused_unless_it_may_be_made_anew(layout: Layout) -> None:
@@ -139,7 +139,7 @@ def test_larger_weights_need_more(layout: Layout, monkeypatch: pytest.MonkeyPatc
 def test_a_line_of_stages_starts_from_one_base(layout: Layout) -> None:
     found = {each.stage.name: each.base for each in survey(chosen(EVERY), layout)}
     assert found["teacher-sst2"] == found["teacher-spans-bert"] == "build/bert-base-uncased"
-    assert found["compact-1"] == found["compact-fast-2"] == found["compact"] == found["compact-12"] == BASE
+    assert found["compact-1"] == found["compact-fast-2"] == found["compact"] == found["compact-13"] == BASE
 
 
 def test_the_lines_say_what_is_left(layout: Layout, leave: Leave, monkeypatch: pytest.MonkeyPatch) -> None:
