@@ -57,13 +57,17 @@ def _distilled(
     student: str,
     *,
     limit: float | None = None,
+    minutes: float | None = None,
     layers: str | None = None,
     int8: bool = False,
     ships: bool = False,
 ) -> Stage:
-    """Return a stage distilled from one stage's checkpoint into another's; a path is taken as it is."""
+    """Return a stage distilled from one stage's checkpoint into another's; a path is taken as it is.
+
+    A run with a limit took that long.
+    """
     folders = [one if "/" in one else f"build/train/{one}/checkpoint" for one in (teacher, student)]
-    return Stage(name, limit, Distillation(folders[0], folders[1], limit, layers, int8), ships)
+    return Stage(name, minutes or limit, Distillation(folders[0], folders[1], limit, layers, int8), ships)
 
 
 # The minutes are those that docs/explanation/how-the-packs-were-made.md gives for each run, and the limit of
@@ -95,8 +99,10 @@ STAGES = (
     Stage("compact-fast-3"),
     Stage("compact-12", 7.5),
     Stage("compact-fast-4", 5),
-    _distilled("compact-13", "build/train/compact-12/pack", "build/train/compact-12/pack"),
-    _distilled("compact-fast-5", "build/train/compact-13/pack", "build/train/compact-fast-4/pack"),
+    _distilled("compact-13", "build/train/compact-12/pack", "build/train/compact-12/pack", minutes=45),
+    _distilled(
+        "compact-fast-5", "build/train/compact-13/pack", "build/train/compact-fast-4/pack", minutes=14.1
+    ),
     Stage("compact", ships=True),
     Stage("compact-fast", ships=True),
 )
