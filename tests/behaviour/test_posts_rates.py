@@ -1,4 +1,4 @@
-"""Both packs that ship hold a rate in each family of our own held-out posts: what they reach, less two rows."""
+"""Both packs that ship hold a rate in each family of our own held-out posts: what they reach, less two."""
 
 import tomllib
 from functools import cache

@@ -289,7 +289,7 @@ function chart(report) {
     title: { text: title, font: { size: 12 } }, domain, zerolinecolor: color("line"), fixedrange: true, ...labels, ...more,
   });
   const layout = {
-    margin: { l: 56, r: 8, t: 24, b: 32, autoexpand: false },
+    margin: { l: 56, r: 8, t: 36, b: 32, autoexpand: false },
     paper_bgcolor: "transparent", plot_bgcolor: "transparent",
     font: { color: color("text") },
     hovermode: "x",
