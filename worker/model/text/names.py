@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from importlib import resources
 from pathlib import Path
 
 from worker.errors import TextError
@@ -75,4 +74,5 @@ def own_names() -> EmojiNames:
 
 def own_table() -> bytes:
     """Return the bytes of that table's file."""
-    return resources.files(__package__).joinpath(EMOJI).read_bytes()
+    # Not by the name of the package: in programs with a `worker` of their own it is not found by that.
+    return Path(__file__).with_name(EMOJI).read_bytes()
