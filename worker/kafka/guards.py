@@ -275,26 +275,31 @@ def finish_join(consumer: KafkaConsumer) -> None:
             coordinator._join_task = _FinishedJoin(join.value)
 
 
-def join_again(consumer: KafkaConsumer) -> bool:
-    """Break the connection on which a join waits, so that the client joins anew. False if no join waits.
+def waiting_join(consumer: KafkaConsumer) -> object | None:
+    """The join that waits for its answer: the same object for as long as it does. None if none waits."""
+    coordinator = consumer._coordinator
+    with coordinator._lock:
+        join = getattr(coordinator, "_join_task", None)
+        waits = join is not None and not join.is_done and not isinstance(join, _FinishedJoin)
+        return join if waits and coordinator.state is MemberState.REBALANCING else None
+
+
+def join_again(consumer: KafkaConsumer) -> None:
+    """Break the connection to the group's coordinator, so that a join that waits there is sent anew.
 
     The client waits for the answer of a JoinGroup as long as `max_poll_interval_ms`. The embedded broker
     forgets two joins when the second comes in the moment in which the first one's wait ends (seen once in
     ten starts of two workers at 0.3 s from each other); the member that joins anew is answered. To Apache
     Kafka it is a member whose connection broke: a static one takes its own place again (KIP-345).
     """
-    coordinator = consumer._coordinator
-    with coordinator._lock:
-        join = getattr(coordinator, "_join_task", None)
-        node = coordinator.coordinator_id
-        if coordinator.state is not MemberState.REBALANCING or join is None or join.is_done or node is None:
-            return False
+    node = consumer._coordinator.coordinator_id
+    if node is None:  # close() would take that for all connections
+        return
 
     async def end() -> None:
         consumer._manager.close(node_id=node)
 
     consumer._net.run(end)
-    return True
 
 
 def must_rejoin(consumer: KafkaConsumer) -> bool:

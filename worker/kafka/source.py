@@ -99,7 +99,8 @@ class Source:
         self._seen_changes = 0
         self._rewind_due = False
         self._paused = False
-        self._outside_since: float | None = None
+        self._join: object | None = None
+        self._join_since = 0.0
         self._logged: list[str] | None = None
         self._trouble_since: float | None = None
         self._tell_trouble_at = 0.0
@@ -306,7 +307,7 @@ class Source:
     def _settle(self, consumer: KafkaConsumer) -> None:
         """Wait for a rebalance to end. Rows fetched meanwhile are void, because the generation changes."""
         if _stable(consumer):
-            self._outside_since = None
+            self._join = None
             return
         if self._rebalances.changes == self._seen_changes:
             self._rebalances.changes += 1  # no listener was called, as with the coordinator away
@@ -317,15 +318,14 @@ class Source:
 
     def _join_again(self, consumer: KafkaConsumer) -> None:
         """Send a join again that has had no answer for too long."""
-        now = time.monotonic()
-        self._outside_since = self._outside_since or now
-        if (
-            now - self._outside_since < JOIN_SESSIONS * self._settings.session_timeout_ms / 1_000
-            or not guards.join_again(consumer)
-        ):
-            return
-        _log.info("the group has not answered this worker's join; joining again", group=self.group)
-        self._outside_since = now
+        join, now = guards.waiting_join(consumer), time.monotonic()
+        if join is not self._join:
+            self._join, self._join_since = join, now
+        limit_s = JOIN_SESSIONS * self._settings.session_timeout_ms / 1_000
+        if join is not None and now - self._join_since >= limit_s:
+            _log.info("the group has not answered this worker's join; joining again", group=self.group)
+            guards.join_again(consumer)
+            self._join = None
 
     def _start_generation(self, consumer: KafkaConsumer) -> None:
         self._rewind_later()

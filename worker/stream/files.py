@@ -299,6 +299,7 @@ def _stats(names: Sequence[str]) -> list[list[Any]]:
 
 
 _OF_SOURCE = ("text_field", "time_field", "id_field", "lang_field", "filter", "preset", "html")
+_OF_MODEL = ("marks", "long_text")
 _OF_SINK = ("keep", "columns", "offsets")
 
 
@@ -308,7 +309,7 @@ def _identity(options: FileOptions, packs: Sequence[Pack]) -> dict[str, Any]:
     return {
         "input": _stats(options.inputs),
         "model": [f"{pack.name}@{pack.revision}" for pack in packs],
-        "model.marks": settings.model.marks,
+        **{f"model.{name}": getattr(settings.model, name) for name in _OF_MODEL},
         "--format": options.format,
         "--encoding": options.encoding,
         "--include-text": options.include_text,

@@ -337,6 +337,25 @@ def test_inputs_that_have_changed_are_not_resumed(moodstream: Any) -> None:
     assert len(rows("o.parquet")) == 601
 
 
+@pytest.mark.parametrize(
+    ("flag", "value", "named"),
+    [
+        ("--model.marks", "gate", "model.marks"),
+        ("--model.long_text", "truncate", "model.long_text"),
+        ("--language.detect", "false", "group of settings [language]"),
+        ("--sink.columns", "labels", "sink.columns"),
+    ],
+)
+def test_a_run_with_other_labels_is_not_resumed(moodstream: Any, flag: str, value: str, named: str) -> None:
+    whole = gzip.compress(b"text\n" + b"never again\n" * 600, mtime=0)
+    Path("b.csv.gz").write_bytes(whole[:-9])
+    args = ("label", "b.csv.gz", "-o", "o.jsonl")
+    assert moodstream(*args).code == 2
+    ended = moodstream(*args, "--resume", flag, value)
+    assert ended.code == 2
+    assert f"--resume: the interrupted run had another {named}" in ended.err
+
+
 def test_two_runs_do_not_write_one_file(moodstream: Any) -> None:
     Path("a.txt").write_text("so good\n")
     process = subprocess.Popen(

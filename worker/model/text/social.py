@@ -17,7 +17,7 @@ plain one for each; here it is taken for these alone, one character for one, so 
 import html
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from worker.model.text.emoji import EMOJI, STARTS, emoji_name
 
@@ -77,15 +77,24 @@ def pieces_2(text: str) -> Iterator[Piece]:
 
 
 def _pieces(text: str, once: frozenset[str]) -> Iterator[Piece]:
+    def read(match: re.Match[str]) -> Iterable[Piece]:
+        if match.lastgroup == "tag":
+            return tag_pieces(match.group(), match.start())
+        return ((_replacement(match, once), *match.span()),)
+
+    return with_rest(text, _matches(text), read)
+
+
+def with_rest(
+    text: str, matches: Iterable[re.Match[str]], read: Callable[[re.Match[str]], Iterable[Piece]]
+) -> Iterator[Piece]:
+    """Yield what `read` makes of each match, and what stands between them as it is."""
     done = 0
-    for match in _matches(text):
+    for match in matches:
         start, end = match.span()
         if start > done:
             yield text[done:start], done, start
-        if match.lastgroup == "tag":
-            yield from tag_pieces(match.group(), start)
-        else:
-            yield _replacement(match, once), start, end
+        yield from read(match)
         done = end
     if done < len(text):
         yield text[done:], done, len(text)

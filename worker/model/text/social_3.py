@@ -11,13 +11,13 @@ As version 2, but:
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from worker.model.text.emoji import BASES, FLAGS
 from worker.model.text.markup import read_markup, standing_for
 from worker.model.text.names import UNKNOWN, EmojiNames
 from worker.model.text.shapes import plain_letters
-from worker.model.text.social import ONCE, Piece, tag_pieces
+from worker.model.text.social import ONCE, Piece, tag_pieces, with_rest
 
 NAMED = (
     rf"{BASES}\u23E9-\u23FA\U0001F004\U0001F0CF\U0001F18E\U0001F191-\U0001F19A\U0001F201\U0001F21A\U0001F22F"
@@ -78,21 +78,15 @@ def pieces_3(names: EmojiNames, text: str) -> Iterator[Piece]:
 
 
 def _pieces(names: EmojiNames, text: str) -> Iterator[Piece]:
-    done = 0
-    for match in _matches(text):
-        start, end = match.span()
-        if start > done:
-            yield text[done:start], done, start
+    def read(match: re.Match[str]) -> Iterable[Piece]:
+        found, start, end = match.group(), *match.span()
         if match.lastgroup == "tag":
-            yield from tag_pieces(match.group(), start, _CAPITALS)
-        elif match.lastgroup == "long":
-            found = match.group()
-            yield found[: 1 if found[0].lower() in ONCE else 2], start, end
-        else:
-            yield from standing_for(_replacement(names, match), start, end)
-        done = end
-    if done < len(text):
-        yield text[done:], done, len(text)
+            return tag_pieces(found, start, _CAPITALS)
+        if match.lastgroup == "long":
+            return ((found[: 1 if found[0].lower() in ONCE else 2], start, end),)
+        return standing_for(_replacement(names, match), start, end)
+
+    return with_rest(text, _matches(text), read)
 
 
 def _matches(text: str) -> Iterator[re.Match[str]]:

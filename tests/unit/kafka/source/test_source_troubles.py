@@ -1,7 +1,9 @@
 """What the source makes of trouble: it waits, steps over, or ends with a reason."""
 
+import asyncio
 import contextlib
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -194,3 +196,76 @@ def test_leaving_never_raises(make: Make, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr("worker.kafka.consumer.admin_client", away)
     source, _ = make()
     source.leave()
+
+
+class Coordinator:
+    """Gives a scripted consumer a join that waits, and writes down which connections are broken."""
+
+    def __init__(self, consumer: Any) -> None:
+        self.broken: list[int] = []
+        consumer.metadata = consumer.metadata._replace(state=MemberState.REBALANCING)
+        self.state = consumer._coordinator
+        self.state.state, self.state.coordinator_id = MemberState.REBALANCING, 7
+        self.state.request_rejoin = lambda: None
+        consumer._manager = self
+        consumer._net = SimpleNamespace(run=lambda call: asyncio.run(call()))
+
+    def close(self, node_id: int) -> None:
+        """What the client's manager of connections does."""
+        self.broken.append(node_id)
+
+    def join(self) -> None:
+        """Send a join, whose answer does not come."""
+        self.state._join_task = SimpleNamespace(is_done=False)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The source's clock, in seconds."""
+    now = [1_000.0]
+    monkeypatch.setattr("worker.kafka.source.SETTLE_LIMIT_S", 0.0)
+    monkeypatch.setattr("worker.kafka.source.time.monotonic", lambda: now[0])
+    return now
+
+
+def test_a_join_without_an_answer_is_sent_again_after_two_sessions_and_not_before(
+    make: Make, clock: list[float]
+) -> None:
+    source, consumer = make(session_timeout_ms=6_000)
+    coordinator = Coordinator(consumer)
+    coordinator.join()
+    for passed_s, broken in ((0.0, 0), (11.9, 0), (12.0, 1), (23.9, 1), (24.0, 2)):
+        clock[0] = 1_000.0 + passed_s
+        source.poll(10, 0.0)
+        assert len(coordinator.broken) == broken, passed_s
+        if passed_s == 12.0:  # the client joins anew, and that has no answer either
+            coordinator.join()
+            source.poll(10, 0.0)
+    assert set(coordinator.broken) == {7}
+
+
+def test_a_join_that_was_sent_just_now_is_left_alone_however_long_the_worker_was_outside(
+    make: Make, clock: list[float]
+) -> None:
+    source, consumer = make(session_timeout_ms=6_000)
+    coordinator = Coordinator(consumer)
+    coordinator.state._join_task, coordinator.state.coordinator_id = None, None
+    for _ in range(10):  # the coordinator is away, so that nothing can be sent
+        source.poll(10, 0.0)
+        clock[0] += 10
+    coordinator.state.coordinator_id = 7
+    for _ in range(3):  # each is refused and sent anew
+        coordinator.join()
+        source.poll(10, 0.0)
+        clock[0] += 10
+    assert coordinator.broken == []
+
+
+def test_a_join_that_is_over_is_not_sent_again(make: Make, clock: list[float]) -> None:
+    source, consumer = make(session_timeout_ms=6_000)
+    coordinator = Coordinator(consumer)
+    coordinator.state._join_task = SimpleNamespace(is_done=True, succeeded=lambda: True, value=b"")
+    for _ in range(5):
+        source.poll(10, 0.0)
+        clock[0] += 10
+    assert coordinator.broken == []

@@ -1,7 +1,7 @@
 """The logit adjustment: it finds what was added, each set counts the same, and packs get it."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from tests.support.checkpoints import SIZES, TWO_HEADS, write_checkpoint
+from tests.support.scorers import TextScorer
 from worker.errors import PackError, TrainingError
 from worker.heads import MULTI, Head
 from worker.lab import refit
 from worker.lab.convert.writer import convert_checkpoint
 from worker.lab.data.labels import EMOTION
 from worker.lab.evaluate.adjustment import Rows, fit
-from worker.lab.evaluate.score import TokenScores
 from worker.lab.evaluate.tuning import adjust_emotions, tune
 from worker.model.classifier import Classifier
 from worker.model.pack import load_pack
@@ -67,22 +67,13 @@ def test_a_label_that_no_row_has_gets_a_finite_number() -> None:
     assert found[3] == found.max()
 
 
-class Calm:
+class Calm(TextScorer):
     """Gives every text the same scores, "neutral" the largest."""
 
     title = "calm"
 
-    def __init__(self, head: Head) -> None:
-        self.heads: Mapping[str, Head] = {head.name: head}
-
     def __call__(self, texts: Sequence[str], max_tokens: int, head: str) -> np.ndarray:
         return np.asarray(np.full((len(texts), len(self.heads[head].labels)), 0.1) + np.eye(28)[-1] * 0.7)
-
-    def tokens(self, texts: Sequence[str], max_tokens: int, head: str) -> list[TokenScores]:
-        raise NotImplementedError
-
-    def ranges(self, texts: Sequence[str], max_tokens: int, head: str) -> list[tuple[tuple[int, int], ...]]:
-        raise NotImplementedError
 
 
 @pytest.fixture

@@ -1,30 +1,27 @@
 """Finding the known sets that fit a model's heads, and fitting on them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.support.scorers import TextScorer
 from worker.errors import TrainingError
 from worker.heads import MULTI, SINGLE, Head
 from worker.lab.data import sets as data
 from worker.lab.data.labels import EMOTION
 from worker.lab.evaluate.examples import BENCHMARKS, fitting
-from worker.lab.evaluate.score import TokenScores
 from worker.lab.evaluate.tuning import tune
 
 SENTIMENT = Head("sentiment", SINGLE, ("negative", "neutral", "positive"))
 EMOTIONS = Head("emotion", MULTI, EMOTION.labels, (0.5,) * len(EMOTION.labels))
 
 
-class Sure:
+class Sure(TextScorer):
     """Reads the label from the text and is four times too confident."""
 
     title = "sure"
-
-    def __init__(self, *heads: Head) -> None:
-        self.heads: Mapping[str, Head] = {head.name: head for head in heads}
 
     def __call__(self, texts: Sequence[str], max_tokens: int, head: str) -> np.ndarray:
         logits = np.zeros((len(texts), len(self.heads[head].labels)))
@@ -32,12 +29,6 @@ class Sure:
             logits[row, int(text.split()[1])] = 8.0
         powers = np.exp(logits)
         return np.asarray(powers / powers.sum(axis=1, keepdims=True))
-
-    def tokens(self, texts: Sequence[str], max_tokens: int, head: str) -> list[TokenScores]:
-        raise NotImplementedError
-
-    def ranges(self, texts: Sequence[str], max_tokens: int, head: str) -> list[tuple[tuple[int, int], ...]]:
-        raise NotImplementedError
 
 
 @pytest.fixture
