@@ -341,7 +341,7 @@ def test_inputs_that_have_changed_are_not_resumed(moodstream: Any) -> None:
     ("flag", "value", "named"),
     [
         ("--model.marks", "gate", "model.marks"),
-        ("--model.long_text", "truncate", "model.long_text"),
+        ("--model.long-text", "truncate", "model.long_text"),
         ("--language.detect", "false", "group of settings [language]"),
         ("--sink.columns", "labels", "sink.columns"),
     ],
