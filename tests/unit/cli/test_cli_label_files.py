@@ -224,9 +224,7 @@ def test_closed_streams_that_are_not_needed_do_no_harm() -> None:
 def test_a_disk_without_space_leaves_what_was_there() -> None:
     Path("out.jsonl").write_text("from yesterday\n")
     Path("a.txt").write_text("so good\n" * 300)
-    ended = shell(
-        "ulimit -f 64; MOODSTREAM_LANGUAGE__DETECT=false label a.txt -o out.jsonl"
-    )  # KiB: as if there were no more
+    ended = shell("ulimit -f 64; label a.txt -o out.jsonl")  # KiB: as if there were no more
     assert ended.returncode == 2
     assert ended.stderr.splitlines()[-1] == "moodstream: out.jsonl: File too large"
     assert Path("out.jsonl").read_text() == "from yesterday\n"

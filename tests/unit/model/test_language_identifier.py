@@ -1,6 +1,7 @@
 """Languages of short posts, what has none, and when a text is surely in no language that is read."""
 
 import sys
+import tempfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -187,6 +188,18 @@ def test_a_missing_package_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(LanguageError, match=r"pip install 'py3langid.*language\.detect to false") as caught:
         Identifier()
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.usefixtures("nothing_loaded")
+def test_it_needs_no_temporary_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container that is read only has none."""
+
+    def none() -> list[str]:
+        raise FileNotFoundError("no usable temporary directory")
+
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", none)
+    assert [guess.language for guess in Identifier()(["This is the best coffee that I ever had."])] == ["en"]
 
 
 @pytest.mark.usefixtures("nothing_loaded")
