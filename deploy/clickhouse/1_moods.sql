@@ -11,6 +11,7 @@ CREATE TABLE IF NOT EXISTS moodstream.moods
     product          LowCardinality(String),
     source           LowCardinality(String),
     lang             LowCardinality(String),
+    supported        Bool DEFAULT true COMMENT 'false: in a language that the pack does not read',
     sentiment        LowCardinality(String),
     sentiment_score  Float32,
     positive         Float32,

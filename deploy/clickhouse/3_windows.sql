@@ -4,6 +4,9 @@
 -- instead: they read the posts with FINAL, only for windows in which a post has arrived lately, and write the
 -- whole window again; the newest version of a window replaces the older ones. The emotions of a window are one
 -- map, not rows of their own, so that none stays behind when posts are labelled again by another model.
+--
+-- Posts in a language that the pack does not read are counted as `unsupported` and nowhere else: their labels
+-- mean little, and most of them are neutral.
 
 CREATE TABLE IF NOT EXISTS moodstream.mood_by_minute
 (
@@ -12,13 +15,14 @@ CREATE TABLE IF NOT EXISTS moodstream.mood_by_minute
     source          LowCardinality(String),
     lang            LowCardinality(String),
     emotions        Map(LowCardinality(String), UInt64) COMMENT 'posts by emotion_group',
-    messages        UInt64,
+    messages        UInt64 COMMENT 'posts that the pack reads',
     positive        UInt64,
     neutral         UInt64,
     negative        UInt64,
     mood_sum        Float64 COMMENT 'sum of positive - negative, -1 to 1 a post',
     toxicity_sum    Float64,
     toxic           UInt64,
+    unsupported     UInt64 COMMENT 'posts in a language that the pack does not read',
     computed_at     DateTime64(3, 'UTC')
 )
 ENGINE = ReplacingMergeTree(computed_at)
@@ -39,15 +43,16 @@ SELECT
     product,
     source,
     lang,
-    sumMap(map(emotion_group, toUInt64(1))) AS emotions,
-    count()                           AS messages,
-    countIf(sentiment = 'positive')   AS positive,
-    countIf(sentiment = 'neutral')    AS neutral,
-    countIf(sentiment = 'negative')   AS negative,
-    sum(m.positive - m.negative)      AS mood_sum,
-    sum(toxicity)                     AS toxicity_sum,
-    countIf(toxicity >= 0.5)          AS toxic,
-    now64(3, 'UTC')                   AS computed_at
+    sumMapIf(map(emotion_group, toUInt64(1)), supported) AS emotions,
+    countIf(supported)                             AS messages,
+    countIf(supported AND sentiment = 'positive')  AS positive,
+    countIf(supported AND sentiment = 'neutral')   AS neutral,
+    countIf(supported AND sentiment = 'negative')  AS negative,
+    sumIf(m.positive - m.negative, supported)      AS mood_sum,
+    sumIf(toxicity, supported)                     AS toxicity_sum,
+    countIf(supported AND toxicity >= 0.5)         AS toxic,
+    countIf(NOT supported)                         AS unsupported,
+    now64(3, 'UTC')                                AS computed_at
 FROM moodstream.moods AS m FINAL
 WHERE toStartOfMinute(event_time) IN (
     SELECT DISTINCT toStartOfMinute(event_time)
@@ -72,6 +77,7 @@ SELECT
     sum(m.mood_sum)          AS mood_sum,
     sum(m.toxicity_sum)      AS toxicity_sum,
     sum(m.toxic)             AS toxic,
+    sum(m.unsupported)       AS unsupported,
     now64(3, 'UTC')          AS computed_at
 FROM moodstream.mood_by_minute AS m FINAL
 WHERE toStartOfHour(m.window) IN (
@@ -81,11 +87,11 @@ WHERE toStartOfHour(m.window) IN (
 )
 GROUP BY window, product, source, lang;
 
--- What dashboards read: one row a window and combination, with the means.
+-- What dashboards read: one row a window and combination, with the means (null where the pack reads none of the posts).
 CREATE VIEW IF NOT EXISTS moodstream.minutes AS
-SELECT *, mood_sum / messages AS mood, toxicity_sum / messages AS toxicity
+SELECT *, mood_sum / nullIf(messages, 0) AS mood, toxicity_sum / nullIf(messages, 0) AS toxicity
 FROM moodstream.mood_by_minute FINAL;
 
 CREATE VIEW IF NOT EXISTS moodstream.hours AS
-SELECT *, mood_sum / messages AS mood, toxicity_sum / messages AS toxicity
+SELECT *, mood_sum / nullIf(messages, 0) AS mood, toxicity_sum / nullIf(messages, 0) AS toxicity
 FROM moodstream.mood_by_hour FINAL;

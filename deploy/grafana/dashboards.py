@@ -146,6 +146,12 @@ def _variable(name: str) -> dashboard.QueryVariable:
 _MINUTES = f"FROM moodstream.minutes WHERE {_WINDOW} AND {_CHOSEN}"
 _POSTS = f"FROM moodstream.posts WHERE event_time >= $__fromTime AND event_time <= $__toTime AND {_CHOSEN}"
 _BY_TIME = "GROUP BY time ORDER BY time"
+_UNREAD = "posts in a language that the pack does not read"
+
+
+def _mean_of(column: str) -> str:
+    """Return the mean over the posts that the pack reads; null where there are none."""
+    return f"sum({column}) / nullIf(sum(messages), 0)"
 
 
 def mood() -> Dashboard:
@@ -158,14 +164,14 @@ def mood() -> Dashboard:
     board.row("By product, source and language")
     for name in _FILTERS:
         rows = sql_table(
-            f"SELECT {name}, sum(messages) AS posts, round(sum(mood_sum) / sum(messages), 2) AS mood, "
-            f"round(sum(toxic) / sum(messages), 3) AS toxic {_MINUTES} GROUP BY {name} "
-            "ORDER BY posts DESC LIMIT 50"
+            f"SELECT {name}, sum(messages) AS posts, round({_mean_of('mood_sum')}, 2) AS mood, "
+            f"round({_mean_of('toxic')}, 3) AS toxic, sum(unsupported) AS unread {_MINUTES} GROUP BY {name} "
+            "ORDER BY posts + unread DESC LIMIT 50"
         )
-        board.panel(rows, f"By {name}", f"Posts, mood and share of toxic ones by {name}.", 8)
+        board.panel(rows, f"By {name}", f"Posts, mood, share of toxic ones, and {_UNREAD}, by {name}.", 8)
     board.row("Posts")
     newest = sql_table(
-        "SELECT event_time AS time, product, source, lang, sentiment, emotion, "
+        "SELECT event_time AS time, product, source, lang, supported, sentiment, emotion, "
         f"round(toxicity, 2) AS toxic, toxic_words, text {_POSTS} ORDER BY event_time DESC LIMIT 100"
     )
     board.panel(newest, "Newest posts", "The text is there only where sink.include_text is on.", 24, 10)
@@ -176,19 +182,21 @@ def _now(board: Board) -> None:
     def share(of: str, name: str) -> str:
         return f"SELECT sum({of}) / sum(messages) AS {name} {_MINUTES} HAVING sum(messages) > 0"
 
-    board.panel(sql_stat(f"SELECT sum(messages) AS posts {_MINUTES}"), "Posts", "In the time shown.", 6, 4)
+    board.panel(sql_stat(f"SELECT sum(messages) AS posts {_MINUTES}"), "Posts", "In the time shown.", 5, 4)
     mean = sql_stat(share("mood_sum", "mood")).decimals(2)
-    board.panel(mean, "Mood", "Mean of positive less negative, -1 to 1.", 6, 4)
-    board.panel(sql_stat(share("negative", "share"), "percentunit"), "Negative", "Share of the posts.", 6, 4)
+    board.panel(mean, "Mood", "Mean of positive less negative, -1 to 1.", 5, 4)
+    board.panel(sql_stat(share("negative", "share"), "percentunit"), "Negative", "Share of the posts.", 5, 4)
     toxic = sql_stat(share("toxic", "share"), "percentunit")
-    board.panel(toxic, "Toxic", "Share of the posts with a toxicity of 0.5 or more.", 6, 4)
+    board.panel(toxic, "Toxic", "Share of the posts with a toxicity of 0.5 or more.", 5, 4)
+    unread = sql_stat(f"SELECT sum(unsupported) AS unread {_MINUTES}")
+    board.panel(unread, "Not read", f"{_UNREAD.capitalize()}: they count nowhere else.", 4, 4)
 
 
 def _over_time(board: Board) -> None:
     sentiment = "sum(positive) AS positive, sum(neutral) AS neutral, sum(negative) AS negative"
     bars = sql_lines(f"SELECT window AS time, {sentiment} {_MINUTES} {_BY_TIME}", stacked=True)
     board.panel(_coloured(bars), "Sentiment", "Posts a minute.", 12)
-    mean = sql_lines(f"SELECT window AS time, sum(mood_sum) / sum(messages) AS mood {_MINUTES} {_BY_TIME}")
+    mean = sql_lines(f"SELECT window AS time, {_mean_of('mood_sum')} AS mood {_MINUTES} {_BY_TIME}")
     board.panel(mean.min(-1).max(1), "Mood", "Mean of positive less negative, a minute.", 12)
     emotions = sql_lines(
         "SELECT window AS time, key AS emotion, sum(value) AS posts FROM (SELECT window, "
@@ -198,7 +206,7 @@ def _over_time(board: Board) -> None:
     )
     board.panel(emotions, "Emotions", "Posts a minute by group of emotions.", 12)
     toxicity = sql_lines(
-        f"SELECT window AS time, sum(toxicity_sum) / sum(messages) AS toxicity {_MINUTES} {_BY_TIME}"
+        f"SELECT window AS time, {_mean_of('toxicity_sum')} AS toxicity {_MINUTES} {_BY_TIME}"
     )
     board.panel(toxicity.min(0).max(1), "Toxicity", "Mean toxicity a minute, 0 to 1.", 12)
 

@@ -9,6 +9,8 @@ from tests.stack.conftest import PRODUCTS, ClickHouse
 pytestmark = pytest.mark.stack
 
 Moods = list[dict[str, object]]
+BY_SENDER = {"product", "source", "lang", "supported", "text"}
+"""Fields that an output message may lack."""
 
 
 def _sums(clickhouse: ClickHouse, table: str) -> dict[str, object]:
@@ -21,6 +23,7 @@ def _sums(clickhouse: ClickHouse, table: str) -> dict[str, object]:
 
 
 def _expected(moods: Sequence[dict[str, object]]) -> dict[str, object]:
+    moods = [mood for mood in moods if mood.get("supported", True)]
     labels = [mood["sentiment_label"] for mood in moods]
     return {
         "messages": len(moods),
@@ -78,7 +81,7 @@ def test_labels_of_another_model_replace_those_of_the_first(clickhouse: ClickHou
     clickhouse.receive(again)
     clickhouse.refresh()
     assert _sums(clickhouse, "minutes") == _expected(again)
-    answer = clickhouse.query("SELECT DISTINCT mapKeys(emotions) FROM moodstream.minutes")
+    answer = clickhouse.query("SELECT DISTINCT mapKeys(emotions) FROM moodstream.minutes WHERE messages > 0")
     assert answer == "['surprise']"
 
 
@@ -95,7 +98,7 @@ def test_means_by_a_field_of_the_sender(clickhouse: ClickHouse, moods: Moods) ->
         scores = [
             float(str(mood["sentiment_positive"])) - float(str(mood["sentiment_negative"]))
             for mood in moods
-            if mood["product"] == product
+            if mood["product"] == product and mood.get("supported", True)
         ]
         assert mean == pytest.approx(sum(scores) / len(scores), abs=1e-4)
 
@@ -110,8 +113,28 @@ def test_marked_words_are_those_of_the_text(clickhouse: ClickHouse, moods: Moods
     assert [row["toxic_words"] for row in rows] == [["moron"], []]
 
 
+def test_posts_that_the_pack_does_not_read_are_counted_apart(clickhouse: ClickHouse, moods: Moods) -> None:
+    """Their labels would pull every mean towards neutral."""
+    mixed = [{**mood, "supported": number % 4 != 0} for number, mood in enumerate(moods)]
+    clickhouse.receive(mixed)
+    clickhouse.refresh()
+    for table in ("minutes", "hours"):
+        assert _sums(clickhouse, table) == _expected(mixed)
+        apart = clickhouse.query(f"SELECT toInt64(sum(unsupported)) FROM moodstream.{table}")
+        assert int(apart) == sum(not mood["supported"] for mood in mixed)
+    kept = clickhouse.query("SELECT count() FROM moodstream.posts WHERE NOT supported")
+    assert int(kept) == sum(not mood["supported"] for mood in mixed)
+
+
+def test_a_window_of_unread_posts_alone_has_no_mean(clickhouse: ClickHouse, moods: Moods) -> None:
+    clickhouse.receive([{**moods[0], "supported": False}])
+    clickhouse.refresh()
+    [row] = clickhouse.rows("SELECT toInt64(messages) AS messages, mood, toxicity FROM moodstream.minutes")
+    assert (int(str(row["messages"])), row["mood"], row["toxicity"]) == (0, None, None)
+
+
 def test_a_message_without_the_senders_fields_is_kept(clickhouse: ClickHouse, moods: Moods) -> None:
-    bare = {key: value for key, value in moods[0].items() if key not in {"product", "source", "lang", "text"}}
+    bare = {key: value for key, value in moods[0].items() if key not in BY_SENDER}
     clickhouse.receive([{**bare, "unknown": [1, 2]}])
     clickhouse.refresh()
     assert clickhouse.rows("SELECT product, source, lang, text FROM moodstream.posts") == [

@@ -4,11 +4,13 @@ import os
 import tomllib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from worker.errors import TrainingError
-from worker.lab.data import own_posts, readers, written
+from worker.lab.data import own_posts, readers, tweet_labels, written
 from worker.lab.data.labels import EMOJI, EMOTION, SENTIMENT, SIX_EMOTIONS, TOXIC_SPANS, TOXICITY
 from worker.lab.data.readers import Row
 
@@ -27,8 +29,8 @@ class Source:
     read: Callable[[list[Path]], Iterator[Row]]
     from_files: bool = True
     """False: `read` makes the rows itself."""
-    read_dev: Callable[[], Iterator[Row]] | None = None
-    """For rows that `read` makes itself: their dev split."""
+    read_dev: Callable[[list[Path]], Iterator[Row]] | None = None
+    """The reader of the dev split where `read` does not read it."""
     held: int = 0
     """N above 0: the dev split is every N-th row of each train file, since the source has no dev split."""
     group_size: int = 1
@@ -139,7 +141,7 @@ def _texts(name: str, split: Split, root: Path) -> Iterable[str]:
 
 def _rows(source: Source, split: Split, paths: list[Path]) -> Iterable[Row]:
     if split == "dev" and source.read_dev:
-        return source.read_dev()
+        return source.read_dev(paths)
     if split == "train" or not source.held:
         return source.read(paths)
     return (
@@ -170,8 +172,26 @@ def _posts(head: str) -> Source:
         (),
         lambda _: own_posts.rows(head, "train"),
         from_files=False,
-        read_dev=lambda: own_posts.rows(head, "dev"),
+        read_dev=lambda _: own_posts.rows(head, "dev"),
     )
+
+
+def _labelled_tweets(head: str) -> Source:
+    """Return the tweets that have labels of our own as a source for one head."""
+
+    def read(split: str, paths: list[Path]) -> Iterator[Row]:
+        tweets, airline, *lines = paths
+        parts = (readers.read_tweets([tweets]), readers.read_airline([airline]), readers.read_only_texts(lines))
+        return tweet_labels.rows(head, split, (text for text, _ in chain(*parts)))
+
+    files = (
+        "tweeteval/sentiment/train_reconstructed.tsv",
+        "airline_tweets/train.tsv",
+        *_tweets("emoji", "train", "test"),
+        *_tweets("irony", "train"),
+        *_tweets("hate", "train"),
+    )
+    return Source(head, False, files, files, partial(read, "train"), read_dev=partial(read, "dev"))
 
 
 SOURCES = {
@@ -242,7 +262,11 @@ SOURCES = {
         (),
         readers.read_only_texts,
     ),
+    "tweets_emoji": Source(
+        SENTIMENT.name, False, _tweets("emoji", "train", "test"), (), readers.read_only_texts
+    ),
     **{f"posts_{head}": _posts(head) for head in own_posts.TRAINS},
+    **{f"tweets_{head}": _labelled_tweets(head) for head in tweet_labels.TRAINS},
     "goemotions_calm": Source(TOXICITY.name, False, ("goemotions/train.tsv",), (), readers.read_calm),
     "sst2_calm": Source(
         TOXICITY.name, False, ("sst2/train.tsv",), ("sst2/dev.tsv",), readers.read_calm_phrases

@@ -1,0 +1,91 @@
+"""Labels of our own for tweets of the public sets, in `tweet_labels.tsv`: sentiment, emotions, toxicity.
+
+A language model read the tweets and labelled them. The file holds no text: a tweet is found by the digest of its
+letters and digits. A fifth of them is the dev split; which ones depends on the digest alone, so adding rows moves none.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from worker.errors import TrainingError
+from worker.lab.data.labels import EMOTION, NOT_TOXIC, SENTIMENT, TOXIC, TOXICITY
+from worker.lab.data.readers import Row
+
+TRAINS = (SENTIMENT.name, EMOTION.name, TOXICITY.name)
+"""The heads that these labels train."""
+
+FILE = Path(__file__).with_name("tweet_labels.tsv")
+
+_HELD = 5
+"""One tweet of so many is held out."""
+
+
+class Labels(NamedTuple):
+    """One tweet's labels; emotions the strongest first."""
+
+    sentiment: str
+    emotions: tuple[str, ...]
+    toxic: bool
+    held_out: bool
+
+
+def digest_of(text: str) -> str:
+    """Return the digest by which a tweet is found: 16 hexadecimal digits."""
+    key = "".join(filter(str.isalnum, text.casefold())) or text.strip()
+    return hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+
+
+def rows(head: str, split: str, texts: Iterator[str], path: Path = FILE) -> Iterator[Row]:
+    """Yield those of the texts that are labelled, each once, for one head and one split (`train` or `dev`).
+
+    Raises TrainingError for a bad line in the file of labels.
+    """
+    known = read_labels(path)
+    seen: set[str] = set()
+    for text in texts:
+        digest = digest_of(text)
+        labels = known.get(digest)
+        if labels is not None and labels.held_out == (split == "dev") and digest not in seen:
+            seen.add(digest)
+            yield text, _indexes(labels, head)
+
+
+@cache
+def read_labels(path: Path = FILE) -> dict[str, Labels]:
+    """Return all labels by digest. Raises TrainingError for a line that is not valid."""
+    found: dict[str, Labels] = {}
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, start=1):
+            parts = line.rstrip("\n").split("\t")
+            try:
+                digest, labels = _labels(parts)
+            except ValueError as error:
+                raise TrainingError(f"{path}, line {number}: not valid labels: {error}") from error
+            found[digest] = labels
+    return found
+
+
+def _labels(parts: list[str]) -> tuple[str, Labels]:
+    if len(parts) != 4:
+        raise ValueError(f"expected 4 columns, found {len(parts)}")
+    digest, sentiment, listed, toxic = parts
+    emotions = tuple(listed.split(","))
+    held = int(digest, 16) % _HELD == 0
+    if sentiment not in SENTIMENT.labels:
+        raise ValueError(f"no sentiment {sentiment[:20]!r}")
+    if unknown := [name for name in emotions if name not in EMOTION.labels]:
+        raise ValueError(f"no emotion {unknown[0][:20]!r}")
+    if toxic not in ("toxic", "not_toxic"):
+        raise ValueError(f"toxic or not_toxic, not {toxic[:20]!r}")
+    return digest, Labels(sentiment, emotions, toxic == "toxic", held)
+
+
+def _indexes(labels: Labels, head: str) -> tuple[int, ...]:
+    if head == SENTIMENT.name:
+        return (SENTIMENT.labels.index(labels.sentiment),)
+    if head == EMOTION.name:
+        return tuple(sorted({EMOTION.labels.index(name) for name in labels.emotions}))
+    return (TOXIC if labels.toxic else NOT_TOXIC,)
