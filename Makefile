@@ -11,7 +11,7 @@ PYTEST_ARGS ?=
 # Two processes: the slow tests wait for brokers and workers most of the time.
 SIDE_BY_SIDE := -n 2 --dist worksteal
 
-.PHONY: help demo test test-kafka test-train test-stack fuzz lint bench bench-quick models-report teachers pack pack-smoke social \
+.PHONY: help demo test test-kafka test-train test-stack fuzz lint bench bench-quick models-report teachers pack pack-smoke \
 	schemas dashboards pictures docs image-test clean
 
 help: ## show this list
@@ -78,10 +78,6 @@ pack: $(TRAIN)/train.stamp ## train the bundled packs again from the labelled te
 
 pack-smoke: $(TRAIN)/train.stamp ## run every stage of `make pack` on tiny models and made-up rows (minutes)
 	$(CHAIN) --smoke
-
-# On the way to the next pack: not finished, and nothing ships from it yet.
-social: $(TRAIN)/train.stamp ## train the teacher of the next packs on what people post, from the text in DATA (resumable)
-	$(CHAIN) --data $(DATA) --only teacher-social $(CHAIN_ARGS)
 
 schemas: $(VENV)/dev.stamp ## write schemas/ and the pages of settings and commands from the code
 	$(VENV)/bin/moodstream model schema > schemas/output.v1.json

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from worker.errors import PackError, TrainingError
 from worker.lab.chain.places import CHECKPOINT, Layout, described
-from worker.lab.chain.stages import BEGUN, STAGES, Stage, inputs, made_by, reads
+from worker.lab.chain.stages import STAGES, Stage, inputs, made_by, reads
 from worker.lab.data import own_posts, written
 from worker.lab.data.sets import SOURCES
 from worker.lab.recipe import Recipe
@@ -55,7 +55,7 @@ def survey(chosen: Sequence[Stage], layout: Layout) -> list[Found]:
     digests: dict[str, str] = {}
     bases: dict[str, str] = {}
     earlier: list[Stage] = []
-    for stage in (*STAGES, *BEGUN):  # all, so that a digest does not depend on the choice
+    for stage in STAGES:  # all, so that a digest does not depend on the choice
         recipe = stage.recipe()
         before = inputs(stage, recipe, earlier)
         digests[stage.name] = _digest(stage, recipe, layout, [digests[name] for name in before])

@@ -7,6 +7,8 @@ from pathlib import Path
 from random import Random
 
 from worker.lab.data.labels import EMOJI, EMOTION, SENTIMENT, SIX_EMOTIONS
+from worker.lab.data.tweet_labels import FILE as TWEET_LABELS
+from worker.lab.data.tweet_labels import digest_of
 
 _WORDS = (
     "lovely",
@@ -59,8 +61,21 @@ def _write_tweets(root: Path, rng: Random) -> None:
         for part in parts:
             _write(root / f"tweeteval/{task}/{part}_text.txt", _texts(rng))
             _write(root / f"tweeteval/{task}/{part}_labels.txt", [str(n % labels) for n in range(_COUNT)])
+    _write_labels(root)
     airline = (f"{text}\t{SENTIMENT.labels[n % 3]}\t1.0" for n, text in enumerate(_texts(rng)))
     _write(root / "airline_tweets/train.tsv", ["text\tlabel\tconfidence", *airline])
+
+
+def _write_labels(root: Path) -> None:
+    """Write labels for the tweets of one file, in turn, as the labels of our own are kept."""
+    texts = (root / "tweeteval/emoji/train_text.txt").read_text(encoding="utf-8").splitlines()
+    digests = dict.fromkeys(map(digest_of, texts))
+    rows = [
+        f"{digest}\t{SENTIMENT.labels[n % 3]}\t{EMOTION.labels[n % len(EMOTION.labels)]}\t"
+        f"{'toxic' if n % 2 else 'not_toxic'}"
+        for n, digest in enumerate(digests)
+    ]
+    _write(root / TWEET_LABELS.name, rows)
 
 
 def _write_posts(root: Path, rng: Random) -> None:

@@ -21,7 +21,7 @@ from worker.lab.chain.record import Found
 from worker.lab.chain.rows import write_rows
 from worker.lab.chain.runner import Start, Started, run_chain
 from worker.lab.chain.stage import make_stage
-from worker.lab.chain.stages import BEGUN, STAGES, Stage
+from worker.lab.chain.stages import STAGES, Stage
 from worker.lab.recipe import BASE
 from worker.lab.train import say_to_stderr
 
@@ -65,7 +65,7 @@ class _Over:
         return 0
 
 
-def smoke(folder: Path, say: Progress, stages: Sequence[Stage] = (*STAGES, *BEGUN)) -> None:
+def smoke(folder: Path, say: Progress, stages: Sequence[Stage] = STAGES) -> None:
     """Run stages of the chain small in `folder`, then let the packs that ship label a few texts.
 
     Raises LabError or PackError: a stage failed, or a pack does not label the texts.

@@ -181,8 +181,15 @@ def _labelled_tweets(head: str) -> Source:
 
     def read(split: str, paths: list[Path]) -> Iterator[Row]:
         tweets, airline, *lines = paths
-        parts = (readers.read_tweets([tweets]), readers.read_airline([airline]), readers.read_only_texts(lines))
-        return tweet_labels.rows(head, split, (text for text, _ in chain(*parts)))
+        parts = (
+            readers.read_tweets([tweets]),
+            readers.read_airline([airline]),
+            readers.read_only_texts(lines),
+        )
+        root = tweets.parents[2]
+        return tweet_labels.rows(
+            head, split, (text for text, _ in chain(*parts)), tweet_labels.file_for(root)
+        )
 
     files = (
         "tweeteval/sentiment/train_reconstructed.tsv",

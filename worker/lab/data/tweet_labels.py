@@ -1,10 +1,11 @@
 """Labels of our own for tweets of the public sets, in `tweet_labels.tsv`: sentiment, emotions, toxicity.
 
-A language model read the tweets and labelled them. The file holds no text: a tweet is found by the digest of its
-letters and digits. A fifth of them is the dev split; which ones depends on the digest alone, so adding rows moves none.
+A language model read and labelled the tweets. The file holds no text: a tweet is found by the digest of its
+letters and digits. A fifth of the tweets is held out; the digest alone says which.
 """
 
 import hashlib
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -38,6 +39,11 @@ def digest_of(text: str) -> str:
     return hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 
+def file_for(data: Path) -> Path:
+    """Return the file of labels: one of this name in the folder with the data sets, or the one that ships."""
+    return data / FILE.name if (data / FILE.name).is_file() else FILE
+
+
 def rows(head: str, split: str, texts: Iterator[str], path: Path = FILE) -> Iterator[Row]:
     """Yield those of the texts that are labelled, each once, for one head and one split (`train` or `dev`).
 
@@ -59,20 +65,23 @@ def read_labels(path: Path = FILE) -> dict[str, Labels]:
     found: dict[str, Labels] = {}
     with path.open(encoding="utf-8") as file:
         for number, line in enumerate(file, start=1):
-            parts = line.rstrip("\n").split("\t")
             try:
-                digest, labels = _labels(parts)
+                digest, labels = parsed(line.rstrip("\n"))
             except ValueError as error:
                 raise TrainingError(f"{path}, line {number}: not valid labels: {error}") from error
             found[digest] = labels
     return found
 
 
-def _labels(parts: list[str]) -> tuple[str, Labels]:
+def parsed(line: str) -> tuple[str, Labels]:
+    """Return the digest and the labels of one line. Raises ValueError."""
+    parts = line.split("\t")
     if len(parts) != 4:
         raise ValueError(f"expected 4 columns, found {len(parts)}")
     digest, sentiment, listed, toxic = parts
     emotions = tuple(listed.split(","))
+    if not re.fullmatch("[0-9a-f]+", digest):
+        raise ValueError(f"no digest {digest[:20]!r}")
     held = int(digest, 16) % _HELD == 0
     if sentiment not in SENTIMENT.labels:
         raise ValueError(f"no sentiment {sentiment[:20]!r}")

@@ -11,11 +11,11 @@ from worker.lab.chain import needs
 from worker.lab.chain.needs import Needs, check
 from worker.lab.chain.places import Layout
 from worker.lab.chain.record import survey
-from worker.lab.chain.stages import BEGUN, STAGES, chosen
+from worker.lab.chain.stages import STAGES, chosen
 from worker.lab.data.sets import SOURCES
 from worker.lab.recipe import BASE
 
-EVERY = tuple(stage.name for stage in (*STAGES, *BEGUN))
+EVERY = tuple(stage.name for stage in STAGES)
 
 
 def _check(layout: Layout, *names: str, again: bool = False) -> Needs:
@@ -53,7 +53,7 @@ def test_each_missing_file_of_the_data_is_one_line(layout: Layout) -> None:
 def test_every_file_that_a_recipe_names_is_missed(layout: Layout, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     lines = _missing(replace(layout, data=tmp_path / "empty"), *EVERY)
-    used = {task.data for stage in (*STAGES, *BEGUN) for task in stage.recipe().tasks}
+    used = {task.data for stage in STAGES for task in stage.recipe().tasks}
     wanted = {name for name in used if SOURCES[name].from_files}
     assert {line.split(":")[0].removeprefix("data set ") for line in lines if "no file" in line} >= wanted
 

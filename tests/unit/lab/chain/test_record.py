@@ -10,11 +10,11 @@ from tests.unit.lab.chain.conftest import Leave
 from worker.errors import TrainingError
 from worker.lab.chain.places import CHECKPOINT, Layout
 from worker.lab.chain.record import RECORD, Found, Status, read_record, survey, write_record
-from worker.lab.chain.stages import BEGUN, STAGES, Stage, chosen
+from worker.lab.chain.stages import STAGES, Stage, chosen
 from worker.lab.data import own_posts
 from worker.lab.recipe import Recipe, load_recipe
 
-EVERY = (*STAGES, *BEGUN)
+EVERY = STAGES
 
 
 def _found(layout: Layout, *names: str) -> dict[str, Found]:

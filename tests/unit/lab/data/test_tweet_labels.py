@@ -1,0 +1,78 @@
+"""Labels of our own for tweets of the public sets: found by digest, a fifth held out, bad lines named."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.errors import TrainingError
+from worker.lab.chain.rows import write_rows
+from worker.lab.data import tweet_labels
+from worker.lab.data.labels import EMOTION, SENTIMENT, TOXIC
+from worker.lab.data.sets import load
+from worker.lab.data.tweet_labels import digest_of, read_labels, rows
+
+TWEET = "We're #1 again!! 🎉"
+
+
+def _file(folder: Path, *lines: str) -> Path:
+    path = folder / "labels.tsv"
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return path
+
+
+def _both(head: str, texts: list[str], path: Path) -> list[tuple[str, tuple[int, ...]]]:
+    return [row for split in ("train", "dev") for row in rows(head, split, iter(texts), path)]
+
+
+def test_the_file_that_ships_is_valid_and_a_fifth_is_held_out() -> None:
+    known = read_labels()
+    assert len(known) > 10_000
+    held = sum(labels.held_out for labels in known.values()) / len(known)
+    assert 0.17 < held < 0.23
+    assert {labels.sentiment for labels in known.values()} == set(SENTIMENT.labels)
+    assert {name for labels in known.values() for name in labels.emotions} == set(EMOTION.labels)
+
+
+def test_a_tweet_is_found_by_its_letters_and_digits(tmp_path: Path) -> None:
+    path = _file(tmp_path, f"{digest_of(TWEET)}\tpositive\tpride,joy\ttoxic")
+    texts = ["we re 1 AGAIN", "We're #2 again!! 🎉", TWEET]
+    emotions = tuple(sorted(EMOTION.labels.index(name) for name in ("joy", "pride")))
+    assert _both("sentiment", texts, path) == [("we re 1 AGAIN", (SENTIMENT.labels.index("positive"),))]
+    assert _both("emotion", texts, path) == [("we re 1 AGAIN", emotions)]
+    assert _both("toxicity", texts, path) == [("we re 1 AGAIN", (TOXIC,))]
+
+
+@given(st.lists(st.text(min_size=1), unique_by=digest_of, max_size=30))
+def test_every_labelled_text_is_on_one_side(texts: list[str]) -> None:
+    known = {digest_of(text) for text in texts}
+    lines = [f"{digest}\tneutral\tneutral\tnot_toxic" for digest in sorted(known)]
+    assert all(tweet_labels.parsed(line)[0] in known for line in lines)
+    held = [tweet_labels.parsed(line)[1].held_out for line in lines]
+    assert held == [int(digest, 16) % 5 == 0 for digest in sorted(known)]
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("00ff\tpositive\tjoy", "expected 4 columns, found 3"),
+        ("00ff\tgood\tjoy\ttoxic", "no sentiment 'good'"),
+        ("00ff\tpositive\tjoy,envy\ttoxic", "no emotion 'envy'"),
+        ("00ff\tpositive\t\ttoxic", "no emotion ''"),
+        ("00ff\tpositive\tjoy\tyes", "toxic or not_toxic, not 'yes'"),
+        ("a tweet\tpositive\tjoy\ttoxic", "no digest 'a tweet'"),
+        ("", "expected 4 columns, found 1"),
+    ],
+)
+def test_a_bad_line_is_named(line: str, says: str, tmp_path: Path) -> None:
+    path = _file(tmp_path, "00ff\tpositive\tjoy\ttoxic", line)
+    with pytest.raises(TrainingError, match=f"line 2: not valid labels: {says}"):
+        read_labels(path)
+
+
+def test_labels_in_the_data_folder_come_before_those_that_ship(tmp_path: Path) -> None:
+    write_rows(tmp_path)
+    train, dev = (load("tweets_emotion", split, tmp_path) for split in ("train", "dev"))
+    assert len(train) > len(dev) > 0
+    assert not set(train.texts) & set(dev.texts)
