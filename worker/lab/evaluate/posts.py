@@ -110,11 +110,12 @@ def _shares(scorer: Scorer, posts: Sequence[Post]) -> dict[str, Share]:
         found["opposite"] = Share(wanted != 0, wanted * said < 0)
     if has(EMOTION):
         pairs = list(zip(chosen(EMOTION), posts, strict=True))
-        feels = np.array([post.emotions != (_NEUTRAL,) for post in posts])
+        known = np.array([bool(post.emotions) for post in posts])
+        feels = known & np.array([post.emotions != (_NEUTRAL,) for post in posts])
         fits = np.array([label in post.emotions for label, post in pairs])
-        found["emotion"] = Share(np.ones(len(posts), np.bool_), fits)
+        found["emotion"] = Share(known, fits)
         neutral = np.array([label == _NEUTRAL for label, _ in pairs])
-        found["neutral"], found["false_emotion"] = Share(feels, neutral), Share(~feels, ~neutral)
+        found["neutral"], found["false_emotion"] = Share(feels, neutral), Share(known & ~feels, ~neutral)
     toxic = np.array([post.toxic for post in posts])
     if has(TOXICITY):
         called = np.array([label == TOXICITY.labels[TOXIC] for label in chosen(TOXICITY)])
