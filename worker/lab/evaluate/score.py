@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from worker.errors import TrainingError
+from worker.errors import InferenceError, TrainingError
 from worker.heads import Gate, Head, Marks
 from worker.lab.evaluate.calibration import to_scores
 from worker.lab.evaluate.metrics import Bools, Floats
@@ -22,7 +22,7 @@ from worker.model.heads import called
 from worker.model.pack import GRAPH, TOKENIZER
 from worker.model.session import Session
 from worker.model.tokenizer import Tokenizer, Tokens
-from worker.types import Prediction, Range
+from worker.types import Failure, Prediction, Range
 
 Tick = Callable[[int], None]
 """Called with the number of texts that have just been scored."""
@@ -133,11 +133,15 @@ def asked_by(gate: Gate, judge: Head, scores: Floats, marks: Marks = "flagged") 
 
 
 class PackScorer:
-    """Scores of one pack. Passes run in parallel, one per core."""
+    """Scores of one pack. Passes run in parallel, one per core.
+
+    Texts that are longer than the pack reads at once are read as the service reads them by default, unless
+    they are cut to fewer tokens than that.
+    """
 
     def __init__(self, folder: Path, tick: Tick) -> None:
         """Verify and load the pack. Raises PackError."""
-        self._model = Classifier.load(folder, long_text="truncate")
+        self._model = Classifier.load(folder)
         self._tick = tick
         self._heads = {head.name: head for head in self._model.pack.outputs}
 
@@ -164,14 +168,32 @@ class PackScorer:
     def predictions(self, texts: Sequence[str], max_tokens: int) -> list[Prediction]:
         """Return the pack's prediction for each text, cut to `max_tokens`."""
         rows = [_cut(tokens, max_tokens) for tokens in self._model.tokenize(texts)]
-        found: dict[int, Prediction] = {}
-        batches = by_length([len(row.ids) for row in rows], _PACK_PADDED_TOKENS)
+        found = self._in_windows(rows)
+        whole = [row for row in range(len(rows)) if row not in found]
+        batches = by_length([len(rows[row].ids) for row in whole], _PACK_PADDED_TOKENS)
+        batches = [[whole[place] for place in batch] for batch in batches]
         with ThreadPoolExecutor(self._model.threads) as pool:
             answers = pool.map(lambda batch: self._model.predict([rows[row] for row in batch]), batches)
             for batch, predictions in zip(batches, answers, strict=True):
                 found.update(zip(batch, predictions, strict=True))
                 self._tick(len(batch))
         return [found[row] for row in range(len(texts))]
+
+    def _in_windows(self, rows: Sequence[Tokens]) -> dict[int, Prediction]:
+        """Return the predictions for the texts that are read in several windows, by their index.
+
+        Raises:
+            InferenceError: a pass failed.
+        """
+        found: dict[int, Prediction] = {}
+        for index, row in enumerate(rows):
+            if row.windows:
+                (answer,) = self._model.labelled([row])
+                if isinstance(answer, Failure):
+                    raise InferenceError(answer.message)
+                found[index] = answer
+                self._tick(1)
+        return found
 
     def tokens(self, texts: Sequence[str], max_tokens: int, head: str) -> list[TokenScores]:
         """Return every token's probability by a token head, from a graph whose gate is always open.
@@ -229,4 +251,4 @@ def _cut(tokens: Tokens, longest: int) -> Tokens:
     """Cut a row to its first tokens and the special token at its end."""
     if len(tokens.ids) <= longest:
         return tokens
-    return tokens._replace(ids=[*tokens.ids[: longest - 1], tokens.ids[-1]], truncated=True)
+    return tokens._replace(ids=[*tokens.ids[: longest - 1], tokens.ids[-1]], truncated=True, windows=())

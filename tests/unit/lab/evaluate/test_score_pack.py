@@ -43,6 +43,21 @@ def test_scores_are_those_of_the_service(tmp_path: Path) -> None:
     assert np.abs(cut[1] - scorer(["the film was"], 5, "sentiment")[0]).max() < 1e-6
 
 
+def test_texts_longer_than_the_pack_are_read_as_the_service_reads_them(tmp_path: Path) -> None:
+    pack = make_pack(tmp_path, gate(0.3))
+    model = Classifier.load(pack)
+    longest = model.pack.max_tokens
+    texts = ["late and broken. " * longest + "the end was great", "great!", "the film was late " * longest]
+    scorer = pack_scorer(pack)
+    for head in ("sentiment", "emotion", "toxicity"):
+        for row, answer in zip(scorer(texts, 512, head), model.classify(texts), strict=True):
+            assert isinstance(answer, Prediction)
+            assert np.abs(row - list(answer.heads[head].scores.values())).max() < 1e-6
+    cut = scorer(texts, longest - 1, "sentiment")
+    beginning = texts[0][: len(texts[0]) // 2]
+    assert np.abs(cut[0] - scorer([beginning], longest - 1, "sentiment")[0]).max() < 1e-6
+
+
 def test_a_shut_gate_keeps_ranges_away_and_not_token_scores(tmp_path: Path) -> None:
     shut = pack_scorer(make_pack(tmp_path / "shut", gate(1.0)))
     assert shut.ranges(TEXTS, 512, "toxic_spans") == [()] * len(TEXTS)
