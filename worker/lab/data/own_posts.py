@@ -29,6 +29,7 @@ class Post:
     """One post with its labels; emotions the strongest first, `marked` the places of its toxic characters.
 
     `emotions` is empty where the two labellings of a post agree in all else: it says nothing about emotions.
+    `marked` is None where the post is an insult or a threat as a whole: it says nothing about single words.
     """
 
     family: str
@@ -36,15 +37,16 @@ class Post:
     sentiment: str
     emotions: tuple[str, ...]
     toxic: bool
-    marked: tuple[int, ...]
+    marked: tuple[int, ...] | None
     held_out: bool
 
 
 def rows(head: str, split: str, folder: Path = FOLDER) -> Iterator[Row]:
     """Yield the rows of one split (`train` or `dev`) for one head. Raises TrainingError for a bad line."""
     for post in read_posts(folder):
-        if post.held_out == (split == "dev") and (post.emotions or head != EMOTION.name):
-            yield post.text, _labels(post, head)
+        labels = _labels(post, head)
+        if post.held_out == (split == "dev") and labels is not None:
+            yield post.text, labels
 
 
 def read_posts(folder: Path = FOLDER) -> Iterator[Post]:
@@ -67,8 +69,9 @@ def _post(family: str, row: dict[str, Any]) -> Post:
         raise ValueError(f"no sentiment {sentiment!r}")
     if unknown := [name for name in emotions if name not in EMOTION.labels]:
         raise ValueError(f"no emotion {unknown[0]!r}")
+    spans = row.get("spans", ())
     marked: set[int] = set()
-    for span in row.get("spans", ()):
+    for span in spans or ():
         start = text.find(span)
         if not span or start < 0:
             raise ValueError(f"{span!r} is not in the text")
@@ -76,14 +79,23 @@ def _post(family: str, row: dict[str, Any]) -> Post:
     key = f"{family}/{row.get('pair') or ''.join(filter(str.isalnum, text.casefold())) or text}"
     digest = hashlib.blake2b(key.encode(), digest_size=8).digest()
     held = int.from_bytes(digest) % _HELD == 0
-    return Post(family, text, sentiment, emotions, bool(row["toxic"]), tuple(sorted(marked)), held)
+    return Post(
+        family,
+        text,
+        sentiment,
+        emotions,
+        bool(row["toxic"]),
+        None if spans is None else tuple(sorted(marked)),
+        held,
+    )
 
 
-def _labels(post: Post, head: str) -> tuple[int, ...]:
+def _labels(post: Post, head: str) -> tuple[int, ...] | None:
+    """Return a post's labels for one head; None where it says nothing about it."""
     if head == SENTIMENT.name:
         return (SENTIMENT.labels.index(post.sentiment),)
     if head == EMOTION.name:
-        return tuple(sorted({EMOTION.labels.index(name) for name in post.emotions}))
+        return tuple(sorted({EMOTION.labels.index(name) for name in post.emotions})) or None
     if head == TOXICITY.name:
         return (TOXIC if post.toxic else NOT_TOXIC,)
     return post.marked
