@@ -14,6 +14,7 @@ from worker.errors import PackError, TrainingError
 from worker.heads import MULTI, Head
 from worker.lab import refit
 from worker.lab.convert.writer import convert_checkpoint
+from worker.lab.chain.rows import write_rows
 from worker.lab.data.labels import EMOTION
 from worker.lab.evaluate.adjustment import Rows, fit
 from worker.lab.evaluate.tuning import adjust_emotions, tune
@@ -78,9 +79,9 @@ class Calm(TextScorer):
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """GoEmotions' dev split with sixty rows, a third of them neutral."""
+    """Made-up data sets; GoEmotions' dev split has sixty rows, a third of them neutral."""
     folder = tmp_path / "data" / "goemotions"
-    folder.mkdir(parents=True)
+    write_rows(folder.parent)
     lines = [f"comment number {n}\t{27 if n % 3 == 0 else n % 27}\tid{n}" for n in range(60)]
     (folder / "dev.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return folder.parent
