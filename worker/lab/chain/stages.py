@@ -104,12 +104,10 @@ STAGES = (
         "compact-fast-5", "build/train/compact-13/pack", "build/train/compact-fast-4/pack", minutes=14.1
     ),
     Stage("compact-14", 28.4),
-    Stage("compact-fast-6", 18.5),
     Stage("teacher-social", 13),
     Stage("teacher-social-2", 29),
     Stage("teacher-social-3", 26.2),
     _distilled("compact-15", "teacher-social-3", "build/train/compact-14/pack", limit=17),
-    _distilled("compact-fast-7", "teacher-social-3", "build/train/compact-fast-6/pack", limit=8),
     Stage("compact", ships=True),
     Stage("compact-fast", ships=True),
 )
