@@ -13,8 +13,8 @@ from tests.support.scorers import TextScorer
 from worker.errors import PackError, TrainingError
 from worker.heads import MULTI, Head
 from worker.lab import refit
-from worker.lab.convert.writer import convert_checkpoint
 from worker.lab.chain.rows import write_rows
+from worker.lab.convert.writer import convert_checkpoint
 from worker.lab.data.labels import EMOTION
 from worker.lab.evaluate.adjustment import Rows, fit
 from worker.lab.evaluate.tuning import adjust_emotions, tune
