@@ -22,7 +22,7 @@ TEXTS = [
     "great!",
     "The film was great 😀😀, it is lovely",
     "@someone is late, broken and awful",
-    "on time " * 20,
+    "on time " * 6,
 ]
 OPEN = {**MARKING["toxic_spans"], "gate": {**MARKING["toxic_spans"]["gate"], "threshold": 0.3}}
 HEADS: dict[str, Any] = {
