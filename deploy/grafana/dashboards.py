@@ -180,7 +180,7 @@ def mood() -> Dashboard:
 
 def _now(board: Board) -> None:
     def share(of: str, name: str) -> str:
-        return f"SELECT sum({of}) / sum(messages) AS {name} {_MINUTES} HAVING sum(messages) > 0"
+        return f"SELECT {_mean_of(of)} AS {name} {_MINUTES} HAVING sum(messages) > 0"
 
     board.panel(sql_stat(f"SELECT sum(messages) AS posts {_MINUTES}"), "Posts", "In the time shown.", 5, 4)
     mean = sql_stat(share("mood_sum", "mood")).decimals(2)

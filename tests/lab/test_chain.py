@@ -22,8 +22,6 @@ from worker.model.pack import load_pack
 
 pytestmark = [pytest.mark.train, pytest.mark.timeout(900)]
 
-EVERY = STAGES
-
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Layout, list[str]]:
@@ -43,8 +41,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Layout, list[str]]:
 
 def test_every_stage_leaves_a_pack_and_a_checkpoint(made: tuple[Layout, list[str]]) -> None:
     layout, said = made
-    assert [each.status for each in survey(EVERY, layout)] == [Status.DONE] * len(EVERY)
-    for stage in EVERY:
+    assert [each.status for each in survey(STAGES, layout)] == [Status.DONE] * len(STAGES)
+    for stage in STAGES:
         folder = layout.folder(stage)
         left = {path.name for path in folder.iterdir()}
         assert {RECORD, CHECKPOINT, "recipe.toml"} <= left
@@ -75,8 +73,8 @@ def test_what_ships_has_every_head_its_layers_and_a_card_with_figures(made: tupl
 def test_a_second_run_makes_nothing(made: tuple[Layout, list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
     layout, said = made[0], list[str]()
     monkeypatch.setattr(smoke, "make_stage", None)
-    assert run_chain(EVERY, layout, in_this_process(layout), say=said.append) == []
-    assert said == [f"all {len(EVERY)} stages are done"]
+    assert run_chain(STAGES, layout, in_this_process(layout), say=said.append) == []
+    assert said == [f"all {len(STAGES)} stages are done"]
 
 
 def _goemotions(tmp_path: Path) -> tuple[Stage, Layout, str]:

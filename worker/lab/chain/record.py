@@ -14,7 +14,6 @@ from pathlib import Path
 from worker.errors import PackError, TrainingError
 from worker.lab.chain.places import CHECKPOINT, Layout, described
 from worker.lab.chain.stages import STAGES, Stage, inputs, made_by, reads
-from worker.lab.data import own_posts, written
 from worker.lab.data.sets import SOURCES
 from worker.lab.recipe import Recipe
 from worker.model.pack import load_pack
@@ -131,7 +130,4 @@ def data_files(name: str, root: Path) -> Iterator[Path]:
         return
     for file in dict.fromkeys((*source.train, *source.dev)):
         yield root / file
-    if not source.from_files:
-        yield Path(written.__file__).with_name("phrases.toml")
-        if source.read_dev is not None:
-            yield from sorted(own_posts.FOLDER.glob("*.jsonl"))
+    yield from source.own_files(root)

@@ -1,6 +1,6 @@
 """The heads that the known data sets train: their labels, in the order of their logits."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from worker.errors import TrainingError
 from worker.heads import MULTI, SINGLE, TOKENS, Gate, Head
@@ -54,6 +54,23 @@ EMOJI = Head(
 )  # fmt: skip
 
 HEADS = {head.name: head for head in (SENTIMENT, EMOTION, TOXICITY, TOXIC_SPANS, SIX_EMOTIONS, EMOJI)}
+
+
+def check_labels(sentiment: str, emotions: Sequence[str]) -> None:
+    """Raise ValueError for a sentiment or an emotion that the heads do not have."""
+    if sentiment not in SENTIMENT.labels:
+        raise ValueError(f"no sentiment {sentiment[:20]!r}")
+    if unknown := [name for name in emotions if name not in EMOTION.labels]:
+        raise ValueError(f"no emotion {unknown[0][:20]!r}")
+
+
+def indexes_of(head: str, sentiment: str, emotions: Sequence[str], toxic: bool) -> tuple[int, ...]:
+    """Return the indices of a text's labels in the head for sentiment, emotion or toxicity, in order."""
+    if head == SENTIMENT.name:
+        return (SENTIMENT.labels.index(sentiment),)
+    if head == EMOTION.name:
+        return tuple(sorted({EMOTION.labels.index(name) for name in emotions}))
+    return (TOXIC if toxic else NOT_TOXIC,)
 
 
 def in_order(heads: Iterable[Head]) -> list[Head]:

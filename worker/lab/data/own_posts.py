@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from worker.errors import TrainingError
-from worker.lab.data.labels import EMOTION, NOT_TOXIC, SENTIMENT, TOXIC, TOXIC_SPANS, TOXICITY
-from worker.lab.data.readers import Row
+from worker.lab.data.labels import EMOTION, SENTIMENT, TOXIC_SPANS, TOXICITY, check_labels, indexes_of
+from worker.lab.data.readers import Row, text_key
 
 TRAINS = (SENTIMENT.name, EMOTION.name, TOXICITY.name, TOXIC_SPANS.name)
 """The heads that these posts train."""
@@ -65,10 +65,7 @@ def _post(family: str, row: dict[str, Any]) -> Post:
     text, sentiment, emotions = row["text"], row["sentiment"], tuple(row["emotions"])
     if not text.strip():
         raise ValueError("no text")
-    if sentiment not in SENTIMENT.labels:
-        raise ValueError(f"no sentiment {sentiment!r}")
-    if unknown := [name for name in emotions if name not in EMOTION.labels]:
-        raise ValueError(f"no emotion {unknown[0]!r}")
+    check_labels(sentiment, emotions)
     spans = row.get("spans", ())
     marked: set[int] = set()
     for span in spans or ():
@@ -76,7 +73,7 @@ def _post(family: str, row: dict[str, Any]) -> Post:
         if not span or start < 0:
             raise ValueError(f"{span!r} is not in the text")
         marked.update(range(start, start + len(span)))
-    key = f"{family}/{row.get('pair') or ''.join(filter(str.isalnum, text.casefold())) or text}"
+    key = f"{family}/{row.get('pair') or text_key(text)}"
     digest = hashlib.blake2b(key.encode(), digest_size=8).digest()
     held = int.from_bytes(digest) % _HELD == 0
     return Post(
@@ -92,10 +89,6 @@ def _post(family: str, row: dict[str, Any]) -> Post:
 
 def _labels(post: Post, head: str) -> tuple[int, ...] | None:
     """Return a post's labels for one head; None where it says nothing about it."""
-    if head == SENTIMENT.name:
-        return (SENTIMENT.labels.index(post.sentiment),)
-    if head == EMOTION.name:
-        return tuple(sorted({EMOTION.labels.index(name) for name in post.emotions})) or None
-    if head == TOXICITY.name:
-        return (TOXIC if post.toxic else NOT_TOXIC,)
-    return post.marked
+    if head == TOXIC_SPANS.name:
+        return post.marked
+    return indexes_of(head, post.sentiment, post.emotions, post.toxic) or None

@@ -32,6 +32,11 @@ For a token head: the positions of the marked characters in the text. Unlabelled
 """
 
 
+def text_key(text: str) -> str:
+    """Return the key by which duplicate texts are found: letters and digits in order, without case."""
+    return "".join(filter(str.isalnum, text.casefold())) or text.strip()
+
+
 def _lines(path: Path) -> Iterator[str]:
     """Yield lines without their ends; only a line feed ends a line (tweets contain other breaks)."""
     with path.open(encoding="utf-8", newline="\n") as file:

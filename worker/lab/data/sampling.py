@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from worker.errors import TrainingError
-from worker.lab.data.sets import text_key
+from worker.lab.data.readers import text_key
 
 Kept = TypeVar("Kept")
 """What is stored for a text: its token ids, or the text itself."""

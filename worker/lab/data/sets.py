@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 from worker.errors import TrainingError
 from worker.lab.data import own_posts, readers, tweet_labels, written
 from worker.lab.data.labels import EMOJI, EMOTION, SENTIMENT, SIX_EMOTIONS, TOXIC_SPANS, TOXICITY
-from worker.lab.data.readers import Row
+from worker.lab.data.readers import Row, text_key
 
 Split = Literal["train", "dev"]
 
@@ -37,6 +37,8 @@ class Source:
     """The number of consecutive rows that should get the same answer: the mean of a teacher's scores."""
     first_leads: bool = False
     """The first row of each group is the original: the whole group learns the teacher's scores for it."""
+    own_files: Callable[[Path], Iterable[Path]] = lambda _root: ()
+    """The files of ours that `read` reads too, given the folder with the data sets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +112,6 @@ def load(name: str, split: Split, root: Path, rows: int = 0) -> Labelled:
     return Labelled(name, source.head, source.binary, texts, labels, source.group_size, source.first_leads)
 
 
-def text_key(text: str) -> str:
-    """Return the key by which duplicate texts are found: letters and digits in order, without case."""
-    return "".join(filter(str.isalnum, text.casefold())) or text.strip()
-
-
 def _source(name: str) -> Source:
     if name not in SOURCES:
         raise TrainingError(f"unknown data set {name!r}: there is {', '.join(SOURCES)}")
@@ -173,7 +170,30 @@ def _posts(head: str) -> Source:
         lambda _: own_posts.rows(head, "train"),
         from_files=False,
         read_dev=lambda _: own_posts.rows(head, "dev"),
+        own_files=lambda _: sorted(own_posts.FOLDER.glob("*.jsonl")),
     )
+
+
+def _written(
+    head: str, rows: Callable[[], Iterator[Row]], group_size: int = 1, *, first_leads: bool = False
+) -> Source:
+    """Return rows that are made from our own phrases as a source for one head."""
+    return Source(
+        head,
+        False,
+        (),
+        (),
+        lambda _: rows(),
+        from_files=False,
+        group_size=group_size,
+        first_leads=first_leads,
+        own_files=lambda _: (written.FILE,),
+    )
+
+
+def _alone(groups: Iterable[Iterable[str]]) -> Iterator[Row]:
+    """Yield the texts of all groups, without labels."""
+    return ((text, ()) for group in groups for text in group)
 
 
 def _labelled_tweets(head: str) -> Source:
@@ -198,7 +218,15 @@ def _labelled_tweets(head: str) -> Source:
         *_tweets("irony", "train"),
         *_tweets("hate", "train"),
     )
-    return Source(head, False, files, files, partial(read, "train"), read_dev=partial(read, "dev"))
+    return Source(
+        head,
+        False,
+        files,
+        files,
+        partial(read, "train"),
+        read_dev=partial(read, "dev"),
+        own_files=lambda root: (tweet_labels.file_for(root),),
+    )
 
 
 SOURCES = {
@@ -282,29 +310,12 @@ SOURCES = {
     "six_emotions": Source(
         SIX_EMOTIONS.name, False, ("emotion/train.txt",), ("emotion/val.txt",), readers.read_six
     ),
-    "written_sentiment": Source(
-        SENTIMENT.name, False, (), (), lambda _: written.sentiment(), from_files=False
+    "written_sentiment": _written(SENTIMENT.name, written.sentiment),
+    "written_toxicity": _written(TOXICITY.name, written.toxicity),
+    "written_spans": _written(TOXIC_SPANS.name, written.spans),
+    "written_swaps": _written(SENTIMENT.name, lambda: _alone(written.swaps()), written.FILLS),
+    "written_slips": _written(
+        SENTIMENT.name, lambda: _alone(written.slips()), written.SLIPS + 1, first_leads=True
     ),
-    "written_toxicity": Source(TOXICITY.name, False, (), (), lambda _: written.toxicity(), from_files=False),
-    "written_spans": Source(TOXIC_SPANS.name, False, (), (), lambda _: written.spans(), from_files=False),
-    "written_swaps": Source(
-        SENTIMENT.name,
-        False,
-        (),
-        (),
-        lambda _: ((text, ()) for group in written.swaps() for text in group),
-        from_files=False,
-        group_size=written.FILLS,
-    ),
-    "written_slips": Source(
-        SENTIMENT.name,
-        False,
-        (),
-        (),
-        lambda _: ((text, ()) for group in written.slips() for text in group),
-        from_files=False,
-        group_size=written.SLIPS + 1,
-        first_leads=True,
-    ),
-    "written_emotion": Source(EMOTION.name, False, (), (), lambda _: written.emotion(), from_files=False),
+    "written_emotion": _written(EMOTION.name, written.emotion),
 }

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from worker.errors import TrainingError
-from worker.lab.data.labels import EMOTION, NOT_TOXIC, SENTIMENT, TOXIC, TOXICITY
-from worker.lab.data.readers import Row
+from worker.lab.data.labels import EMOTION, SENTIMENT, TOXICITY, check_labels, indexes_of
+from worker.lab.data.readers import Row, text_key
 
 TRAINS = (SENTIMENT.name, EMOTION.name, TOXICITY.name)
 """The heads that these labels train."""
@@ -35,8 +35,7 @@ class Labels(NamedTuple):
 
 def digest_of(text: str) -> str:
     """Return the digest by which a tweet is found: 16 hexadecimal digits."""
-    key = "".join(filter(str.isalnum, text.casefold())) or text.strip()
-    return hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+    return hashlib.blake2b(text_key(text).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 
 def file_for(data: Path) -> Path:
@@ -56,7 +55,7 @@ def rows(head: str, split: str, texts: Iterator[str], path: Path = FILE) -> Iter
         labels = known.get(digest)
         if labels is not None and labels.held_out == (split == "dev") and digest not in seen:
             seen.add(digest)
-            yield text, _indexes(labels, head)
+            yield text, indexes_of(head, labels.sentiment, labels.emotions, labels.toxic)
 
 
 @cache
@@ -83,18 +82,7 @@ def parsed(line: str) -> tuple[str, Labels]:
     if not re.fullmatch("[0-9a-f]+", digest):
         raise ValueError(f"no digest {digest[:20]!r}")
     held = int(digest, 16) % _HELD == 0
-    if sentiment not in SENTIMENT.labels:
-        raise ValueError(f"no sentiment {sentiment[:20]!r}")
-    if unknown := [name for name in emotions if name not in EMOTION.labels]:
-        raise ValueError(f"no emotion {unknown[0][:20]!r}")
+    check_labels(sentiment, emotions)
     if toxic not in ("toxic", "not_toxic"):
         raise ValueError(f"toxic or not_toxic, not {toxic[:20]!r}")
     return digest, Labels(sentiment, emotions, toxic == "toxic", held)
-
-
-def _indexes(labels: Labels, head: str) -> tuple[int, ...]:
-    if head == SENTIMENT.name:
-        return (SENTIMENT.labels.index(labels.sentiment),)
-    if head == EMOTION.name:
-        return tuple(sorted({EMOTION.labels.index(name) for name in labels.emotions}))
-    return (TOXIC if labels.toxic else NOT_TOXIC,)

@@ -17,7 +17,9 @@ from pathlib import Path
 from worker.lab.data.labels import EMOTION, NEGATIVE, NEUTRAL, NOT_TOXIC, POSITIVE, TOXIC
 from worker.lab.data.readers import Row
 
-_PHRASES = tomllib.loads(Path(__file__).with_name("phrases.toml").read_text(encoding="utf-8"))
+FILE = Path(__file__).with_name("phrases.toml")
+
+_PHRASES = tomllib.loads(FILE.read_text(encoding="utf-8"))
 _PARTS: dict[str, list[str]] = _PHRASES["parts"]
 _SWAPS: dict[str, dict[str, list[str]]] = _PHRASES["swaps"]
 

@@ -186,13 +186,12 @@ class PackScorer:
             InferenceError: a pass failed.
         """
         found: dict[int, Prediction] = {}
-        for index, row in enumerate(rows):
-            if row.windows:
-                (answer,) = self._model.labelled([row])
-                if isinstance(answer, Failure):
-                    raise InferenceError(answer.message)
-                found[index] = answer
-                self._tick(1)
+        long = [index for index, row in enumerate(rows) if row.windows]
+        for index, answer in zip(long, self._model.labelled([rows[index] for index in long]), strict=True):
+            if isinstance(answer, Failure):
+                raise InferenceError(answer.message)
+            found[index] = answer
+        self._tick(len(long))
         return found
 
     def tokens(self, texts: Sequence[str], max_tokens: int, head: str) -> list[TokenScores]:

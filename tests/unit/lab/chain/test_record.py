@@ -11,10 +11,8 @@ from worker.errors import TrainingError
 from worker.lab.chain.places import CHECKPOINT, Layout
 from worker.lab.chain.record import RECORD, Found, Status, read_record, survey, write_record
 from worker.lab.chain.stages import STAGES, Stage, chosen
-from worker.lab.data import own_posts
+from worker.lab.data import own_posts, tweet_labels
 from worker.lab.recipe import Recipe, load_recipe
-
-EVERY = STAGES
 
 
 def _found(layout: Layout, *names: str) -> dict[str, Found]:
@@ -133,8 +131,18 @@ def test_the_posts_of_our_own_are_part_of_the_data(
     assert before["compact-1"].digest == after["compact-1"].digest
 
 
+def test_our_labels_of_tweets_are_part_of_the_data(layout: Layout) -> None:
+    names = ("teacher-social", "teacher-social-2")
+    before = _found(layout, *names)
+    with (layout.data / tweet_labels.FILE.name).open("a", encoding="utf-8") as file:
+        file.write("00ff\tneutral\tneutral\tnot_toxic\n")
+    after = _found(layout, *names)
+    assert before["teacher-social-2"].digest != after["teacher-social-2"].digest
+    assert before["teacher-social"].digest == after["teacher-social"].digest
+
+
 def test_a_digest_does_not_depend_on_what_else_is_chosen(layout: Layout) -> None:
-    whole = _found(layout, *(stage.name for stage in EVERY))
+    whole = _found(layout, *(stage.name for stage in STAGES))
     for name in list(whole)[::7]:
         assert _found(layout, name)[name].digest == whole[name].digest
 

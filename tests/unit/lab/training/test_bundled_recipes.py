@@ -7,8 +7,7 @@ import pytest
 from worker.lab.chain.stages import LEFT, RECIPES, SHIPPED, STAGES, Stage, reads
 from worker.lab.recipe import load_recipe
 
-EVERY = STAGES
-ORDER = [stage.name for stage in EVERY]
+ORDER = [stage.name for stage in STAGES]
 NOT_SHIPPED = {"six-emotions"}
 
 
@@ -24,12 +23,12 @@ def test_the_packs_that_ship_are_those_of_the_chain() -> None:
     }
 
 
-@pytest.mark.parametrize("stage", EVERY, ids=lambda stage: stage.name)
+@pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)
 def test_a_stage_reads_what_earlier_ones_leave(stage: Stage) -> None:
-    number, recipe = EVERY.index(stage), stage.recipe()
+    number, recipe = STAGES.index(stage), stage.recipe()
     earlier = ORDER[:number]
     assert recipe.name == stage.name
-    shipped = {other.name for other in EVERY[:number] if other.ships}
+    shipped = {other.name for other in STAGES[:number] if other.ships}
     for folder in reads(stage, recipe):
         if match := LEFT.fullmatch(folder):
             assert match[1] in earlier
