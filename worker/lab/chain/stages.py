@@ -108,8 +108,8 @@ STAGES = (
     Stage("teacher-social-2", 29),
     Stage("teacher-social-3", 26.2),
     _distilled("compact-15", "teacher-social-3", "build/train/compact-14/pack", limit=17),
-    Stage("compact", ships=True),
-    Stage("compact-fast", ships=True),
+    Stage("compact", 7.2, ships=True),
+    Stage("compact-fast", 18.5, ships=True),
 )
 
 
