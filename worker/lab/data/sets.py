@@ -15,6 +15,8 @@ from worker.lab.data.labels import EMOJI, EMOTION, SENTIMENT, SIX_EMOTIONS, TOXI
 from worker.lab.data.readers import Row, text_key
 
 Split = Literal["train", "dev"]
+Labels = list[tuple[int, ...]]
+"""The label indices of each text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +114,29 @@ def load(name: str, split: Split, root: Path, rows: int = 0) -> Labelled:
     return Labelled(name, source.head, source.binary, texts, labels, source.group_size, source.first_leads)
 
 
+def load_also(task: str, names: Iterable[str], texts: Iterable[str], root: Path) -> dict[str, Labels]:
+    """Return the labels that other data sets give the same texts, by head, in the order of the texts.
+
+    A text that a set does not have gets no label there. Raises TrainingError as `load` does, for a set of a
+    token head or of a head that the task trains already, and for a set that shares no text with the task.
+    """
+    wanted = list(texts)
+    heads = {_source(task).head}
+    found: dict[str, Labels] = {}
+    for name in names:
+        split = load(name, "train", root)
+        if split.head == TOXIC_SPANS.name or split.binary or split.head in heads:
+            why = "trained already" if split.head in heads else "of a head by token, or binary"
+            raise TrainingError(f"{task}: also cannot name {name}, it is {why}")
+        known = dict(zip(split.texts, split.labels, strict=True))
+        labels = [known.get(text, ()) for text in wanted]
+        if not any(labels):
+            raise TrainingError(f"{task}: also names {name}, which has none of its texts with labels")
+        heads.add(split.head)
+        found[split.head] = labels
+    return found
+
+
 def _source(name: str) -> Source:
     if name not in SOURCES:
         raise TrainingError(f"unknown data set {name!r}: there is {', '.join(SOURCES)}")
@@ -201,11 +226,9 @@ def _labelled_tweets(head: str) -> Source:
 
     def read(split: str, paths: list[Path]) -> Iterator[Row]:
         tweets, airline, *lines = paths
-        parts = (
-            readers.read_tweets([tweets]),
-            readers.read_airline([airline]),
-            readers.read_only_texts(lines),
-        )
+        parts: list[Iterator[Row]] = [readers.read_only_texts(lines)]
+        if head != SENTIMENT.name:  # people labelled the sentiment of these two sets
+            parts += [readers.read_tweets([tweets]), readers.read_airline([airline])]
         root = tweets.parents[2]
         return tweet_labels.rows(
             head, split, (text for text, _ in chain(*parts)), tweet_labels.file_for(root)
@@ -217,6 +240,7 @@ def _labelled_tweets(head: str) -> Source:
         *_tweets("emoji", "train", "test"),
         *_tweets("irony", "train"),
         *_tweets("hate", "train"),
+        *_tweets("emotion", "train"),
     )
     return Source(
         head,

@@ -19,6 +19,19 @@ from worker.model.text.normaliser import Normaliser, normaliser
 
 
 @dataclass(slots=True)
+class Answered:
+    """What a head learns about a task's texts: labels, teachers' answers, or both."""
+
+    head: Head
+    labels: list[tuple[int, ...]]
+    """Label indices; none for a text that has no label for this head."""
+    teacher_scores: Any = None
+    """Teachers' probabilities, (rows, their labels); or None."""
+    columns: tuple[int, ...] = ()
+    """The index in the head of each of the teacher's labels."""
+
+
+@dataclass(slots=True)
 class TaskData:
     """A task of the recipe with its rows read and tokenised."""
 
@@ -36,6 +49,8 @@ class TaskData:
     columns: tuple[int, ...] = ()
     """The index in the head of each of the teacher's labels."""
     form: Form = field(default_factory=Form)
+    also: list[Answered] = field(default_factory=list)
+    """What other heads learn from the same texts, which may lack labels."""
     table: TableRows | None = None
     """The table that the rows come from, with its held-out rows; None for a known data set."""
 
@@ -75,9 +90,13 @@ def read_tasks(
             split = _load(task, root)
             entry = _tokenised(task, _head(recipe, task.head or split.head), split, tokenizer, handling)
             texts, group = split.texts, (split.group_size, split.first_leads)
+            entry.also = _also(recipe, task, texts, root)
         if task.all_teachers:
             say(f"{task.title}: asking {', '.join(task.all_teachers)}")
             _ask(entry, texts, work, *group)
+            for other in entry.also:
+                given = head_scores(task.all_teachers, other.head, texts, task.max_tokens, work / "taught")
+                other.teacher_scores, other.columns = given.scores, given.columns
         elif not entry.labelled and not entry.head.by_token:
             raise TrainingError(f"data set {task.data} has no labels: it needs a teacher")
         entry.form = _form(entry)
@@ -105,6 +124,14 @@ def _load(task: Task, root: Path | None) -> data.Labelled:
     if root is None:
         raise TrainingError(f"data set {task.data}: no data folder; name it with --data or MOODSTREAM_DATA")
     return data.load(task.data, "train", root, task.rows)
+
+
+def _also(recipe: Recipe, task: Task, texts: list[str], root: Path | None) -> list[Answered]:
+    """Return the labels for other heads that a task names. Raises TrainingError."""
+    if root is None:
+        return []
+    found = data.load_also(task.data, task.also, texts, root)
+    return [Answered(_head(recipe, name), labels) for name, labels in found.items()]
 
 
 def _read_tables(recipe: Recipe, reader: TableReader) -> list[TableRows]:

@@ -11,7 +11,7 @@ from worker.errors import TrainingError
 from worker.lab.chain.rows import write_rows
 from worker.lab.data.labels import EMOTION, SENTIMENT, TOXIC
 from worker.lab.data.sets import load
-from worker.lab.data.tweet_labels import digest_of, read_labels, rows
+from worker.lab.data.tweet_labels import FILE, digest_of, read_labels, rows
 
 TWEET = "We're #1 again!! 🎉"
 
@@ -89,3 +89,23 @@ def test_labels_in_the_data_folder_come_before_those_that_ship(tmp_path: Path) -
     train, dev = (load("tweets_emotion", split, tmp_path) for split in ("train", "dev"))
     assert len(train) > len(dev) > 0
     assert not set(train.texts) & set(dev.texts)
+
+
+def test_the_sentiment_that_people_gave_a_tweet_is_kept(tmp_path: Path) -> None:
+    """The tweets of TweetEval sentiment and to airlines learn our emotions and toxicity, not our sentiment."""
+    write_rows(tmp_path)
+    lines = (
+        (tmp_path / "tweeteval/sentiment/train_reconstructed.tsv").read_text(encoding="utf-8").splitlines()
+    )
+    people = [line.split("\t")[3] for line in lines[1:]]
+    ours = (tmp_path / "tweeteval/hate/train_text.txt").read_text(encoding="utf-8").splitlines()
+    ours = [text for text in ours if digest_of(text) not in set(map(digest_of, people))]
+    labels = [f"{digest_of(text)}\tpositive\tjoy\tnot_toxic" for text in dict.fromkeys((*people, *ours))]
+    _file(tmp_path, *dict.fromkeys(labels)).replace(tmp_path / FILE.name)
+    read_labels.cache_clear()
+    for head, wanted in (("sentiment", ours), ("emotion", people + ours), ("toxicity", people + ours)):
+        found = [text for split in ("train", "dev") for text in load(f"tweets_{head}", split, tmp_path).texts]
+        assert {digest_of(text) for text in found} >= {digest_of(text) for text in ours}
+        assert set(map(digest_of, found)) & set(map(digest_of, people)) == set(map(digest_of, wanted)) & set(
+            map(digest_of, people)
+        )
