@@ -290,7 +290,7 @@ def _sources(recipe: Recipe, rows: dict[str, int]) -> str:
     passes: dict[str, list[str]] = {}
     found: dict[str, Task] = {}
     for stage in all_stages(recipe):
-        for task in stage.tasks:
+        for task in (each for several in stage.tasks for each in several.by_set):
             found[task.title] = task
             passes.setdefault(task.title, []).append(f"{task.epochs:g}")
     for title, task in found.items():

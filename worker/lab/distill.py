@@ -138,6 +138,7 @@ def _with_shared_heads(
     known = {name for teacher in teachers for name in teacher.heads}
     tasks = [task for task in (recipe.tasks if recipe else ()) if task.data in SOURCES]
     known |= {task.head or SOURCES[task.data].head for task in tasks}
+    known |= {SOURCES[name].head for task in tasks for name in task.also if name in SOURCES}
     left_out = [name for name in student.heads if name not in known]
     for name in left_out:
         say(f"head {name} is left out: no teacher has it and no labels train it")
@@ -161,7 +162,7 @@ def distil(
         TrainingError: the saved state belongs to another run.
     """
     known = {name for teacher in teachers for name in teacher.heads}
-    known |= {name for part in parts for name in (part.head, part.own_head)}
+    known |= {name for part in parts for name in (part.head, part.own_head, *part.also)}
     if missing := [name for name in student.heads if name not in known]:
         raise TeacherError(f"nothing trains the student's head {missing[0]}: it has no teacher and no labels")
     thinned = [thin(part, settings.run.seed) for part in parts]
@@ -286,6 +287,7 @@ def _prepare(teachers: Sequence[Teacher], job: _Job, part: Part, say: Progress) 
     if part.own_head:
         say(f"{part.name}: asking {', '.join(part.own_teachers)}")
         _add_own(found, part, heads[part.own_head], rows, cache)
+    found.share(part.alike, part.leads)
     by_token = bool(part.head) and heads[part.head].by_token
     marked = {
         number: marks(row, places)
@@ -372,6 +374,11 @@ class DistillationLesson(Lesson):
         logits, part = self._network.text_head(head.name)(first), prepared.part
         scores = prepared.targets.scores.get(head.name, ())
         from_teachers = mean_teacher_loss(scores, logits, rows, head.multi_label, part.temperature)
+        if head.name in part.also and part.task is not None:
+            plain = _loss_where(head, logits, [part.also[head.name][row] for row in rows])
+            if plain is None or from_teachers is None:
+                return from_teachers if plain is None else plain
+            return part.task.hard * plain + (1 - part.task.hard) * from_teachers
         if part.head != head.name or part.task is None:
             return from_teachers
         wanted = targets(head, [part.labels[row] for row in rows]).to(self.device)
@@ -405,6 +412,15 @@ class DistillationLesson(Lesson):
             mixed = given[0] if len(given) == 1 else hard * given[0] + (1 - hard) * given[1]
             wanted[at, : len(mixed)] = torch.from_numpy(np.asarray(mixed, np.float32))
         return token_loss(logits, wanted.to(self.device), real.to(self.device))
+
+
+def _loss_where(head: Head, logits: torch.Tensor, labels: Sequence[tuple[int, ...]]) -> torch.Tensor | None:
+    """Return a head's loss over a batch of which only some texts have labels; None if none has."""
+    rows = [row for row, given in enumerate(labels) if given]
+    if not rows:
+        return None
+    wanted = targets(head, [labels[row] for row in rows]).to(logits.device)
+    return loss(head, logits[rows], wanted, Form()) * (len(rows) / len(labels))
 
 
 def mean_teacher_loss(

@@ -47,7 +47,7 @@ class _Table(BaseModel):
 class Task(_Table):
     """One data set of the mix: a known one, which trains the head with its labels, or a table.
 
-    The fields for tables and `alone` are left out of `repr`, from which a run's digest is made: see
+    The fields for tables, `alone` and `also` are left out of `repr`, from which a run's digest is made: see
     `train.digest` and `distill.distil`.
     """
 
@@ -79,6 +79,8 @@ class Task(_Table):
     """Share of the tokens replaced by [MASK] in each pass, against overfitting."""
     alone: Annotated[_Flag, Field(repr=False)] = False
     """In a distillation: these texts train only the task's own head, and no general teacher is asked."""
+    also: Annotated[tuple[_Text, ...], Field(repr=False)] = ()
+    """Other data sets with the same texts: their labels train their heads in the same pass."""
     file: Annotated[_Text, Field(repr=False)] = ""
     """A labelled table of your own: CSV, JSON lines or Parquet. Relative to the recipe's folder."""
     dev: Annotated[_Text, Field(repr=False)] = ""
@@ -108,6 +110,16 @@ class Task(_Table):
         return self.teachers or ((self.teacher,) if self.teacher else ())
 
     @property
+    def sets(self) -> tuple[str, ...]:
+        """The known data sets that it reads; none for a table."""
+        return (self.data, *self.also) if self.data else ()
+
+    @property
+    def by_set(self) -> tuple[Self, ...]:
+        """It and a task like it for each set that is read `also`."""
+        return (self, *(self.changed(data=name, also=()) for name in self.also))
+
+    @property
     def title(self) -> str:
         """What to call it in reports."""
         return (Path(self.file).name if self.file else self.data) + (f" ({self.head})" if self.head else "")
@@ -121,6 +133,8 @@ class Task(_Table):
             raise ValueError(": use either teacher, or teachers for several")
         if not self.epochs and not self.file:
             raise ValueError(".epochs must be above 0; only for a table of your own, 0 chooses by its rows")
+        if self.also and (self.file or self.head or self.alone):
+            raise ValueError(".also goes with data alone, without file, head and alone")
         if self.data:
             for name in self._OF_TABLES:
                 allowed = name == "head" and self.all_teachers

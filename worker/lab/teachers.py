@@ -255,6 +255,15 @@ class Targets:
     first: NDArray[np.float16] | None = None
     """A teacher's last hidden states of the first token, (texts, dim)."""
 
+    def share(self, group_size: int, first_leads: bool) -> None:
+        """Give all texts of a group the same answers: see `shared`. A token head keeps its own."""
+        if group_size == 1:
+            return
+        for name, told in self.scores.items():
+            self.scores[name] = [
+                each._replace(scores=shared(each.scores, group_size, first_leads)) for each in told
+            ]
+
 
 def ask(
     teachers: Sequence[Teacher],

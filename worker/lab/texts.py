@@ -113,6 +113,12 @@ class Part:
     binary: bool = False
     labels: list[tuple[int, ...]] = field(default_factory=list)
     """Label indices; for a token head, the positions of the marked characters."""
+    alike: int = 1
+    """The number of consecutive texts that get the same answer, the mean of the teachers' answers."""
+    leads: bool = False
+    """The answer to such a group is that to its first text, instead of the mean."""
+    also: dict[str, list[tuple[int, ...]]] = field(default_factory=dict)
+    """Label indices for other heads, by head; none for a text without a label for it."""
 
 
 def read_texts(
@@ -144,9 +150,12 @@ def thin(part: Part, seed: int) -> Part:
     if part.epochs >= 1:
         return part
     rng = random.Random(f"{seed}/{part.name}")  # noqa: S311 - which rows are learnt from is no secret
-    rows = sorted(rng.sample(range(len(part.texts)), max(1, round(part.epochs * len(part.texts)))))
+    groups = len(part.texts) // part.alike
+    drawn = sorted(rng.sample(range(groups), max(1, round(part.epochs * groups))))
+    rows = [group * part.alike + place for group in drawn for place in range(part.alike)]
     labels = [part.labels[row] for row in rows] if part.labels else []
-    return replace(part, texts=[part.texts[row] for row in rows], labels=labels, epochs=1.0)
+    also = {head: [given[row] for row in rows] for head, given in part.also.items()}
+    return replace(part, texts=[part.texts[row] for row in rows], labels=labels, also=also, epochs=1.0)
 
 
 def read_recipe(recipe: Recipe, root: Path, heads: Mapping[str, Head]) -> list[Part]:
@@ -162,6 +171,7 @@ def read_recipe(recipe: Recipe, root: Path, heads: Mapping[str, Head]) -> list[P
             )
         split = data.load(task.data, "train", root, task.rows)
         part = Part(task.title, split.texts, task.max_tokens, task.epochs, task.softening, task)
+        part.alike, part.leads = split.group_size, split.first_leads
         head = head_named(task.head or split.head)
         if task.all_teachers and head.name in heads:
             part.own_teachers, part.own_head = task.all_teachers, head.name
@@ -169,6 +179,9 @@ def read_recipe(recipe: Recipe, root: Path, heads: Mapping[str, Head]) -> list[P
             part.head, part.binary, part.labels = head.name, split.binary, split.labels
             if not head.by_token:
                 part.labels = _renumbered(head, heads[head.name], split.labels, task.data)
+        for name, labels in data.load_also(task.data, task.also, split.texts, root).items():
+            if name in heads:
+                part.also[name] = _renumbered(head_named(name), heads[name], labels, task.data)
         if task.alone and not part.head and not part.own_head:
             raise TrainingError(f"{task.title} stands alone, but has nothing for a head of the student")
         parts.append(part)

@@ -23,10 +23,10 @@ from worker.lab import Progress
 from worker.lab.bases import read_base
 from worker.lab.checkpoint import Checkpoint, Tensors, Trained, average, read_tensors
 from worker.lab.data.labels import HEADS, in_order
-from worker.lab.data.tasks import TaskData, read_tasks
+from worker.lab.data.tasks import Answered, TaskData, read_tasks
 from worker.lab.data.tokens import Ids, pad
 from worker.lab.device import LocalSgd, keep_memory, local_sgd
-from worker.lab.losses import loss, targets, teacher_loss, token_loss
+from worker.lab.losses import Form, loss, targets, teacher_loss, token_loss
 from worker.lab.network import Network, config_of, weights_of
 from worker.lab.plan import Step, batches, plan
 from worker.lab.recipe import Recipe
@@ -76,9 +76,10 @@ def _train(
         tokenizer.write_text(base.tokenizer, encoding="utf-8")
         handling = base.named(recipe.text, recipe.text_version)
         tasks = read_tasks(recipe, root, tokenizer, work, say, handling=handling)
-    trained = {task.head.name for task in tasks}
+    learning = [task.head for task in tasks] + [other.head for task in tasks for other in task.also]
+    trained = {head.name for head in learning}
     kept = [head for name, head in base.heads.items() if name not in trained] if recipe.frozen else []
-    heads = in_order([task.head for task in tasks] + kept)
+    heads = in_order(learning + kept)
     _check_depths(recipe, heads)
     config = _config(recipe, base, heads, kept)
     network = _network(config, heads, base, recipe, say)
@@ -262,6 +263,8 @@ def digest(recipe: Recipe, tasks: Sequence[TaskData], steps: Sequence[Step], nam
     if recipe.frozen:
         found.update(b"frozen")
     for task in tasks:
+        if task.task.also:
+            found.update(repr([(other.head.name, other.labels) for other in task.also]).encode())
         if task.task.teachers or (task.task.head and not task.task.file):
             found.update(repr((task.task.teachers, task.task.head)).encode())
         if task.task.file:
@@ -302,26 +305,44 @@ class TrainingLesson(Lesson):
         task = self._tasks[step.task]
         if task.head.by_token:
             value = self._token_loss(task, step.rows, ids, real)
-        else:
-            value = self._text_loss(task, step, ids, real)
-        return Loss(value * task.task.weight, {task.task.title: value})
-
-    def _text_loss(
-        self, task: TaskData, step: Step, ids: torch.Tensor, real: torch.Tensor | None
-    ) -> torch.Tensor:
+            return Loss(value * task.task.weight, {task.task.title: value})
         kept = self._states.of(step.task, step.rows) if self._states is not None else None
         first = self._network(ids, real) if kept is None else kept
-        logits = self._network.text_head(task.head.name)(functional.dropout(first, self._dropout))
+        first = functional.dropout(first, self._dropout)
+        own = Answered(task.head, task.labels, task.teacher_scores, task.columns)
+        parts = {task.task.title: self._text_loss(task, own, step.rows, first, labelled=task.labelled)}
+        for other in task.also:
+            rows = [number for number, row in enumerate(step.rows) if other.labels[row]]
+            if rows:
+                where = [step.rows[number] for number in rows]
+                value = self._text_loss(task, other, where, first[rows], labelled=True)
+                # Over the whole batch, so that a batch with few labels does not count as much as a full one.
+                parts[f"{task.task.title}, {other.head.name}"] = value * (len(rows) / len(step.rows))
+        return Loss(torch.stack(list(parts.values())).sum() * task.task.weight, parts)
+
+    def _text_loss(
+        self,
+        task: TaskData,
+        answered: Answered,
+        rows: Sequence[int],
+        first: torch.Tensor,
+        *,
+        labelled: bool,
+    ) -> torch.Tensor:
+        """Return the loss of one head on some rows, whose first tokens' states are `first`."""
+        head = answered.head
+        logits = self._network.text_head(head.name)(first)
 
         def from_labels() -> torch.Tensor:
-            wanted = targets(task.head, [task.labels[row] for row in step.rows])
-            return loss(task.head, logits, wanted.to(self.device), task.form)
+            wanted = targets(head, [answered.labels[row] for row in rows])
+            form = task.form if head is task.head else Form()
+            return loss(head, logits, wanted.to(self.device), form)
 
-        if task.teacher_scores is None:
+        if answered.teacher_scores is None:
             return from_labels()
-        scores = torch.from_numpy(task.teacher_scores[list(step.rows)]).to(self.device)
-        value = teacher_loss(logits, scores, task.columns, task.head.multi_label, task.task.softening)
-        hard = task.task.hard if task.labelled else 0.0
+        scores = torch.from_numpy(answered.teacher_scores[list(rows)]).to(self.device)
+        value = teacher_loss(logits, scores, answered.columns, head.multi_label, task.task.softening)
+        hard = task.task.hard if labelled else 0.0
         return hard * from_labels() + (1 - hard) * value if hard else value
 
     def _token_loss(
