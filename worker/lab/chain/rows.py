@@ -61,15 +61,17 @@ def _write_tweets(root: Path, rng: Random) -> None:
         for part in parts:
             _write(root / f"tweeteval/{task}/{part}_text.txt", _texts(rng))
             _write(root / f"tweeteval/{task}/{part}_labels.txt", [str(n % labels) for n in range(_COUNT)])
-    _write_labels(root)
-    airline = (f"{text}\t{SENTIMENT.labels[n % 3]}\t1.0" for n, text in enumerate(_texts(rng)))
+    people = [row.split("\t")[-1] for row in rows]
+    to_airlines = _texts(rng)
+    airline = (f"{text}\t{SENTIMENT.labels[n % 3]}\t1.0" for n, text in enumerate(to_airlines))
     _write(root / "airline_tweets/train.tsv", ["text\tlabel\tconfidence", *airline])
+    _write_labels(root, [*people, *to_airlines])
 
 
-def _write_labels(root: Path) -> None:
-    """Write labels for the tweets of one file, in turn, as the labels of our own are kept."""
+def _write_labels(root: Path, others: Sequence[str]) -> None:
+    """Write labels for the tweets of one file and others, in turn, as the labels of our own are kept."""
     texts = (root / "tweeteval/emoji/train_text.txt").read_text(encoding="utf-8").splitlines()
-    digests = dict.fromkeys(map(digest_of, texts))
+    digests = dict.fromkeys(map(digest_of, (*texts, *others)))
     rows = [
         f"{digest}\t{SENTIMENT.labels[n % 3]}\t{EMOTION.labels[n % len(EMOTION.labels)]}\t"
         f"{'toxic' if n % 2 else 'not_toxic'}"

@@ -35,16 +35,23 @@ Start = Callable[[Found, bool], Started]
 
 
 def run_chain(
-    stages: Sequence[Stage], layout: Layout, start: Start, *, again: bool = False, say: Progress
+    stages: Sequence[Stage],
+    layout: Layout,
+    start: Start,
+    *,
+    again: bool = False,
+    fetch: bool = False,
+    say: Progress,
 ) -> list[str]:
     """Make what is not done of some stages, after a look at what is needed; return the names of those made.
 
     A stage that was broken off goes on from its last state. With `again`, stages whose folders were made from
-    something else are made anew instead of refused.
+    something else are made anew instead of refused. With `fetch`, stages whose packs shipped once are taken
+    from the history of the repository.
 
     Raises TrainingError: something is missing, with a line for each thing, or a stage failed.
     """
-    found = survey(stages, layout)
+    found = survey(stages, layout, fetch=fetch)
     needs = check(found, layout, again=again)
     lines = needs.lines(found)
     for line in lines[:1] if layout.small else lines:  # what is small needs and takes little
@@ -103,6 +110,7 @@ def in_processes(layout: Layout) -> Start:
         command = [sys.executable, "-m", "worker.lab.chain.stage", each.stage.name, "--digest", each.digest]
         for name in ("data", "work", "packs", "bases"):
             command += [f"--{name}", str(getattr(layout, name))]
-        return subprocess.Popen([*command, *(["--resume"] if resume else [])])  # noqa: S603 - our own module
+        command += ["--fetch"] if each.fetched else ["--resume"] if resume else []
+        return subprocess.Popen(command)  # noqa: S603 - our own module
 
     return start

@@ -11,6 +11,7 @@ import click
 from worker.errors import MoodstreamError, TrainingError
 from worker.lab import Progress
 from worker.lab.build import Places, make_pack
+from worker.lab.chain.history import fetch_stage
 from worker.lab.chain.places import Layout
 from worker.lab.chain.record import read_record, write_record
 from worker.lab.chain.stages import Distillation, Stage, chosen
@@ -87,7 +88,10 @@ _PATH = click.Path(path_type=Path)
 @click.option("--bases", required=True, type=_PATH)
 @click.option("--digest", required=True)
 @click.option("--resume", is_flag=True)
-def main(*, name: str, data: Path, work: Path, packs: Path, bases: Path, digest: str, resume: bool) -> None:
+@click.option("--fetch", is_flag=True)
+def main(
+    *, name: str, data: Path, work: Path, packs: Path, bases: Path, digest: str, resume: bool, fetch: bool
+) -> None:
     """Make one stage: what the runner of the chain starts."""
     (stage,) = chosen([name])
 
@@ -95,8 +99,12 @@ def main(*, name: str, data: Path, work: Path, packs: Path, bases: Path, digest:
         for part in line.splitlines():
             click.echo(f"{name}: {part}", err=True)
 
+    layout = Layout(data, work, packs, bases)
     try:
-        make_stage(stage, Layout(data, work, packs, bases), digest, resume=resume, say=say)
+        if fetch:
+            fetch_stage(stage, layout, digest, say=say)
+        else:
+            make_stage(stage, layout, digest, resume=resume, say=say)
     except MoodstreamError as error:
         say(str(error))
         raise SystemExit(error.exit_code) from None

@@ -37,6 +37,16 @@ class Distillation:
 
 
 @dataclass(frozen=True, slots=True)
+class Shipped:
+    """Where a pack that shipped once is in the history of the repository."""
+
+    commit: str
+    name: str
+    """Its folder's name in `worker/packs`."""
+    revision: str
+
+
+@dataclass(frozen=True, slots=True)
 class Stage:
     """One stage. `minutes` is what it took, or None if nobody wrote that down."""
 
@@ -45,6 +55,8 @@ class Stage:
     distillation: Distillation | None = None
     ships: bool = False
     """Its pack goes to `worker/packs`, and is measured for its card."""
+    shipped: Shipped | None = None
+    """Where its pack is in the history, if it shipped once."""
 
     def recipe(self) -> Recipe:
         """Read its recipe. Raises RecipeError."""
@@ -60,6 +72,7 @@ def _distilled(
     minutes: float | None = None,
     layers: str | None = None,
     int8: bool = False,
+    processes: int = 2,
     ships: bool = False,
 ) -> Stage:
     """Return a stage distilled from one stage's checkpoint into another's; a path is taken as it is.
@@ -67,8 +80,12 @@ def _distilled(
     A run with a limit took that long.
     """
     folders = [one if "/" in one else f"build/train/{one}/checkpoint" for one in (teacher, student)]
-    return Stage(name, minutes or limit, Distillation(folders[0], folders[1], limit, layers, int8), ships)
+    how = Distillation(folders[0], folders[1], limit, layers, int8, processes)
+    return Stage(name, minutes or limit, how, ships)
 
+
+_SECOND, _THIRD = "1a06cd2224661ba5565e67133922217521866ea8", "62e4de306dd963501af2f6cfeb74eabc85e56098"
+"""The last commits with the packs that the newest ones were made from."""
 
 # The minutes are those that docs/explanation/how-the-packs-were-made.md gives for each run, and the limit of
 # the run where it gives none.
@@ -103,13 +120,43 @@ STAGES = (
     _distilled(
         "compact-fast-5", "build/train/compact-13/pack", "build/train/compact-fast-4/pack", minutes=14.1
     ),
-    Stage("compact-14", 28.4),
+    Stage("compact-14", 28.4, shipped=Shipped(_SECOND, "compact", "cc5b6e36e225")),
     Stage("teacher-social", 13),
     Stage("teacher-social-2", 29),
     Stage("teacher-social-3", 26.2),
     _distilled("compact-15", "teacher-social-3", "build/train/compact-14/pack", limit=17),
-    Stage("compact", 7.2, ships=True),
-    Stage("compact-fast", 18.5, ships=True),
+    Stage("compact-16", 7.2, shipped=Shipped(_THIRD, "compact", "ab06d43cac80")),
+    Stage("compact-fast-6", 18.5, shipped=Shipped(_THIRD, "compact-fast", "e2a63782e009")),
+    _distilled(
+        "compact-17",
+        "build/train/compact-16/pack",
+        "build/train/compact-16/pack",
+        minutes=58.2,
+        processes=1,
+    ),
+    _distilled(
+        "compact-fast-7",
+        "build/train/compact-16/pack",
+        "build/train/compact-fast-6/pack",
+        minutes=31.6,
+        processes=1,
+    ),
+    _distilled(
+        "compact",
+        "build/train/compact-17/pack",
+        "compact-17",
+        limit=17,
+        processes=1,
+        ships=True,
+    ),
+    _distilled(
+        "compact-fast",
+        "build/train/compact-16/pack",
+        "compact-fast-7",
+        minutes=21.9,
+        processes=1,
+        ships=True,
+    ),
 )
 
 
