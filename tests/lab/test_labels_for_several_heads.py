@@ -15,7 +15,7 @@ from tests.support.random_checkpoints import (
 )
 from worker.errors import TrainingError
 from worker.lab.chain.rows import write_rows
-from worker.lab.checkpoint import write_folder
+from worker.lab.checkpoint import read_checkpoint, write_folder
 from worker.lab.data.labels import EMOTION
 from worker.lab.data.tasks import read_tasks
 from worker.lab.data.tweet_labels import FILE, digest_of
@@ -139,6 +139,31 @@ def test_rows_without_a_label_of_another_head_teach_that_head_nothing(
     monkeypatch.setattr(Trainer, "step", noted)
     train(recipe, data, tmp_path / "work", say=quiet)
     assert seen == {"posts_sentiment, emotion": sum(known)}
+
+
+def test_a_text_without_a_label_learns_what_the_teacher_says(data: Path, tmp_path: Path) -> None:
+    """However much the labels count: of two texts in three nothing is labelled but the sentiment."""
+    some = (data / FILE.name).read_text(encoding="utf-8").splitlines()[::3]
+    write_folder(random_checkpoint(5, layers=2, heads=HEADS), tmp_path / "big")
+    student = random_checkpoint(4, layers=2, heads=HEADS)
+    recipe = Recipe(name="r", base="none", tasks=(_task(hard=1.0, also=("tweets_toxicity",)),))
+    (part,) = read_recipe(recipe, data, student.heads)
+    known = {line.partition("\t")[0] for line in some}
+    part.also["toxicity"] = [
+        labels if digest_of(text) in known else ()
+        for text, labels in zip(part.texts, part.also["toxicity"], strict=True)
+    ]
+    found = distil([CheckpointTeacher(tmp_path / "big")], student, [part], tmp_path, settings(), say=quiet)
+    rest = [text for text in part.texts if digest_of(text) not in known]
+    told = logits_of(read_checkpoint(tmp_path / "big"), rest, "toxicity").argmax(axis=1)
+    said = logits_of(found.checkpoint, rest, "toxicity").argmax(axis=1)
+    assert np.mean(told == said) > 0.8
+
+
+def test_a_head_by_token_takes_no_other_sets(data: Path) -> None:
+    recipe = Recipe(name="r", base="none", tasks=(Task(data="toxic_spans", also=("goemotions",)),))
+    with pytest.raises(TrainingError, match="toxic_spans: also does not go with a head by token"):
+        read_recipe(recipe, data, random_checkpoint(4, heads=HEADS).heads)
 
 
 @pytest.mark.parametrize(

@@ -114,6 +114,10 @@ def _settings(options: DistillOptions, recipe: Recipe | None) -> Settings:
     for task in recipe.tasks if recipe else ():
         if task.data in SOURCES:
             heads.setdefault(task.head or SOURCES[task.data].head, task.weight)
+    for task in recipe.tasks if recipe else ():
+        for name in task.also:
+            if name in SOURCES:
+                heads.setdefault(SOURCES[name].head, task.weight)
     weights = Weights(heads, options.first_weight, options.relations_weight)
     return Settings(
         *options.settings(recipe), weights, options.quantised, recipe.means if recipe is not None else ()
@@ -375,10 +379,7 @@ class DistillationLesson(Lesson):
         scores = prepared.targets.scores.get(head.name, ())
         from_teachers = mean_teacher_loss(scores, logits, rows, head.multi_label, part.temperature)
         if head.name in part.also and part.task is not None:
-            plain = _loss_where(head, logits, [part.also[head.name][row] for row in rows])
-            if plain is None or from_teachers is None:
-                return from_teachers if plain is None else plain
-            return part.task.hard * plain + (1 - part.task.hard) * from_teachers
+            return self._where_labelled(prepared, head, rows, logits)
         if part.head != head.name or part.task is None:
             return from_teachers
         wanted = targets(head, [part.labels[row] for row in rows]).to(self.device)
@@ -386,6 +387,28 @@ class DistillationLesson(Lesson):
         if from_teachers is None:
             return plain
         return part.task.hard * plain + (1 - part.task.hard) * from_teachers
+
+    def _where_labelled(
+        self, prepared: _Prepared, head: Head, rows: list[int], logits: torch.Tensor
+    ) -> torch.Tensor | None:
+        """Return the loss of a head that only some of the rows have labels for; teachers say the rest."""
+        part, scores = prepared.part, prepared.targets.scores.get(head.name, ())
+        hard = part.task.hard if part.task is not None and scores else 1.0
+        given = [part.also[head.name][row] for row in rows]
+        terms = []
+        for labelled, share in ((True, 1 - hard), (False, 1.0)):
+            places = [place for place, labels in enumerate(given) if bool(labels) == labelled]
+            if not places:
+                continue
+            one = mean_teacher_loss(
+                scores, logits[places], [rows[place] for place in places], head.multi_label, part.temperature
+            )
+            if one is not None and share:
+                terms.append(share * len(places) / len(rows) * one)
+            if labelled:
+                wanted = targets(head, [given[place] for place in places]).to(logits.device)
+                terms.append(hard * len(places) / len(rows) * loss(head, logits[places], wanted, Form()))
+        return torch.stack(terms).sum() if terms else None
 
     def _token_loss(
         self,
@@ -412,15 +435,6 @@ class DistillationLesson(Lesson):
             mixed = given[0] if len(given) == 1 else hard * given[0] + (1 - hard) * given[1]
             wanted[at, : len(mixed)] = torch.from_numpy(np.asarray(mixed, np.float32))
         return token_loss(logits, wanted.to(self.device), real.to(self.device))
-
-
-def _loss_where(head: Head, logits: torch.Tensor, labels: Sequence[tuple[int, ...]]) -> torch.Tensor | None:
-    """Return a head's loss over a batch of which only some texts have labels; None if none has."""
-    rows = [row for row, given in enumerate(labels) if given]
-    if not rows:
-        return None
-    wanted = targets(head, [labels[row] for row in rows]).to(logits.device)
-    return loss(head, logits[rows], wanted, Form()) * (len(rows) / len(labels))
 
 
 def mean_teacher_loss(

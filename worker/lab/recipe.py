@@ -134,7 +134,7 @@ class Task(_Table):
         if not self.epochs and not self.file:
             raise ValueError(".epochs must be above 0; only for a table of your own, 0 chooses by its rows")
         if self.also and (self.file or self.head or self.alone):
-            raise ValueError(".also goes with data alone, without file, head and alone")
+            raise ValueError(".also goes with data, and not with file, head or alone")
         if self.data:
             for name in self._OF_TABLES:
                 allowed = name == "head" and self.all_teachers
@@ -280,7 +280,12 @@ _BOUNDS = {
     "less_than": "below",
     "less_than_equal": "at most",
 }
-_LISTS = {"teachers": "folders", "languages": "language codes", "layers": "layers, counted from 1"}
+_LISTS = {
+    "teachers": "folders",
+    "also": "data sets",
+    "languages": "language codes",
+    "layers": "layers, counted from 1",
+}
 
 
 def load_recipe(path: Path) -> Recipe:

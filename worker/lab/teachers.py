@@ -263,6 +263,8 @@ class Targets:
             self.scores[name] = [
                 each._replace(scores=shared(each.scores, group_size, first_leads)) for each in told
             ]
+        if self.first is not None:
+            self.first = shared(self.first.astype(np.float32), group_size, first_leads).astype(np.float16)
 
 
 def ask(

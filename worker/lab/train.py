@@ -83,7 +83,8 @@ def _train(
     _check_depths(recipe, heads)
     config = _config(recipe, base, heads, kept)
     network = _network(config, heads, base, recipe, say)
-    _start_biases(network, [task for task in tasks if task.head.name not in _known(base, heads)])
+    new = [head.name for head in heads if head.name not in _known(base, heads)]
+    _start_biases(network, [each for task in tasks for each in _labelled(task) if each.head.name in new])
     if recipe.frozen:
         freeze(network, trained)
     steps = plan(
@@ -230,18 +231,24 @@ def _tensors(arrays: Tensors) -> dict[str, torch.Tensor]:
     return {name: torch.tensor(array) for name, array in arrays.items()}  # a copy: a pack's are read-only
 
 
-def _start_biases(network: Network, tasks: Sequence[TaskData]) -> None:
+def _labelled(task: TaskData) -> list[Answered]:
+    """Return what a task's labels say, by head, its own head last."""
+    return [*task.also, *([Answered(task.head, task.labels)] if task.labelled else [])]
+
+
+def _start_biases(network: Network, answered: Sequence[Answered]) -> None:
     """Initialise the biases of a new multi-label head with each label's share of the rows, as logits.
 
     With biases of 0 every label would start with a probability of one half. AdamW changes a weight by about
     the learning rate in each step, so unlearning that would take thousands of steps.
     """
-    for task in tasks:
-        if task.head.multi_label and task.labelled:
-            counts = targets(task.head, task.labels).sum(dim=0)
-            shares = (counts + 1) / (len(task.labels) + 2)
+    for each in answered:
+        if each.head.multi_label:
+            labels = [row for row in each.labels if row]
+            counts = targets(each.head, labels).sum(dim=0)
+            shares = (counts + 1) / (len(labels) + 2)
             with torch.no_grad():
-                network.text_head(task.head.name).classifier.bias.copy_(torch.log(shares / (1 - shares)))
+                network.text_head(each.head.name).classifier.bias.copy_(torch.log(shares / (1 - shares)))
 
 
 def freeze(network: Network, trained: Collection[str]) -> None:

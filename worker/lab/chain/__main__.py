@@ -1,4 +1,4 @@
-"""`python -m worker.lab.chain`: make the bundled packs again, from the first teacher on."""
+"""`python -m worker.lab.chain`: make the bundled packs again, from those before them or from the bases."""
 
 import signal
 import subprocess
@@ -69,13 +69,12 @@ def main(
             raise SystemExit(subprocess.call([sys.executable, "-m", _SMOKE]))  # noqa: S603 - our own module
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))
         layout = Layout(Path(data) if data else data_root(None), work, packs, bases)
-        fetch = not (names or from_base)
         run_chain(
-            from_history() if fetch else stages,
+            stages if names or from_base else from_history(),
             layout,
             in_processes(layout),
             again=again,
-            fetch=fetch,
+            fetch=not from_base,
             say=_say,
         )
     except MoodstreamError as error:

@@ -52,11 +52,28 @@ def fetch_stage(stage: Stage, layout: Layout, digest: str, *, say: Progress, roo
     return pack
 
 
+def missing_from_history(stage: Stage, root: Path = _ROOT) -> str:
+    """Return a line that says why the pack of a stage that shipped once cannot be had; "" if it can."""
+    if stage.shipped is None:
+        return ""
+    try:
+        _git(stage.shipped, root, "cat-file", "-e")
+    except TrainingError as error:
+        return f"{error} (for {stage.name})"
+    return ""
+
+
 def _archive(shipped: Shipped, root: Path) -> bytes:
     """Return a pack's folder at a commit as a tar file. Raises TrainingError."""
-    command = ["git", "-C", str(root), "archive", f"{shipped.commit}:{PACKS}/{shipped.name}"]
+    return _git(shipped, root, "archive")
+
+
+def _git(shipped: Shipped, root: Path, *command: str) -> bytes:
+    """Return what a command of git writes about a pack's folder at a commit. Raises TrainingError."""
+    place = f"{shipped.commit}:{PACKS}/{shipped.name}"
     try:
-        done = subprocess.run(command, capture_output=True, check=False)  # noqa: S603 - our own commits
+        whole = ["git", "-C", str(root), *command, place]
+        done = subprocess.run(whole, capture_output=True, check=False)  # noqa: S603 - our own commits
     except OSError as error:
         why = error.strerror or str(error)
     else:

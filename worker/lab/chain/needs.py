@@ -7,6 +7,7 @@ from pathlib import Path
 
 from worker.errors import TrainingError
 from worker.lab.bases import base_folder
+from worker.lab.chain.history import missing_from_history
 from worker.lab.chain.places import BASES, Layout
 from worker.lab.chain.record import Found, Status, data_files
 from worker.lab.chain.stages import made_by, reads
@@ -69,6 +70,7 @@ def check(found: Sequence[Found], layout: Layout, *, again: bool) -> Needs:
     """
     todo = [each for each in found if each.status is not Status.DONE]
     lines = list(_foreign(todo, layout)) if not again else []
+    lines += [line for each in todo if each.fetched and (line := missing_from_history(each.stage))]
     todo = [each for each in todo if not each.fetched]
     needs = _needs(todo, layout)
     lines += _data(todo, layout)

@@ -59,7 +59,7 @@ def run_chain(
     if needs.missing:
         raise TrainingError("\n".join(needs.missing))
     for each in found:
-        if each.status is Status.BEGUN:
+        if each.status is Status.BEGUN and not each.fetched:
             say(
                 f"stage {each.stage.name} goes on from its last state" + (f": {each.why}" if each.why else "")
             )

@@ -2,7 +2,7 @@
 
 import os
 import tomllib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -114,12 +114,15 @@ def load(name: str, split: Split, root: Path, rows: int = 0) -> Labelled:
     return Labelled(name, source.head, source.binary, texts, labels, source.group_size, source.first_leads)
 
 
-def load_also(task: str, names: Iterable[str], texts: Iterable[str], root: Path) -> dict[str, Labels]:
+def load_also(task: str, names: Sequence[str], texts: Iterable[str], root: Path) -> dict[str, Labels]:
     """Return the labels that other data sets give the same texts, by head, in the order of the texts.
 
     A text that a set does not have gets no label there. Raises TrainingError as `load` does, for a set of a
-    token head or of a head that the task trains already, and for a set that shares no text with the task.
+    token head or of a head that the task trains already, for a set that shares no text with the task, and
+    for a task of a token head.
     """
+    if names and _source(task).head == TOXIC_SPANS.name:
+        raise TrainingError(f"{task}: also does not go with a head by token")
     wanted = list(texts)
     heads = {_source(task).head}
     found: dict[str, Labels] = {}
@@ -226,13 +229,16 @@ def _labelled_tweets(head: str) -> Source:
 
     def read(split: str, paths: list[Path]) -> Iterator[Row]:
         tweets, airline, *lines = paths
-        parts: list[Iterator[Row]] = [readers.read_only_texts(lines)]
-        if head != SENTIMENT.name:  # people labelled the sentiment of these two sets
-            parts += [readers.read_tweets([tweets]), readers.read_airline([airline])]
-        root = tweets.parents[2]
-        return tweet_labels.rows(
-            head, split, (text for text, _ in chain(*parts)), tweet_labels.file_for(root)
+        by_people = (
+            text for text, _ in chain(readers.read_tweets([tweets]), readers.read_airline([airline]))
         )
+        others = (text for text, _ in readers.read_only_texts(lines))
+        if head == SENTIMENT.name:  # people have labelled that of their two sets
+            known = frozenset(map(text_key, by_people))
+            texts: Iterator[str] = (text for text in others if text_key(text) not in known)
+        else:
+            texts = chain(by_people, others)
+        return tweet_labels.rows(head, split, texts, tweet_labels.file_for(tweets.parents[2]))
 
     files = (
         "tweeteval/sentiment/train_reconstructed.tsv",

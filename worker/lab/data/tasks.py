@@ -96,7 +96,7 @@ def read_tasks(
             _ask(entry, texts, work, *group)
             for other in entry.also:
                 given = head_scores(task.all_teachers, other.head, texts, task.max_tokens, work / "taught")
-                other.teacher_scores, other.columns = given.scores, given.columns
+                other.teacher_scores, other.columns = shared(given.scores, *group), given.columns
         elif not entry.labelled and not entry.head.by_token:
             raise TrainingError(f"data set {task.data} has no labels: it needs a teacher")
         entry.form = _form(entry)

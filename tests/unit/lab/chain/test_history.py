@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from worker.errors import TrainingError
-from worker.lab.chain.history import fetch_stage, from_history
+from worker.lab.chain import history
+from worker.lab.chain.history import fetch_stage, from_history, missing_from_history
 from worker.lab.chain.needs import check
 from worker.lab.chain.places import CHECKPOINT, Layout
 from worker.lab.chain.record import Status, survey
@@ -90,6 +91,22 @@ def test_another_pack_than_the_one_that_is_named_is_refused(layout: Layout, repo
         fetch_stage(_stage(repository, "000000000000"), layout, "digest", say=_quiet, root=repository)
     (after,) = survey(chosen(["compact-16"]), layout)
     assert after.status is not Status.DONE
+
+
+def test_a_history_that_is_not_here_is_missed_before_anything_starts(
+    layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line for each pack that would be taken from it; with all stages trained it is not needed."""
+    monkeypatch.setattr(history.missing_from_history, "__defaults__", (tmp_path,))
+    for fetch, lines in ((True, 3), (False, 0)):
+        found = survey(from_history(), layout, fetch=fetch)
+        missing = check(found, layout, again=False).missing
+        assert sum("is in the history of this repository" in line for line in missing) == lines
+
+
+def test_a_stage_that_is_there_again_is_read_from_the_repository(layout: Layout, repository: Path) -> None:
+    assert missing_from_history(_stage(repository), repository) == ""
+    assert "whole history" in missing_from_history(_stage(repository, name="other"), repository)
 
 
 def test_a_stage_that_never_shipped_is_trained(layout: Layout) -> None:

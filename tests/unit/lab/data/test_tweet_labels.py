@@ -98,6 +98,8 @@ def test_the_sentiment_that_people_gave_a_tweet_is_kept(tmp_path: Path) -> None:
         (tmp_path / "tweeteval/sentiment/train_reconstructed.tsv").read_text(encoding="utf-8").splitlines()
     )
     people = [line.split("\t")[3] for line in lines[1:]]
+    with (tmp_path / "tweeteval/hate/train_text.txt").open("a", encoding="utf-8") as file:
+        file.write(f"{people[0].upper()}\n{people[1]}!\n")  # these stand in another set too
     ours = (tmp_path / "tweeteval/hate/train_text.txt").read_text(encoding="utf-8").splitlines()
     ours = [text for text in ours if digest_of(text) not in set(map(digest_of, people))]
     labels = [f"{digest_of(text)}\tpositive\tjoy\tnot_toxic" for text in dict.fromkeys((*people, *ours))]

@@ -55,9 +55,12 @@ def test_what_is_not_written_takes_its_default(tmp_path: Path) -> None:
         (SHORT + "epochs = 0\n", "tasks[0].epochs must be above 0; only for a table of your own"),
         (
             SHORT + 'also = ["x"]\nalone = true\n',
-            "tasks[0].also goes with data alone, without file, head and",
+            "tasks[0].also goes with data, and not with file",
         ),
-        (SHORT + 'also = ["x"]\nteacher = "t"\nhead = "emotion"\n', "tasks[0].also goes with data alone"),
+        (
+            SHORT + 'also = ["x"]\nteacher = "t"\nhead = "emotion"\n',
+            "tasks[0].also goes with data, and not with",
+        ),
         (SHORT + "max_tokens = 5000\n", "tasks[0].max_tokens must lie between"),
         ('name = "x"\nbase = "b"\n', "no [[tasks]]"),
         ('name = "x"\n[[tasks]]\ndata = "sst2"\n', "base is missing"),
