@@ -142,8 +142,11 @@ def _join_that_ends_between_two_polls(
         _poll_until_stable(consumer, lambda _: None)
         coordinator: Any = consumer._coordinator
         coordinator._assignment_snapshot = {topics.source.topics[0]: {0, 1, 2, 3, 4}}
+        before = consumer.group_metadata().generation_id
         consumer.poll(timeout_ms=0)
-        time.sleep(1.0)
+        deadline = time.monotonic() + 20
+        while consumer.group_metadata().generation_id == before and time.monotonic() < deadline:
+            time.sleep(0.05)
         generation = consumer.group_metadata().generation_id
         state = _poll_until_stable(consumer, before_poll)
         return state, consumer.group_metadata().generation_id - generation

@@ -142,6 +142,7 @@ class BaseCheckpoint(ABC):
             return Outcome.ABORTED
         self._phase = Phase.SENDING
         self._turn += 1
+        self._answers.clear()
         try:
             with self._watchdog.watch("checkpoint"):
                 self._run(producer, outputs, offsets, snapshot)
@@ -218,12 +219,15 @@ class BaseCheckpoint(ABC):
         return outcome
 
     def _reason(self, cause: Exception) -> str:
-        """One line. An expired batch's own error does not include the broker's last answer."""
-        answers = {
-            f"{part.topic}-{part.partition}: {describe(answer)}" for part, answer in self._answers.items()
-        }
+        """One line. The error of an expired batch lacks the last answer, and an answer the partition."""
+        answers = sorted(
+            (f"{part.topic}-{part.partition}", answer) for part, answer in dict(self._answers).items()
+        )
         if isinstance(cause, KafkaTimeoutError) and answers:
-            return f"{describe(cause)}; the broker's last answer was {'; '.join(sorted(answers))}"
+            told = "; ".join(f"{place}: {describe(answer)}" for place, answer in answers)
+            return f"{describe(cause)}; the broker's last answer was {told}"
+        if places := [place for place, answer in answers if type(answer) is type(cause)]:
+            return f"{', '.join(places)}: {describe(cause)}"
         return describe(cause)
 
     def _fenced_itself(self, cause: Exception, snapshot: ConsumerGroupMetadata) -> bool:  # noqa: ARG002 - for the subclass that can tell

@@ -12,6 +12,7 @@ from kafka.errors import (
     KafkaConfigurationError,
     KafkaError,
     KafkaTimeoutError,
+    NotEnoughReplicasError,
     ProducerFencedError,
 )
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
@@ -373,3 +374,34 @@ def _raising(error: Exception) -> Callable[..., None]:
         raise error
 
     return fail
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (KafkaTimeoutError("expired"), "expired (KafkaTimeoutError); the broker's last answer was moods-2: "),
+        (NotEnoughReplicasError(), "moods-2: "),
+        (KafkaError("something else"), "something else"),
+    ],
+)
+def test_the_reason_of_a_failure_names_the_partition_that_was_answered(
+    made: list[Scripted], monkeypatch: pytest.MonkeyPatch, error: KafkaError, reason: str
+) -> None:
+    """Whether the batch has expired or the client has given up on it; and no partition of an earlier turn."""
+    answers: dict[TopicPartition, Exception] = {}
+    monkeypatch.setattr("worker.kafka.guards.note_answers", lambda producer: answers)
+    checkpoint = _transactional()
+    answers[TopicPartition("earlier", 0)] = NotEnoughReplicasError()
+    assert checkpoint.commit(_OUTPUTS, _OFFSETS, SNAPSHOT) is Outcome.COMMITTED
+
+    def answer(sent: dict[str, Any]) -> Answer:
+        answers[TopicPartition("moods", 2)] = NotEnoughReplicasError()
+        return Answer()
+
+    made[0].answer, made[0].fail = answer, {"flush": error}
+    monkeypatch.setattr(worker.kafka.checkpoint, "missing_topics", lambda kafka, names: [])
+    with structlog.testing.capture_logs() as lines:
+        checkpoint.commit(_OUTPUTS, _OFFSETS, SNAPSHOT)
+    (found,) = [line["reason"] for line in lines if line["event"].startswith("checkpoint failed")]
+    assert found.startswith(reason)
+    assert "earlier" not in found
