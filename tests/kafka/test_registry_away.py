@@ -69,9 +69,9 @@ def test_workers_wait_for_the_registry_through_a_rebalance_and_lose_nothing(
     gone_at = time.monotonic()
     feed(topics, 4)  # a schema that nobody has asked for yet
     until(lambda: all(waits_for_the_registry(worker) for worker in both), "both wait", both)
-    assert leaves.terminate() == 0
     rebalances = "moodstream_rebalances_total"
     before = stays.get("/metrics")[1]
+    assert leaves.terminate() == 0
     until(
         lambda: rebalanced(stays.get("/metrics")[1], rebalances) > rebalanced(before, rebalances),
         "the one that stays gets all partitions",

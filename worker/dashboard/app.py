@@ -157,7 +157,7 @@ def charts_script() -> Path:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket for the page; port 0 takes a free one.
+    """A socket for the page; port 0 takes a free one. A browser that comes before the server waits for it.
 
     Raises:
         PortInUse: the address is taken, or does not belong to this machine.
@@ -168,6 +168,7 @@ def listen(host: str, port: int) -> socket.socket:
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(address)
+            listener.listen()
         except OSError:
             listener.close()
             raise

@@ -1,7 +1,9 @@
 """What the page keeps and what it shows of it, without a browser and without Kafka."""
 
+import contextlib
 import json
 import math
+import socket
 import time
 from pathlib import Path
 from typing import Any
@@ -12,13 +14,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
-from worker.dashboard.app import Page, read_view
+from worker.dashboard.app import Page, listen, read_view
 from worker.dashboard.messages import Unreadable, read_dead_letter, read_post
 from worker.dashboard.reader import State
 from worker.dashboard.report import ENOUGH, Reporter
 from worker.dashboard.store import AHEAD_MS, GRACE_MS, MOST_COLUMNS, Store
 from worker.dashboard.view import View
-from worker.errors import DashboardError
+from worker.errors import DashboardError, PortInUse
 from worker.types import Record, TopicPartition
 
 NOW_MS = time.time_ns() // 1_000_000
@@ -332,3 +334,12 @@ def test_nothing_from_elsewhere_may_be_loaded(store: Store) -> None:
 def test_buckets_are_round_and_never_too_many() -> None:
     for span in (60, 300, 1_800, 7_200, 86_400):
         assert 1 <= math.ceil(span / View(span).step_s) <= 120
+
+
+def test_a_browser_that_comes_before_the_server_is_not_refused() -> None:
+    """The address is shown when the socket is there, and a busy machine takes its time to serve."""
+    with contextlib.closing(listen("127.0.0.1", 0)) as listener:
+        address = listener.getsockname()
+        socket.create_connection(address, timeout=5).close()
+        with pytest.raises(PortInUse, match="Address already in use"):
+            listen(*address)
