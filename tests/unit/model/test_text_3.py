@@ -151,11 +151,13 @@ def test_ranges_are_in_order_and_within_the_text(text: str) -> None:
 
 
 @given(text=TEXTS, enough=st.integers(1, 20))
+@example("\\U0001F602", 1)  # as long as the name that stands for it
+@example("a<b></b>", 1)
 def test_the_beginning_is_that_of_the_whole(text: str, enough: int) -> None:
     whole = SOCIAL_3.apply(text)
     beginning, all_of_it = SOCIAL_3.begin(text, enough)
     assert beginning == whole[:enough]
-    assert not all_of_it or beginning == whole
+    assert all_of_it == (beginning == whole)
     assert SOCIAL_3.with_offsets(text, enough)[1] == SOCIAL_3.with_offsets(text)[1][:enough]
 
 

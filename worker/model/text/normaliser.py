@@ -53,11 +53,14 @@ class Normaliser:
             return text[:enough], len(text) <= enough
         parts: list[str] = []
         length = 0
-        for piece, _, end in self.pieces(text):
+        pieces = self.pieces(text)
+        for piece, _, _ in pieces:
             parts.append(piece)
             length += len(piece)
             if length >= enough:
-                return "".join(parts)[:enough], length == enough and end == len(text)
+                # Several pieces may stand for the same range, so its end does not say that this was the last.
+                more = length > enough or any(following for following, _, _ in pieces)
+                return "".join(parts)[:enough], not more
         return "".join(parts), True
 
     def with_offsets(self, text: str, enough: int | None = None) -> tuple[str, list[Span]]:
