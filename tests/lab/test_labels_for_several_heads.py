@@ -1,5 +1,6 @@
 """One pass over texts that have labels for several heads (`also`), in training and in distillation."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +97,38 @@ def test_one_pass_trains_every_head_that_has_labels(data: Path, tmp_path: Path) 
     found = train(recipe, data, tmp_path / "work", say=quiet)
     right = _right(found.checkpoint, TEXTS)
     assert min(right.values()) > 0.9, right
+
+
+@pytest.mark.parametrize("named", ["also", "file"])
+def test_a_new_head_begins_with_the_share_of_each_label(data: Path, tmp_path: Path, named: str) -> None:
+    """Of the labelled texts where a set has some of them; of all where a table says that a row has none."""
+    heads = {name: HEADS[name] for name in ("sentiment", "toxicity")}
+    write_folder(random_checkpoint(4, layers=2, heads=heads), tmp_path / "base")
+    if named == "also":
+        task = Task(data="posts_sentiment", also=("posts_emotion",), max_tokens=16, rows=60)
+    else:
+        given: tuple[list[str], ...] = (["joy"], [], ["joy", "anger"], [])
+        rows_of = [{"text": text, "emotion": given[number % 4]} for number, text in enumerate(TEXTS[:80])]
+        table = "".join(f"{json.dumps(row)}\n" for row in rows_of)
+        (tmp_path / "t.jsonl").write_text(table, encoding="utf-8")
+        task = Task(
+            file=str(tmp_path / "t.jsonl"), head="emotion", labels="several", epochs=1.0, max_tokens=16
+        )
+    recipe = Recipe(
+        name="r",
+        base=str(tmp_path / "base"),
+        tasks=(task,),
+        optimiser=Optimiser(trunk_rate=1e-9, head_rate=1e-9),
+        run=Run(seed=3, threads=1, precision="fp32"),
+    )
+    (tmp_path / "tokenizer.json").write_text(random_checkpoint(4).tokenizer, encoding="utf-8")
+    (read,) = read_tasks(recipe, data, tmp_path / "tokenizer.json", tmp_path, quiet)
+    rows = [labels for labels in read.also[0].labels if labels] if named == "also" else read.labels
+    found = train(recipe, data, tmp_path / "work", say=quiet)
+    began = 1 / (1 + np.exp(-found.checkpoint.tensors["heads.emotion.classifier.bias"]))
+    wanted = (sum(JOY in labels for labels in rows) + 1) / (len(rows) + 2)
+    assert began[JOY] == pytest.approx(wanted, abs=1e-3)
+    assert (sum(map(bool, rows)) < len(rows)) == (named == "file")
 
 
 def test_a_distillation_learns_the_labels_of_every_head(data: Path, tmp_path: Path) -> None:

@@ -111,13 +111,11 @@ def run(options: DistillOptions, say: Progress) -> Pack:
 
 def _settings(options: DistillOptions, recipe: Recipe | None) -> Settings:
     heads: dict[str, float] = {}
-    for task in recipe.tasks if recipe else ():
+    tasks = recipe.tasks if recipe else ()
+    # A task that names a head itself comes before one that teaches it also.
+    for task in (*tasks, *(each for several in tasks for each in several.by_set)):
         if task.data in SOURCES:
             heads.setdefault(task.head or SOURCES[task.data].head, task.weight)
-    for task in recipe.tasks if recipe else ():
-        for name in task.also:
-            if name in SOURCES:
-                heads.setdefault(SOURCES[name].head, task.weight)
     weights = Weights(heads, options.first_weight, options.relations_weight)
     return Settings(
         *options.settings(recipe), weights, options.quantised, recipe.means if recipe is not None else ()
@@ -140,9 +138,8 @@ def _with_shared_heads(
 ) -> Checkpoint:
     """Drop the student's heads that no teacher has and no labels train."""
     known = {name for teacher in teachers for name in teacher.heads}
-    tasks = [task for task in (recipe.tasks if recipe else ()) if task.data in SOURCES]
-    known |= {task.head or SOURCES[task.data].head for task in tasks}
-    known |= {SOURCES[name].head for task in tasks for name in task.also if name in SOURCES}
+    tasks = [each for task in (recipe.tasks if recipe else ()) for each in task.by_set]
+    known |= {task.head or SOURCES[task.data].head for task in tasks if task.data in SOURCES}
     left_out = [name for name in student.heads if name not in known]
     for name in left_out:
         say(f"head {name} is left out: no teacher has it and no labels train it")
@@ -374,40 +371,34 @@ class DistillationLesson(Lesson):
     def _text_loss(
         self, prepared: _Prepared, head: Head, rows: list[int], first: torch.Tensor
     ) -> torch.Tensor | None:
-        """Return one head's loss on a batch: against teachers, labels, or both, mixed as the recipe says."""
-        logits, part = self._network.text_head(head.name)(first), prepared.part
-        scores = prepared.targets.scores.get(head.name, ())
-        from_teachers = mean_teacher_loss(scores, logits, rows, head.multi_label, part.temperature)
-        if head.name in part.also and part.task is not None:
-            return self._where_labelled(prepared, head, rows, logits)
-        if part.head != head.name or part.task is None:
-            return from_teachers
-        wanted = targets(head, [part.labels[row] for row in rows]).to(self.device)
-        plain = loss(head, logits, wanted, prepared.form)
-        if from_teachers is None:
-            return plain
-        return part.task.hard * plain + (1 - part.task.hard) * from_teachers
+        """Return one head's loss on a batch: against teachers, labels, or both, mixed as the recipe says.
 
-    def _where_labelled(
-        self, prepared: _Prepared, head: Head, rows: list[int], logits: torch.Tensor
-    ) -> torch.Tensor | None:
-        """Return the loss of a head that only some of the rows have labels for; teachers say the rest."""
-        part, scores = prepared.part, prepared.targets.scores.get(head.name, ())
-        hard = part.task.hard if part.task is not None and scores else 1.0
-        given = [part.also[head.name][row] for row in rows]
+        Texts without a label for the head have the teachers alone.
+        """
+        logits, part = self._network.text_head(head.name)(first), prepared.part
+        scores, own = prepared.targets.scores.get(head.name, ()), part.head == head.name
+        labels = part.labels if own else part.also.get(head.name)
+
+        def from_teachers(places: list[int]) -> torch.Tensor | None:
+            asked = [rows[place] for place in places]
+            return mean_teacher_loss(scores, logits[places], asked, head.multi_label, part.temperature)
+
+        if labels is None or part.task is None:
+            return from_teachers(list(range(len(rows))))
+        hard = part.task.hard if scores else 1.0
+        given = [labels[row] for row in rows]
         terms = []
         for labelled, share in ((True, 1 - hard), (False, 1.0)):
-            places = [place for place, labels in enumerate(given) if bool(labels) == labelled]
+            places = [place for place, each in enumerate(given) if bool(each) == labelled]
             if not places:
                 continue
-            one = mean_teacher_loss(
-                scores, logits[places], [rows[place] for place in places], head.multi_label, part.temperature
-            )
-            if one is not None and share:
-                terms.append(share * len(places) / len(rows) * one)
+            part_of_all = len(places) / len(rows)
+            if share and (told := from_teachers(places)) is not None:
+                terms.append(share * part_of_all * told)
             if labelled:
-                wanted = targets(head, [given[place] for place in places]).to(logits.device)
-                terms.append(hard * len(places) / len(rows) * loss(head, logits[places], wanted, Form()))
+                wanted = targets(head, [given[place] for place in places]).to(self.device)
+                form = prepared.form if own else Form()
+                terms.append(hard * part_of_all * loss(head, logits[places], wanted, form))
         return torch.stack(terms).sum() if terms else None
 
     def _token_loss(

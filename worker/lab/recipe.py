@@ -110,11 +110,6 @@ class Task(_Table):
         return self.teachers or ((self.teacher,) if self.teacher else ())
 
     @property
-    def sets(self) -> tuple[str, ...]:
-        """The known data sets that it reads; none for a table."""
-        return (self.data, *self.also) if self.data else ()
-
-    @property
     def by_set(self) -> tuple[Self, ...]:
         """It and a task like it for each set that is read `also`."""
         return (self, *(self.changed(data=name, also=()) for name in self.also))

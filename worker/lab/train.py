@@ -232,8 +232,9 @@ def _tensors(arrays: Tensors) -> dict[str, torch.Tensor]:
 
 
 def _labelled(task: TaskData) -> list[Answered]:
-    """Return what a task's labels say, by head, its own head last."""
-    return [*task.also, *([Answered(task.head, task.labels)] if task.labelled else [])]
+    """Return what a task's labels say, by head, its own head last; of other heads only the labelled rows."""
+    others = [Answered(other.head, [row for row in other.labels if row]) for other in task.also]
+    return [*others, *([task.own] if task.labelled else [])]
 
 
 def _start_biases(network: Network, answered: Sequence[Answered]) -> None:
@@ -244,9 +245,8 @@ def _start_biases(network: Network, answered: Sequence[Answered]) -> None:
     """
     for each in answered:
         if each.head.multi_label:
-            labels = [row for row in each.labels if row]
-            counts = targets(each.head, labels).sum(dim=0)
-            shares = (counts + 1) / (len(labels) + 2)
+            counts = targets(each.head, each.labels).sum(dim=0)
+            shares = (counts + 1) / (len(each.labels) + 2)
             with torch.no_grad():
                 network.text_head(each.head.name).classifier.bias.copy_(torch.log(shares / (1 - shares)))
 
@@ -316,8 +316,8 @@ class TrainingLesson(Lesson):
         kept = self._states.of(step.task, step.rows) if self._states is not None else None
         first = self._network(ids, real) if kept is None else kept
         first = functional.dropout(first, self._dropout)
-        own = Answered(task.head, task.labels, task.teacher_scores, task.columns)
-        parts = {task.task.title: self._text_loss(task, own, step.rows, first, labelled=task.labelled)}
+        value = self._text_loss(task, task.own, step.rows, first, labelled=task.labelled)
+        parts = {task.task.title: value}
         for other in task.also:
             rows = [number for number, row in enumerate(step.rows) if other.labels[row]]
             if rows:

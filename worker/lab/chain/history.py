@@ -43,7 +43,7 @@ def fetch_stage(stage: Stage, layout: Layout, digest: str, *, say: Progress, roo
     say(f"taken from commit {shipped.commit[:7]}: {shipped.name}@{shipped.revision}")
     write_record(folder, digest)
     shutil.rmtree(place, ignore_errors=True)
-    _extract(_archive(shipped, root), place)
+    _extract(_git(shipped, root, "archive"), place)
     pack = load_pack(place)
     if pack.revision != shipped.revision:
         raise TrainingError(f"stage {stage.name}: commit {shipped.commit[:7]} has the pack {pack.revision}")
@@ -61,11 +61,6 @@ def missing_from_history(stage: Stage, root: Path = _ROOT) -> str:
     except TrainingError as error:
         return f"{error} (for {stage.name})"
     return ""
-
-
-def _archive(shipped: Shipped, root: Path) -> bytes:
-    """Return a pack's folder at a commit as a tar file. Raises TrainingError."""
-    return _git(shipped, root, "archive")
 
 
 def _git(shipped: Shipped, root: Path, *command: str) -> bytes:

@@ -93,9 +93,8 @@ def _data(todo: Sequence[Found], layout: Layout) -> Iterator[str]:
         return
     readers: dict[str, list[str]] = {}
     for each in todo:
-        for task in each.recipe.tasks:
-            for name in task.sets:
-                readers.setdefault(name, []).append(each.stage.name)
+        for task in (one for several in each.recipe.tasks for one in several.by_set):
+            readers.setdefault(task.data, []).append(each.stage.name)
     for name, stages in readers.items():
         if name not in SOURCES:
             yield f"unknown data set {name!r} (for {stages[0]})"

@@ -123,8 +123,8 @@ def _digest(stage: Stage, recipe: Recipe, layout: Layout, before: Sequence[str])
     sizes = [
         (path.name, path.stat().st_size if path.is_file() else None)
         for task in recipe.tasks
-        for name in task.sets
-        for path in data_files(name, layout.data)
+        for each in task.by_set
+        for path in data_files(each.data, layout.data)
     ]
     parts = (described(stage, recipe, layout), tuple(before), tuple(sizes))
     return hashlib.sha256(repr(parts).encode("utf-8", "surrogatepass")).hexdigest()[:16]

@@ -84,8 +84,8 @@ def _distilled(
     return Stage(name, minutes or limit, how, ships)
 
 
-_SECOND, _THIRD = "1a06cd2224661ba5565e67133922217521866ea8", "62e4de306dd963501af2f6cfeb74eabc85e56098"
-"""The last commits with the packs that the newest ones were made from."""
+_WITH_14, _WITH_16 = "1a06cd2224661ba5565e67133922217521866ea8", "62e4de306dd963501af2f6cfeb74eabc85e56098"
+"""The last commits in which `compact-14` and `compact-16` ship."""
 
 # The minutes are those that docs/explanation/how-the-packs-were-made.md gives for each run, and the limit of
 # the run where it gives none.
@@ -120,13 +120,13 @@ STAGES = (
     _distilled(
         "compact-fast-5", "build/train/compact-13/pack", "build/train/compact-fast-4/pack", minutes=14.1
     ),
-    Stage("compact-14", 28.4, shipped=Shipped(_SECOND, "compact", "cc5b6e36e225")),
+    Stage("compact-14", 28.4, shipped=Shipped(_WITH_14, "compact", "cc5b6e36e225")),
     Stage("teacher-social", 13),
     Stage("teacher-social-2", 29),
     Stage("teacher-social-3", 26.2),
     _distilled("compact-15", "teacher-social-3", "build/train/compact-14/pack", limit=17),
-    Stage("compact-16", 7.2, shipped=Shipped(_THIRD, "compact", "ab06d43cac80")),
-    Stage("compact-fast-6", 18.5, shipped=Shipped(_THIRD, "compact-fast", "e2a63782e009")),
+    Stage("compact-16", 7.2, shipped=Shipped(_WITH_16, "compact", "ab06d43cac80")),
+    Stage("compact-fast-6", 18.5, shipped=Shipped(_WITH_16, "compact-fast", "e2a63782e009")),
     _distilled(
         "compact-17",
         "build/train/compact-16/pack",

@@ -55,6 +55,11 @@ class TaskData:
     """The table that the rows come from, with its held-out rows; None for a known data set."""
 
     @property
+    def own(self) -> Answered:
+        """What the task's own head learns, if it reads whole texts."""
+        return Answered(self.head, self.labels, self.teacher_scores, self.columns)
+
+    @property
     def epochs(self) -> float:
         """Passes over the rows: the recipe's number, or one chosen by the number of rows."""
         return self.task.epochs or passes(len(self.ids))
@@ -94,9 +99,6 @@ def read_tasks(
         if task.all_teachers:
             say(f"{task.title}: asking {', '.join(task.all_teachers)}")
             _ask(entry, texts, work, *group)
-            for other in entry.also:
-                given = head_scores(task.all_teachers, other.head, texts, task.max_tokens, work / "taught")
-                other.teacher_scores, other.columns = shared(given.scores, *group), given.columns
         elif not entry.labelled and not entry.head.by_token:
             raise TrainingError(f"data set {task.data} has no labels: it needs a teacher")
         entry.form = _form(entry)
@@ -115,9 +117,11 @@ def _ask(entry: TaskData, texts: list[str], work: Path, alike: int, leads: bool)
         entry.teacher_scores = head_token_scores(
             task.all_teachers, entry.head, texts, entry.ids, work / "taught"
         )
-    else:
-        given = head_scores(task.all_teachers, entry.head, texts, task.max_tokens, work / "taught")
-        entry.teacher_scores, entry.columns = shared(given.scores, alike, leads), given.columns
+        return
+    taught: list[TaskData | Answered] = [entry, *entry.also]
+    for each in taught:
+        given = head_scores(task.all_teachers, each.head, texts, task.max_tokens, work / "taught")
+        each.teacher_scores, each.columns = shared(given.scores, alike, leads), given.columns
 
 
 def _load(task: Task, root: Path | None) -> data.Labelled:

@@ -12,7 +12,8 @@ from worker.lab.chain import history
 from worker.lab.chain.history import fetch_stage, from_history, missing_from_history
 from worker.lab.chain.needs import check
 from worker.lab.chain.places import CHECKPOINT, Layout
-from worker.lab.chain.record import Status, survey
+from worker.lab.chain.record import Found, Status, survey
+from worker.lab.chain.runner import run_chain
 from worker.lab.chain.stages import STAGES, Shipped, Stage, chosen
 from worker.lab.checkpoint import read_checkpoint
 from worker.model.pack import bundled_pack, load_pack
@@ -102,6 +103,32 @@ def test_a_history_that_is_not_here_is_missed_before_anything_starts(
         found = survey(from_history(), layout, fetch=fetch)
         missing = check(found, layout, again=False).missing
         assert sum("is in the history of this repository" in line for line in missing) == lines
+
+
+def test_the_runner_fetches_what_shipped_and_trains_the_rest(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.lab.chain.needs.missing_from_history", lambda stage: "")
+    started: dict[str, bool] = {}
+
+    class Ended:
+        def poll(self) -> int:
+            return 0
+
+        def terminate(self) -> None: ...
+
+        def wait(self) -> int:
+            return 0
+
+    def start(each: Found, resume: bool) -> Ended:
+        started[each.stage.name] = each.fetched
+        return Ended()
+
+    made = run_chain(from_history(), layout, start, fetch=True, say=_quiet)
+    assert sorted(made) == sorted(started)
+    assert {name for name, fetched in started.items() if fetched} == {
+        stage.name for stage in STAGES if stage.shipped is not None
+    }
 
 
 def test_a_stage_that_is_there_again_is_read_from_the_repository(layout: Layout, repository: Path) -> None:
