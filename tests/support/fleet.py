@@ -242,16 +242,19 @@ def pauses(topics: Topics, folder: Path, *, rounds: int) -> tuple[Fleet, Count, 
     moved: list[str] = []
     with fleet.running():
         fleet.start(fleet.workers[:2])
-        moved += [
-            _pause(fleet, fleet.workers[number % 2], fleet.workers[2 + number]) for number in range(rounds)
-        ]
+        moved += [_pause(fleet, fleet.workers[2 + number]) for number in range(rounds)]
         counted = fleet.end()
     told = f"{rounds} pauses for longer than the session, slots changed from {', '.join(moved)}; "
     return fleet, counted, told + fleet.recovery()
 
 
-def _pause(fleet: Fleet, paused: WorkerProcess, newcomer: WorkerProcess) -> str:
-    """One pause; the slot before and the one after."""
+def _pause(fleet: Fleet, newcomer: WorkerProcess) -> str:
+    """One pause; the slot before and the one after.
+
+    The lowest slot is the one that a newcomer takes next. Of the others some may be free before: two workers
+    that start together choose the same one, and the one that loses it takes any of the next.
+    """
+    paused = min((worker for worker in fleet.workers if worker.running), key=lambda one: int(slot_of(one)))
     slot = slot_of(paused)
     time.sleep(1)
     os.kill(paused.pid, signal.SIGSTOP)

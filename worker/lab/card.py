@@ -290,9 +290,11 @@ def _sources(recipe: Recipe, rows: dict[str, int]) -> str:
     passes: dict[str, list[str]] = {}
     found: dict[str, Task] = {}
     for stage in all_stages(recipe):
-        for task in (each for several in stage.tasks for each in several.by_set):
-            found[task.title] = task
-            passes.setdefault(task.title, []).append(f"{task.epochs:g}")
+        for several in stage.tasks:
+            for number, task in enumerate(several.by_set):
+                found[task.title] = task
+                beside = f" over `{several.title}`" if number else ""  # only of the texts that both have
+                passes.setdefault(task.title, []).append(f"{task.epochs:g}{beside}")
     for title, task in found.items():
         entry = (
             known[task.data] if task.data else Licence(title, "a table of the user's", "known to its owner")

@@ -40,9 +40,10 @@ _TWEETS = (
 def write_rows(root: Path, seed: int = 4) -> None:
     """Write the files of every known data set to `root`: some rows each, and for each label at least one."""
     rng = Random(seed)  # noqa: S311 - made-up words are no secret
-    _write_tweets(root, rng)
-    _write_posts(root, rng)
+    tweets = _write_tweets(root, rng)
+    comments = _write_posts(root, rng)
     _write_reviews(root, rng)
+    _write_labels(root, [*tweets, *comments])
 
 
 def _texts(rng: Random, count: int = _COUNT) -> list[str]:
@@ -54,7 +55,8 @@ def _write(path: Path, lines: Sequence[str]) -> None:
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
-def _write_tweets(root: Path, rng: Random) -> None:
+def _write_tweets(root: Path, rng: Random) -> list[str]:
+    """Write the tweets; return those that get labels of our own too."""
     rows = [f"{number}\t{number % 3}\tx\t{text}" for number, text in enumerate(_texts(rng))]
     _write(root / "tweeteval/sentiment/train_reconstructed.tsv", ["id\tlabel\tsource\ttext", *rows])
     for task, parts, labels in _TWEETS:
@@ -65,13 +67,13 @@ def _write_tweets(root: Path, rng: Random) -> None:
     to_airlines = _texts(rng)
     airline = (f"{text}\t{SENTIMENT.labels[n % 3]}\t1.0" for n, text in enumerate(to_airlines))
     _write(root / "airline_tweets/train.tsv", ["text\tlabel\tconfidence", *airline])
-    _write_labels(root, [*people, *to_airlines])
+    emoji = (root / "tweeteval/emoji/train_text.txt").read_text(encoding="utf-8").splitlines()
+    return [*emoji, *people, *to_airlines]
 
 
-def _write_labels(root: Path, others: Sequence[str]) -> None:
-    """Write labels for the tweets of one file and others, in turn, as the labels of our own are kept."""
-    texts = (root / "tweeteval/emoji/train_text.txt").read_text(encoding="utf-8").splitlines()
-    digests = dict.fromkeys(map(digest_of, (*texts, *others)))
+def _write_labels(root: Path, texts: Sequence[str]) -> None:
+    """Write labels for some texts, as the labels of our own are kept."""
+    digests = dict.fromkeys(map(digest_of, texts))
     rows = [
         f"{digest}\t{SENTIMENT.labels[n % 3]}\t{EMOTION.labels[n % len(EMOTION.labels)]}\t"
         f"{'toxic' if n % 2 else 'not_toxic'}"
@@ -80,11 +82,14 @@ def _write_labels(root: Path, others: Sequence[str]) -> None:
     _write(root / TWEET_LABELS.name, rows)
 
 
-def _write_posts(root: Path, rng: Random) -> None:
+def _write_posts(root: Path, rng: Random) -> list[str]:
+    """Write comments and posts; return the comments that get labels of our own too."""
+    labelled: list[str] = []
     for split in ("train", "dev"):
         texts = _texts(rng, 2 * len(EMOTION.labels))
         rows = [f"{text}\t{number % len(EMOTION.labels)}\tid" for number, text in enumerate(texts)]
         _write(root / f"goemotions/{split}.tsv", rows)
+        labelled += texts if split == "train" else []
     for split in ("train", "trial"):
         _write(
             root / f"toxic_spans/tsd_{split}.csv",
@@ -94,6 +99,7 @@ def _write_posts(root: Path, rng: Random) -> None:
         labels = SIX_EMOTIONS.labels
         rows = [f"{text};{labels[number % len(labels)]}" for number, text in enumerate(_texts(rng))]
         _write(root / f"emotion/{split}.txt", rows)
+    return labelled
 
 
 def _write_reviews(root: Path, rng: Random) -> None:

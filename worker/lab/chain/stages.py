@@ -74,6 +74,7 @@ def _distilled(
     int8: bool = False,
     processes: int = 2,
     ships: bool = False,
+    shipped: Shipped | None = None,
 ) -> Stage:
     """Return a stage distilled from one stage's checkpoint into another's; a path is taken as it is.
 
@@ -81,11 +82,13 @@ def _distilled(
     """
     folders = [one if "/" in one else f"build/train/{one}/checkpoint" for one in (teacher, student)]
     how = Distillation(folders[0], folders[1], limit, layers, int8, processes)
-    return Stage(name, minutes or limit, how, ships)
+    return Stage(name, minutes or limit, how, ships, shipped)
 
 
-_WITH_14, _WITH_16 = "1a06cd2224661ba5565e67133922217521866ea8", "62e4de306dd963501af2f6cfeb74eabc85e56098"
-"""The last commits in which `compact-14` and `compact-16` ship."""
+_WITH_14 = "1a06cd2224661ba5565e67133922217521866ea8"
+_WITH_16 = "62e4de306dd963501af2f6cfeb74eabc85e56098"
+_WITH_18 = "66dbb2a401e973128bf02cf76718c0a0706fa636"
+"""The last commits in which `compact-14`, `compact-16` and `compact-18` ship."""
 
 # The minutes are those that docs/explanation/how-the-packs-were-made.md gives for each run, and the limit of
 # the run where it gives none.
@@ -142,19 +145,35 @@ STAGES = (
         processes=1,
     ),
     _distilled(
-        "compact",
+        "compact-18",
         "build/train/compact-17/pack",
         "compact-17",
         limit=17,
         processes=1,
-        ships=True,
+        shipped=Shipped(_WITH_18, "compact", "add76fc7104d"),
     ),
     _distilled(
-        "compact-fast",
+        "compact-fast-8",
         "build/train/compact-16/pack",
         "compact-fast-7",
         minutes=21.9,
         processes=1,
+        shipped=Shipped(_WITH_18, "compact-fast", "1632cb515c9e"),
+    ),
+    _distilled(
+        "compact",
+        "build/train/compact-18/pack",
+        "build/train/compact-18/pack",
+        limit=60,
+        int8=True,
+        ships=True,
+    ),
+    _distilled(
+        "compact-fast",
+        "worker/packs/compact",
+        "build/train/compact-fast-8/pack",
+        limit=24,
+        int8=True,
         ships=True,
     ),
 )

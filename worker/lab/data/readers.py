@@ -232,6 +232,11 @@ def read_calm_reviews(paths: list[Path]) -> Iterator[Row]:
     return ((text, (NOT_TOXIC,)) for text, _ in read_reviews(paths))
 
 
+def read_calm_films(paths: list[Path]) -> Iterator[Row]:
+    """Read IMDB reviews as not toxic: they judge films, and seldom people. A weak label, too."""
+    return ((text, (NOT_TOXIC,)) for text, _ in read_imdb(paths))
+
+
 def read_calm_phrases(paths: list[Path]) -> Iterator[Row]:
     """Read SST-2's phrases about films as not toxic: a weak label, too."""
     return ((text, (NOT_TOXIC,)) for text, _ in read_sst2(paths))

@@ -259,6 +259,26 @@ def _labelled_tweets(head: str) -> Source:
     )
 
 
+def _labelled_comments(head: str) -> Source:
+    """Return the GoEmotions comments that have labels of our own as a source for one head."""
+
+    def read(split: str, paths: list[Path]) -> Iterator[Row]:
+        (comments,) = paths
+        texts = (text for text, _ in readers.read_goemotions([comments]))
+        return tweet_labels.rows(head, split, texts, tweet_labels.file_for(comments.parents[1]))
+
+    files = ("goemotions/train.tsv",)
+    return Source(
+        head,
+        False,
+        files,
+        files,
+        partial(read, "train"),
+        read_dev=partial(read, "dev"),
+        own_files=lambda root: (tweet_labels.file_for(root),),
+    )
+
+
 SOURCES = {
     "sst2": Source(SENTIMENT.name, True, ("sst2/train.tsv",), ("sst2/dev.tsv",), readers.read_sst2),
     "tweeteval_sentiment": Source(
@@ -332,9 +352,14 @@ SOURCES = {
     ),
     **{f"posts_{head}": _posts(head) for head in own_posts.TRAINS},
     **{f"tweets_{head}": _labelled_tweets(head) for head in tweet_labels.TRAINS},
+    # The emotions of these comments are GoEmotions' own.
+    **{f"comments_{head}": _labelled_comments(head) for head in (SENTIMENT.name, TOXICITY.name)},
     "goemotions_calm": Source(TOXICITY.name, False, ("goemotions/train.tsv",), (), readers.read_calm),
     "sst2_calm": Source(
         TOXICITY.name, False, ("sst2/train.tsv",), ("sst2/dev.tsv",), readers.read_calm_phrases
+    ),
+    "imdb_calm": Source(
+        TOXICITY.name, False, ("imdb/train.jsonl.gz",), ("imdb/val.jsonl.gz",), readers.read_calm_films
     ),
     "reviews_calm": Source(TOXICITY.name, False, _REVIEWS, _REVIEWS, readers.read_calm_reviews, held=_HELD),
     "six_emotions": Source(

@@ -1,7 +1,7 @@
-"""Labels of our own for tweets of the public sets, in `tweet_labels.tsv`: sentiment, emotions, toxicity.
+"""Labels of our own for tweets and comments of the public sets: sentiment, emotions, toxicity.
 
-A language model read and labelled the tweets. The file holds no text: a tweet is found by the digest of its
-letters and digits. A fifth of the tweets is held out; the digest alone says which.
+A language model read and labelled them. `tweet_labels.tsv` holds no text: a text is found by the digest of
+its letters and digits. A fifth is held out; the digest alone says which.
 """
 
 import hashlib

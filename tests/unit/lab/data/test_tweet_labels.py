@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from worker.errors import TrainingError
 from worker.lab.chain.rows import write_rows
 from worker.lab.data.labels import EMOTION, SENTIMENT, TOXIC
-from worker.lab.data.sets import load
+from worker.lab.data.sets import SOURCES, load
 from worker.lab.data.tweet_labels import FILE, digest_of, read_labels, rows
 
 TWEET = "We're #1 again!! 🎉"
@@ -109,3 +109,22 @@ def test_the_sentiment_that_people_gave_a_tweet_is_kept(tmp_path: Path) -> None:
         found = {text for split in ("train", "dev") for text in load(f"tweets_{head}", split, tmp_path).texts}
         assert set(map(digest_of, found)) & set(map(digest_of, people)) == set(map(digest_of, theirs))
         assert set(map(digest_of, found)) >= set(map(digest_of, ours))
+
+
+def test_comments_keep_the_emotions_that_people_gave_them(tmp_path: Path) -> None:
+    """Labelled comments learn sentiment and toxicity; those without a label of ours are left out."""
+    write_rows(tmp_path)
+    comments = (tmp_path / "goemotions/train.tsv").read_text(encoding="utf-8").splitlines()
+    texts = list(dict.fromkeys(comment.split("\t")[0] for comment in comments))
+    left_out = digest_of(texts[0])
+    _file(
+        tmp_path,
+        *(f"{digest}\tnegative\tanger\ttoxic" for text in texts if (digest := digest_of(text)) != left_out),
+    ).replace(tmp_path / FILE.name)
+    read_labels.cache_clear()
+    for head, label in (("sentiment", 0), ("toxicity", 1)):
+        train, dev = (load(f"comments_{head}", split, tmp_path) for split in ("train", "dev"))
+        assert set(train.labels) | set(dev.labels) == {(label,)}
+        found = set(map(digest_of, (*train.texts, *dev.texts)))
+        assert found == set(map(digest_of, texts)) - {left_out}
+    assert "comments_emotion" not in SOURCES

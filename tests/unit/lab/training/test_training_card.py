@@ -59,6 +59,16 @@ def test_a_task_is_listed_with_what_its_texts_are_for() -> None:
     assert "| 1 |" in rows[1]
 
 
+def test_a_set_read_beside_another_is_not_said_to_be_read_whole() -> None:
+    """Labels that another set gives the same texts count for the texts that both have."""
+    beside = Task(data="tweets_sentiment", epochs=2, also=("tweets_emotion",))
+    text = _card({}, (beside, Task(data="tweets_emotion", epochs=3), Task(data="sst2", epochs=1)))
+    passes = [
+        line.split(" | ")[2] for line in text.splitlines() if line.startswith("| ") and " | all | " in line
+    ]
+    assert passes == ["2", "2 over `tweets_sentiment` + 3"]
+
+
 def test_own_and_general_teachers_are_named() -> None:
     text = _card({"big/checkpoint": "0123"})
     assert "- `sst2` in `pack`: `films`, whose scores are 75% of the loss" in text

@@ -149,6 +149,10 @@ def test_offensive_tweets_calm_comments_sentences_and_six_emotions(tmp_path: Pat
     review = {"label": 1, "text": "It was a fine film. Yes. I would see it again!<br />Go now, all of you."}
     with gzip.open(tmp_path / "imdb/train.jsonl.gz", "wt") as file:
         file.write(json.dumps(review))
+    with gzip.open(tmp_path / "imdb/val.jsonl.gz", "wt") as file:
+        file.write(json.dumps({"label": 0, "text": "Another one."}))
+    films = data.load("imdb_calm", "train", tmp_path)
+    assert (films.head, films.labels) == ("toxicity", [(0,)])
     sentences = data.load("imdb_sentences", "train", tmp_path)
     assert sentences.texts == ["It was a fine film.", "I would see it again!", "Go now, all of you."]
     assert sentences.labels == [()] * 3
