@@ -6,6 +6,7 @@ Time is an argument everywhere, so that the decisions can be tested without wait
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from worker.messages.decode import MOST_MESSAGES
 from worker.types import Record
 
 MESSAGE_COST, LONGEST_COST = 100, 4_096
@@ -16,6 +17,9 @@ FIRST_RATE = 20_000.0
 """Cost per second that is assumed before anything was measured: about that of one slow core."""
 
 _SLACK = 1.25
+_BLANKS = 64
+"""Bytes at the beginning of a value in which an array is looked for."""
+
 _FASTER = 0.3
 
 
@@ -109,8 +113,16 @@ class Pace:
 
 
 def cost(record: Record, rows: int = 1) -> int:
-    """What labelling a record costs, read in at most so many rows, in bytes of text."""
-    return MESSAGE_COST + min(record.size, rows * LONGEST_COST)
+    """What labelling a record costs, each message read in at most so many rows, in bytes of text."""
+    messages = _messages(record.value)
+    return messages * MESSAGE_COST + min(record.size, messages * rows * LONGEST_COST)
+
+
+def _messages(value: bytes | None) -> int:
+    """About how many messages a value holds: an array may hold one in each of its objects or strings."""
+    if value is None or value[:_BLANKS].lstrip()[:1] != b"[":
+        return 1
+    return max(1, min(MOST_MESSAGES, value.count(b"{") or value.count(b'"') // 2))
 
 
 class Progress:

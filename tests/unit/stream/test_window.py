@@ -1,8 +1,11 @@
 """When a window is complete, and how much fits into its time."""
 
+import json
+
 from hypothesis import given
 from hypothesis import strategies as st
 
+from worker.messages.decode import MOST_MESSAGES
 from worker.stream.window import LONGEST_COST, Pace, Progress, Window, cost
 from worker.types import Record
 
@@ -51,6 +54,27 @@ def test_a_slower_window_counts_at_once_and_a_faster_one_bit_by_bit() -> None:
     for _ in range(30):
         pace.measured(records, 1.0)
     assert 190 <= pace.expected() <= 200
+
+
+def _array(texts: list[str], *, objects: bool) -> Record:
+    body = [{"text": text, "lang": "en"} for text in texts] if objects else texts
+    return Record("posts", 0, 0, 0, None, json.dumps(body).encode())
+
+
+@given(st.integers(1, 1_500), st.integers(1, 2_000), st.booleans())
+def test_an_array_costs_about_what_its_messages_cost_alone(count: int, length: int, objects: bool) -> None:
+    """So that a window with arrays takes no longer than it may."""
+    texts = ["x" * length] * count
+    alone = sum(cost(_array([text], objects=objects)) for text in texts[:MOST_MESSAGES])
+    assert 0.5 * alone < cost(_array(texts, objects=objects)) <= 1.5 * alone + 200
+
+
+def test_arrays_fill_a_window_with_fewer_records() -> None:
+    pace = Pace(2.0)
+    pace.measured([_record(27)] * 1_000, 2.0)
+    few = pace.fitting([_array(["so good"] * 1_000, objects=True)] * 256)
+    assert few == 1
+    assert pace.fitting([_record(27)] * 2_000) >= 500
 
 
 def test_a_long_text_costs_no_more_than_what_the_model_reads() -> None:
