@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator
 
@@ -175,6 +176,14 @@ def check_url(value: str) -> str:
     """
     if re.fullmatch(r"https?://[^\s/@?#]+(/[^\s@?#]*)?(\?[^\s@#]*)?", value) is None:
         raise WrongValue("is not an address as in https://login.example.com/token, without a login in it")
+    try:
+        address = urlsplit(value)
+        host, port = address.hostname or "", address.port
+    except ValueError:
+        raise WrongValue("has no port from 1 to 65535, or no address, after its host") from None
+    check_host(host)
+    if port == 0:
+        raise WrongValue("has the port 0")
     return value
 
 

@@ -207,6 +207,29 @@ def test_a_certificate_needs_its_key_unless_the_file_holds_both(tmp_path: Path) 
 REGISTRY = {"kafka__schema_registry_url": "https://r"}
 
 
+@pytest.mark.parametrize("setting", ["kafka.schema_registry_url", "kafka.sasl_oauth_token_url"])
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("https://registry:80810", "no port from 1 to 65535"),
+        ("https://registry:8o81", "no port from 1 to 65535"),
+        ("http://registry:0", "the port 0"),
+        ("https://reg..example.com", "not a host name"),
+        ("https://a..b/t", "not a host name"),
+        ("http://[::1/x", "no port from 1 to 65535, or no address"),
+        ("https://:8081", "not a host name"),
+    ],
+)
+def test_an_address_that_nothing_can_be_reached_at(setting: str, url: str, says: str) -> None:
+    lines = mistakes(**{setting.replace(".", "__"): url})
+    assert any(line.startswith(setting) and says in line for line in lines), lines
+
+
+@pytest.mark.parametrize("url", ["http://r", "https://r:8081/a?b", "http://[::1]:8081", "http://10.0.0.1:1/"])
+def test_addresses_that_can_be_used(url: str) -> None:
+    assert load(kafka__schema_registry_url=url).kafka.schema_registry_url == url
+
+
 @pytest.mark.parametrize(
     ("values", "lines"),
     [
