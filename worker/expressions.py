@@ -131,6 +131,18 @@ class Expression(NamedTuple):
         """Return the first value that is there and not null; None when there is none."""
         return next(self.all(body), None)
 
+    def verdict(self, body: object) -> object:
+        """Return what a filter says: True if one way is true, and otherwise the first that is not false.
+
+        False if all that are there are false, None if none is there. So `a || b` is an or, as in JMESPath.
+        """
+        if len(self.ways) == 1:
+            return self.ways[0].find(body)
+        said = list(self.all(body))
+        if any(value is True for value in said):
+            return True
+        return next((value for value in said if value is not False), False if said else None)
+
     def all(self, body: object) -> Iterator[object]:
         """Yield the values of all ways that are there and not null, in their order."""
         for way in self.ways:

@@ -28,6 +28,9 @@ Default_Ignorable_Code_Point), nor a blank that Unicode classifies as a letter o
 _CONTROL = re.compile(r"[\x00-\x06\x0e-\x1a\x1c-\x1f]")
 """Control characters that no text needs. Backspaces, form feeds and terminal escapes are allowed."""
 
+_LONG_ENTITY = re.compile("&#(?=[0-9]{1000})")
+"""Python refuses to read a number of thousands of digits."""
+
 _LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*")
 _LONGEST_TAG = 35
 """The longest tag that RFC 5646, section 4.4.1, recommends supporting."""
@@ -206,7 +209,12 @@ def visible(text: str) -> bool:
     found = _VISIBLE.search(text)
     if found is None:
         return False
-    return found[0] != "&" or _VISIBLE.search(html.unescape(text)) is not None
+    return found[0] != "&" or _VISIBLE.search(without_entities(text)) is not None
+
+
+def without_entities(text: str) -> str:
+    """Replace HTML's entities (`&amp;`) by their characters. A number of a thousand digits stays as it is."""
+    return html.unescape(_LONG_ENTITY.sub("&amp;#", text))
 
 
 def language_tag(value: object) -> str | None:

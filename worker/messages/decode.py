@@ -97,9 +97,10 @@ class Decoder:
                 f"the value is an array of {len(bodies)}; at most {MOST_MESSAGES} messages are read from one"
             )
         items: list[Item] = []
-        for index, body in enumerate(bodies):
+        for index, element in enumerate(bodies):
+            body = unwrapped(element) if isinstance(element, str) else element
             headers = element_headers(record.headers, index, event=events)
-            alone = replace(record, value=_alone(body), headers=headers)
+            alone = replace(record, value=_alone(element), headers=headers)
             items.append(Item(alone, self._one(record, body, event, index, is_event=events)))
         return items
 
@@ -164,11 +165,12 @@ def _read(record: Record, value: bytes, framed: Framed | None) -> tuple[object, 
         value = decompress(value, encoding)
     # The content type decides: an event in structured mode may carry its attributes in headers as well.
     event = None if media.cloudevent else cloudevents.from_headers(headers)
-    if framed is not None and not media.cloudevent:
+    wide = media.wide  # its first byte may be zero, as that of a frame is
+    if framed is not None and not media.cloudevent and not wide:
         body = framed.read(value, headers)
         if body is not NOT_FRAMED:
             return body, media, event
-    frame = registry_frame(value)
+    frame = None if wide else registry_frame(value)
     if frame is not None:
         value = value[frame.length :]
     elif SCHEMA_ID in headers:
@@ -177,7 +179,7 @@ def _read(record: Record, value: bytes, framed: Framed | None) -> tuple[object, 
     if media.cloudevents:
         if not isinstance(body, list):
             raise ArrayUnusable("the content type says a batch of CloudEvents, but the value is not an array")
-    elif event is None and media.cloudevent:
+    elif event is None and cloudevents.is_structured(media, body):
         event, body = cloudevents.from_object(body)
         body = _event_data(body, media_type(event.content_type))
     return body, media, event

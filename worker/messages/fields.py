@@ -135,9 +135,9 @@ class Fields:
     def whole_arrays(self) -> bool:
         """Whether the text is looked for in an array as a whole, as in `0.text` or `[0].text`."""
         return any(
-            expression.text.lstrip()[:1] in {"[", "@"}
-            or (expression.plain is not None and expression.plain.steps[0].isdigit())
+            way.steps[0].isdigit() if isinstance(way, Path) else way.text.lstrip()[:1] in {"[", "@"}
             for expression in self._text
+            for way in expression.ways
         )
 
     @classmethod
@@ -196,7 +196,7 @@ class Fields:
         body = self._unwrapped(body) if isinstance(body, Mapping) else None
         if self._watch is None or not isinstance(body, Mapping):
             return
-        wanted = all(each.find(body) is True for each in self._filters)
+        wanted = all(each.verdict(body) is True for each in self._filters)
         if self._watch.look(body, wanted=wanted):
             self._watch = None
 
@@ -210,7 +210,7 @@ class Fields:
             FilterNotBoolean: a filter is neither true nor false.
         """
         for expression in self._filters:
-            found = expression.find(body)
+            found = expression.verdict(body)
             if found is False:
                 return False
             if found is not True:
@@ -266,8 +266,11 @@ class Fields:
 
     @property
     def text_names(self) -> tuple[str, ...]:
-        """The fields of a message of which one must be there for the text; none where this is not known."""
-        return tuple(self.places.holds_text or ()) if self.places.text else ()
+        """The fields of a message of which one must be there for the text; none where this is not known.
+
+        With a filter it is not: messages of another kind may be meant to be dropped.
+        """
+        return tuple(self.places.holds_text or ()) if self.places.text and not self._filters else ()
 
     def _checks(self, own: Collection[str]) -> dict[str, Callable[[object], bool]]:
         """For each setting of the user's own: whether it matches a body. A preset's text need match once."""

@@ -94,6 +94,11 @@ class MediaType:
     charset: str | None = None
 
     @property
+    def wide(self) -> bool:
+        """Whether every character takes two or four bytes, of which some are zero."""
+        return self.charset is not None and self.charset.replace("-", "").startswith(("utf16", "utf32"))
+
+    @property
     def cloudevent(self) -> bool:
         """Whether it announces a CloudEvent in structured mode, or several in batch mode."""
         return self.name.startswith("application/cloudevents")

@@ -1,9 +1,9 @@
 """HTML as the text that a reader sees."""
 
-import html
 import re
 
 from worker.errors import SettingsError
+from worker.messages.body import without_entities
 
 _TAG = re.compile(r"<(?:/?[A-Za-z][A-Za-z0-9-]*(?:\s[^<>]*)?/?>|!--)")
 """A tag, or the beginning of a comment. In plain text people write `<3` and `a < b`, which are neither."""
@@ -51,13 +51,13 @@ class HtmlText:
         (`&amp;`) are replaced, so that plain text passes unharmed.
         """
         if _TAG.search(source) is None:
-            return html.unescape(source) if _ENTITY.search(source) else source
+            return without_entities(source) if _ENTITY.search(source) else source
         marked = _BREAKS.sub(_marked, re.sub(_MARK, "", source))
         return _MARKS.sub(_break, _BLANKS.sub(" ", self._text(marked))).strip()
 
     def _text(self, source: str) -> str:
         if source.count("<") > _MOST_TAGS:
-            return html.unescape(_TAG.sub("", source))
+            return without_entities(_TAG.sub("", source))
         tree = self._parse(source)
         for node in tree.css(_UNSEEN):
             node.decompose()

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.decoding import decode, decoder
-from worker.messages.compression import LARGEST
+from worker.messages.compression import LARGEST, MOST_PARTS, decompress
 from worker.messages.deadletter import DeadLetters, Origin
 from worker.messages.decode import MOST_MESSAGES, Decoder, Item
 from worker.messages.fields import Fields
@@ -51,6 +51,17 @@ def test_each_element_is_a_message_with_an_id_of_its_own(texts: list[str]) -> No
     assert found == [
         Message(text, f"posts:3:41:{index}", 1_700_000_000_000, "en") for index, text in enumerate(texts)
     ]
+
+
+def test_an_element_that_was_written_as_json_twice_is_the_object_that_it_holds() -> None:
+    """As a record's value that is such a string is read."""
+    for body in (['{"text": "so good"}'], [{"text": "so good"}], '{"text": "so good"}'):
+        [item] = items(body)
+        assert isinstance(item.decoded, Message)
+        assert item.decoded.text == "so good"
+    [item] = items(["{not JSON"])
+    assert isinstance(item.decoded, Message)
+    assert item.decoded.text == "{not JSON"
 
 
 def test_strings_in_an_array_are_texts() -> None:
@@ -93,7 +104,7 @@ def test_an_array_without_messages_or_with_too_many_is_one_dead_letter(body: obj
     assert says in item.decoded.message
 
 
-@pytest.mark.parametrize("text_field", ["0.text", "[0].text", "[].text"])
+@pytest.mark.parametrize("text_field", ["0.text", "[0].text", "[].text", "0.text | text", "body || 0.text"])
 def test_a_path_into_the_array_reads_it_as_one_message(text_field: str) -> None:
     [item] = items([{"text": "only this"}], text_field=text_field)
     assert isinstance(item.decoded, Message)
@@ -151,6 +162,46 @@ def test_an_array_of_events_and_the_array_in_an_event() -> None:
     binary = (("ce_specversion", b"1.0"), ("ce_id", b"7"), ("ce_source", b"/s"), ("ce_type", b"t"), JSON)
     inside = [item.decoded for item in items([{"text": "a"}, {"text": "b"}], *binary)]
     assert [message.event_id for message in inside if isinstance(message, Message)] == ["/s#7:0", "/s#7:1"]
+
+
+@pytest.mark.parametrize("headers", [(), (("content-type", b"application/cloudevents+json"),), (JSON,)])
+def test_the_array_in_an_event_that_is_an_object(headers: Headers) -> None:
+    """Whether the content type announces the event or not."""
+    found = [item.decoded for item in items(event(1, data=[{"text": "a"}, {"text": "b"}]), *headers)]
+    assert [(message.text, message.event_id) for message in found if isinstance(message, Message)] == [
+        ("a", "/shop#e1:0"),
+        ("b", "/shop#e1:1"),
+    ]
+
+
+def test_an_event_key_with_an_at_sign_is_a_path() -> None:
+    found = [item.decoded for item in items([{"@message": "a"}, {"@message": "b"}], text_field="@message")]
+    assert [message.text for message in found if isinstance(message, Message)] == ["a", "b"]
+
+
+def _parts(count: int, encoding: str, content: bytes = b"") -> bytes:
+    """A value of many small parts, the text in the last one."""
+    pack = gzip.compress if encoding == "gzip" else zstandard.ZstdCompressor().compress
+    return pack(content) * count + pack(b"so good")
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "zstd"])
+def test_a_value_of_many_parts_is_read_up_to_a_limit(encoding: str) -> None:
+    header = ("content-encoding", encoding.encode())
+    [item] = items(_parts(MOST_PARTS - 1, encoding), header)
+    assert isinstance(item.decoded, Message)
+    assert item.decoded.text == "so good"
+    for count in (MOST_PARTS, 50_000):
+        [item] = items(_parts(count, encoding), header)
+        assert isinstance(item.decoded, Failure)
+        assert item.decoded.reason == "decompression_failed"
+        assert f"more than {MOST_PARTS:,} {encoding} parts" in item.decoded.message
+
+
+@given(st.lists(st.binary(max_size=9_000), min_size=1, max_size=5), st.sampled_from(["gzip", "zstd"]))
+def test_parts_of_any_size_are_put_together(contents: list[bytes], encoding: str) -> None:
+    pack = gzip.compress if encoding == "gzip" else zstandard.ZstdCompressor().compress
+    assert decompress(b"".join(map(pack, contents)), encoding) == b"".join(contents)
 
 
 ENCODERS: dict[str, Callable[[bytes], bytes]] = {

@@ -172,6 +172,26 @@ def test_a_filter_drops_what_it_is_false_for() -> None:
     assert read({"lang": "de"}, filter="lang == 'en'") is None
 
 
+@pytest.mark.parametrize("sign", ["||", "|"])
+def test_an_or_between_two_paths_in_a_filter_is_an_or(sign: str) -> None:
+    body = {"text": "x"}
+    expression = f"verified {sign} starred"
+    for more, wanted in (
+        ({"verified": False, "starred": True}, True),
+        ({"verified": True, "starred": False}, True),
+        ({"starred": True}, True),
+        ({"verified": None, "starred": True}, True),
+        ({"verified": False, "starred": False}, False),
+        ({"verified": False}, False),
+    ):
+        assert (read({**body, **more}, filter=expression) is not None) is wanted, more
+        if sign == "||" and len(more) == 2 and None not in more.values():  # as JMESPath itself says
+            assert (read({**body, **more}, filter=f"({expression})") is not None) is wanted
+    for odd in ({}, {"verified": "yes"}, {"verified": False, "starred": 1}):
+        with pytest.raises(FilterNotBoolean):
+            read({**body, **odd}, filter=expression)
+
+
 @pytest.mark.parametrize("expression", ["stars", "stars > 'a'", "missing", "stars > missing"])
 def test_a_filter_that_is_no_boolean_is_a_dead_letter(expression: str) -> None:
     with pytest.raises(FilterNotBoolean) as caught:

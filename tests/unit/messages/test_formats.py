@@ -10,8 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.decoding import decode
+from tests.support.scripted_registry import ScriptedRegistry
 from worker.messages.body import visible
-from worker.messages.decode import Decoded
+from worker.messages.decode import Decoded, Decoder
+from worker.messages.fields import Extracted, Fields
+from worker.messages.registry import Registry
+from worker.settings.groups import SourceSettings
 from worker.types import Failure, Message, Record
 
 Header = tuple[str, bytes | None]
@@ -254,6 +258,42 @@ def test_an_unknown_character_set_is_refused(charset: str) -> None:
 def test_bytes_that_are_not_in_their_declared_character_set_are_refused() -> None:
     assert failure_of(b"\x1b$B!", of_type(b"text/plain; charset=iso-2022-jp"))[0] == "unsupported_encoding"
     assert failure_of(b"caf\xe9", of_type(b"text/plain; charset=us-ascii"))[0] == "invalid_utf8"
+
+
+@pytest.mark.parametrize(
+    ("charset", "text"),
+    [
+        ("utf-16be", "A\u4f60\u597d\u4e16\u754c"),
+        ("utf-16be", "Hello there"),
+        ("utf-16le", "\u3000\u3053\u308c\u306f"),
+        ("utf-16le", "Hello"),
+        ("utf-32be", "Hello there"),
+        ("utf-32le", "Hello"),
+        ("utf-16", "Hello"),
+        ("UTF32", "\u3000\u3053"),
+    ],
+)
+def test_a_zero_at_the_beginning_of_declared_wide_text_is_no_frame(charset: str, text: str) -> None:
+    value, header = text.encode(charset), of_type(f"text/plain; charset={charset}".encode())
+    assert text_of(value, header) == text
+    with ScriptedRegistry() as server:
+        [item] = Decoder(Fields.at("text"), Registry(server.url)).decode(
+            Record("posts", 0, 7, 1, None, value, (header,))
+        )
+        assert isinstance(item.decoded, Message)
+        assert item.decoded.text == text
+        assert server.asked == []
+
+
+@pytest.mark.parametrize("digits", [4_300, 4_301, 50_000])
+@pytest.mark.parametrize("after", ["", " is it", "; is it"])
+def test_an_entity_of_thousands_of_digits_is_text(digits: int, after: str) -> None:
+    text = f"&#{'1' * digits}{after}"
+    assert text_of(json.dumps({"text": text}).encode()) == text
+    for marked in (f"nice &amp; {text}", "<b>" * 6_000 + f"nice &amp; {text}"):
+        found = Fields.of(SourceSettings(html="strip")).read({"text": marked})
+        assert isinstance(found, Extracted)
+        assert found.text.startswith("nice & &#1")
 
 
 @pytest.mark.parametrize("encoding", ["br", "x-br", "LZ4", "snappy", "my own", "gzip, br"])

@@ -28,7 +28,7 @@ from worker.messages.fields import Fields
 from worker.messages.protobuf_reader import ProtobufReader
 from worker.messages.registry import Registry, Schema
 from worker.settings.groups import SourceSettings
-from worker.types import Failure, Message, Record
+from worker.types import Failure, Filtered, Message, Record
 
 fastavro = pytest.importorskip("fastavro")
 
@@ -366,3 +366,30 @@ class TestProtobuf:
         found = one(decoder(server), framed(3, b"\x02\x02" + self.POST))
         assert isinstance(found, Failure)
         assert found.reason == "schema_unusable"
+
+
+def test_json_behind_an_id_of_eight_bytes_needs_no_registry(server: ScriptedRegistry) -> None:
+    """Apicurio's frame. Without a registry it is read too (test_formats.py)."""
+    for number in (7, 2**31):
+        found = one(decoder(server), b"\0" + struct.pack(">q", number) + b'{"text": "so good"}')
+        assert isinstance(found, Message)
+        assert found.text == "so good"
+    assert server.asked == []
+
+
+def test_a_filter_drops_messages_of_a_schema_without_a_text(server: ScriptedRegistry) -> None:
+    """Several kinds of event in one topic: only those that the filter lets through need a text."""
+    like = {
+        "type": "record",
+        "name": "Like",
+        "fields": [{"name": "kind", "type": "string"}, {"name": "post", "type": "long"}],
+    }
+    hold(server, like)
+    value = framed(3, avro(like, {"kind": "like", "post": 4}))
+    with pytest.raises(SchemaWithoutText):
+        decoder(server).decode(Record("posts", 0, 5, 17, None, value, ()))
+    [item] = decoder(server, filter="kind == 'post'").decode(Record("posts", 0, 5, 17, None, value, ()))
+    assert item.decoded == Filtered()
+    failure = one(decoder(server, filter="kind == 'like'"), value)
+    assert isinstance(failure, Failure)
+    assert failure.reason == "text_missing"
