@@ -145,6 +145,7 @@ class FileRun:
             OutputError: the output cannot be written.
         """
         options = self._options
+        self._check_columns(options.inputs[len(target.done.ends) + 1 :])
         for name in options.inputs[len(target.done.ends) :]:
             wanted, keep = self._labeller.wanted, self._labeller.keep
             with contextlib.closing(
@@ -153,6 +154,17 @@ class FileRun:
                 self._columns = self._columns or source.columns
                 self._label_one(source, target, watcher)
         self._fields.end()
+
+    def _check_columns(self, names: Sequence[str]) -> None:
+        """Read the columns of later inputs, before the work on earlier ones is done. Pipes are left alone.
+
+        Raises:
+            InputError: one of them has no column with a text, or lacks one that a setting names.
+        """
+        options = self._options
+        for name in names:
+            if Path(name).is_file():
+                open_input(name, self._labeller.wanted, options.format, options.encoding).close()
 
     def _label_one(self, source: Input, target: Output, watcher: Watcher) -> None:
         watcher.begin(source.name, source.size)
@@ -199,8 +211,8 @@ class FileRun:
         if settings.preset is not None and "text_field" not in settings.model_fields_set:
             where = f"where the preset {settings.preset} has it"
         raise InputError(
-            f"{printable(source.name)}: no row has a text {printable(where)}; there are: "
-            f"{listed(source.columns or tuple(seen))} (choose with --text-field)"
+            f"{printable(source.name)}: {_none_of(len(results))} has a text {printable(where)}; there are: "
+            f"{listed(source.columns or tuple(seen))} (choose with --text-field; --skip-bad goes on)"
         )
 
     def _say_unmatched(self, unmatched: Unmatched) -> None:
@@ -208,6 +220,10 @@ class FileRun:
         for setting in unmatched.settings:
             rows = "no row" if unmatched.objects < BODIES else f"none of the first {BODIES} rows"
             self._say(f"{setting} matches {rows}; there are: {fields}")
+
+
+def _none_of(rows: int) -> str:
+    return "no row" if rows == 1 else f"none of the first {rows} rows"
 
 
 def _table_in_text(first: RowResult, texts: Sequence[str]) -> list[str]:

@@ -3,8 +3,9 @@
 import contextlib
 import csv
 import itertools
+import re
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from worker.errors import InputError, printable
@@ -15,6 +16,7 @@ MAX_RECORD_LINES = 1_000
 """Lines that one row may span. A quote that is open for longer was never meant to be one."""
 
 _DELIMITERS = (",", "\t", ";", "|")
+_TABS = re.compile(r"\.(?:tsv|tab)(?:\.gz)?$", re.IGNORECASE)
 _SNIFFED_LINES = 200
 _SNIFFED_CHARACTERS = 1_000_000
 _SNIFFED_RECORDS = 64
@@ -25,20 +27,50 @@ class Dialect(NamedTuple):
 
     delimiter: str = ","
     backslash: bool = False
-    r"""A quote within a field is written `\"` (Spark, MySQL), not doubled."""
+    r"""A quote within a quoted field is written `\"`, and a backslash `\\` (Spark, MySQL); not doubled."""
     quotes: bool = True
     """Fields may be quoted; in tab-separated files a quote is often just a quote."""
 
     def reader(self, lines: Iterator[str]) -> Iterator[list[str]]:
         """Return a reader. It raises csv.Error for a quote that never closes or is closed too early."""
         return csv.reader(
-            lines,
+            _doubled(lines, self.delimiter) if self.backslash else lines,
             delimiter=self.delimiter,
             quoting=csv.QUOTE_MINIMAL if self.quotes else csv.QUOTE_NONE,
-            doublequote=not self.backslash,
-            escapechar="\\" if self.backslash else None,
             strict=self.quotes,
         )
+
+
+def _doubled(lines: Iterator[str], delimiter: str) -> Iterator[str]:
+    """Write the quotes within quoted fields doubled instead of with a backslash.
+
+    The csv module would drop every backslash, and read on after one at the end of a line.
+    """
+    inside = False
+    for line in lines:
+        if "\\" not in line and '"' not in line:
+            yield line
+            continue
+        written, inside = _doubled_line(line, delimiter, inside=inside)
+        yield written
+
+
+def _doubled_line(line: str, delimiter: str, *, inside: bool) -> tuple[str, bool]:
+    """Return a line with doubled quotes, and whether a field is open at its end."""
+    found: list[str] = []
+    at, begins = 0, not inside
+    while at < len(line):
+        sign = line[at]
+        if inside and sign == "\\" and line[at + 1 : at + 2] in {'"', "\\"}:
+            at += 1
+            found.append('""' if line[at] == '"' else "\\")
+        else:
+            if sign == '"' and (inside or begins):
+                inside = not inside
+            begins = sign == delimiter and not inside
+            found.append(sign)
+        at += 1
+    return "".join(found), inside
 
 
 _DOUBLED = tuple(Dialect(delimiter) for delimiter in _DELIMITERS)
@@ -46,15 +78,16 @@ _BACKSLASH = tuple(Dialect(delimiter, backslash=True) for delimiter in _DELIMITE
 _BARE = (Dialect("\t", quotes=False),)
 
 
-def sniff(lines: Sequence[str], wanted: Sequence[str] = ()) -> Dialect:
-    """Return the dialect of these first lines of a file, the header first.
+def sniff(lines: Sequence[str], wanted: Sequence[str] = (), *, tabs: bool = False) -> Dialect:
+    """Return the dialect of these first lines of a file, the header first. `tabs` is what its name says.
 
     The best dialect finds most of the `wanted` columns, then has most records as wide as the header, then
     finds most columns. On a tie the first one wins: doubled quotes, then backslashes, then no quotes.
     """
     # The csv module reads backslashed quotes leniently, so that dialect is tried only if there are any.
     backslash = _BACKSLASH if any('\\"' in line for line in lines) else ()
-    return max((*_DOUBLED, *backslash, *_BARE), key=lambda dialect: _fit(dialect, lines, wanted))
+    dialects = sorted((*_DOUBLED, *backslash, *_BARE), key=lambda each: tabs and each.delimiter != "\t")
+    return max(dialects, key=lambda dialect: _fit(dialect, lines, wanted))
 
 
 def _fit(dialect: Dialect, lines: Sequence[str], wanted: Sequence[str]) -> tuple[int, float, int]:
@@ -95,7 +128,7 @@ class CsvReader:
         first = self._lines.look_ahead()
         if not first:
             raise InputError(f"{self._name}: is empty; a table begins with a line of column names")
-        self.dialect = sniff(first, wanted)
+        self.dialect = sniff(first, wanted, tabs=_TABS.search(name) is not None)
         self._records = self.dialect.reader(self._lines)
         self.columns = self._header()
 
@@ -113,6 +146,7 @@ class CsvReader:
         names: Sequence[str],
         *,
         times_as_text: bool = True,  # noqa: ARG002 - all is text here; as in the Parquet reader
+        loose: Collection[str] = (),  # noqa: ARG002 - the same
     ) -> Iterator[Cells | BadRow | Pause]:
         """Yield these columns of every row, as text.
 
@@ -120,18 +154,18 @@ class CsvReader:
             InputError: one of them is not there.
         """
         places = [place_of(self._name, self.columns, name) for name in names]
-        number, width, lines, records = 0, len(self.columns), self._lines, self._records
+        number, width, lines = 0, len(self.columns), self._lines
         while True:
             lines.taken.clear()
             try:
-                record = next(records, None)
+                record = next(self._records, None)
             except _Silence:
                 yield Pause()
                 continue
             except (csv.Error, _Unreadable) as error:
                 yield BadRow(number, lines.taken[0].number, self._reason(error))
                 number += 1
-                lines.resume()
+                self._resume()
                 continue
             if record is None:
                 return
@@ -141,9 +175,9 @@ class CsvReader:
             if lines.bad_bytes:
                 yield BadRow(number, place, lines.bad_bytes)
                 lines.bad_bytes = ""
-            elif len(record) != width and self._are_rows(lines.taken[1:-1]):
+            elif self._swallows_rows(record):
                 yield BadRow(number, place, self._reason(csv.Error("rows in quotes")))
-                lines.resume()
+                self._resume()
             elif len(record) != width:
                 # An unquoted separator inside a text looks like this, and would cut the text.
                 yield BadRow(
@@ -174,8 +208,25 @@ class CsvReader:
             columns[place] = name or unnamed(place, columns)
         return tuple(columns)
 
-    def _are_rows(self, lines: Sequence[Line]) -> bool:
-        """Whether most of these lines are rows by themselves, swallowed by a quote that opens before them."""
+    def _resume(self) -> None:
+        """Read all lines of the row again except its first one, with a reader that is in no field."""
+        self._lines.resume()
+        self._records = self.dialect.reader(self._lines)
+
+    def _swallows_rows(self, record: Sequence[str]) -> bool:
+        """Whether most lines after the first are rows by themselves, swallowed by a quote that opens there.
+
+        Where the record is as wide as the table, only with tabs: a text of several lines may have commas. The
+        last line may be the rest of a text, so it counts only where the record is not as wide.
+        """
+        width, taken = len(self.columns), self._lines.taken
+        lines = taken[1:-1]
+        if len(record) != width:
+            lines = lines or taken[1:]
+        elif self.dialect.delimiter != "\t":
+            return False
+        if width < 2 or not lines:
+            return False
         count = 0
         for line in lines:
             with contextlib.suppress(csv.Error):

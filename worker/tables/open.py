@@ -115,6 +115,8 @@ def check_inputs(
     check_encoding(encoding)
     found = []
     for name in names:
+        if not name:
+            raise InputError("the name of an input is empty; `.` is the current folder")
         for part in parts_of(name, format):
             _check(part)
             if format == "auto":
@@ -279,7 +281,8 @@ def _table_rows(
         all_ways = [*wanted.text, *(way for ways in wanted.kept for way in ways), *wanted.others]
         names = [column for column in dict.fromkeys(all_ways) if reader.has(column)]
     kept = keep.columns(name, reader.top_columns, reader.has) if keep is not None else {}
-    cells = reader.cells([*names, *kept], times_as_text=True)
+    loose = {*names, *kept}.difference(wanted.text)  # a hash beside the text costs no row
+    cells = reader.cells([*names, *kept], times_as_text=True, loose=loose)
     return _as_json(names, None if keep is None else list(kept.values()), cells)
 
 

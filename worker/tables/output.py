@@ -58,6 +58,8 @@ def output_format(name: str) -> FileFormat:
         OutputError: the ending says nothing, or is that of a gzipped Parquet file; it is a folder that is
             there, and the name does not end with `/`.
     """
+    if not name:
+        raise OutputError("--output: the name is empty")
     if is_folder(name) and not name.endswith("/"):
         raise OutputError(f"--output {printable(name)}: Is a directory; end the name with / to fill it")
     lower = name.rstrip("/").lower()

@@ -3,7 +3,7 @@
 import faulthandler
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -131,17 +131,22 @@ class ParquetReader:
         if self._repeated is not None:
             self._repeated.close()
 
-    def cells(self, names: Sequence[str], *, times_as_text: bool = False) -> Iterator[Cells | BadRow]:
-        """Yield these columns of every row. `times_as_text` writes dates and times in ISO 8601.
+    def cells(
+        self, names: Sequence[str], *, times_as_text: bool = False, loose: Collection[str] = ()
+    ) -> Iterator[Cells | BadRow]:
+        r"""Yield these columns of every row. `times_as_text` writes dates and times in ISO 8601.
+
+        Bytes of `loose` columns that are no text are written as `\xff`; those of others make a bad row.
 
         Raises:
             InputError: one of them is not there, the file is damaged, or a row group is too large to unpack.
         """
         leaves = self._leaves_of(names)
+        strict = [name not in loose for name in names]
         number, total = 0, max(1, self._file.metadata.num_rows)
         for batch in self._batches(leaves):
             may_be_long = batch.nbytes > MAX_LINE_BYTES
-            for values in self._records(batch, leaves, times_as_text=times_as_text):
+            for values in self._records(batch, leaves, times_as_text=times_as_text, strict=strict):
                 if isinstance(values, str):
                     yield BadRow(number, number + 1, f"the row is {values}")
                 elif may_be_long and _too_long(values):
@@ -330,7 +335,7 @@ class ParquetReader:
         return max(unpacked, int(chunk.total_uncompressed_size))
 
     def _records(
-        self, batch: Any, leaves: Sequence[_Leaf], *, times_as_text: bool
+        self, batch: Any, leaves: Sequence[_Leaf], *, times_as_text: bool, strict: Sequence[bool]
     ) -> Iterator[tuple[Any, ...] | str]:
         """Yield the wanted values of each row of a batch, or why it has none."""
         arrays = self._arrays(batch, leaves)
@@ -339,8 +344,8 @@ class ParquetReader:
         try:
             if sum(map(self._unfolded, arrays)) <= _UNFOLDED_BYTES:
                 columns = [
-                    [_plain(value, leaf.items) for value in self._values(array)]
-                    for leaf, array in zip(leaves, arrays, strict=True)
+                    [_plain(value, leaf.items, strict=text) for value in self._values(array)]
+                    for leaf, array, text in zip(leaves, arrays, strict, strict=True)
                 ]
                 yield from zip(*columns, strict=True)
                 return
@@ -350,8 +355,8 @@ class ParquetReader:
             try:
                 yield tuple(
                     [
-                        _plain(array[place].as_py(), leaf.items)
-                        for leaf, array in zip(leaves, arrays, strict=True)
+                        _plain(array[place].as_py(), leaf.items, strict=text)
+                        for leaf, array, text in zip(leaves, arrays, strict, strict=True)
                     ]
                 )
             except UnicodeDecodeError:
@@ -420,13 +425,19 @@ def _is_text(types: Any, kind: Any) -> bool:
     return any(getattr(types, f"is_{name}")(kind) for name in names if hasattr(types, f"is_{name}"))
 
 
-def _plain(value: Any, items: Sequence[str]) -> Any:
-    """Return a value, or what is at these steps in it; bytes as text, because Spark writes text that way."""
+def _plain(value: Any, items: Sequence[str], *, strict: bool) -> Any:
+    """Return a value, or what is at these steps in it; bytes as text, because Spark writes text that way.
+
+    Raises:
+        UnicodeDecodeError: they are no text, and `strict`.
+    """
     for step in items:
         value = follow(value, step)
         if value is MISSING:
             return None
-    return value.decode() if isinstance(value, bytes) else value
+    if not isinstance(value, bytes):
+        return value
+    return value.decode(errors="strict" if strict else "backslashreplace")
 
 
 def _too_long(values: tuple[Any, ...]) -> bool:

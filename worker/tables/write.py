@@ -64,13 +64,16 @@ class FileWriter:
     def columns(self, rows: Iterable[Mapping[str, Any]], *, kept: bool = True) -> dict[str, Kind]:
         """Return the columns of these rows: the kept ones as they come, then ours."""
         found: dict[str, Kind] = dict.fromkeys(self._known() if kept else (), "null")
-        seen = set()
+        seen, large = set(), set()
         for row in rows:
             for name, value in row.items():
                 if name in self._ours:
                     seen.add(name)
                 elif kept:
-                    found[name] = _wider(found.get(name, "null"), value)
+                    kind = _wider(found.get(name, "null"), value)
+                    if kind == "long" and abs(value or 0) > _EXACT:
+                        large.add(name)
+                    found[name] = "string" if kind == "double" and name in large else kind
         written = {name for name in self._ours if name in seen or name not in self._optional}
         return found | {name: kind for name, kind in self._ours.items() if name in written}
 
@@ -155,7 +158,7 @@ class ParquetToParquet(FileWriter):
                     continue
                 found = dict(zip(names.values(), arrays, strict=True))
                 columns = {
-                    field.name: found[field.name].take(places).cast(field.type)
+                    field.name: _unfolded(found[field.name].take(places)).cast(field.type)
                     if field.name in found
                     else arrow.nulls(len(labelled), field.type)
                     for field in kept
@@ -163,6 +166,11 @@ class ParquetToParquet(FileWriter):
                 yield arrow.table(columns | arrow_columns(arrow, labelled, ours))
         if waiting is not None:
             raise OutputError(f"{printable(str(path))}: changed while it was being labelled")
+
+
+def _unfolded(array: Any) -> Any:
+    """Return the values of an array that holds each of them once: Arrow does not cast all of those."""
+    return array.dictionary_decode() if hasattr(array, "dictionary_decode") else array
 
 
 def _with_first(first: dict[str, Any] | None, rows: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:

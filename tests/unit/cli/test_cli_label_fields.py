@@ -280,7 +280,7 @@ def test_without_the_text_expressions_do_not_give_it_away(
         (
             '{"body": "a", "id": 1}\n' * 300,
             (),
-            "no row has a text at `text`; there are: body, id (choose",
+            "none of the first 256 rows has a text at `text`; there are: body, id (choose with --text-field",
         ),
         ('{"body": "a"}\n', ("--text-field", "a.b"), "no row has a text at `a.b`; there are: body (choose"),
         (

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pyarrow as arrow
 import pyarrow.parquet as parquet
 import pytest
 
@@ -322,3 +323,52 @@ def test_rows_of_a_table_are_answered_as_they_come() -> None:
         assert json.loads(process.stdout.readline())["text"] == wanted
     process.stdin.close()
     assert process.wait(timeout=20) == 0
+
+
+def test_an_empty_name_is_no_folder(moodstream: Any) -> None:
+    """As from a variable of the shell that was never set: the current folder would be labelled."""
+    Path("a.csv").write_text(GOOD)
+    for args in (("label", ""), ("label", "a.csv", ""), ("label", "a.csv", "-o", "")):
+        ended = moodstream(*args)
+        assert (ended.code, ended.out, len(ended.lines)) == (2, "", 1)
+        assert "empty" in ended.err
+    assert names() == ["a.csv"]
+
+
+def test_a_column_that_a_later_file_lacks_is_told_before_the_work_begins(moodstream: Any) -> None:
+    Path("a.csv").write_text(GOOD)
+    Path("b.csv").write_text("review,id\nso good,1\n")
+    ended = moodstream("label", "a.csv", "b.csv", "-o", "out.csv")
+    assert (ended.code, len(ended.lines)) == (2, 1)
+    assert ended.err.startswith("moodstream: b.csv: no column `text`; there are: review, id")
+    assert names() == ["a.csv", "b.csv"]
+    Path("b.csv").write_text("id,text\n3,so good\n")
+    assert moodstream("label", "a.csv", "b.csv", "-o", "out.csv").code == 0
+    header, *rows = Path("out.csv").read_text().splitlines()
+    assert (header.startswith("id,"), len(rows)) == (True, 3)
+
+
+@pytest.mark.parametrize(
+    "numbers", [("9007199254740993", "1.5"), ("1", "9007199254740993", "2.5"), ("1.5", "9007199254740993")]
+)
+def test_whole_numbers_that_no_fraction_can_hold_beside_fractions(
+    moodstream: Any, numbers: tuple[str, ...]
+) -> None:
+    Path("n.jsonl").write_text("".join(f'{{"text": "so good", "n": {number}}}\n' for number in numbers))
+    ended = moodstream("label", "n.jsonl", "-o", "n.parquet")
+    assert ended.code == 0, ended.err
+    assert parquet.read_table("n.parquet")["n"].to_pylist() == list(numbers)
+
+
+def test_columns_of_views_are_kept(moodstream: Any) -> None:
+    """As Arrow-native programs write them."""
+    columns = {
+        "text": ["so good", "never again"],
+        "c": arrow.array(["a", "b"], arrow.string_view()),
+        "d": arrow.array([b"a", b"\xff"], arrow.binary_view()),
+    }
+    parquet.write_table(arrow.table(columns), "v.parquet")
+    ended = moodstream("label", "v.parquet", "-o", "out.parquet")
+    assert ended.code == 0, ended.err
+    kept = parquet.read_table("out.parquet")
+    assert (kept["c"].to_pylist(), kept["d"].to_pylist()) == (["a", "b"], [b"a", b"\xff"])

@@ -93,6 +93,71 @@ def test_backslashes_before_quotes_are_read(
     assert table_rows(tmp_path / "spark.csv", "text", "label") == rows
 
 
+@FILES
+@given(rows=ROWS, delimiter=st.sampled_from(",;\t|"))
+def test_backslashes_in_fields_without_quotes_are_backslashes(
+    tmp_path: Path, rows: list[tuple[str, str]], delimiter: str
+) -> None:
+    """As Spark writes: only a field that needs it is quoted, and only there a backslash is doubled."""
+    one_line = str.maketrans(dict.fromkeys("\r\n", " "))
+    rows = [(text.translate(one_line), label.translate(one_line)) for text, label in rows]
+    rows = [
+        *rows,
+        ('he said "wow", \\o/', "C:\\temp\\new"),
+        ("plain \\o/", "D:\\"),
+        ("first\nsecond \\", "E:\\"),
+    ]
+
+    def written(field: str) -> str:
+        if not {'"', delimiter, "\n"}.isdisjoint(field) or field != field.strip() or not field:
+            return '"' + field.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        return field
+
+    lines = [
+        f"text{delimiter}label",
+        *(f"{written(text)}{delimiter}{written(label)}" for text, label in rows),
+    ]
+    (tmp_path / "spark.csv").write_bytes("\n".join(lines).encode())
+    assert table_rows(tmp_path / "spark.csv", "text", "label") == rows
+
+
+def test_two_quotes_that_were_never_meant_do_not_make_one_text_of_the_rows_between() -> None:
+    rows = [f"{number}\ta fine day {number}" for number in range(1, 121)]
+    rows[79], rows[99] = '80\t"I told him', '100\tmy TV is 55"'
+    found = read("\n".join(["id\ttext", *rows]), "id", "text")
+    assert [row.values[0] for row in found if isinstance(row, Cells)] == [
+        str(number) for number in range(1, 121) if number != 80
+    ]
+    [bad] = [row for row in found if isinstance(row, BadRow)]
+    assert (bad.place, "the quote that opens in line 81 closes in line 101" in bad.reason) == (81, True)
+    # A text of several lines stays one: its lines are no rows.
+    letter = 'id\ttext\n1\t"Dear John,\nthank you\nAnn"\n2\tb\n'
+    assert [row.values for row in read(letter, "id", "text") if isinstance(row, Cells)] == [
+        ("1", "Dear John,\nthank you\nAnn"),
+        ("2", "b"),
+    ]
+
+
+def test_a_quote_that_closes_in_the_next_row_costs_one_row() -> None:
+    found = read('id,tag,text\n1,"x,so good\n2",y,never again\n3,z,fine\n')
+    assert outline(found)[1:] == [(3, "never again"), (4, "fine")]
+    assert isinstance(found[0], BadRow)
+
+
+@pytest.mark.parametrize("name", ["one.tsv", "one.TAB", "one.tsv.gz"])
+def test_a_single_column_with_commas_is_read_as_its_name_says(tmp_path: Path, name: str) -> None:
+    data = b"text\nI love it, really\nbad, awful, never again\nfine\n"
+    (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    assert table_rows(tmp_path / name, "text") == [
+        ("I love it, really",),
+        ("bad, awful, never again",),
+        ("fine",),
+    ]
+    # What is inside counts more than the name.
+    (tmp_path / "commas.tsv").write_text("text,id\ngood,1\nbad,2\n")
+    assert table_rows(tmp_path / "commas.tsv", "id") == [("1",), ("2",)]
+
+
 @settings(deadline=None)
 @given(
     st.text(st.sampled_from('ab",;\t|\\\n\r é'), max_size=80),

@@ -20,7 +20,7 @@ from worker.errors import InputError
 from worker.tables.lines import MAX_LINE_BYTES
 from worker.tables.open import Table, check_inputs, open_input
 from worker.tables.parquet import ParquetReader
-from worker.tables.rows import BadRow, Cells, Row, text_column
+from worker.tables.rows import ALL, BadRow, Cells, Row, text_column
 
 
 def write(path: Path, columns: "dict[str, Any] | arrow.Table", **options: Any) -> str:
@@ -142,6 +142,17 @@ def test_labels_of_any_type_are_handed_on(tmp_path: Path) -> None:
 def test_text_that_is_not_utf8_costs_no_other_row(tmp_path: Path, kind: Any) -> None:
     broken = arrow.array([b"a", b"\xff", b"c"]).cast(kind, safe=False)
     assert texts(write(tmp_path / "a.parquet", {"text": broken})) == ["a", "the row is not UTF-8", "c"]
+
+
+def test_bytes_beside_the_text_cost_no_row(tmp_path: Path) -> None:
+    """A hash or a picture in a kept column."""
+    columns = {"text": ["so good", "never again"], "digest": [b"\xff\x00", b"ok"], "id": [1, 2]}
+    name = write(tmp_path / "a.parquet", columns)
+    source = open_input(name, ALL)
+    found = [orjson.loads(row.value) for row in source if isinstance(row, Row)]
+    source.close()
+    assert [row["text"] for row in found] == ["so good", "never again"]
+    assert [row["digest"] for row in found] == ["\\xff\x00", "ok"]
 
 
 def test_position_reaches_the_end_in_several_batches(tmp_path: Path) -> None:
