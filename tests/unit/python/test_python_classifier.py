@@ -347,6 +347,13 @@ def test_an_unknown_way_to_read_long_texts_is_refused() -> None:
         Classifier("compact-fast", long_text="tail")  # type: ignore[arg-type]
 
 
+def test_arguments_that_make_no_sense_are_refused_at_once() -> None:
+    with pytest.raises(ValueError, match="threads must be 0 or more, not -1"):
+        Classifier(threads=-1)
+    with pytest.raises(ValueError, match="path is empty"):
+        Classifier("")
+
+
 def test_pickles_are_small_and_name_the_public_package(classifier: Classifier) -> None:
     pickled = pickle.dumps(classifier)
     assert len(pickled) < 1_000

@@ -153,14 +153,6 @@ STAGES = (
         shipped=Shipped(_WITH_18, "compact", "add76fc7104d"),
     ),
     _distilled(
-        "compact-fast-8",
-        "build/train/compact-16/pack",
-        "compact-fast-7",
-        minutes=21.9,
-        processes=1,
-        shipped=Shipped(_WITH_18, "compact-fast", "1632cb515c9e"),
-    ),
-    _distilled(
         "compact",
         "build/train/compact-18/pack",
         "build/train/compact-18/pack",
@@ -170,11 +162,12 @@ STAGES = (
     ),
     _distilled(
         "compact-fast",
-        "worker/packs/compact",
-        "build/train/compact-fast-8/pack",
-        limit=24,
-        int8=True,
+        "build/train/compact-16/pack",
+        "compact-fast-7",
+        minutes=21.9,
+        processes=1,
         ships=True,
+        shipped=Shipped(_WITH_18, "compact-fast", "1632cb515c9e"),
     ),
 )
 
