@@ -114,12 +114,10 @@ class Classifier:
 
         Raises:
             PackError: the folder is not a pack, a byte of it has changed, or its parts do not fit together.
-            ValueError: an unknown `long_text`, a negative number of threads, or an empty `path`.
+            ValueError: an unknown `long_text` or a negative number of threads.
         """
         if threads < 0:
             raise ValueError(f"threads must be 0 or more, not {threads}")
-        if path == "":
-            raise ValueError("path is empty; leave it out for the bundled pack")
         if long_text not in get_args(LongText):
             raise ValueError(f"long_text is one of {', '.join(get_args(LongText))}, not {shown(long_text)}")
         pack, contents = open_pack(Path(path) if path is not None else bundled_pack(), (TOKENIZER, GRAPH))

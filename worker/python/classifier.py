@@ -53,7 +53,7 @@ class Classifier:
             `head_tail` its beginning and its end, `windows` all of it, in up to 8 parts.
 
     Raises:
-        ValueError: `marks` or `long_text` is none of these.
+        ValueError: `marks` or `long_text` is none of these, `threads` is negative, or a path is empty.
         LanguageError: languages are to be detected, and the package that does it is missing.
         PackError: a folder is not a pack, a byte of it has changed, its parts do not fit together, or a pack
             is given twice.
@@ -76,6 +76,8 @@ class Classifier:
         # Before the packs, so that a missing package shows at once.
         self._identify = Identifier() if detect_language else None
         paths = () if path is None else (path,) if isinstance(path, str | Path) else path
+        if "" in paths:
+            raise ValueError("path is empty; leave it out for the bundled pack")
         self._model = PackSet.load(paths, threads=threads, batch=batch, marks=marks, long_text=long_text)
         self._given = (threads, batch, (marks, detect_language, long_text))
         self._kinds = frame_columns(self._model.heads)
