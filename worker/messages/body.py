@@ -29,7 +29,7 @@ _CONTROL = re.compile(r"[\x00-\x06\x0e-\x1a\x1c-\x1f]")
 """Control characters that no text needs. Backspaces, form feeds and terminal escapes are allowed."""
 
 _LONG_ENTITY = re.compile("&#(?=[0-9]{1000})")
-"""Python refuses to read a number of thousands of digits."""
+"""The beginning of an entity that Python refuses to read: the number has thousands of digits."""
 
 _LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*")
 _LONGEST_TAG = 35

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from worker.errors import SchemaMismatch, SchemaUnusable, SchemaWithoutText, SettingsError
 from worker.messages.avro_reader import AvroReader
-from worker.messages.framing import registry_frame
+from worker.messages.framing import has_long_id
 from worker.messages.headers import SCHEMA_ID
 from worker.messages.registry import Registry, Schema
 
@@ -132,8 +132,8 @@ def _frame(value: bytes, headers: Mapping[str, str]) -> tuple[int | str, bytes |
     if said is not None:
         found = _schema_id(said.encode("utf-8", "surrogateescape"))
         return None if found is None else (found[0], found[1] or b"\0", value)
-    if (frame := registry_frame(value)) is not None and frame.length > _ID_LENGTH and value[:1] == b"\0":
-        return None  # JSON behind Apicurio's 8-byte id
+    if has_long_id(value):
+        return None  # JSON needs no schema
     found = _schema_id(value)
     return None if found is None else (found[0], None, found[1])
 

@@ -34,6 +34,8 @@ _SIGNATURES = (
 _SEQUENCE = re.compile(rb'\x1e[ \t\r\n]*[{\["]')
 _GLUE = (b"\x03\x00", b"\x03\x05")
 _UTF16_SAMPLE = 512
+_LONG_ID = 5
+"""The zeros at the beginning of an 8-byte id below 2^32, with the zero byte before it."""
 
 
 class Frame(NamedTuple):
@@ -53,7 +55,7 @@ def registry_frame(value: bytes) -> Frame | None:
     if value[:1] == b"\x00":
         if _unicode_form(value) or not value.strip(b"\x00"):
             return None
-        if value[1:5] == bytes(4) and _json_begins(value, 9):
+        if has_long_id(value):
             return Frame(9, f"schema id {int.from_bytes(value[1:9], 'big')}")
         return Frame(5, f"schema id {int.from_bytes(value[1:5], 'big')}") if len(value) >= 5 else None
     if value[:1] == b"\x01" and _json_begins(value, 17):
@@ -61,6 +63,14 @@ def registry_frame(value: bytes) -> Frame | None:
     if value[:2] == _GLUE[0] and _json_begins(value, 18):
         return Frame(18, "AWS Glue's header")
     return None
+
+
+def has_long_id(value: bytes) -> bool:
+    """Whether JSON follows a zero byte and an 8-byte id, as Apicurio may write.
+
+    In Confluent's frame the first four bytes of it would be the id 0, which no schema has.
+    """
+    return value[:_LONG_ID] == bytes(_LONG_ID) and _json_begins(value, 9)
 
 
 def _json_begins(value: bytes, at: int) -> bool:

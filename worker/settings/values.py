@@ -172,18 +172,21 @@ def check_url(value: str) -> str:
     """Return the `http` or `https` address of a server.
 
     Raises:
-        WrongValue: it is another kind of address, or it holds a login.
+        WrongValue: it is another kind of address, it holds a login, or its host or its port cannot be one.
     """
     if re.fullmatch(r"https?://[^\s/@?#]+(/[^\s@?#]*)?(\?[^\s@#]*)?", value) is None:
         raise WrongValue("is not an address as in https://login.example.com/token, without a login in it")
     try:
         address = urlsplit(value)
-        host, port = address.hostname or "", address.port
     except ValueError:
-        raise WrongValue("has no port from 1 to 65535, or no address, after its host") from None
-    check_host(host)
-    if port == 0:
-        raise WrongValue("has the port 0")
+        raise WrongValue("has brackets around something that is not an IPv6 address") from None
+    check_host(address.hostname or "")
+    try:
+        possible = address.port != 0
+    except ValueError:
+        possible = False
+    if not possible:
+        raise WrongValue("has a port that is not a number from 1 to 65535")
     return value
 
 

@@ -20,7 +20,7 @@ from worker.messages.schema import output_columns
 from worker.messages.watch import BODIES, Unmatched
 from worker.model.pack import Pack
 from worker.settings.groups import Settings
-from worker.stream.labeller import Labeller, RowResult
+from worker.stream.labeller import WINDOW_ROWS, Labeller, RowResult
 from worker.stream.router import PackRouter
 from worker.tables.keep import KeepAll, KeepSome
 from worker.tables.open import Format, Input, format_of, open_input
@@ -210,20 +210,22 @@ class FileRun:
         where = f"at `{settings.text_field}`"
         if settings.preset is not None and "text_field" not in settings.model_fields_set:
             where = f"where the preset {settings.preset} has it"
+        most = WINDOW_ROWS if source.position >= source.size else len(results)
+        none = _none_of(len(results), most)
         raise InputError(
-            f"{printable(source.name)}: {_none_of(len(results))} has a text {printable(where)}; there are: "
+            f"{printable(source.name)}: {none} has a text {printable(where)}; there are: "
             f"{listed(source.columns or tuple(seen))} (choose with --text-field; --skip-bad goes on)"
         )
 
     def _say_unmatched(self, unmatched: Unmatched) -> None:
         fields = listed(self._columns or unmatched.fields)
         for setting in unmatched.settings:
-            rows = "no row" if unmatched.objects < BODIES else f"none of the first {BODIES} rows"
-            self._say(f"{setting} matches {rows}; there are: {fields}")
+            self._say(f"{setting} matches {_none_of(unmatched.objects, BODIES)}; there are: {fields}")
 
 
-def _none_of(rows: int) -> str:
-    return "no row" if rows == 1 else f"none of the first {rows} rows"
+def _none_of(rows: int, most: int) -> str:
+    """Say that none of these rows is as it should be; below `most` there were no more."""
+    return "no row" if rows < most else f"none of the first {rows} rows"
 
 
 def _table_in_text(first: RowResult, texts: Sequence[str]) -> list[str]:

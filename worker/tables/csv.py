@@ -84,7 +84,7 @@ def sniff(lines: Sequence[str], wanted: Sequence[str] = (), *, tabs: bool = Fals
     The best dialect finds most of the `wanted` columns, then has most records as wide as the header, then
     finds most columns. On a tie the first one wins: doubled quotes, then backslashes, then no quotes.
     """
-    # The csv module reads backslashed quotes leniently, so that dialect is tried only if there are any.
+    # With backslashes, doubled quotes are read as well, so that dialect is tried only if there are any.
     backslash = _BACKSLASH if any('\\"' in line for line in lines) else ()
     dialects = sorted((*_DOUBLED, *backslash, *_BARE), key=lambda each: tabs and each.delimiter != "\t")
     return max(dialects, key=lambda dialect: _fit(dialect, lines, wanted))

@@ -158,7 +158,7 @@ class ParquetToParquet(FileWriter):
                     continue
                 found = dict(zip(names.values(), arrays, strict=True))
                 columns = {
-                    field.name: _unfolded(found[field.name].take(places)).cast(field.type)
+                    field.name: _cast(found[field.name].take(places), field.type)
                     if field.name in found
                     else arrow.nulls(len(labelled), field.type)
                     for field in kept
@@ -168,9 +168,13 @@ class ParquetToParquet(FileWriter):
             raise OutputError(f"{printable(str(path))}: changed while it was being labelled")
 
 
-def _unfolded(array: Any) -> Any:
-    """Return the values of an array that holds each of them once: Arrow does not cast all of those."""
-    return array.dictionary_decode() if hasattr(array, "dictionary_decode") else array
+def _cast(array: Any, kind: Any) -> Any:
+    """Return an array as one of this type. Arrow casts a dictionary to few types, and few types to one."""
+    if array.type == kind:
+        return array
+    if hasattr(array, "dictionary_decode"):
+        array = array.dictionary_decode()
+    return array.cast(kind)
 
 
 def _with_first(first: dict[str, Any] | None, rows: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:

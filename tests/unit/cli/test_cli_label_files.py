@@ -360,15 +360,18 @@ def test_whole_numbers_that_no_fraction_can_hold_beside_fractions(
     assert parquet.read_table("n.parquet")["n"].to_pylist() == list(numbers)
 
 
-def test_columns_of_views_are_kept(moodstream: Any) -> None:
+def test_columns_of_views_and_dictionaries_are_kept(moodstream: Any) -> None:
     """As Arrow-native programs write them."""
     columns = {
         "text": ["so good", "never again"],
         "c": arrow.array(["a", "b"], arrow.string_view()),
         "d": arrow.array([b"a", b"\xff"], arrow.binary_view()),
+        "stars": arrow.array([5, 1]).dictionary_encode(),
+        "kind": arrow.array(["x", "y"]).dictionary_encode(),
     }
     parquet.write_table(arrow.table(columns), "v.parquet")
     ended = moodstream("label", "v.parquet", "-o", "out.parquet")
     assert ended.code == 0, ended.err
     kept = parquet.read_table("out.parquet")
     assert (kept["c"].to_pylist(), kept["d"].to_pylist()) == (["a", "b"], [b"a", b"\xff"])
+    assert (kept["stars"].to_pylist(), kept["kind"].to_pylist()) == ([5, 1], ["x", "y"])

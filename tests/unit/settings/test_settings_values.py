@@ -211,12 +211,12 @@ REGISTRY = {"kafka__schema_registry_url": "https://r"}
 @pytest.mark.parametrize(
     ("url", "says"),
     [
-        ("https://registry:80810", "no port from 1 to 65535"),
-        ("https://registry:8o81", "no port from 1 to 65535"),
-        ("http://registry:0", "the port 0"),
+        ("https://registry:80810", "has a port that is not a number from 1 to 65535"),
+        ("https://registry:8o81", "has a port that is not a number from 1 to 65535"),
+        ("http://registry:0", "has a port that is not a number from 1 to 65535"),
         ("https://reg..example.com", "not a host name"),
         ("https://a..b/t", "not a host name"),
-        ("http://[::1/x", "no port from 1 to 65535, or no address"),
+        ("http://[::1/x", "has brackets around something that is not an IPv6 address"),
         ("https://:8081", "not a host name"),
     ],
 )

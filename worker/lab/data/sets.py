@@ -224,21 +224,37 @@ def _alone(groups: Iterable[Iterable[str]]) -> Iterator[Row]:
     return ((text, ()) for group in groups for text in group)
 
 
+def _labelled(head: str, files: tuple[str, ...], texts: Callable[[list[Path]], Iterator[str]]) -> Source:
+    """Return those texts of some files that have labels of our own, as a source for one head."""
+
+    def read(split: Split, paths: list[Path]) -> Iterator[Row]:
+        root = paths[0].parents[len(Path(files[0]).parts) - 1]
+        return tweet_labels.rows(head, split, texts(paths), tweet_labels.file_for(root))
+
+    return Source(
+        head,
+        False,
+        files,
+        files,
+        partial(read, "train"),
+        read_dev=partial(read, "dev"),
+        own_files=lambda root: (tweet_labels.file_for(root),),
+    )
+
+
 def _labelled_tweets(head: str) -> Source:
     """Return the tweets that have labels of our own as a source for one head."""
 
-    def read(split: str, paths: list[Path]) -> Iterator[Row]:
+    def texts(paths: list[Path]) -> Iterator[str]:
         tweets, airline, *lines = paths
         by_people = (
             text for text, _ in chain(readers.read_tweets([tweets]), readers.read_airline([airline]))
         )
         others = (text for text, _ in readers.read_only_texts(lines))
-        if head == SENTIMENT.name:  # people have labelled that of their two sets
-            known = frozenset(map(text_key, by_people))
-            texts: Iterator[str] = (text for text in others if text_key(text) not in known)
-        else:
-            texts = chain(by_people, others)
-        return tweet_labels.rows(head, split, texts, tweet_labels.file_for(tweets.parents[2]))
+        if head != SENTIMENT.name:
+            return chain(by_people, others)
+        known = frozenset(map(text_key, by_people))  # people have labelled that of their two sets
+        return (text for text in others if text_key(text) not in known)
 
     files = (
         "tweeteval/sentiment/train_reconstructed.tsv",
@@ -248,35 +264,11 @@ def _labelled_tweets(head: str) -> Source:
         *_tweets("hate", "train"),
         *_tweets("emotion", "train"),
     )
-    return Source(
-        head,
-        False,
-        files,
-        files,
-        partial(read, "train"),
-        read_dev=partial(read, "dev"),
-        own_files=lambda root: (tweet_labels.file_for(root),),
-    )
+    return _labelled(head, files, texts)
 
 
-def _labelled_comments(head: str) -> Source:
-    """Return the GoEmotions comments that have labels of our own as a source for one head."""
-
-    def read(split: str, paths: list[Path]) -> Iterator[Row]:
-        (comments,) = paths
-        texts = (text for text, _ in readers.read_goemotions([comments]))
-        return tweet_labels.rows(head, split, texts, tweet_labels.file_for(comments.parents[1]))
-
-    files = ("goemotions/train.tsv",)
-    return Source(
-        head,
-        False,
-        files,
-        files,
-        partial(read, "train"),
-        read_dev=partial(read, "dev"),
-        own_files=lambda root: (tweet_labels.file_for(root),),
-    )
+def _comments(paths: list[Path]) -> Iterator[str]:
+    return (text for text, _ in readers.read_goemotions(paths))
 
 
 SOURCES = {
@@ -353,7 +345,10 @@ SOURCES = {
     **{f"posts_{head}": _posts(head) for head in own_posts.TRAINS},
     **{f"tweets_{head}": _labelled_tweets(head) for head in tweet_labels.TRAINS},
     # The emotions of these comments are GoEmotions' own.
-    **{f"comments_{head}": _labelled_comments(head) for head in (SENTIMENT.name, TOXICITY.name)},
+    **{
+        f"comments_{head}": _labelled(head, ("goemotions/train.tsv",), _comments)
+        for head in (SENTIMENT.name, TOXICITY.name)
+    },
     "goemotions_calm": Source(TOXICITY.name, False, ("goemotions/train.tsv",), (), readers.read_calm),
     "sst2_calm": Source(
         TOXICITY.name, False, ("sst2/train.tsv",), ("sst2/dev.tsv",), readers.read_calm_phrases
