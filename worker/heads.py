@@ -75,10 +75,11 @@ class Head:
     probabilities, so that these are calibrated (Guo et al. 2017, arXiv:1706.04599). `groups` gathers labels
     of a multi-label head under coarser names: a group's score is that of its strongest label.
 
-    `logit_adjustment` holds one number for each label of a multi-label head, or none. The strongest label is
-    the one whose logit, divided by the temperature and lowered by its number, is the largest. Without it a
-    label that is often right, such as "neutral", wins by its score wherever nothing is certain (Menon et al.
-    2021, arXiv:2007.07314, adjust logits for the same reason). Scores and thresholds do not change.
+    `logit_adjustment` holds one number for each label of a head that classifies texts, or none. The
+    strongest label is the one whose logit, divided by the temperature and lowered by its number, is the
+    largest. Without it a label that is often right, such as "neutral", wins by its score wherever nothing
+    is certain (Menon et al. 2021, arXiv:2007.07314, adjust logits for the same reason). Scores and thresholds
+    do not change.
 
     The other fields belong to token heads. A token head reads the hidden states of several layers side by
     side (Palomino et al. 2021, HLE-UPC): `layers` are the transformer layers whose outputs it reads, 1 being
@@ -245,16 +246,15 @@ def _read_text_head(name: str, entry: Mapping[str, Any], where: str) -> Head:
     problem = entry.get("problem_type")
     labels = read_labels(entry.get("id2label"), where)
     temperature = _read_temperature(entry, where)
+    adjustment = _read_adjustment(entry.get("logit_adjustment"), len(labels), where)
     if problem == SINGLE:
-        for many in ("groups", "logit_adjustment"):
-            if many in entry:
-                raise PackError(f"{where}: only a multi-label head can have `{many}`")
+        if "groups" in entry:
+            raise PackError(f"{where}: only a multi-label head can have `groups`")
         if len(labels) == 1:
             raise PackError(f"{where}: a single label would always score 1; use {MULTI} instead")
-        return Head(name, SINGLE, labels, (), temperature)
+        return Head(name, SINGLE, labels, (), temperature, adjustment)
     if problem == MULTI:
         thresholds = _read_thresholds(entry.get("thresholds"), len(labels), where)
-        adjustment = _read_adjustment(entry.get("logit_adjustment"), len(labels), where)
         groups = _read_groups(entry.get("groups"), labels, where)
         return Head(name, MULTI, labels, thresholds, temperature, adjustment, groups)
     raise PackError(

@@ -4,6 +4,7 @@ Models as arguments: a folder, or the name of a pack that ships.
 """
 
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -129,17 +130,25 @@ def _head(head: "Head") -> str:
             gate = head.gate
             lines.append(f"asked where {gate.head} gives {gate.label} at least {gate.threshold:g}")
     elif not head.multi_label:
-        lines = [", ".join(head.labels)]
+        lines = [", ".join(head.labels), *_adjusted(head)]
     else:
         pairs = zip(head.labels, head.thresholds, strict=True)
         lines = [", ".join(f"{label}{_OVER}{threshold:.2f}" for label, threshold in pairs)]
-        if head.logit_adjustment:
-            pairs = zip(head.labels, head.logit_adjustment, strict=True)
-            numbers = ", ".join(f"{label}{_FIRM}{number:+.2f}" for label, number in pairs)
-            lines.append(f"the strongest label has the largest logit less its number: {numbers}")
+        lines += _adjusted(head)
         lines += [f"{name}: {', '.join(labels)}" for name, labels in head.groups.items()]
     wrapped = "".join(click.wrap_text(line, 100, "  ", "    ") + "\n" for line in lines)
     return f"{title}\n{wrapped.replace(_FIRM, ' ')}"
+
+
+def _adjusted(head: "Head") -> list[str]:
+    if not head.logit_adjustment:
+        return []
+    if not head.multi_label and len(head.labels) == 2:
+        first, second = head.logit_adjustment  # the second leads where its logit is so much above the first's
+        return [f"{head.labels[1]}{_OVER}{0.5 + math.tanh((second - first) / 2) / 2:.2f}"]
+    pairs = zip(head.labels, head.logit_adjustment, strict=True)
+    numbers = ", ".join(f"{label}{_FIRM}{number:+.2f}" for label, number in pairs)
+    return [f"the strongest label has the largest logit less its number: {numbers}"]
 
 
 _FOLDER = click.Path(path_type=Path)

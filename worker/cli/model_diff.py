@@ -93,7 +93,9 @@ def _description(pack: "Pack") -> dict[str, Any]:
 def _head(head: "Head") -> dict[str, Any]:
     told: dict[str, Any] = {"problem_type": head.problem_type, "labels": head.labels}
     if head.multi_label:
-        told |= {"thresholds": head.thresholds, "logit_adjustment": head.logit_adjustment}
+        told["thresholds"] = head.thresholds
+    if not head.by_token:
+        told["logit_adjustment"] = head.logit_adjustment
     if head.by_token:
         told |= {"threshold": head.threshold, "relative": head.relative}
     told["temperature"] = head.temperature

@@ -27,6 +27,7 @@ from worker.lab.evaluate.score import PackScorer
 from worker.lab.evaluate.spans import characters, post_f1
 from worker.lab.plots import empty_picture
 from worker.model.classifier import Classifier
+from worker.model.heads import strengths
 from worker.types import Prediction
 
 ROUNDS = 5
@@ -117,16 +118,20 @@ def agreement(original: Path, smaller: Path, texts: Sequence[str], max_tokens: i
             marks = [[prediction.spans[name].ranges for prediction in given] for given in (first, second)]
             found[name] = _marks_alike(*marks)
         else:
-            both = [_decisions(head, [row.heads[name].scores for row in given]) for given in (first, second)]
+            both = [
+                _decisions(scorer.heads[name], [row.heads[name].scores for row in given])
+                for scorer, given in ((ones, first), (twos, second))
+            ]
             found[name] = float((both[0] == both[1]).mean())
     return found
 
 
 def _decisions(head: Head, scores: Sequence[dict[str, float]]) -> Floats:
-    """Return the winning label's index (texts,), or which labels pass their thresholds (texts, labels)."""
+    """Return the strongest label's index (texts,), or which labels pass their thresholds (texts, labels)."""
     table = np.array([[row[label] for label in head.labels] for row in scores])
-    decided = table >= np.array(head.thresholds) if head.multi_label else table.argmax(axis=1)
-    return np.asarray(decided, np.float64)
+    if head.multi_label:
+        return np.asarray(table >= np.array(head.thresholds), np.float64)
+    return np.asarray(strengths(head, table).argmax(axis=1), np.float64)
 
 
 def _marks_alike(

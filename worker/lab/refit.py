@@ -1,7 +1,7 @@
-"""Makes the emotions of a finished pack comparable again, without touching its weights.
+"""Adjusts the emotions and the toxicity of a finished pack again, without touching its weights.
 
-`python -m worker.lab.refit PACK [DATA]` fits the `logit_adjustment` of the pack's emotion head on the pack as
-the service runs it, and writes it into the pack, with the answers in its card and a new revision. `moodstream
+`python -m worker.lab.refit PACK [DATA]` fits the `logit_adjustment` of these two heads on the pack as the
+service runs it, and writes it into the pack, with the answers in its card and a new revision. `moodstream
 train` and `distill` do the same for the packs that they make.
 """
 
@@ -9,14 +9,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from worker.errors import LabError, PackError
+from worker.errors import LabError, PackError, TrainingError
 from worker.lab.card import hard_table
 from worker.lab.convert.folders import written
 from worker.lab.convert.writer import write_json, write_manifest
-from worker.lab.data.labels import EMOTION
 from worker.lab.data.sets import data_root
 from worker.lab.evaluate.score import pack_scorer
-from worker.lab.evaluate.tuning import adjust_emotions
+from worker.lab.evaluate.tuning import ADJUSTING
 from worker.model.pack import CARD, CONFIG, Pack, load_pack, model_folder
 
 
@@ -25,15 +24,18 @@ def refit(folder: Path, root: Path) -> Pack:
 
     Raises:
         PackError: the folder is no pack.
-        TrainingError: it has no emotion head, or a data set is missing.
+        TrainingError: it has none of these heads, or a data set is missing or does not fit one.
     """
     folder = model_folder(folder)
     pack = load_pack(folder)
     scorer = pack_scorer(folder)
-    temperature = scorer.heads[EMOTION.name].temperature if EMOTION.name in scorer.heads else 1.0
-    numbers = adjust_emotions(scorer, root, temperature)
     heads = dict(pack.config["heads"])
-    heads[EMOTION.name] = {**heads[EMOTION.name], "logit_adjustment": numbers}
+    adjusted = [name for name in ADJUSTING if name in scorer.heads]
+    if not adjusted:
+        raise TrainingError(f"{pack.name} has none of the heads that are adjusted: {', '.join(ADJUSTING)}")
+    for name in adjusted:
+        numbers = ADJUSTING[name](scorer, root, scorer.heads[name].temperature)
+        heads[name] = {**heads[name], "logit_adjustment": numbers}
     with written(folder) as draft:
         for name in pack.files:
             (draft / name).write_bytes((folder / name).read_bytes())

@@ -39,16 +39,16 @@ def probabilities(head: Head, logits: NDArray[np.float32]) -> NDArray[np.float64
 def called(head: Head, label: str, scores: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Return to which texts a head gives a label, (texts,), from its probabilities (texts, labels).
 
-    That is the label that wins, or for a multi-label head one that reaches its threshold.
+    That is the strongest label, or for a multi-label head one that reaches its threshold.
     """
     column = head.labels.index(label)
     if head.multi_label:
         return np.asarray(scores[:, column] >= head.thresholds[column])
-    return np.asarray(scores.argmax(axis=1) == column)
+    return np.asarray(strengths(head, scores).argmax(axis=1) == column)
 
 
 def _single(head: Head, scores: NDArray[np.float64]) -> list[HeadResult]:
-    best = scores.argmax(axis=1).tolist()
+    best = strengths(head, scores).argmax(axis=1).tolist()
     return [
         HeadResult(head.labels[top], row[top], dict(zip(head.labels, row, strict=True)))
         for top, row in zip(best, scores.tolist(), strict=True)
@@ -64,7 +64,9 @@ def strengths(head: Head, scores: NDArray[np.float64]) -> NDArray[np.float64]:
     if not head.logit_adjustment:
         return scores
     with np.errstate(divide="ignore"):  # a score of 0 or 1 has an infinite logit, which ranks as it should
-        return np.asarray(np.log(scores) - np.log1p(-scores) - np.asarray(head.logit_adjustment))
+        # Of a softmax the logarithms are the logits, but for one number that all labels share.
+        logits = np.log(scores) - np.log1p(-scores) if head.multi_label else np.log(scores)
+        return np.asarray(logits - np.asarray(head.logit_adjustment))
 
 
 def _multi(head: Head, scores: NDArray[np.float64]) -> list[HeadResult]:

@@ -51,6 +51,28 @@ def test_show_tells_all_that_follows_from_the_configuration(moodstream: Any, tmp
     assert "  asked where toxicity gives toxic at least 0.6" in lines
 
 
+@pytest.mark.parametrize(
+    ("numbers", "line"),
+    [([0.0, -0.5], "toxic > 0.38"), ([0.0, 0.0], "toxic > 0.50"), ([-1000, 1000], "toxic > 1.00")],
+)
+def test_show_tells_from_where_on_a_text_is_called_toxic(
+    moodstream: Any, tmp_path: Path, numbers: list[float], line: str
+) -> None:
+    heads = {**WARM, "toxicity": {**WARM["toxicity"], "logit_adjustment": numbers}}
+    make_pack(tmp_path, "wary", heads=heads)
+    shown = moodstream("model", "show", "wary").out.splitlines()
+    head = shown.index("toxicity: single label classification, 2 labels, temperature 1.5")
+    assert shown[head + 1 : head + 3] == ["  not_toxic, toxic", f"  {line}"]
+
+
+def test_a_changed_limit_is_a_difference(moodstream: Any, tmp_path: Path, texts: Path) -> None:
+    for name, number in (("one", -0.5), ("other", -0.75)):
+        heads = {**WARM, "toxicity": {**WARM["toxicity"], "logit_adjustment": [0.0, number]}}
+        make_pack(tmp_path, name, heads=heads)
+    told = moodstream("model", "diff", "one", "other", "--file", str(texts)).out
+    assert "head toxicity: other logit adjustment" in told
+
+
 def test_show_prints_the_figures_of_the_card(moodstream: Any) -> None:
     ended = moodstream("model", "show")
     header = next(line for line in ended.out.splitlines() if line.startswith("SPLIT"))

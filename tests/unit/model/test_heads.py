@@ -13,7 +13,7 @@ from worker.errors import InferenceError
 from worker.heads import MULTI as MULTI_LABEL
 from worker.heads import SINGLE as SINGLE_LABEL
 from worker.heads import Head
-from worker.model.heads import text_results
+from worker.model.heads import called, probabilities, text_results
 
 SINGLE = Head("sentiment", SINGLE_LABEL, ("bad", "so-so", "good"))
 MULTI = Head("emotion", MULTI_LABEL, ("joy", "anger", "love"), (0.5, 0.5, 0.2))
@@ -159,3 +159,38 @@ def test_the_strongest_label_has_the_largest_lowered_logit(
     for each in (head, replace(head, logit_adjustment=tuple(number + shift for number in numbers))):
         (result,) = text_results(each, logits(row))
         assert lowered[head.labels.index(result.label)] == pytest.approx(lowered.max(), abs=1e-6)
+
+
+WARY = Head("toxicity", SINGLE_LABEL, ("not_toxic", "toxic"), logit_adjustment=(0.0, -0.5))
+
+
+def test_an_adjusted_single_label_head_warns_earlier_at_the_same_scores() -> None:
+    plain = replace(WARY, logit_adjustment=())
+    rows = logits([0.0, -0.6], [0.0, -0.4], [0.0, 0.1], [3.0, -3.0])
+    before, after = text_results(plain, rows), text_results(WARY, rows)
+    assert [result.label for result in before] == ["not_toxic", "not_toxic", "toxic", "not_toxic"]
+    assert [result.label for result in after] == ["not_toxic", "toxic", "toxic", "not_toxic"]
+    assert [result.scores for result in after] == [result.scores for result in before]
+    # The score beside the label is that of the label, and here it is the smaller of the two.
+    assert after[1].score == after[1].scores["toxic"] == pytest.approx(1 / (1 + np.exp(0.4)))
+    assert called(WARY, "toxic", probabilities(WARY, rows)).tolist() == [False, True, True, False]
+    assert called(plain, "toxic", probabilities(plain, rows)).tolist() == [False, False, True, False]
+
+
+@given(
+    row=st.lists(st.floats(-30, 30, width=32), min_size=3, max_size=3),
+    numbers=st.lists(st.floats(-5, 5), min_size=3, max_size=3),
+    temperature=st.floats(0.5, 4),
+)
+def test_a_single_label_head_names_the_largest_lowered_logit(
+    row: list[float], numbers: list[float], temperature: float
+) -> None:
+    head = replace(SINGLE, logit_adjustment=tuple(numbers), temperature=temperature)
+    lowered = np.array(row) / temperature - numbers
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        (result,) = text_results(head, logits(row))
+        given = [called(head, label, probabilities(head, logits(row)))[0] for label in head.labels]
+    assert lowered[head.labels.index(result.label)] == pytest.approx(lowered.max(), abs=1e-6)
+    assert [label for label, one in zip(head.labels, given, strict=True) if one] == [result.label]
+    assert result.score == result.scores[result.label]

@@ -263,6 +263,7 @@ def _labelled_tweets(head: str) -> Source:
         *_tweets("irony", "train"),
         *_tweets("hate", "train"),
         *_tweets("emotion", "train"),
+        *_tweets("offensive", "train"),
     )
     return _labelled(head, files, texts)
 

@@ -1,8 +1,10 @@
-"""Fitting the logit adjustment that makes the labels of a multi-label head comparable.
+"""Fitting the logit adjustments of heads that classify texts.
 
 A head that learns each label by itself gives the largest score to the label that is right most often, which
-in GoEmotions is "neutral". The adjustment makes the strongest label the most probable one for a text that is
-as likely to come from each of the sets it is fitted on, however many rows they have.
+in GoEmotions is "neutral". `fit` makes the strongest label the most probable one for a text that is as likely
+to come from each of the sets it is fitted on, however many rows they have.
+
+A head that warns misses much where most texts are calm. `alarming` finds from which score on it may warn.
 """
 
 from collections.abc import Sequence
@@ -61,6 +63,25 @@ def fit(sets: Sequence[Rows]) -> Floats:
         if np.abs(step).max() < _STILL:
             break
     return np.round(found, 3)
+
+
+def alarming(margins: Sequence[Floats], most: float) -> float:
+    """Return by how much a warning's logit can be raised, 0 or more, rounded down to hundredths.
+
+    `margins` holds, for each set of texts that deserve no warning, the warning's logit less the other one,
+    (rows,). After raising, at most the share `most` of each set is warned of. Where one has more already, the
+    answer is 0: the label that is more probable is never taken away.
+
+    Raises:
+        ValueError: a set without rows, or no set.
+    """
+    room = []
+    for margin in margins:
+        if not len(margin):
+            raise ValueError("a set has no rows")
+        # The largest that may not be warned of: as many rows as `most` allows lie above it.
+        room.append(-float(np.sort(margin)[::-1][min(int(most * len(margin)), len(margin) - 1)]))
+    return max(0.0, float(np.floor(min(room) * 100) / 100))
 
 
 def _loss(logits: Floats, gold: Bools, weights: Floats, adjustment: Floats) -> tuple[float, Floats]:

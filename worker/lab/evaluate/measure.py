@@ -11,10 +11,11 @@ from worker.lab.evaluate import calibration, metrics
 from worker.lab.evaluate import spans as span_thresholds
 from worker.lab.evaluate.examples import Examples
 from worker.lab.evaluate.metrics import Bools, Figure, Floats, Ints, with_intervals
-from worker.lab.evaluate.result import CROSS_FITTED, LARGEST, OWN, LabelResult, Result
+from worker.lab.evaluate.result import ADJUSTED, CROSS_FITTED, LARGEST, OWN, LabelResult, Result
 from worker.lab.evaluate.score import Scorer, asked
 from worker.lab.evaluate.spans import characters, marked_ranges, span_f1
 from worker.lab.evaluate.thresholds import cross_fitted
+from worker.model.heads import strengths
 
 Thresholds = Literal["auto", "own", "cross-fitted"]
 """The thresholds for multi-label heads: the model's own, or cross-fitted on the set. `auto`: cross-fitted for
@@ -74,19 +75,20 @@ def measure(scorer: Scorer, examples: Examples, thresholds: Thresholds = "auto")
 
 
 def _single(head: Head, examples: Examples, scores: Floats) -> _Answers:
-    """Choose the largest score among the gold's labels, rescaled to add up to 1."""
+    """Choose the strongest of the gold's labels; their scores are rescaled to add up to 1."""
     if examples.classes is None:
         raise ValueError("these examples have no classes")
-    part = scores[:, [head.labels.index(label) for label in examples.labels]]
-    part = part / part.sum(axis=1, keepdims=True)
+    columns = [head.labels.index(label) for label in examples.labels]
+    part = scores[:, columns] / scores[:, columns].sum(axis=1, keepdims=True)
+    strongest = strengths(head, scores)[:, columns].argmax(axis=1)
     count = len(examples.labels)
     return _Answers(
         examples.labels,
         part,
         examples.classes,
         metrics.one_hot(examples.classes, count),
-        metrics.one_hot(part.argmax(axis=1), count),
-        LARGEST,
+        metrics.one_hot(strongest, count),
+        ADJUSTED if head.logit_adjustment else LARGEST,
     )
 
 

@@ -7,7 +7,8 @@ from typing import Any
 from worker.lab.evaluate.calibration import Reliability
 from worker.lab.evaluate.metrics import Figure, difference
 
-LARGEST, OWN, CROSS_FITTED = "largest score", "own thresholds", "cross-fitted thresholds"
+LARGEST, ADJUSTED = "largest score", "adjusted logits"
+OWN, CROSS_FITTED = "own thresholds", "cross-fitted thresholds"
 """How scores become answers."""
 
 NOT_SHARES = frozenset({"nll", "brier"})
@@ -34,7 +35,7 @@ class Result:
     head: str
     rows: int
     decisions: str
-    """How scores became answers: LARGEST, OWN or CROSS_FITTED."""
+    """How scores became answers: LARGEST, ADJUSTED, OWN or CROSS_FITTED."""
     figures: dict[str, Figure]
     labels: dict[str, LabelResult] = field(default_factory=dict)
     groups: dict[str, Figure] = field(default_factory=dict)

@@ -12,7 +12,7 @@ import numpy as np
 
 from worker.errors import TrainingError
 from worker.heads import Head
-from worker.lab.data.labels import EMOTION
+from worker.lab.data.labels import EMOTION, NOT_TOXIC, TOXIC, TOXICITY
 from worker.lab.data.sets import SOURCES
 from worker.lab.evaluate import adjustment, calibration, thresholds
 from worker.lab.evaluate import spans as span_thresholds
@@ -28,6 +28,18 @@ ADJUSTED = (
 """What the emotions are made comparable on: comments in many of which readers saw none, and posts and tweets
 most of which show one."""
 
+CALM = (
+    Benchmark("posts_toxicity", "our own held-out posts"),
+    Benchmark("tweets_toxicity", "held-out tweets with labels of our own"),
+    Benchmark("comments_toxicity", "held-out comments with labels of our own"),
+    Benchmark("reviews_calm", "product and airline reviews (every tenth of train)"),
+    Benchmark("imdb_calm", "IMDB val (first 1,000 reviews)", rows=1_000),
+)
+"""Where the texts that are not toxic show from which score on a text may be called toxic."""
+
+ALARMS = 0.05
+"""The share of the calm texts of each kind that may be called toxic."""
+
 
 def tune(
     scorer: Scorer,
@@ -39,10 +51,10 @@ def tune(
     """Fit every head for which there is a set to fit on; return the entries for each head's table.
 
     These are `temperature` for a head that classifies whole texts, `thresholds` (after that temperature) if
-    it is multi-label, `logit_adjustment` for the emotions, `threshold` and `relative` for a token head. They
-    replace the scorer's values; in which texts a token head may mark words follows from those fitted for its
-    gate's head. A head whose set is missing or does not fit is left unchanged, and `say` reports it; the
-    `kept` heads are left unchanged without a report.
+    it is multi-label, `logit_adjustment` for emotions and toxicity, `threshold` and `relative` for a token
+    head. They replace the scorer's values; in which texts a token head may mark words follows from those
+    fitted for its gate's head. A head whose set is missing or does not fit is left unchanged, and `say`
+    reports it; the `kept` heads are left unchanged without a report.
     """
     fitted: dict[str, dict[str, Any]] = {}
     for benchmark in BENCHMARKS:
@@ -52,12 +64,13 @@ def tune(
                 fitted[head] = tune_head(scorer, load_fitting(benchmark, scorer.heads, root), fitted)
             except TrainingError as error:
                 say(f"head {head} is not tuned: {error}")
-    if EMOTION.name in fitted:
-        temperature = fitted[EMOTION.name]["temperature"]
-        try:
-            fitted[EMOTION.name]["logit_adjustment"] = adjust_emotions(scorer, root, temperature)
-        except TrainingError as error:
-            say(f"the labels of head {EMOTION.name} are not made comparable: {error}")
+                continue
+            if head in ADJUSTING:
+                try:
+                    numbers = ADJUSTING[head](scorer, root, fitted[head]["temperature"])
+                    fitted[head]["logit_adjustment"] = numbers
+                except TrainingError as error:
+                    say(f"the labels of head {head} are not adjusted: {error}")
     return fitted
 
 
@@ -77,6 +90,36 @@ def adjust_emotions(scorer: Scorer, root: Path, temperature: float) -> list[floa
         logits = calibration.to_logits(scores, multi_label=True) * (head.temperature / temperature)
         sets.append(adjustment.Rows(logits, examples.table))
     return [float(value) for value in adjustment.fit(sets)]
+
+
+def adjust_toxicity(scorer: Scorer, root: Path, temperature: float) -> list[float]:
+    """Return the `logit_adjustment` of the toxicity head at this temperature, fitted on CALM.
+
+    "toxic" is raised as far as at most ALARMS of the texts of each set that are not toxic are called toxic.
+
+    Raises:
+        TrainingError: there is no such head, or a set is missing or does not fit it.
+    """
+    margins = []
+    for benchmark in CALM:
+        examples = load_fitting(benchmark, scorer.heads, root)
+        head = scorer.heads[examples.head]
+        if examples.classes is None or set(head.labels) != set(TOXICITY.labels):
+            raise TrainingError(f"data set {benchmark.data} does not have the labels of head {head.name}")
+        calm = np.flatnonzero(examples.classes == NOT_TOXIC)
+        texts = [examples.texts[int(row)] for row in calm]
+        logits = calibration.to_logits(scorer(texts, examples.max_tokens, head.name), multi_label=False)
+        column = head.labels.index(TOXICITY.labels[TOXIC])
+        margins.append((logits[:, column] - logits[:, 1 - column]) * (head.temperature / temperature))
+    raised = adjustment.alarming(margins, ALARMS)
+    return [-raised if label == TOXICITY.labels[TOXIC] else 0.0 for label in head.labels]
+
+
+ADJUSTING: Mapping[str, Callable[[Scorer, Path, float], list[float]]] = {
+    EMOTION.name: adjust_emotions,
+    TOXICITY.name: adjust_toxicity,
+}
+"""What fits the `logit_adjustment` of the heads that have one, at a temperature."""
 
 
 def tune_head(
@@ -124,4 +167,9 @@ def _asked(scorer: Scorer, examples: Examples, head: Head, fitted: Mapping[str, 
     entry = fitted.get(judge.name, {})
     temperature = entry.get("temperature", judge.temperature)
     scores = calibration.to_scores(logits, temperature, multi_label=judge.multi_label)
-    return asked_by(head.gate, replace(judge, thresholds=entry.get("thresholds", judge.thresholds)), scores)
+    judge = replace(
+        judge,
+        thresholds=tuple(entry.get("thresholds", judge.thresholds)),
+        logit_adjustment=tuple(entry.get("logit_adjustment", judge.logit_adjustment)),
+    )
+    return asked_by(head.gate, judge, scores)

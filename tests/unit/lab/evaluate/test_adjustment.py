@@ -1,4 +1,4 @@
-"""The logit adjustment: it finds what was added, each set counts the same, and packs get it."""
+"""The logit adjustments: what is found for emotions and for toxicity, and that packs get it."""
 
 import json
 from collections.abc import Sequence
@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.support.checkpoints import SIZES, TWO_HEADS, write_checkpoint
 from tests.support.scorers import TextScorer
@@ -15,9 +17,10 @@ from worker.heads import MULTI, Head
 from worker.lab import refit
 from worker.lab.chain.rows import write_rows
 from worker.lab.convert.writer import convert_checkpoint
-from worker.lab.data.labels import EMOTION
-from worker.lab.evaluate.adjustment import Rows, fit
-from worker.lab.evaluate.tuning import adjust_emotions, tune
+from worker.lab.data.labels import EMOTION, TOXICITY
+from worker.lab.evaluate.adjustment import Rows, alarming, fit
+from worker.lab.evaluate.examples import load_fitting
+from worker.lab.evaluate.tuning import ALARMS, CALM, adjust_emotions, adjust_toxicity, tune
 from worker.model.classifier import Classifier
 from worker.model.pack import load_pack
 
@@ -66,6 +69,32 @@ def test_a_label_that_no_row_has_gets_a_finite_number() -> None:
     found = fit([Rows(one.logits, never)])
     assert np.isfinite(found).all()
     assert found[3] == found.max()
+
+
+SETS = st.lists(st.lists(st.floats(-20, 20), min_size=1, max_size=60), min_size=1, max_size=4)
+
+
+@given(sets=SETS, most=st.sampled_from([0.0, 0.05, 0.3]))
+def test_a_warning_is_raised_as_far_as_every_set_allows(sets: list[list[float]], most: float) -> None:
+    margins = [np.array(each) for each in sets]
+    raised = alarming(margins, most)
+    assert raised >= 0
+    if raised > 0:
+        assert all((each + raised > 0).mean() <= most for each in margins)
+    # A step further would warn of too much somewhere, or there is too much already.
+    assert any((each + raised + 0.011 > 0).mean() > most for each in margins)
+
+
+def test_what_is_raised_is_that_of_the_strictest_set() -> None:
+    calm, harsh = -np.arange(1.0, 101.0), -np.arange(1.0, 101.0) / 10
+    assert alarming([calm], 0.05) == 6.0  # five of a hundred lie above -6
+    assert alarming([harsh], 0.05) == 0.6
+    assert alarming([calm, harsh], 0.05) == 0.6
+    assert alarming([calm, harsh + 5], 0.05) == 0.0  # more than five of a hundred are warned of already
+    assert alarming([np.array([-0.129])], 0.05) == 0.12  # rounded down, so that it is not too far
+    for empty in ([], [calm, np.array([])]):
+        with pytest.raises(ValueError, match=r"no rows|empty"):
+            alarming(empty, 0.05)
 
 
 class Calm(TextScorer):
@@ -168,3 +197,54 @@ def test_an_adjustment_survives_reading_and_writing(tmp_path: Path) -> None:
     assert pack.heads[0].logit_adjustment == tuple(numbers)
     stored = json.loads((pack.path / "config.json").read_text(encoding="utf-8"))["heads"]["emotion"]
     assert stored["logit_adjustment"] == numbers
+
+
+class Wary(TextScorer):
+    """Scores each text by its length: the longer, the more toxic, but none as much as 0.5."""
+
+    title = "wary"
+
+    def __call__(self, texts: Sequence[str], max_tokens: int, head: str) -> np.ndarray:
+        toxic = np.array([min(len(text), 400) / 1000 for text in texts])
+        return np.stack([1 - toxic, toxic], axis=1)
+
+
+def test_tuning_lets_toxicity_warn_of_few_of_each_kind_of_calm_text(root: Path) -> None:
+    told: list[str] = []
+    scorer = Wary(TOXICITY)
+    entry = tune(scorer, root, told.append)["toxicity"]
+    calm, toxic = entry["logit_adjustment"]
+    assert (told, calm) == ([], 0.0)
+    assert toxic < 0
+    head = Head("toxicity", TOXICITY.problem_type, TOXICITY.labels, (), entry["temperature"])
+    shares = []
+    for benchmark in CALM:
+        examples = load_fitting(benchmark, scorer.heads, root)
+        assert examples.classes is not None
+        scores = scorer(examples.texts, 512, "toxicity")[examples.classes == 0]
+        margins = np.log(scores[:, 1] / scores[:, 0]) / head.temperature
+        shares.append((margins - toxic > 0).mean())
+    assert max(shares) <= ALARMS
+
+
+def test_labels_in_another_order_get_the_same_number(root: Path) -> None:
+    class Turned(Wary):
+        def __call__(self, texts: Sequence[str], max_tokens: int, head: str) -> np.ndarray:
+            return super().__call__(texts, max_tokens, head)[:, ::-1]
+
+    calm, toxic = adjust_toxicity(Wary(TOXICITY), root, 1.0)
+    turned = Head("toxicity", TOXICITY.problem_type, TOXICITY.labels[::-1])
+    assert adjust_toxicity(Turned(turned), root, 1.0) == [toxic, calm]
+    # What is raised is for the temperature: twice as hot, half as far.
+    assert adjust_toxicity(Wary(TOXICITY), root, 2.0)[1] == pytest.approx(toxic / 2, abs=0.011)
+
+
+def test_toxicity_stays_as_it_is_without_the_sets(root: Path) -> None:
+    (root / "imdb" / "val.jsonl.gz").unlink()
+    told: list[str] = []
+    entry = tune(Wary(TOXICITY), root, told.append)["toxicity"]
+    assert "logit_adjustment" not in entry
+    assert len(told) == 1
+    assert told[0].startswith("the labels of head toxicity are not adjusted: data set imdb_calm: no file")
+    with pytest.raises(TrainingError, match="imdb_calm"):
+        adjust_toxicity(Wary(TOXICITY), root, 1.0)
