@@ -21,6 +21,7 @@ CREATE TABLE IF NOT EXISTS moodstream.moods
     emotion_group    LowCardinality(String),
     emotion_score    Float32,
     toxicity         Float32,
+    toxic            Bool DEFAULT toxicity >= 0.5 COMMENT 'called toxic by the pack',
     toxic_words      Array(String),
     token_count      UInt32,
     truncated        Bool,

@@ -18,6 +18,7 @@ CREATE TABLE IF NOT EXISTS moodstream.moods_queue
     emotion_label       String,
     emotion_group       String,
     emotion_score       Float32,
+    toxicity_label      String,
     toxicity_toxic      Float32,
     toxic_spans         Array(Array(UInt32)),
     token_count         UInt32,
@@ -55,6 +56,7 @@ SELECT
     emotion_group,
     emotion_score,
     toxicity_toxic                                     AS toxicity,
+    toxicity_label = 'toxic'                           AS toxic,
     if(text = '', [], arrayMap(span -> substringUTF8(text, span[1] + 1, span[2] - span[1]), toxic_spans))
                                                        AS toxic_words,
     token_count,

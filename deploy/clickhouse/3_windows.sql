@@ -50,7 +50,7 @@ SELECT
     countIf(supported AND sentiment = 'negative')  AS negative,
     sumIf(m.positive - m.negative, supported)      AS mood_sum,
     sumIf(toxicity, supported)                     AS toxicity_sum,
-    countIf(supported AND toxicity >= 0.5)         AS toxic,
+    countIf(supported AND m.toxic)                 AS toxic,
     countIf(NOT supported)                         AS unsupported,
     now64(3, 'UTC')                                AS computed_at
 FROM moodstream.moods AS m FINAL

@@ -187,7 +187,7 @@ def _now(board: Board) -> None:
     board.panel(mean, "Mood", "Mean of positive less negative, -1 to 1.", 5, 4)
     board.panel(sql_stat(share("negative", "share"), "percentunit"), "Negative", "Share of the posts.", 5, 4)
     toxic = sql_stat(share("toxic", "share"), "percentunit")
-    board.panel(toxic, "Toxic", "Share of the posts with a toxicity of 0.5 or more.", 5, 4)
+    board.panel(toxic, "Toxic", "Share of the posts that are called toxic.", 5, 4)
     unread = sql_stat(f"SELECT sum(unsupported) AS unread {_MINUTES}")
     board.panel(unread, "Not read", f"{_UNREAD.capitalize()}: they count nowhere else.", 4, 4)
 

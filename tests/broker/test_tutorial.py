@@ -175,10 +175,7 @@ def shows_the_file(shell: Terminal) -> None:
         "web shop": 2,
     }
     marked = [
-        post["text"][start:end]
-        for post in view["posts"]
-        for start, end in post["marks"]
-        if post["toxicity"] >= 0.5
+        post["text"][start:end] for post in view["posts"] for start, end in post["marks"] if post["toxic"]
     ]
     assert "idiots" in " ".join(marked)
     assert [row["reason"] for row in view["dead_letters"]] == ["text_empty"]

@@ -113,6 +113,22 @@ def test_marked_words_are_those_of_the_text(clickhouse: ClickHouse, moods: Moods
     assert [row["toxic_words"] for row in rows] == [["moron"], []]
 
 
+def test_a_post_is_toxic_where_its_label_says_so(clickhouse: ClickHouse, moods: Moods) -> None:
+    """A pack may call a post toxic below a score of 0.5, or not above it."""
+    said = [("toxic", 0.42), ("not_toxic", 0.42), ("toxic", 0.9), ("not_toxic", 0.55)]
+    clickhouse.receive(
+        [
+            {**moods[0], "event_id": str(n), "toxicity_label": label, "toxicity_toxic": score}
+            for n, (label, score) in enumerate(said)
+        ]
+    )
+    clickhouse.refresh()
+    rows = clickhouse.rows("SELECT event_id, toxic FROM moodstream.posts ORDER BY event_id")
+    assert [row["toxic"] for row in rows] == [label == "toxic" for label, _ in said]
+    [row] = clickhouse.rows("SELECT toInt64(toxic) AS toxic FROM moodstream.minutes")
+    assert int(str(row["toxic"])) == 2
+
+
 def test_posts_that_the_pack_does_not_read_are_counted_apart(clickhouse: ClickHouse, moods: Moods) -> None:
     """Their labels would pull every mean towards neutral."""
     mixed = [{**mood, "supported": number % 4 != 0} for number, mood in enumerate(moods)]

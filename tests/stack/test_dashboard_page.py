@@ -274,11 +274,14 @@ def test_a_post_is_never_read_as_html(stage: Stage) -> None:
 
 
 def test_marked_words_stand_where_they_are_after_an_emoji(stage: Stage) -> None:
-    stage.send([mood(1, text="\U0001f600\U0001f600 you moron", toxic_spans=[[7, 12]], toxicity_toxic=0.9)])
+    text = "\U0001f600\U0001f600 you moron"
+    toxic = {"toxicity_label": "toxic", "toxicity_score": 0.42, "toxicity_toxic": 0.42}
+    stage.send([mood(1, text=text, toxic_spans=[[7, 12]], **toxic)])
     page = stage.open()
     wait_for_posts(page, 1)
     assert page.locator("#posts mark").all_inner_texts() == ["moron"]
-    assert total(page, "Toxic") == "100 %"
+    assert total(page, "Toxic") == "100 %"  # the pack says so, at a score below a half
+    expect(page.locator("#posts")).to_contain_text("toxic 42 %")
 
 
 def test_nothing_is_asked_of_another_host(stage: Stage) -> None:

@@ -17,6 +17,7 @@ MOST_FIELDS = 20
 
 _LONGEST_FIELD = 200
 _LABEL, _SCORE = "_label", "_score"
+_TOXICITY = frozenset({"toxic", "not_toxic"})
 _SHOWN = frozenset({"sentiment", "emotion", "toxicity"})
 """The heads that the page shows in charts."""
 
@@ -72,6 +73,7 @@ def _row(record: Record, body: Mapping[str, Any]) -> dict[str, Any]:
         "mood": positive - negative if positive is not None and negative is not None else None,
         "emotion": body.get("emotion_label"),
         "toxicity": body.get("toxicity_toxic"),
+        "toxic": _toxic(body),
         "model": str(body.get("model", "")),
         "lang": body.get("lang"),
         "text": text[:LONGEST_TEXT] if isinstance(text, str) else None,
@@ -79,6 +81,14 @@ def _row(record: Record, body: Mapping[str, Any]) -> dict[str, Any]:
         "fields": dict(list(fields.items())[:MOST_FIELDS]),
         "written_ms": record.timestamp_ms,
     }
+
+
+def _toxic(body: Mapping[str, Any]) -> bool | None:
+    """Whether a message is called toxic, which its pack decides: that may begin below a score of 0.5."""
+    label = body.get("toxicity_label")
+    if not isinstance(label, str) or not (label in _TOXICITY or "toxicity_toxic" in body):
+        return None
+    return label == "toxic"
 
 
 def _marked(text: str, spans: object) -> list[tuple[int, int]]:

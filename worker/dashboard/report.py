@@ -233,7 +233,7 @@ def _post(row: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str, Any]:
     return {
         **{name: row[name] for name in ("event_id", "time_ms", "sentiment")},
         "mood": _rounded(row["mood"], 3),
-        **{name: row[name] for name in ("emotion", "toxicity", "lang", "model", "text", "marks")},
+        **{name: row[name] for name in ("emotion", "toxicity", "toxic", "lang", "model", "text", "marks")},
         "fields": {name: value for name, value in values.items() if value is not None},
     }
 

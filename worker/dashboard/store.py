@@ -35,14 +35,15 @@ RATE_S = 10.0
 """What is called lately in posts a second."""
 
 _MOST_WRITTEN = 100_000
-_LAYOUT = 2
+_LAYOUT = 3
 """A file with other tables is emptied, and filled from the topics again."""
 
 # A post that two packs have labelled is two rows: their labels are never mixed.
 _TABLES = """
 CREATE TABLE IF NOT EXISTS posts (
     event_id VARCHAR, model VARCHAR, time_ms BIGINT, received_ms BIGINT, written_ms BIGINT, sentiment VARCHAR,
-    mood DOUBLE, emotion VARCHAR, toxicity DOUBLE, lang VARCHAR, text VARCHAR, marks INTEGER[][],
+    mood DOUBLE, emotion VARCHAR, toxicity DOUBLE, toxic BOOLEAN, lang VARCHAR, text VARCHAR,
+    marks INTEGER[][],
     PRIMARY KEY (event_id, model)
 );
 CREATE TABLE IF NOT EXISTS fields (name VARCHAR PRIMARY KEY, col VARCHAR);
@@ -63,6 +64,7 @@ _POST = {
     **dict.fromkeys(("event_id", "model", "sentiment", "emotion", "lang", "text"), "VARCHAR"),
     **dict.fromkeys(("time_ms", "written_ms"), "BIGINT"),
     **dict.fromkeys(("mood", "toxicity"), "DOUBLE"),
+    "toxic": "BOOLEAN",
     "marks": [["INTEGER"]],
 }
 _DEAD = [

@@ -22,9 +22,9 @@ ASK_AGAIN_S = 10.0
 """How long the most frequent values of such a field stand still."""
 _SUMS = (
     "count(*) AS posts, coalesce(sum(mood), 0) AS mood, count(mood) AS moods, "
-    "count(*) FILTER (toxicity >= 0.5) AS toxic, count(toxicity) AS measured"
+    "count(*) FILTER (toxic) AS toxic, count(toxic) AS measured"
 )
-_LABELS = ("sentiment", "emotion", "toxicity", "lang", "model")
+_LABELS = ("sentiment", "emotion", "toxicity", "toxic", "lang", "model")
 
 
 @dataclass(slots=True)
@@ -43,9 +43,9 @@ class Sums:
         if row["mood"] is not None:
             self.moods += sign
             self.mood = self.mood + sign * row["mood"] if self.moods else 0.0  # no rest of rounding stays
-        if row["toxicity"] is not None:
+        if row["toxic"] is not None:
             self.measured += sign
-            self.toxic += sign * (row["toxicity"] >= 0.5)
+            self.toxic += sign * row["toxic"]
 
     @property
     def mean_mood(self) -> float | None:
@@ -54,7 +54,7 @@ class Sums:
 
     @property
     def toxic_share(self) -> float | None:
-        """None without any post whose toxicity is known."""
+        """None without any post that is called toxic or not."""
         return self.toxic / self.measured if self.measured else None
 
 
@@ -279,7 +279,6 @@ class Letters(Window):
 def _value(row: Mapping[str, Any], name: str, columns: Mapping[str, str]) -> str | None:
     """What a post has in a field: the same as the SQL of `view.column`."""
     if name == "toxic":
-        share = row["toxicity"]
-        return None if share is None else "yes" if share >= 0.5 else "no"
+        return None if row["toxic"] is None else "yes" if row["toxic"] else "no"
     found: str | None = row[name if name in OWN_FIELDS else columns[name.removeprefix(FIELD)]]
     return found

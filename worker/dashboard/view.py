@@ -8,7 +8,7 @@ MOST_BUCKETS = 120
 OWN_FIELDS = {
     "sentiment": "sentiment",
     "emotion": "emotion",
-    "toxic": "CASE WHEN toxicity >= 0.5 THEN 'yes' WHEN toxicity < 0.5 THEN 'no' END",
+    "toxic": "CASE WHEN toxic THEN 'yes' WHEN NOT toxic THEN 'no' END",
     "lang": "lang",
     "model": "model",
 }

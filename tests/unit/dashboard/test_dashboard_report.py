@@ -73,6 +73,7 @@ def post(number: int, time_ms: int, **more: Any) -> dict[str, Any]:
         "mood": None if number % 4 == 3 else (number % 7 - 3) / 4,
         "emotion": ("joy", "anger", None)[number % 3],
         "toxicity": None if number % 5 == 0 else (number % 10) / 10,
+        "toxic": None if number % 5 == 0 else number % 10 > 3,
         "model": "compact@1",
         "lang": ("en", "de")[number % 2],
         "text": f"post {number}" if number % 6 else None,

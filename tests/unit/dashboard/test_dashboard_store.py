@@ -81,6 +81,41 @@ def test_a_post_that_the_pack_does_not_read_has_no_mood(supported: object, wante
     assert "supported" not in found["fields"]
 
 
+@pytest.mark.parametrize(
+    ("changes", "toxic"),
+    [
+        ({"toxicity_label": "toxic", "toxicity_score": 0.42, "toxicity_toxic": 0.42}, True),
+        ({"toxicity_label": "not_toxic", "toxicity_score": 0.4, "toxicity_toxic": 0.6}, False),
+        ({"toxicity_label": "rude"}, False),
+        ({"toxicity_label": None}, None),
+        ({"toxicity_label": 1}, None),
+    ],
+)
+def test_a_post_is_toxic_where_its_label_says_so(
+    store: Store, changes: dict[str, object], toxic: bool | None
+) -> None:
+    one = post(1, **changes)
+    assert one["toxic"] is toxic
+    store.add([one], [], {})
+    report = shown(store, View(300))
+    assert report["posts"][0]["toxic"] is toxic
+    assert report["totals"]["toxic"] == (toxic is True)
+    shares = {True: ["yes"], False: ["no"], None: []}
+    assert report["fields"].get("toxic", []) == shares[toxic]
+
+
+def test_a_topic_without_single_scores_says_what_is_toxic_too() -> None:
+    """`sink.columns = labels` leaves the scores of each label out."""
+    bodies = [mood(number) for number in (1, 2, 3)]
+    for body in bodies:
+        del body["toxicity_toxic"]
+    bodies[0] |= {"toxicity_label": "toxic"}
+    bodies[1] |= {"toxicity_label": "anger"}  # of another head of this name
+    posts = [found for body in bodies if isinstance(found := read_post(record(body)), dict)]
+    assert [one["toxic"] for one in posts] == [True, None, False]
+    assert {one["toxicity"] for one in posts} == {None}
+
+
 def test_fields_of_the_sender_are_told_from_columns_of_the_heads() -> None:
     fields = post(1, product="kettle", stars=4, tags=["a"], emotional="yes", lang="en")["fields"]
     assert fields == {"product": "kettle", "stars": "4", "emotional": "yes"}

@@ -40,6 +40,9 @@ CALM = (
 ALARMS = 0.05
 """The share of the calm texts of each kind that may be called toxic."""
 
+RAISED = 1.0
+"""The most that the logit of "toxic" is raised: no text is called toxic below a score of 0.27."""
+
 
 def tune(
     scorer: Scorer,
@@ -95,7 +98,8 @@ def adjust_emotions(scorer: Scorer, root: Path, temperature: float) -> list[floa
 def adjust_toxicity(scorer: Scorer, root: Path, temperature: float) -> list[float]:
     """Return the `logit_adjustment` of the toxicity head at this temperature, fitted on CALM.
 
-    "toxic" is raised as far as at most ALARMS of the texts of each set that are not toxic are called toxic.
+    "toxic" is raised by at most RAISED, as far as at most ALARMS of the texts of each set that are not toxic
+    are called toxic.
 
     Raises:
         TrainingError: there is no such head, or a set is missing or does not fit it.
@@ -111,8 +115,8 @@ def adjust_toxicity(scorer: Scorer, root: Path, temperature: float) -> list[floa
         logits = calibration.to_logits(scorer(texts, examples.max_tokens, head.name), multi_label=False)
         column = head.labels.index(TOXICITY.labels[TOXIC])
         margins.append((logits[:, column] - logits[:, 1 - column]) * (head.temperature / temperature))
-    raised = adjustment.alarming(margins, ALARMS)
-    return [-raised if label == TOXICITY.labels[TOXIC] else 0.0 for label in head.labels]
+    raised = min(adjustment.alarming(margins, ALARMS), RAISED)
+    return [0.0 - raised if label == TOXICITY.labels[TOXIC] else 0.0 for label in head.labels]
 
 
 ADJUSTING: Mapping[str, Callable[[Scorer, Path, float], list[float]]] = {

@@ -20,7 +20,7 @@ from worker.lab.convert.writer import convert_checkpoint
 from worker.lab.data.labels import EMOTION, TOXICITY
 from worker.lab.evaluate.adjustment import Rows, alarming, fit
 from worker.lab.evaluate.examples import load_fitting
-from worker.lab.evaluate.tuning import ALARMS, CALM, adjust_emotions, adjust_toxicity, tune
+from worker.lab.evaluate.tuning import ALARMS, CALM, RAISED, adjust_emotions, adjust_toxicity, tune
 from worker.model.classifier import Classifier
 from worker.model.pack import load_pack
 
@@ -232,11 +232,29 @@ def test_labels_in_another_order_get_the_same_number(root: Path) -> None:
         def __call__(self, texts: Sequence[str], max_tokens: int, head: str) -> np.ndarray:
             return super().__call__(texts, max_tokens, head)[:, ::-1]
 
-    calm, toxic = adjust_toxicity(Wary(TOXICITY), root, 1.0)
+    calm, toxic = adjust_toxicity(Wary(TOXICITY), root, 2.0)
     turned = Head("toxicity", TOXICITY.problem_type, TOXICITY.labels[::-1])
-    assert adjust_toxicity(Turned(turned), root, 1.0) == [toxic, calm]
+    assert adjust_toxicity(Turned(turned), root, 2.0) == [toxic, calm]
     # What is raised is for the temperature: twice as hot, half as far.
-    assert adjust_toxicity(Wary(TOXICITY), root, 2.0)[1] == pytest.approx(toxic / 2, abs=0.011)
+    assert adjust_toxicity(Wary(TOXICITY), root, 4.0)[1] == pytest.approx(toxic / 2, abs=0.011)
+
+
+class Sure(Wary):
+    """Finds nothing toxic anywhere, or something everywhere."""
+
+    def __init__(self, score: float) -> None:
+        super().__init__(TOXICITY)
+        self.score = score
+
+    def __call__(self, texts: Sequence[str], max_tokens: int, head: str) -> np.ndarray:
+        return np.tile([1 - self.score, self.score], (len(texts), 1))
+
+
+@pytest.mark.parametrize(("score", "number"), [(0.001, -RAISED), (0.3, -0.84), (0.5, 0.0), (0.9, 0.0)])
+def test_no_score_is_taken_for_a_warning_that_is_far_below_one_half(
+    root: Path, score: float, number: float
+) -> None:
+    assert adjust_toxicity(Sure(score), root, 1.0) == [0.0, number]
 
 
 def test_toxicity_stays_as_it_is_without_the_sets(root: Path) -> None:
