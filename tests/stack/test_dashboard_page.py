@@ -275,7 +275,7 @@ def test_a_post_is_never_read_as_html(stage: Stage) -> None:
 
 def test_marked_words_stand_where_they_are_after_an_emoji(stage: Stage) -> None:
     text = "\U0001f600\U0001f600 you moron"
-    toxic = {"toxicity_label": "toxic", "toxicity_score": 0.42, "toxicity_toxic": 0.42}
+    toxic: dict[str, Any] = {"toxicity_label": "toxic", "toxicity_score": 0.42, "toxicity_toxic": 0.42}
     stage.send([mood(1, text=text, toxic_spans=[[7, 12]], **toxic)])
     page = stage.open()
     wait_for_posts(page, 1)
