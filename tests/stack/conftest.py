@@ -17,6 +17,7 @@ PACKAGES = ("axe_playwright_python", "chdb", "playwright")
 collect_ignore_glob = [] if all(map(importlib.util.find_spec, PACKAGES)) else ["test_*.py"]
 """Only `make test-stack` installs these packages; elsewhere its tests are not even collected."""
 
+TABLES = ("moods", "mood_by_minute", "mood_by_hour")
 SQL = Path(__file__).parents[2] / "deploy" / "clickhouse"
 
 
@@ -27,9 +28,18 @@ class ClickHouse:
         import chdb.session
 
         self._session = chdb.session.Session(str(folder))
+        self.create()
+
+    def create(self) -> None:
+        """Run the SQL files: they make what is missing."""
         for file in sorted(SQL.glob("*.sql")):
             for statement in statements(file.read_text(encoding="utf-8")):
                 self._session.query(_without_kafka(statement))
+
+    def execute(self, text: str) -> None:
+        """Run the statements of a text."""
+        for statement in statements(text):
+            self._session.query(statement)
 
     def query(self, sql: str) -> str:
         """The answer as tab-separated lines."""
@@ -53,7 +63,7 @@ class ClickHouse:
 
     def empty(self) -> None:
         """Remove all rows."""
-        for table in ("moods", "mood_by_minute", "mood_by_hour"):
+        for table in TABLES:
             self._session.query(f"TRUNCATE TABLE moodstream.{table}")
 
     def close(self) -> None:

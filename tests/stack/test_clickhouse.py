@@ -1,6 +1,8 @@
 """What the tables of `deploy/clickhouse/` make of labelled posts: doubled, late and labelled again."""
 
+import re
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
@@ -157,3 +159,28 @@ def test_a_message_without_the_senders_fields_is_kept(clickhouse: ClickHouse, mo
         {"product": "", "source": "", "lang": "", "text": ""}
     ]
     assert _sums(clickhouse, "minutes")["messages"] == 1
+
+
+@pytest.mark.parametrize("lacking", [("toxic",), ("toxic", "supported", "unsupported")])
+def test_older_tables_keep_their_posts_and_get_the_new_columns(
+    clickhouse: ClickHouse, moods: Moods, lacking: tuple[str, ...]
+) -> None:
+    """By the SQL of the how-to page, after which the files are run again."""
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "analytics.md").read_text(encoding="utf-8")
+    [sql] = [block for block in re.findall(r"```sql\n(.*?)```", page, re.DOTALL) if "ALTER TABLE" in block]
+    drops = "".join(line for line in sql.splitlines(keepends=True) if line.startswith("DROP"))
+    clickhouse.receive([{**moods[0], "event_id": "old", "toxicity_label": "toxic", "toxicity_toxic": 0.7}])
+    clickhouse.execute(drops)
+    columns = [("moods", name) for name in ("toxic", "supported")]
+    columns += [(table, "unsupported") for table in ("mood_by_minute", "mood_by_hour")]
+    for table, name in columns:
+        if name in lacking:
+            clickhouse.execute(f"ALTER TABLE moodstream.{table} DROP COLUMN {name};\n")
+    clickhouse.execute(sql)
+    clickhouse.create()
+    clickhouse.receive([{**moods[1], "event_id": "new", "toxicity_label": "toxic", "toxicity_toxic": 0.4}])
+    clickhouse.refresh()
+    rows = clickhouse.rows("SELECT event_id, toxic, supported FROM moodstream.posts ORDER BY event_id")
+    assert rows == [{"event_id": name, "toxic": True, "supported": True} for name in ("new", "old")]
+    sums = "toInt64(sum(toxic)), toInt64(sum(unsupported))"
+    assert clickhouse.query(f"SELECT {sums} FROM moodstream.minutes") == "2\t0"

@@ -18,6 +18,7 @@ MOST_FIELDS = 20
 _LONGEST_FIELD = 200
 _LABEL, _SCORE = "_label", "_score"
 _TOXICITY = frozenset({"toxic", "not_toxic"})
+"""The labels of the toxicity head that ships. Another head of that name may have others."""
 _SHOWN = frozenset({"sentiment", "emotion", "toxicity"})
 """The heads that the page shows in charts."""
 

@@ -426,7 +426,7 @@ function posts(report) {
 function item(post) {
   const tone = ["positive", "negative"].includes(post.sentiment) ? post.sentiment : "neutral";
   const about = [
-    post.emotion, post.toxic ? ["toxic", post.toxicity === null ? "" : percent(post.toxicity)].join(" ").trim() : null, post.lang,
+    post.emotion, post.toxic ? (post.toxicity === null ? "toxic" : `toxic ${percent(post.toxicity)}`) : null, post.lang,
     ...Object.entries(post.fields).map(([name, text]) => `${name}: ${text}`),
   ].filter(Boolean).join(" · ");
   return element("li", {},

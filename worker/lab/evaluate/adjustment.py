@@ -4,7 +4,8 @@ A head that learns each label by itself gives the largest score to the label tha
 in GoEmotions is "neutral". `fit` makes the strongest label the most probable one for a text that is as likely
 to come from each of the sets it is fitted on, however many rows they have.
 
-A head that warns misses much where most texts are calm. `alarming` finds from which score on it may warn.
+A head that warns, and learnt from texts most of which are calm, misses much. `headroom` finds how much
+earlier it may warn without too many false alarms.
 """
 
 from collections.abc import Sequence
@@ -65,12 +66,12 @@ def fit(sets: Sequence[Rows]) -> Floats:
     return np.round(found, 3)
 
 
-def alarming(margins: Sequence[Floats], most: float) -> float:
-    """Return by how much a warning's logit can be raised, 0 or more, rounded down to hundredths.
+def headroom(margins: Sequence[Floats], most: float) -> float:
+    """Return by how much the logit of a warning can be raised, 0 or more, rounded down to hundredths.
 
     `margins` holds, for each set of texts that deserve no warning, the warning's logit less the other one,
-    (rows,). After raising, at most the share `most` of each set is warned of. Where one has more already, the
-    answer is 0: the label that is more probable is never taken away.
+    (rows,). After raising, at most the share `most` of each set gets a warning. If a set has more already,
+    the answer is 0: what warns without being raised goes on doing so.
 
     Raises:
         ValueError: a set without rows, or no set.
@@ -79,7 +80,7 @@ def alarming(margins: Sequence[Floats], most: float) -> float:
     for margin in margins:
         if not len(margin):
             raise ValueError("a set has no rows")
-        # The largest that may not be warned of: as many rows as `most` allows lie above it.
+        # The largest margin that must stay below 0: as many rows as `most` allows lie above it.
         room.append(-float(np.sort(margin)[::-1][min(int(most * len(margin)), len(margin) - 1)]))
     return max(0.0, float(np.floor(min(room) * 100) / 100))
 

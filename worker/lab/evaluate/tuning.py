@@ -3,7 +3,7 @@
 They go into a checkpoint's `config.json`, and from there into its pack.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from worker.lab.data.sets import SOURCES
 from worker.lab.evaluate import adjustment, calibration, thresholds
 from worker.lab.evaluate import spans as span_thresholds
 from worker.lab.evaluate.examples import BENCHMARKS, Benchmark, Examples, load_fitting
-from worker.lab.evaluate.metrics import Bools
+from worker.lab.evaluate.metrics import Bools, Floats
 from worker.lab.evaluate.score import Scorer, asked_by
 
 ADJUSTED = (
@@ -83,16 +83,12 @@ def adjust_emotions(scorer: Scorer, root: Path, temperature: float) -> list[floa
     Raises:
         TrainingError: there is no such head, or a set is missing or does not fit it.
     """
-    sets = []
-    for benchmark in ADJUSTED:
-        examples = load_fitting(benchmark, scorer.heads, root)
-        head = scorer.heads[examples.head]
-        if examples.table is None or examples.labels != head.labels:
-            raise TrainingError(f"data set {benchmark.data} does not have the labels of head {head.name}")
-        scores = scorer(examples.texts, examples.max_tokens, head.name)
-        logits = calibration.to_logits(scores, multi_label=True) * (head.temperature / temperature)
-        sets.append(adjustment.Rows(logits, examples.table))
-    return [float(value) for value in adjustment.fit(sets)]
+    sets = [
+        adjustment.Rows(logits, examples.table)
+        for examples, logits in _logits(ADJUSTED, scorer, root, temperature)
+        if examples.table is not None
+    ]
+    return _for_head(scorer.heads[EMOTION.name], EMOTION.labels, adjustment.fit(sets).tolist())
 
 
 def adjust_toxicity(scorer: Scorer, root: Path, temperature: float) -> list[float]:
@@ -104,19 +100,36 @@ def adjust_toxicity(scorer: Scorer, root: Path, temperature: float) -> list[floa
     Raises:
         TrainingError: there is no such head, or a set is missing or does not fit it.
     """
-    margins = []
-    for benchmark in CALM:
+    margins = [
+        (logits[:, TOXIC] - logits[:, NOT_TOXIC])[examples.classes == NOT_TOXIC]
+        for examples, logits in _logits(CALM, scorer, root, temperature)
+    ]
+    numbers = [0.0, 0.0]
+    numbers[TOXIC] -= min(adjustment.headroom(margins, ALARMS), RAISED)
+    return _for_head(scorer.heads[TOXICITY.name], TOXICITY.labels, numbers)
+
+
+def _logits(
+    benchmarks: Sequence[Benchmark], scorer: Scorer, root: Path, temperature: float
+) -> Iterator[tuple[Examples, Floats]]:
+    """Yield each set with its head's logits at this temperature, (rows, labels), in the order of its labels.
+
+    Raises TrainingError: a set is missing, or there is no head with exactly its labels.
+    """
+    for benchmark in benchmarks:
         examples = load_fitting(benchmark, scorer.heads, root)
         head = scorer.heads[examples.head]
-        if examples.classes is None or set(head.labels) != set(TOXICITY.labels):
+        if set(examples.labels) != set(head.labels):
             raise TrainingError(f"data set {benchmark.data} does not have the labels of head {head.name}")
-        calm = np.flatnonzero(examples.classes == NOT_TOXIC)
-        texts = [examples.texts[int(row)] for row in calm]
-        logits = calibration.to_logits(scorer(texts, examples.max_tokens, head.name), multi_label=False)
-        column = head.labels.index(TOXICITY.labels[TOXIC])
-        margins.append((logits[:, column] - logits[:, 1 - column]) * (head.temperature / temperature))
-    raised = min(adjustment.alarming(margins, ALARMS), RAISED)
-    return [0.0 - raised if label == TOXICITY.labels[TOXIC] else 0.0 for label in head.labels]
+        columns = [head.labels.index(label) for label in examples.labels]
+        scores = scorer(examples.texts, examples.max_tokens, head.name)[:, columns]
+        logits = calibration.to_logits(scores, multi_label=head.multi_label)
+        yield examples, logits * (head.temperature / temperature)
+
+
+def _for_head(head: Head, labels: Sequence[str], numbers: Sequence[float]) -> list[float]:
+    """Return one number for each label, in the head's order."""
+    return [numbers[labels.index(label)] for label in head.labels]
 
 
 ADJUSTING: Mapping[str, Callable[[Scorer, Path, float], list[float]]] = {

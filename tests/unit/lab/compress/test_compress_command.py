@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from tests.support.checkpoints import MARKING, SIZES, random_tensors, write_checkpoint
 from worker.cli.main import cli, main
 from worker.lab.convert.writer import convert_checkpoint
-from worker.lab.curve import Point, Rate, as_json, draw, rates, table
+from worker.lab.curve import Point, Rate, agreement, as_json, draw, rates, table
 from worker.lab.options import CompressOptions, Cut
 from worker.model.pack import load_pack
 
@@ -156,3 +156,24 @@ def test_the_curve_is_drawn(tmp_path: Path) -> None:
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert json.loads(values.read_text(encoding="utf-8")) == json.loads(json.dumps(as_json(_points(), 0.5)))
     assert _points()[1].quality == 0.85
+
+
+def test_each_pack_decides_by_its_own_numbers(tmp_path: Path) -> None:
+    """Two packs with the same weights: one calls every text toxic, and lets a label pass everywhere."""
+    loud = {
+        **MARKING,
+        "toxicity": {**MARKING["toxicity"], "logit_adjustment": [0.0, -500.0]},
+        "emotion": {**MARKING["emotion"], "thresholds": [0.0, 0.4, 0.6, 0.5, 0.3]},
+    }
+    silent = {
+        **loud,
+        "toxicity": {**MARKING["toxicity"], "logit_adjustment": [0.0, 500.0]},
+        "emotion": {**MARKING["emotion"], "thresholds": [1.0, 0.4, 0.6, 0.5, 0.3]},
+    }
+    packs: list[Path] = []
+    for name, heads in (("loud", loud), ("silent", silent)):
+        write_checkpoint(tmp_path / f"{name}-checkpoint", {**SIZES, "heads": heads}, random_tensors(CONFIG))
+        packs.append(convert_checkpoint(tmp_path / f"{name}-checkpoint", tmp_path / name, name=name).path)
+    found = agreement(packs[0], packs[1], ["the film was great", "it is late"])
+    assert (found["toxicity"], found["sentiment"]) == (0.0, 1.0)
+    assert found["emotion"] == pytest.approx(4 / 5)

@@ -18,7 +18,7 @@ from worker.lab import refit
 from worker.lab.chain.rows import write_rows
 from worker.lab.convert.writer import convert_checkpoint
 from worker.lab.data.labels import EMOTION, TOXICITY
-from worker.lab.evaluate.adjustment import Rows, alarming, fit
+from worker.lab.evaluate.adjustment import Rows, fit, headroom
 from worker.lab.evaluate.examples import load_fitting
 from worker.lab.evaluate.tuning import ALARMS, CALM, RAISED, adjust_emotions, adjust_toxicity, tune
 from worker.model.classifier import Classifier
@@ -77,7 +77,7 @@ SETS = st.lists(st.lists(st.floats(-20, 20), min_size=1, max_size=60), min_size=
 @given(sets=SETS, most=st.sampled_from([0.0, 0.05, 0.3]))
 def test_a_warning_is_raised_as_far_as_every_set_allows(sets: list[list[float]], most: float) -> None:
     margins = [np.array(each) for each in sets]
-    raised = alarming(margins, most)
+    raised = headroom(margins, most)
     assert raised >= 0
     if raised > 0:
         assert all((each + raised > 0).mean() <= most for each in margins)
@@ -87,14 +87,14 @@ def test_a_warning_is_raised_as_far_as_every_set_allows(sets: list[list[float]],
 
 def test_what_is_raised_is_that_of_the_strictest_set() -> None:
     calm, harsh = -np.arange(1.0, 101.0), -np.arange(1.0, 101.0) / 10
-    assert alarming([calm], 0.05) == 6.0  # five of a hundred lie above -6
-    assert alarming([harsh], 0.05) == 0.6
-    assert alarming([calm, harsh], 0.05) == 0.6
-    assert alarming([calm, harsh + 5], 0.05) == 0.0  # more than five of a hundred are warned of already
-    assert alarming([np.array([-0.129])], 0.05) == 0.12  # rounded down, so that it is not too far
+    assert headroom([calm], 0.05) == 6.0  # five of a hundred lie above -6
+    assert headroom([harsh], 0.05) == 0.6
+    assert headroom([calm, harsh], 0.05) == 0.6
+    assert headroom([calm, harsh + 5], 0.05) == 0.0  # more than five of a hundred are warned of already
+    assert headroom([np.array([-0.129])], 0.05) == 0.12  # rounded down, so that it is not too far
     for empty in ([], [calm, np.array([])]):
         with pytest.raises(ValueError, match=r"no rows|empty"):
-            alarming(empty, 0.05)
+            headroom(empty, 0.05)
 
 
 class Calm(TextScorer):

@@ -96,6 +96,25 @@ def test_tuned_sets_are_judged_by_cross_fitted_thresholds_unless_asked() -> None
     assert measure(model, examples, "own").figures["macro_f1"].value == 0
 
 
+def test_an_adjusted_head_is_measured_by_what_it_says_and_by_its_probabilities() -> None:
+    asking = replace(RUDE, logit_adjustment=(0.0, -0.5))
+
+    class Adjusted(Fixed):
+        @property
+        def heads(self) -> Mapping[str, Head]:
+            return {**super().heads, "rude": asking}
+
+    scores = [[0.55, 0.45], [0.7, 0.3], [0.3, 0.7]]  # 0.45 is called rude, 0.3 is not
+    examples = Examples("set", "Set", "rude", list("abc"), RUDE.labels, classes=np.array([1, 1, 1]))
+    plain, result = (measure(model({"rude": scores}), examples) for model in (Fixed, Adjusted))
+    assert plain.figures["accuracy"].value == pytest.approx(1 / 3)
+    assert result.figures["accuracy"].value == pytest.approx(2 / 3)
+    assert (plain.decisions, result.decisions) == ("largest score", "adjusted logits")
+    assert result.figures["brier"].value == plain.figures["brier"].value
+    flagged = asked_by(Gate("rude", "yes", 0.2), asking, np.array(scores))
+    assert flagged.tolist() == [True, False, True]
+
+
 def test_spans_in_flagged_posts_through_the_gate_and_everywhere() -> None:
     texts = ["you fool", "you fool", "you fool", "good day"]
     model = Fixed(
