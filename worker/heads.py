@@ -115,6 +115,14 @@ class Head:
         """The threshold of a token head."""
         return self.thresholds[0] if self.thresholds else DEFAULT_THRESHOLD
 
+    @property
+    def calls_from(self) -> float | None:
+        """The score from which a head with two labels says the second one; None without an adjustment."""
+        if self.multi_label or len(self.labels) != 2 or not self.logit_adjustment:
+            return None
+        first, second = self.logit_adjustment  # it leads where its logit is so much above the first's
+        return 0.5 + math.tanh((second - first) / 2) / 2
+
 
 def text_heads(heads: Iterable[Head]) -> tuple[Head, ...]:
     """Return the heads that classify whole texts."""

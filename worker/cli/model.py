@@ -4,7 +4,6 @@ Models as arguments: a folder, or the name of a pack that ships.
 """
 
 import json
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -143,9 +142,8 @@ def _head(head: "Head") -> str:
 def _adjusted(head: "Head") -> list[str]:
     if not head.logit_adjustment:
         return []
-    if not head.multi_label and len(head.labels) == 2:
-        first, second = head.logit_adjustment  # the second leads where its logit is so much above the first's
-        return [f"{head.labels[1]}{_OVER}{0.5 + math.tanh((second - first) / 2) / 2:.2f}"]
+    if head.calls_from is not None:
+        return [f"{head.labels[1]}{_OVER}{head.calls_from:.2f}"]
     pairs = zip(head.labels, head.logit_adjustment, strict=True)
     numbers = ", ".join(f"{label}{_FIRM}{number:+.2f}" for label, number in pairs)
     return [f"the strongest label has the largest logit less its number: {numbers}"]

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,9 @@ from worker.lab.recipe import Recipe, recipe_text
 from worker.lab.train import say_to_stderr, train
 from worker.model.pack import Pack
 
-Describe = Callable[[Figures, Path], str]
-"""Makes the model card from the figures and the draft of the pack that they were measured on."""
+Describe = Callable[[Trained, Figures, Path], str]
+"""Makes the model card from what was trained and fitted, the figures, and the draft of the pack that was
+measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +58,10 @@ def make_pack(recipe: Recipe, places: Places, *, resume: bool = False, say: Prog
     _write_text(places.work / "recipe.toml", recipe_text(_absolute(recipe)))
     trained = train(recipe, places.data, places.work, resume=resume, say=say)
 
-    def describe(figures: Figures, draft: Path) -> str:
+    def describe(fitted: Trained, figures: Figures, draft: Path) -> str:
         if all(task.file for task in recipe.tasks):
-            return table_card(recipe, trained, figures)
-        return recipe_card(recipe, trained, {}, figures, draft)
+            return table_card(recipe, fitted, figures)
+        return recipe_card(recipe, fitted, {}, figures, draft)
 
     return finish(trained, places, recipe.name, describe, say)
 
@@ -92,7 +93,8 @@ def finish(trained: Trained, places: Places, name: str, describe: Describe, say:
     if measured and places.measure:
         convert(places.checkpoint, draft)
         figures = _measure(trained, places, draft, say)
-    write_folder(checkpoint, places.checkpoint, describe(figures, draft))
+    fitted_result = replace(trained, checkpoint=checkpoint)
+    write_folder(checkpoint, places.checkpoint, describe(fitted_result, figures, draft))
     pack = convert(places.checkpoint, places.pack)
     _draw(places.work, figures, say)
     say(f"pack {pack.name} {pack.revision} in {places.pack}")

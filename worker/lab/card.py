@@ -195,7 +195,8 @@ def head_line(head: Head) -> str:
     if head.multi_label:
         groups = f", and {len(head.groups)} groups derived from them" if head.groups else ""
         return f"- **{head.name}**: any of {len(head.labels)} labels, each with its own threshold{groups}"
-    return f"- **{head.name}**: one of {', '.join(head.labels)}"
+    said = "" if head.calls_from is None else f"; {head.labels[1]} from a score of {head.calls_from:.2f} on"
+    return f"- **{head.name}**: one of {', '.join(head.labels)}{said}"
 
 
 def hard_table(pack: Path) -> str:

@@ -101,10 +101,10 @@ def run(options: DistillOptions, say: Progress) -> Pack:
     trained = distil(teachers, student, parts, places.work, settings, resume=options.resume, say=say)
     names = {teacher.title: teacher.identity for teacher in teachers}
 
-    def describe(figures: Figures, draft: Path) -> str:
+    def describe(fitted: Trained, figures: Figures, draft: Path) -> str:
         if recipe is not None and figures:
-            return recipe_card(recipe.changed(name=options.title), trained, names, figures, draft)
-        return distilled_card(options.title, trained, names, parts, figures)
+            return recipe_card(recipe.changed(name=options.title), fitted, names, figures, draft)
+        return distilled_card(options.title, fitted, names, parts, figures)
 
     return finish(trained, places, options.title, describe, say)
 

@@ -1,16 +1,17 @@
 """Adjusts the emotions and the toxicity of a finished pack again, without touching its weights.
 
 `python -m worker.lab.refit PACK [DATA]` fits the `logit_adjustment` of these two heads on the pack as the
-service runs it, and writes it into the pack, with the answers in its card and a new revision. `moodstream
-train` and `distill` do the same for the packs that they make.
+service runs it, and writes it into the pack, with a new revision. The pack's card gets its new answers and
+the new line on each head. `moodstream train` and `distill` do the same for the packs that they make.
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from worker.errors import LabError, PackError, TrainingError
-from worker.lab.card import hard_table
+from worker.heads import Head
+from worker.lab.card import hard_table, head_line
 from worker.lab.convert.folders import written
 from worker.lab.convert.writer import write_json, write_manifest
 from worker.lab.data.sets import data_root
@@ -43,9 +44,17 @@ def refit(folder: Path, root: Path) -> Pack:
         write_manifest(draft, pack.name)
         if CARD in pack.files:
             card = (draft / CARD).read_text(encoding="utf-8")
+            card = with_head_lines(card, pack.heads, load_pack(draft).heads)
             (draft / CARD).write_text(with_table(card, hard_table(draft)), encoding="utf-8")
             write_manifest(draft, pack.name)
     return load_pack(folder)
+
+
+def with_head_lines(card: str, old: Iterable[Head], new: Iterable[Head]) -> str:
+    """Return a card with the line that says what each head answers replaced."""
+    for before, after in zip(old, new, strict=True):
+        card = card.replace(head_line(before), head_line(after))
+    return card
 
 
 def with_table(card: str, table: str) -> str:

@@ -88,7 +88,8 @@ def _distilled(
 _WITH_14 = "1a06cd2224661ba5565e67133922217521866ea8"
 _WITH_16 = "62e4de306dd963501af2f6cfeb74eabc85e56098"
 _WITH_18 = "66dbb2a401e973128bf02cf76718c0a0706fa636"
-"""The last commits in which `compact-14`, `compact-16` and `compact-18` ship."""
+_WITH_19 = "5dc8f2758de86c6484b3ebae62eca2d3badd6114"
+"""The last commits in which `compact-14`, `compact-16`, `compact-18` and `compact-19` ship."""
 
 # The minutes are those that docs/explanation/how-the-packs-were-made.md gives for each run, and the limit of
 # the run where it gives none.
@@ -153,10 +154,25 @@ STAGES = (
         shipped=Shipped(_WITH_18, "compact", "add76fc7104d"),
     ),
     _distilled(
-        "compact",
+        "compact-19",
         "build/train/compact-18/pack",
         "build/train/compact-18/pack",
         limit=60,
+        int8=True,
+        shipped=Shipped(_WITH_19, "compact", "75117c1fc7dc"),
+    ),
+    _distilled(
+        "compact-20",
+        "build/train/compact-19/pack",
+        "build/train/compact-19/pack",
+        limit=38,
+        int8=True,
+    ),
+    _distilled(
+        "compact",
+        "build/train/compact-20/pack",
+        "build/train/compact-20/pack",
+        limit=64,
         int8=True,
         ships=True,
     ),

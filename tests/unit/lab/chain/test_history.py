@@ -39,7 +39,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _stage(repository: Path, revision: str = REVISION, name: str = "compact") -> Stage:
-    (stage,) = chosen(["compact-18"])
+    (stage,) = chosen(["compact-19"])
     return replace(stage, shipped=Shipped(_git(repository, "rev-parse", "HEAD"), name, revision))
 
 
@@ -62,11 +62,11 @@ def test_a_stage_from_the_history_is_done_and_what_was_before_it_is_not_needed(
     before = survey(from_history(), layout, fetch=True)
     assert {each.status for each in before} == {Status.NEW}
     assert not [line for line in check(before, layout, again=False).missing if "name the stage" in line]
-    (each,) = (each for each in before if each.stage.name == "compact-18")
+    (each,) = (each for each in before if each.stage.name == "compact-19")
     assert each.fetched
     pack = fetch_stage(_stage(repository), layout, each.digest, say=_quiet, root=repository)
     assert pack.revision == REVISION
-    (after,) = survey(chosen(["compact-18"]), layout)
+    (after,) = survey(chosen(["compact-19"]), layout)
     assert after.status is Status.DONE
     heads = read_checkpoint(layout.folder(each.stage) / CHECKPOINT).heads
     assert set(heads) == {"sentiment", "emotion", "toxicity", "toxic_spans"}
@@ -90,7 +90,7 @@ def test_a_commit_that_is_not_here_gives_one_line_with_two_ways_out(
 def test_another_pack_than_the_one_that_is_named_is_refused(layout: Layout, repository: Path) -> None:
     with pytest.raises(TrainingError, match=rf"has the pack {REVISION}"):
         fetch_stage(_stage(repository, "000000000000"), layout, "digest", say=_quiet, root=repository)
-    (after,) = survey(chosen(["compact-18"]), layout)
+    (after,) = survey(chosen(["compact-19"]), layout)
     assert after.status is not Status.DONE
 
 

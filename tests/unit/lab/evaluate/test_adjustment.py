@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.support.checkpoints import SIZES, TWO_HEADS, write_checkpoint
 from tests.support.scorers import TextScorer
 from worker.errors import PackError, TrainingError
-from worker.heads import MULTI, Head
+from worker.heads import MULTI, SINGLE, Head
 from worker.lab import refit
 from worker.lab.chain.rows import write_rows
 from worker.lab.convert.writer import convert_checkpoint
@@ -189,6 +189,20 @@ def test_only_the_named_table_of_a_card_is_replaced() -> None:
         "| text | answer |\n| --- | --- |\n| x | y |\nbetween\n| other |\n| --- |\n| e |\n"
     )
     assert refit.with_table(card, "| no | such |\n| --- | --- |") == card
+
+
+def test_a_card_says_from_which_score_on_a_text_is_toxic() -> None:
+    """Also when it said another score before, and what else stands in the line stays."""
+    plain, wary, warier = (
+        Head("toxicity", SINGLE, ("not_toxic", "toxic"), logit_adjustment=numbers)
+        for numbers in ((), (0.0, -0.31), (0.3, -0.7))
+    )
+    lines = "- **sentiment**: one of negative, positive\n{}, as it came with the base\n"
+    card = lines.format("- **toxicity**: one of not_toxic, toxic")
+    card = refit.with_head_lines(card, [plain], [wary])
+    assert card == lines.format("- **toxicity**: one of not_toxic, toxic; toxic from a score of 0.42 on")
+    card = refit.with_head_lines(card, [wary], [warier])
+    assert card == lines.format("- **toxicity**: one of not_toxic, toxic; toxic from a score of 0.27 on")
 
 
 def test_an_adjustment_survives_reading_and_writing(tmp_path: Path) -> None:
