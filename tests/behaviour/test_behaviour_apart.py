@@ -9,8 +9,8 @@ from worker.lab.evaluate.cases import load_families
 
 CASES = Path(__file__).parent / "cases"
 OTHER_WORDS = Path(__file__).parent / "other_words"
-UNAVOIDABLE = {"emoji", "identity_feeling", "identity_toxicity"}
-"""Families of single symbols and bare words: README.md says how many of them training has seen."""
+UNAVOIDABLE = {"emoji": 19, "identity_feeling": 2, "identity_toxicity": 9}
+"""Families of single symbols and bare words, and how many of their texts training has seen: see README.md."""
 
 
 def plain(text: str) -> str:
@@ -19,7 +19,8 @@ def plain(text: str) -> str:
 
 def training_rows() -> list[str]:
     """Every text that training makes up, and every post of our own that it reads."""
-    rows = [text for rows in (written.sentiment, written.toxicity, written.emotion) for text, _ in rows()]
+    labelled = (written.sentiment, written.toxicity, written.emotion, written.spans)
+    rows = [text for rows in labelled for text, _ in rows()]
     rows += [text for groups in (written.swaps, written.slips) for group in groups() for text in group]
     return rows + [post.text for post in own_posts.read_posts() if not post.held_out]
 
@@ -32,8 +33,7 @@ def test_no_case_is_a_training_row() -> None:
         texts = [text for case in family.cases for text in case.texts]
         if seen := [text for text in texts if plain(text) in rows]:
             found[family.name] = seen
-            print(f"{family.name}: {len(seen)} of {len(texts)} texts")
-    assert set(found) <= UNAVOIDABLE, found
+    assert {name: len(seen) for name, seen in found.items()} == UNAVOIDABLE, found
 
 
 def test_other_words_stand_in_no_training_row_and_their_sentences_are_those_of_the_cases() -> None:

@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,11 +24,12 @@ from worker.errors import CutError, TeacherError
 from worker.lab.checkpoint import Checkpoint, read_checkpoint, write_folder
 from worker.lab.convert.writer import convert_checkpoint
 from worker.lab.distill import distil
+from worker.lab.evaluate.score import TokenScores
 from worker.lab.network import network_of
 from worker.lab.plots import read_history
 from worker.lab.prune import keep_layers, spread
 from worker.lab.student import student_of
-from worker.lab.teachers import SHARD, CheckpointTeacher, PackTeacher, answers_of, ask, shared
+from worker.lab.teachers import SHARD, Answers, CheckpointTeacher, PackTeacher, answers_of, ask, shared
 from worker.lab.texts import Part, TextReader
 
 pytestmark = pytest.mark.train
@@ -131,6 +133,33 @@ def test_a_pack_and_its_checkpoint_teach_alike(teacher: Path, tmp_path: Path) ->
         a, b = ours.tokens["toxic_spans"][row], theirs.tokens["toxic_spans"][row]
         inner = [start < end for start, end in a.ranges]
         assert np.allclose(np.array(a.scores)[inner], np.array(b.scores)[inner], atol=0.05)
+
+
+def test_a_pack_tells_the_parts_of_a_word_apart(teacher: Path, tmp_path: Path) -> None:
+    """It names the whole word's range for each part, and teaches each part its own score."""
+    student = read_checkpoint(teacher)
+    row = SimpleNamespace(
+        ranges=[(0, 0), (0, 5), (5, 7), (7, 9), (9, 9)], word_ranges=[(0, 0), (0, 9), (0, 9), (0, 9), (9, 9)]
+    )
+    scores = np.array([0.9, 0.8, 0.1, 0.4, 0.9], np.float32)
+
+    class Fixed:
+        title, identity, heads = "fixed", "fixed", student.heads
+
+        def __init__(self, ranges: list[tuple[int, int]]) -> None:
+            self.ranges, self.identity = ranges, repr(ranges)
+
+        def answers(self, _texts: object, _max_tokens: int) -> Answers:
+            return Answers(tokens={"toxic_spans": {0: TokenScores(scores[: len(self.ranges)], self.ranges)}})
+
+    def taught(ranges: list[tuple[int, int]]) -> list[float]:
+        asked: Any = Fixed(ranges)
+        rows: Any = [row]
+        told = ask([asked], student.heads, ["braindead"], rows, max_tokens=16, folder=tmp_path, say=quiet)
+        return [round(float(score), 3) for score in told.tokens["toxic_spans"][0]]
+
+    assert taught(row.word_ranges) == taught(row.ranges) == [0, 0.8, 0.1, 0.4, 0]
+    assert taught([(0, 0), (0, 7), (7, 9), (9, 9)]) == [0, 0.8, 0.8, 0.1, 0]  # other tokens: what overlaps
 
 
 def test_one_answer_for_a_group_is_the_mean_or_the_firsts() -> None:

@@ -77,7 +77,7 @@ def test_relations_need_the_same_tokens_and_no_common_width(teacher: Path, tmp_p
     assert same.heads == 32
     relations = same
     assert divergence(read_checkpoint(teacher)) == pytest.approx(0, abs=1e-5)
-    related = replace(settings(), weights=Weights({}, first=0.0, relations=1.0))
+    related = replace(settings(), weights=Weights(first=0.0, relations=1.0))
     part = Part("texts", some_texts(200), 16, epochs=4)
     found = distil([asked], small, [part], tmp_path, related, say=quiet).checkpoint
     relations = _relations(asked, small)

@@ -1,6 +1,7 @@
 """One pass over texts that have labels for several heads (`also`), in training and in distillation."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -140,6 +141,26 @@ def test_a_distillation_learns_the_labels_of_every_head(data: Path, tmp_path: Pa
     found = distil([CheckpointTeacher(tmp_path / "big")], student, parts, tmp_path, settings(), say=quiet)
     right = _right(found.checkpoint, TEXTS)
     assert min(right.values()) > 0.9, right
+
+
+@pytest.mark.parametrize("heavier", ["positive", "negative"])
+def test_a_weight_counts_for_the_batches_of_its_task_alone(data: Path, tmp_path: Path, heavier: str) -> None:
+    """Two tasks say the opposite of the same texts, whichever comes first: the heavier one is believed."""
+    student = random_checkpoint(4, layers=2, heads={"sentiment": HEADS["sentiment"]})
+    write_folder(student, tmp_path / "big")
+    slow = replace(
+        settings(), optimiser=Optimiser(trunk_rate=1e-6, head_rate=3e-3, max_padded_tokens=256)
+    )  # slow, so that the last batch alone decides nothing; and light, so that no gradient is cut
+    parts = []
+    for name, label in (("negative", 0), ("positive", 2)):
+        task = Task(data="tweets_sentiment", hard=1.0, weight=0.05 if name == heavier else 0.01)
+        labels = [(label,)] * 100
+        parts.append(Part(name, TEXTS[:100], 16, epochs=40, task=task, head="sentiment", labels=labels))
+    found = distil([CheckpointTeacher(tmp_path / "big")], student, parts, tmp_path, slow, say=quiet)
+    shares = logits_of(found.checkpoint, TEXTS[:100], "sentiment")[:, [0, 2]]
+    surer = (shares[:, 1] > shares[:, 0]) == (heavier == "positive")
+    assert surer.mean() > 0.95
+    assert {part.name: found.rows[part.name] for part in parts} == {"negative": 100, "positive": 100}
 
 
 def test_rows_without_a_label_of_another_head_teach_that_head_nothing(

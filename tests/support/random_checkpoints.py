@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from worker.lab.checkpoint import Checkpoint
-from worker.lab.distill import Settings, Weights
+from worker.lab.distill import Settings
 from worker.lab.network import network_of
 from worker.lab.recipe import Optimiser, Run
 from worker.lab.texts import TextReader
@@ -77,7 +77,6 @@ def settings(**run: Any) -> Settings:
     return Settings(
         Optimiser(trunk_rate=3e-3, head_rate=3e-3, max_padded_tokens=256),
         Run(**{"seed": 3, "threads": 1, "precision": "fp32", **run}),
-        Weights({}),
     )
 
 

@@ -126,9 +126,14 @@ def table_card(recipe: Recipe, trained: Trained, figures: Figures) -> str:
 
 
 def distilled_card(
-    name: str, trained: Trained, teachers: Mapping[str, str], parts: Sequence[Part], figures: Figures
+    name: str,
+    trained: Trained,
+    teachers: Mapping[str, str],
+    parts: Sequence[Part],
+    figures: Figures,
+    unmeasured: str,
 ) -> str:
-    """Return the card of a distilled model: its teachers, its texts, and its figures."""
+    """Return the card of a distilled model: its teachers, its texts, and its figures or why it has none."""
     rows = "\n".join(
         f"| {part.name} | {trained.rows[part.name]:,} | {' and '.join(_learnt_from(part))} |"
         for part in parts
@@ -140,13 +145,16 @@ def distilled_card(
         name=name,
         teachers="\n".join(f"- {title} ({identity})" for title, identity in teachers.items()),
         rows=rows,
-        figures=measured or "Not measured: the data sets were not available.",
+        figures=measured or f"Not measured: {unmeasured}.",
     )
 
 
 def _learnt_from(part: Part) -> list[str]:
+    alone = part.task is not None and part.task.alone
     own = [f"`{Path(folder).parent.name}` ({part.own_head})" for folder in part.own_teachers]
-    return ["the teachers", *own, *(["labels"] if part.head else [])]
+    labelled = [name for name in (part.head, *part.also) if name]
+    labels = [f"labels ({', '.join(labelled)})"] if labelled else []
+    return [*([] if alone else ["the teachers"]), *own, *labels]
 
 
 def smaller_card(options: CompressOptions, original: Checkpoint, made: Checkpoint, *, recovered: bool) -> str:

@@ -4,7 +4,7 @@ Each batch has texts of one part and trains all of the student's heads at once.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,7 @@ from worker.lab.convert.folders import check_target
 from worker.lab.data.sets import SOURCES, data_root
 from worker.lab.data.tokens import Ids
 from worker.lab.device import LocalSgd, keep_memory, local_sgd
-from worker.lab.losses import Form, Relations, class_weights, loss, targets, teacher_loss, token_loss
+from worker.lab.losses import Form, Relations, form_of, loss, targets, teacher_loss, token_loss
 from worker.lab.network import QUANTISED, Network, network_of, quantise, weights_of
 from worker.lab.options import CompressOptions, DistillOptions, read_layers
 from worker.lab.plan import Step, plan
@@ -49,10 +49,8 @@ from worker.model.pack import Pack
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """The weight of each term of the loss."""
+    """The weights of the terms that no labels belong to; a task's own weight is a factor on its batches."""
 
-    heads: Mapping[str, float]
-    """By head; 1 if it is not named."""
     first: float = 1.0
     """For the distance between the student's and the teacher's first token: 1 - cosine (Sanh et al. 2019)."""
     relations: float = 0.0
@@ -61,11 +59,11 @@ class Weights:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The settings of a distillation. `weights` holds the weights of the loss."""
+    """The settings of a distillation."""
 
     optimiser: Optimiser = field(default_factory=Optimiser)
     run: Run = field(default_factory=Run)
-    weights: Weights = field(default_factory=lambda: Weights({}))
+    weights: Weights = field(default_factory=Weights)
     quantised: bool = False
     """Round during training as the int8 graph does."""
     means: tuple[Mean, ...] = ()
@@ -104,19 +102,14 @@ def run(options: DistillOptions, say: Progress) -> Pack:
     def describe(fitted: Trained, figures: Figures, draft: Path) -> str:
         if recipe is not None and figures:
             return recipe_card(recipe.changed(name=options.title), fitted, names, figures, draft)
-        return distilled_card(options.title, fitted, names, parts, figures)
+        why = "--no-measure was given" if places.data is not None else "the data sets were not available"
+        return distilled_card(options.title, fitted, names, parts, figures, why)
 
     return finish(trained, places, options.title, describe, say)
 
 
 def _settings(options: DistillOptions, recipe: Recipe | None) -> Settings:
-    heads: dict[str, float] = {}
-    tasks = recipe.tasks if recipe else ()
-    # A task that names a head itself comes before one that teaches it also.
-    for task in (*tasks, *(each for several in tasks for each in several.by_set)):
-        if task.data in SOURCES:
-            heads.setdefault(task.head or SOURCES[task.data].head, task.weight)
-    weights = Weights(heads, options.first_weight, options.relations_weight)
+    weights = Weights(options.first_weight, options.relations_weight)
     return Settings(
         *options.settings(recipe), weights, options.quantised, recipe.means if recipe is not None else ()
     )
@@ -167,7 +160,8 @@ def distil(
     if missing := [name for name in student.heads if name not in known]:
         raise TeacherError(f"nothing trains the student's head {missing[0]}: it has no teacher and no labels")
     thinned = [thin(part, settings.run.seed) for part in parts]
-    job = _Job([teacher.folder for teacher in teachers], student, thinned, work, settings, resume)
+    rows = {part.name: len(part.texts) for part in parts}
+    job = _Job([teacher.folder for teacher in teachers], student, thinned, rows, work, settings, resume)
     with local_sgd(settings.run.processes, partial(_take_part, job)) as group:
         return _distil(teachers, job, say, group)
 
@@ -179,6 +173,9 @@ class _Job:
     teachers: Sequence[Path]
     student: Checkpoint
     parts: Sequence[Part]
+    """Thinned to the rows that are read."""
+    rows: dict[str, int]
+    """How many each part has in all."""
     work: Path
     settings: Settings
     resume: bool
@@ -221,7 +218,7 @@ def _distil(teachers: Sequence[Teacher], job: _Job, say: Progress, group: LocalS
     trainer.run(job.resume)
     return trainer.trained(
         replace(student, tensors=average(weights_of(network), settings.means), pack=None),
-        {part.name: len(part.texts) for part in parts},
+        job.rows,
     )
 
 
@@ -294,7 +291,10 @@ def _prepare(teachers: Sequence[Teacher], job: _Job, part: Part, say: Progress) 
         number: marks(row, places)
         for number, (row, places) in enumerate(zip(rows, part.labels, strict=True) if by_token else ())
     }
-    return _Prepared(part, [row.ids for row in rows], found, _form(part, heads), marked)
+    form = Form()
+    if part.task is not None and part.head:
+        form = form_of(part.task, heads[part.head], part.labels, binary=part.binary)
+    return _Prepared(part, [row.ids for row in rows], found, form, marked)
 
 
 def _add_own(found: Targets, part: Part, head: Head, rows: Sequence[Row], cache: Path) -> None:
@@ -306,17 +306,6 @@ def _add_own(found: Targets, part: Part, head: Head, rows: Sequence[Row], cache:
     for number, (scores, row) in enumerate(zip(told, rows, strict=True)):
         scores[[start == end for start, end in row.ranges]] = 0.0
         found.tokens.setdefault(head.name, {})[number] = scores
-
-
-def _form(part: Part, heads: Mapping[str, Head]) -> Form:
-    """Return the form of the loss on labelled rows that the recipe asks for."""
-    task, weights = part.task, None
-    if task is None or not part.head:
-        return Form()
-    head = heads[part.head]
-    if task.balance and not head.multi_label and not head.by_token and all(part.labels):
-        weights = class_weights(part.labels, len(head.labels), task.balance)
-    return Form(part.binary, task.loss == "asymmetric", weights, task.smoothing)
 
 
 class DistillationLesson(Lesson):
@@ -358,7 +347,7 @@ class DistillationLesson(Lesson):
             else:
                 value = self._text_loss(prepared, head, rows, first)
             if value is not None:
-                parts[head.name] = value * self._weights.heads.get(head.name, 1.0)
+                parts[head.name] = value
         if given.first is not None and self._weights.first:
             wanted = torch.from_numpy(given.first[rows].astype(np.float32)).to(self.device)
             cosine = functional.cosine_similarity(first.float(), wanted, dim=1)
@@ -366,7 +355,8 @@ class DistillationLesson(Lesson):
         if self._relations is not None:
             divergence = self._relations.loss(self._network, states[-1], ids, real)
             parts["relations"] = divergence * self._weights.relations
-        return Loss(torch.stack(list(parts.values())).sum(), parts)
+        weight = prepared.part.task.weight if prepared.part.task is not None else 1.0
+        return Loss(torch.stack(list(parts.values())).sum() * weight, parts)
 
     def _text_loss(
         self, prepared: _Prepared, head: Head, rows: list[int], first: torch.Tensor

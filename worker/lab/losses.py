@@ -13,6 +13,7 @@ from worker.heads import Head
 from worker.lab.checkpoint import Checkpoint
 from worker.lab.data.labels import NEUTRAL
 from worker.lab.network import Attention, Network
+from worker.lab.recipe import Task
 
 FOCUS, MARGIN = 2.0, 0.05
 """The asymmetric loss: how strongly easy negatives are weighted down, and from which score they count."""
@@ -48,6 +49,14 @@ class Form:
     asymmetric: bool = False
     weights: torch.Tensor | None = None
     smoothing: float = 0.0
+
+
+def form_of(task: Task, head: Head, labels: Sequence[tuple[int, ...]], *, binary: bool) -> Form:
+    """Return the form of the loss on the rows that a task's set labels for this head."""
+    weights = None
+    if task.balance and not head.multi_label and not head.by_token and all(labels):
+        weights = class_weights(labels, len(head.labels), task.balance)
+    return Form(binary, task.loss == "asymmetric", weights, task.smoothing)
 
 
 def loss(head: Head, logits: torch.Tensor, wanted: torch.Tensor, form: Form) -> torch.Tensor:

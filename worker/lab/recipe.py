@@ -235,8 +235,12 @@ class Recipe(_Table):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        """Refuse an unknown text handling, and batches that are too small for one text."""
+        """Refuse an unknown text handling, batches too small for one text, and two tables of one name."""
+        tables = [task.title for task in self.tasks if task.file]
         for number, task in enumerate(self.tasks):
+            if task.file and tables.count(task.title) > 1:
+                why = f"two tables are called {task.title}, and reports tell tables apart by the file's name"
+                raise ValueError(f"tasks[{number}].file: {why}")
             if task.max_tokens > self.optimiser.max_padded_tokens:
                 between = "must lie between 3 and optimiser.max_padded_tokens"
                 raise ValueError(f"tasks[{number}].max_tokens {between}")

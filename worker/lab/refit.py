@@ -1,8 +1,10 @@
 """Adjusts the emotions and the toxicity of a finished pack again, without touching its weights.
 
 `python -m worker.lab.refit PACK [DATA]` fits the `logit_adjustment` of these two heads on the pack as the
-service runs it, and writes it into the pack, with a new revision. The pack's card gets its new answers and
-the new line on each head. `moodstream train` and `distill` do the same for the packs that they make.
+service runs it, and then the thresholds of the words that are marked where a text is called toxic. It writes
+them into the pack, with a new revision. The pack's card gets its new answers and the new line on each head,
+and says that its figures are older. `moodstream train` and `distill` fit the same for the packs that they
+make, and measure them.
 """
 
 import sys
@@ -16,8 +18,16 @@ from worker.lab.convert.folders import written
 from worker.lab.convert.writer import write_json, write_manifest
 from worker.lab.data.sets import data_root
 from worker.lab.evaluate.score import pack_scorer
-from worker.lab.evaluate.tuning import ADJUSTING
+from worker.lab.evaluate.tuning import ADJUSTING, adjust
 from worker.model.pack import CARD, CONFIG, Pack, load_pack, model_folder
+
+REFITTED = (
+    "Since these figures and the rates of behaviour below were measured, the adjustments of the labels and\n"
+    "the thresholds of marked words have been fitted again (`python -m worker.lab.refit`)."
+)
+"""What a card says after this command: it measures nothing."""
+
+_FIGURES = "## Figures"
 
 
 def refit(folder: Path, root: Path) -> Pack:
@@ -30,13 +40,10 @@ def refit(folder: Path, root: Path) -> Pack:
     folder = model_folder(folder)
     pack = load_pack(folder)
     scorer = pack_scorer(folder)
-    heads = dict(pack.config["heads"])
-    adjusted = [name for name in ADJUSTING if name in scorer.heads]
-    if not adjusted:
+    fitted = adjust(scorer, root)
+    if not fitted:
         raise TrainingError(f"{pack.name} has none of the heads that are adjusted: {', '.join(ADJUSTING)}")
-    for name in adjusted:
-        numbers = ADJUSTING[name](scorer, root, scorer.heads[name].temperature)
-        heads[name] = {**heads[name], "logit_adjustment": numbers}
+    heads = {name: {**entry, **fitted.get(name, {})} for name, entry in pack.config["heads"].items()}
     with written(folder) as draft:
         for name in pack.files:
             (draft / name).write_bytes((folder / name).read_bytes())
@@ -44,7 +51,7 @@ def refit(folder: Path, root: Path) -> Pack:
         write_manifest(draft, pack.name)
         if CARD in pack.files:
             card = (draft / CARD).read_text(encoding="utf-8")
-            card = with_head_lines(card, pack.heads, load_pack(draft).heads)
+            card = with_head_lines(with_note(card), pack.heads, load_pack(draft).heads)
             (draft / CARD).write_text(with_table(card, hard_table(draft)), encoding="utf-8")
             write_manifest(draft, pack.name)
     return load_pack(folder)
@@ -55,6 +62,13 @@ def with_head_lines(card: str, old: Iterable[Head], new: Iterable[Head]) -> str:
     for before, after in zip(old, new, strict=True):
         card = card.replace(head_line(before), head_line(after))
     return card
+
+
+def with_note(card: str) -> str:
+    """Return a card that says, where its figures begin, that they are of the pack before."""
+    if REFITTED in card:
+        return card
+    return card.replace(f"\n{_FIGURES}\n", f"\n{_FIGURES}\n\n{REFITTED}\n", 1)
 
 
 def with_table(card: str, table: str) -> str:

@@ -26,7 +26,6 @@ from worker.lab.evaluate.calibration import to_scores
 from worker.lab.evaluate.score import PackScorer, Scorer, TokenScores, by_length, is_pack, scorer_of
 from worker.lab.network import Network, network_of
 from worker.lab.texts import Row, TextReader
-from worker.types import Range
 
 Floats = NDArray[np.float32]
 
@@ -291,7 +290,7 @@ def ask(
             if name in found.scores:
                 _add_scores(targets, teacher, head, found.scores[name])
             elif name in found.tokens:
-                told = {row: _aligned(each, rows[row].ranges) for row, each in found.tokens[name].items()}
+                told = {row: _aligned(each, rows[row]) for row, each in found.tokens[name].items()}
                 by_token.setdefault(name, []).append(told)
         if teacher is first_of:
             targets.first = found.first
@@ -356,9 +355,13 @@ def _add_scores(targets: Targets, teacher: Teacher, head: Head, scores: Floats) 
     known.append(TeacherScores(columns, np.ascontiguousarray(scores[:, order]), 1))
 
 
-def _aligned(told: TokenScores, ranges: Sequence[Range]) -> Floats:
-    """Return a teacher's probabilities for the student's tokens: the largest among overlapping tokens."""
-    if told.ranges == list(ranges):
+def _aligned(told: TokenScores, row: Row) -> Floats:
+    """Return a teacher's probabilities for the student's tokens: the largest among overlapping tokens.
+
+    If the teacher has the same tokens, each gets its own. A pack names the range of a token's whole word.
+    """
+    ranges = row.ranges
+    if told.ranges == ranges or told.ranges == row.word_ranges:  # noqa: PLR1714 - the second costs time
         found = np.array(told.scores, np.float32)
         found[[start == end for start, end in ranges]] = 0.0
         return found

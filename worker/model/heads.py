@@ -33,7 +33,7 @@ def results_of(head: Head, scores: NDArray[np.float64]) -> list[HeadResult]:
 def probabilities(head: Head, logits: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return a head's probabilities from its logits, (batch, labels) both."""
     cooled = logits.astype(np.float64) / head.temperature
-    return sigmoid(cooled) if head.multi_label else _softmax(cooled)
+    return sigmoid(cooled) if head.multi_label else softmax(cooled)
 
 
 def called(head: Head, label: str, scores: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -98,7 +98,8 @@ def _grouped(head: Head, scores: Mapping[str, float]) -> dict[str, float] | None
     return {name: max(scores[label] for label in labels) for name, labels in head.groups.items()}
 
 
-def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return probabilities that add up to 1 in each row, (rows, labels)."""
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 

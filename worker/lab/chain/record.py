@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
+from functools import cache
 from pathlib import Path
 
 from worker.errors import PackError, TrainingError
@@ -119,21 +120,37 @@ def write_record(folder: Path, digest: str, revision: str = "") -> None:
 
 
 def _digest(stage: Stage, recipe: Recipe, layout: Layout, before: Sequence[str]) -> str:
-    """Return the digest of a recipe, its options, the stages that it reads, and its data files' sizes."""
-    sizes = [
-        (path.name, path.stat().st_size if path.is_file() else None)
-        for task in recipe.tasks
-        for each in task.by_set
-        for path in data_files(each.data, layout.data)
-    ]
-    parts = (described(stage, recipe, layout), tuple(before), tuple(sizes))
+    """Return the digest of a recipe, its options, the stages that it reads, and its data.
+
+    Of the public files it has the sizes; of our own, in which single labels are corrected, the content.
+    """
+    names = [each.data for task in recipe.tasks for each in task.by_set if each.data in SOURCES]
+    public = [layout.data / file for name in names for file in _public_files(name)]
+    ours = [path for name in names for path in SOURCES[name].own_files(layout.data)]
+    files = [(path.name, path.stat().st_size if path.is_file() else None) for path in public]
+    files += [(path.name, _content(path) if path.is_file() else None) for path in ours]
+    parts = (described(stage, recipe, layout), tuple(before), tuple(files))
     return hashlib.sha256(repr(parts).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def data_files(name: str, root: Path) -> Iterator[Path]:
     """Yield the files of a known data set, also those of our own; none for an unknown one."""
-    if (source := SOURCES.get(name)) is None:
-        return
-    for file in dict.fromkeys((*source.train, *source.dev)):
-        yield root / file
-    yield from source.own_files(root)
+    if name in SOURCES:
+        yield from (root / file for file in _public_files(name))
+        yield from SOURCES[name].own_files(root)
+
+
+def _public_files(name: str) -> list[str]:
+    return list(dict.fromkeys((*SOURCES[name].train, *SOURCES[name].dev)))
+
+
+def _content(path: Path) -> str:
+    known = path.stat()
+    return _digest_of_file(path, known.st_mtime_ns, known.st_size)
+
+
+@cache
+def _digest_of_file(path: Path, _changed: int, _size: int) -> str:
+    """Return a file's digest; its time and size are part of what the cache knows it by."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

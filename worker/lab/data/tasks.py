@@ -12,7 +12,7 @@ from worker.lab.data.labels import head_named
 from worker.lab.data.table import TableReader, TableRows, passes
 from worker.lab.data.table_rows import TableOptions
 from worker.lab.data.tokens import Ids, encode, encode_marked
-from worker.lab.losses import Form, class_weights
+from worker.lab.losses import Form, form_of
 from worker.lab.recipe import Recipe, Task
 from worker.lab.teachers import head_scores, head_token_scores, shared
 from worker.model.text.normaliser import Normaliser, normaliser
@@ -101,7 +101,7 @@ def read_tasks(
             _ask(entry, texts, work, *group)
         elif not entry.labelled and not entry.head.by_token:
             raise TrainingError(f"data set {task.data} has no labels: it needs a teacher")
-        entry.form = _form(entry)
+        entry.form = form_of(entry.task, entry.head, entry.labels, binary=entry.binary)
         tasks.append(entry)
     return tasks
 
@@ -157,16 +157,6 @@ def _options(task: Task) -> TableOptions:
         task.skip_bad,
         task.encoding,
     )
-
-
-def _form(entry: TaskData) -> Form:
-    """Return the form of the task's loss."""
-    task, head = entry.task, entry.head
-    single = not head.multi_label and not head.by_token
-    weights = None
-    if task.balance and single and entry.labelled:
-        weights = class_weights(entry.labels, len(head.labels), task.balance)
-    return Form(entry.binary, task.loss == "asymmetric", weights, task.smoothing)
 
 
 def _head(recipe: Recipe, name: str) -> Head:

@@ -35,7 +35,7 @@ FILLS = 10
 _MADE_UP = 3
 """How many of them are made up, so that the model also treats unlisted names alike."""
 
-_SWAP_TIMES = 4
+_SWAP_TIMES = 2
 """The number of groups drawn from each sentence of `swaps`."""
 
 _SENTIMENT = (

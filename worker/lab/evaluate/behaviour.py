@@ -9,7 +9,7 @@ from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from worker.heads import Head
+from worker.heads import SINGLE, Head
 from worker.lab.evaluate.cases import Case, Family, load_families
 from worker.messages.columns import SpanColumn, TextColumns, head_columns
 from worker.messages.encode import OutputEncoder
@@ -27,8 +27,6 @@ BACKWARD = 0.02
 
 ENOUGH = 0.5
 """`spans`: the share of the marked characters, and of a word to be marked, that must be right."""
-
-_ONE_LABEL = "single_label_classification"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +49,7 @@ class FamilyResult:
     """The result of one family. `skipped` is the reason if it could not be run; it then has no rate.
 
     `moved` is only for `swap`: the score that changes most between two of the words put in, averaged over all
-    cases of the family.
+    cases of the family whose texts were all labelled.
     """
 
     family: Family
@@ -155,7 +153,8 @@ def run(families: Sequence[Family], say: LabelTexts, heads: Sequence[Head]) -> t
         judge = _Judge(family, columns)
         answers = [[said[text] for text in case.texts] for case in family.cases]
         misses = (judge.miss(case, answer) for case, answer in zip(family.cases, answers, strict=True))
-        moved = _moved_most(answers, columns.scores) if family.check == "swap" else None
+        whole = [case for case in answers if not any("failure" in fields for fields in case)]
+        moved = _moved_most(whole, columns.scores) if family.check == "swap" and whole else None
         results.append(FamilyResult(family, tuple(miss for miss in misses if miss is not None), moved=moved))
     return tuple(results)
 
@@ -194,7 +193,7 @@ class _Columns:
         self.texts = {entry.head: entry for entry in found if isinstance(entry, TextColumns)}
         self.spans = {entry.head: entry.column for entry in found if isinstance(entry, SpanColumn)}
         self.scores = [column for entry in self.texts.values() for column in entry.scores.values()]
-        single = {head.name for head in heads if head.problem_type == _ONE_LABEL}
+        single = {head.name for head in heads if head.problem_type == SINGLE}
         self.labels = [entry.label for entry in self.texts.values() if entry.head in single]
 
 
@@ -254,9 +253,8 @@ class _Judge:
             columns = self._columns.labels if self._family.head is None else [self._own().label]
             found = [[fields[column] for column in columns] for fields in said]
             return None if all(labels == found[0] for labels in found) else " | ".join(map(", ".join, found))
-        moved, column = max(
-            (abs(said[0][name] - other[name]), name) for name in self._columns.scores for other in said[1:]
-        )
+        names = self._columns.scores if self._family.head is None else [*self._own().scores.values()]
+        moved, column = max((abs(said[0][name] - other[name]), name) for name in names for other in said[1:])
         return None if moved <= self._family.within else f"{column} moves by {moved:.3f}"
 
     def _spans(self, case: Case, said: Sequence[Fields]) -> str | None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from worker.lab.evaluate.metrics import Bools, Floats, Ints
+from worker.model.heads import sigmoid, softmax
 
 BINS = 15
 """As in Guo et al."""
@@ -117,11 +118,7 @@ def to_logits(scores: Floats, *, multi_label: bool) -> Floats:
 def to_scores(logits: Floats, temperature: float = 1.0, *, multi_label: bool) -> Floats:
     """Return the probabilities of logits (rows, labels) divided by `temperature`: sigmoid or softmax."""
     values = logits / temperature
-    if multi_label:
-        small = np.exp(-np.abs(values))
-        return np.where(values >= 0, 1 / (1 + small), small / (1 + small))
-    powers = np.exp(values - values.max(axis=1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+    return sigmoid(values) if multi_label else softmax(values)
 
 
 def fit_temperature(logits: Floats, gold: Ints | Bools) -> float:

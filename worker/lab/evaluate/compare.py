@@ -114,11 +114,14 @@ def _labels(before: HeadResult, after: HeadResult) -> tuple[str, str, float]:
     """
     names = before.scores.keys() | after.scores.keys()
     moved = max(abs(before.scores.get(name, 0.0) - after.scores.get(name, 0.0)) for name in names)
-    said, says = (
-        answer.label if answer.labels is None else ", ".join(sorted(answer.labels))
-        for answer in (before, after)
-    )
-    return said, says, moved
+    return _said(before), _said(after), moved
+
+
+def _said(answer: HeadResult) -> str:
+    """Return the strongest label, and behind it the labels that pass if there may be several."""
+    if answer.labels is None:
+        return answer.label
+    return f"{answer.label} ({', '.join(sorted(answer.labels)) or 'none passes'})"
 
 
 def _marks(text: str, before: Prediction, after: Prediction, name: str) -> tuple[str, str, float]:

@@ -81,7 +81,7 @@ BENCHMARKS = (
 
 def load(benchmark: Benchmark, root: Path, rows: int = 0) -> Examples:
     """Read a benchmark, or only its first `rows` rows if that is above 0. Raises TrainingError."""
-    split = data.load(benchmark.data, "dev", root, rows or benchmark.rows)
+    split = data.load(benchmark.data, "dev", root, min(filter(None, (rows, benchmark.rows)), default=0))
     head, name, title = head_named(split.head), benchmark.data, benchmark.title
     labels, classes, table, marked = head.labels, None, None, None
     if head.by_token:

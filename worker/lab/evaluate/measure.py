@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from worker.heads import Head, Marks
+from worker.heads import SINGLE, Head, Marks
 from worker.lab.evaluate import calibration, metrics
 from worker.lab.evaluate import spans as span_thresholds
 from worker.lab.evaluate.examples import Examples
@@ -68,7 +68,7 @@ def measure(scorer: Scorer, examples: Examples, thresholds: Thresholds = "auto")
     scores = scorer(examples.texts, examples.max_tokens, head.name)
     answers = (
         _single(head, examples, scores)
-        if head.problem_type.startswith("single")
+        if head.problem_type == SINGLE
         else _many(head, examples, scores, thresholds)
     )
     return _result(head, examples, answers)

@@ -77,6 +77,24 @@ def tune(
     return fitted
 
 
+def adjust(scorer: Scorer, root: Path) -> dict[str, dict[str, Any]]:
+    """Fit the adjustments of a finished model again, and what follows from them; as `tune`, entries by head.
+
+    What follows are the thresholds of a token head whose gate is one of the adjusted heads. Raises
+    TrainingError: a set is missing or does not fit its head.
+    """
+    fitted: dict[str, dict[str, Any]] = {}
+    for name, adjusting in ADJUSTING.items():
+        if name in scorer.heads:
+            numbers = adjusting(scorer, root, scorer.heads[name].temperature)
+            fitted[name] = {"logit_adjustment": numbers}
+    for benchmark in BENCHMARKS:
+        head = scorer.heads.get(SOURCES[benchmark.data].head)
+        if head is not None and head.gate is not None and head.gate.head in fitted:
+            fitted[head.name] = tune_head(scorer, load_fitting(benchmark, scorer.heads, root), fitted)
+    return fitted
+
+
 def adjust_emotions(scorer: Scorer, root: Path, temperature: float) -> list[float]:
     """Return the `logit_adjustment` of the emotion head, fitted at this temperature on ADJUSTED.
 

@@ -7,11 +7,6 @@ vocabulary has hardly any, and would read all others as one and the same unknown
 
 Version 2: the same, but letters that words hardly ever double are cut to one (`greaaaat`), and letters of
 other shapes (full width, script), of which the vocabulary knows none, become plain ones first.
-
-Letters of other shapes: full width, in circles, and the bold, italic and script ones of mathematics.
-
-People write with them to stand out. Unicode's compatibility form (NFKC, Unicode Standard Annex 15) has a
-plain one for each; here it is taken for these alone, one character for one, so that places stay as they are.
 """
 
 import html
@@ -40,7 +35,12 @@ _ANY = re.compile("[" + "".join(f"{chr(first)}-{chr(last)}" for first, last in _
 
 
 def plain_letters(text: str) -> str:
-    """Return `text` with plain ASCII for each letter, digit or mark of another shape; its length stays."""
+    """Return `text` with plain ASCII for each letter, digit or mark of another shape; its length stays.
+
+    Such letters are full width, in circles, or the bold, italic and script ones of mathematics; people write
+    with them to stand out. The plain one is that of Unicode's compatibility form (NFKC, Unicode Standard
+    Annex 15), which is used for these blocks alone, so that one character stands for one.
+    """
     return text if text.isascii() or not _ANY.search(text) else text.translate(PLAIN)
 
 

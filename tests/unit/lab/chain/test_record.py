@@ -141,6 +141,16 @@ def test_our_labels_of_tweets_are_part_of_the_data(layout: Layout) -> None:
     assert before["teacher-social"].digest == after["teacher-social"].digest
 
 
+def test_a_corrected_label_changes_a_digest_though_the_file_is_as_long(layout: Layout) -> None:
+    before = _found(layout, "teacher-social-2")["teacher-social-2"].digest
+    path = layout.data / tweet_labels.FILE.name
+    text = path.read_text(encoding="utf-8")
+    assert "\tnegative\t" in text
+    path.write_text(text.replace("\tnegative\t", "\tpositive\t", 1), encoding="utf-8")
+    assert path.stat().st_size == len(text.encode("utf-8"))
+    assert _found(layout, "teacher-social-2")["teacher-social-2"].digest != before
+
+
 def test_a_digest_does_not_depend_on_what_else_is_chosen(layout: Layout) -> None:
     whole = _found(layout, *(stage.name for stage in STAGES))
     for name in list(whole)[::7]:

@@ -13,14 +13,15 @@ from hypothesis import strategies as st
 from tests.support.checkpoints import SIZES, TWO_HEADS, write_checkpoint
 from tests.support.scorers import TextScorer
 from worker.errors import PackError, TrainingError
-from worker.heads import MULTI, SINGLE, Head
+from worker.heads import MULTI, SINGLE, TOKENS, Gate, Head
 from worker.lab import refit
 from worker.lab.chain.rows import write_rows
 from worker.lab.convert.writer import convert_checkpoint
 from worker.lab.data.labels import EMOTION, TOXICITY
 from worker.lab.evaluate.adjustment import Rows, fit, headroom
 from worker.lab.evaluate.examples import load_fitting
-from worker.lab.evaluate.tuning import ALARMS, CALM, RAISED, adjust_emotions, adjust_toxicity, tune
+from worker.lab.evaluate.score import TokenScores
+from worker.lab.evaluate.tuning import ALARMS, CALM, RAISED, adjust, adjust_emotions, adjust_toxicity, tune
 from worker.model.classifier import Classifier
 from worker.model.pack import load_pack
 
@@ -142,11 +143,13 @@ def test_a_missing_set_or_another_head_is_one_line(root: Path) -> None:
         adjust_emotions(Calm(EMOTION), root, 1.0)
 
 
-def emotional(folder: Path, **entry: Any) -> Path:
+CARD = "# A card\n\n| text | answer |\n| --- | --- |\n| a text | an old answer |\n\nThe end.\n"
+
+
+def emotional(folder: Path, card: str = CARD, **entry: Any) -> Path:
     """Make a small pack with random weights that has an emotion head, and a card with answers."""
     head = {"problem_type": MULTI, "id2label": {str(n): label for n, label in enumerate(EMOTION.labels)}}
     checkpoint = write_checkpoint(folder / "checkpoint", {**SIZES, "heads": {"emotion": {**head, **entry}}})
-    card = "# A card\n\n| text | answer |\n| --- | --- |\n| a text | an old answer |\n\nThe end.\n"
     (checkpoint / "MODEL_CARD.md").write_text(card, encoding="utf-8")
     return convert_checkpoint(checkpoint, folder / "pack", name="small").path
 
@@ -171,6 +174,30 @@ def test_a_finished_pack_gets_numbers_and_answers_and_keeps_its_weights(root: Pa
     assert f"| I am dead 💀 | emotion {answer.heads['emotion'].label} " in card  # type: ignore[union-attr]
     # What is fitted does not depend on what was fitted before.
     assert refit.refit(folder, root).heads == made.heads
+
+
+def test_a_card_says_once_that_its_figures_are_older(root: Path, tmp_path: Path) -> None:
+    folder = emotional(tmp_path, "# A card\n\n## Figures\n\nAll of them.\n")
+    for _ in range(2):
+        refit.refit(folder, root)
+        card = (folder / "MODEL_CARD.md").read_text(encoding="utf-8")
+        assert card == f"# A card\n\n## Figures\n\n{refit.REFITTED}\n\nAll of them.\n"
+
+
+def test_marked_words_follow_the_adjustment_of_their_gate(root: Path) -> None:
+    """Other texts are called toxic then, so the threshold is fitted again; without a gate it is left alone."""
+    words = Head("toxic_spans", TOKENS, ("toxic",), (0.123,), gate=Gate("toxicity", "toxic", 0.1))
+
+    class Marking(Wary):
+        def tokens(self, texts: Sequence[str], max_tokens: int, head: str) -> Any:
+            return [TokenScores(np.array([0.3]), [(0, len(text))]) for text in texts]
+
+    found = adjust(Marking(TOXICITY, words), root)
+    assert found["toxicity"]["logit_adjustment"][1] < 0
+    assert set(found) == {"toxicity", "toxic_spans"}
+    assert found["toxic_spans"]["threshold"] != 0.123
+    alone = Head("toxic_spans", TOKENS, ("toxic",), (0.123,))
+    assert set(adjust(Marking(TOXICITY, alone), root)) == {"toxicity"}
 
 
 def test_a_pack_without_these_emotions_is_left_as_it_is(root: Path, tmp_path: Path) -> None:

@@ -101,6 +101,11 @@ def test_same_compares_labels_or_all_scores() -> None:
     assert misses(family("same", Case(("a", "b")), head=None, within=0.4), answers) == []
     (said,) = misses(family("same", Case(("a", "b")), head=None, within=0.02), answers)
     assert said.endswith("moves by 0.300")
+    # A family of one head asks of that head alone.
+    joyful = {"a": fields(0.6), "b": fields(0.6, joy=0.4)}
+    assert misses(family("same", Case(("a", "b")), within=0.02), joyful) == []
+    (said,) = misses(family("same", Case(("a", "b")), head="emotion", within=0.02), joyful)
+    assert said == "emotion_joy moves by 0.400"
 
 
 @pytest.mark.parametrize(
@@ -130,6 +135,19 @@ def test_a_text_that_got_no_labels_misses() -> None:
     assert misses(tested, {"a": {"failure": "the model could not label this text"}}) == [
         "the model could not label this text"
     ]
+
+
+def test_a_text_that_got_no_labels_moves_no_score() -> None:
+    failed = {"failure": "the model could not label this text"}
+    tested = family("swap", Case(("a", "b")), Case(("c", "d")), head=None, within=0.05, rate=0.5)
+    answers = {"a": fields(0.50), "b": fields(0.52), "c": fields(0.1), "d": failed}
+    (result,) = run([tested], lambda texts: [answers[text] for text in texts], HEADS)
+    assert [miss.said for miss in result.misses] == [failed["failure"]]
+    assert result.moved is not None
+    assert result.moved.by == pytest.approx(0.02)
+    nothing = dict.fromkeys("abcd", failed)
+    (result,) = run([tested], lambda texts: [nothing[text] for text in texts], HEADS)
+    assert (result.rate, result.moved, result.holds) == (0, None, False)
 
 
 def test_families_that_the_pack_cannot_answer_are_skipped_with_the_reason() -> None:

@@ -30,6 +30,16 @@ def _load(tmp_path: Path, text: str) -> Recipe:
     return load_recipe(tmp_path / "recipe.toml")
 
 
+def test_two_tables_of_one_name_are_refused_unless_they_train_two_heads(tmp_path: Path) -> None:
+    for year in ("2023", "2024"):
+        (tmp_path / year).mkdir()
+        (tmp_path / year / "mine.csv").write_text("text,label\na,b\n", encoding="utf-8")
+    one, other = ('[[tasks]]\nfile = "2023/mine.csv"\n', '[[tasks]]\nfile = "2024/mine.csv"\n')
+    with pytest.raises(RecipeError, match=r"tasks\[0\]\.file: two tables are called mine\.csv, and reports"):
+        _load(tmp_path, one + other)
+    assert len(_load(tmp_path, one + other + 'head = "topic"\n').tasks) == 2
+
+
 def test_a_table_is_looked_for_beside_the_recipe(tmp_path: Path) -> None:
     text = (
         TABLE + 'text_column = "text"\nlabel_column = "label"\nhead = "mood"\nskip_bad = true\nepochs = 0\n'

@@ -11,6 +11,7 @@ from worker.lab.checkpoint import Checkpoint, Trained
 from worker.lab.data.labels import head_named
 from worker.lab.data.sets import SOURCES, licences
 from worker.lab.recipe import Recipe, Task
+from worker.lab.texts import Part
 
 TASKS = (
     Task(data="sst2", epochs=3, teacher="runs/films/pack", hard=0.25),
@@ -36,7 +37,13 @@ def _no_pack(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _card(teachers: dict[str, str], tasks: tuple[Task, ...] = TASKS) -> str:
-    trained = Trained(
+    trained = _trained({"sst2": 60_000})
+    recipe = Recipe(name="pack", base="runs/before/checkpoint", tasks=tasks)
+    return card.recipe_card(recipe, trained, teachers, {"fp32": [], "int8": []}, Path("pack"))
+
+
+def _trained(rows: dict[str, int]) -> Trained:
+    return Trained(
         checkpoint=Checkpoint("x", CONFIG, {}, ""),
         steps=90,
         planned=100,
@@ -44,10 +51,25 @@ def _card(teachers: dict[str, str], tasks: tuple[Task, ...] = TASKS) -> str:
         precision="bf16",
         threads=1,
         torch="2.0",
-        rows={"sst2": 60_000},
+        rows=rows,
     )
-    recipe = Recipe(name="pack", base="runs/before/checkpoint", tasks=tasks)
-    return card.recipe_card(recipe, trained, teachers, {"fp32": [], "int8": []}, Path("pack"))
+
+
+def test_a_distillations_card_says_who_taught_each_text_and_why_nothing_was_measured() -> None:
+    both = Part("posts", ["a"], task=Task(data="posts_sentiment"), head="sentiment", labels=[(0,)])
+    both.also["emotion"] = [(1,)]
+    alone = Part("words", ["b"], task=Task(data="toxic_spans", alone=True), head="toxic_spans")
+    own = Part("swaps", ["c"], own_teachers=("runs/a/pack",), own_head="sentiment")
+    parts = [Part("lines.txt", ["d"]), both, alone, own]
+    rows = {part.name: 7 for part in parts}
+    text = card.distilled_card("pack", _trained(rows), {"big": "0123"}, parts, {}, "nobody asked")
+    assert [line for line in text.splitlines() if " | 7 | " in line] == [
+        "| lines.txt | 7 | the teachers |",
+        "| posts | 7 | the teachers and labels (sentiment, emotion) |",
+        "| words | 7 | labels (toxic_spans) |",
+        "| swaps | 7 | the teachers and `a` (sentiment) |",
+    ]
+    assert text.rstrip().endswith("Not measured: nobody asked.")
 
 
 def test_a_task_is_listed_with_what_its_texts_are_for() -> None:

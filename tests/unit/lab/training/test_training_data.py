@@ -9,6 +9,8 @@ import pytest
 
 from worker.errors import TrainingError
 from worker.lab.data import sets as data
+from worker.lab.data import tweet_labels
+from worker.lab.data.tweet_labels import digest_of
 
 NEGATIVE, NEUTRAL, POSITIVE = 0, 1, 2
 PHRASES = Path(data.__file__).with_name("phrases.toml")
@@ -33,6 +35,47 @@ def test_texts_of_dev_are_left_out_of_train(tmp_path: Path) -> None:
     _write(tmp_path, "sst2/dev.tsv", "label\tsentence\n1\tit works, really\n0\t:-(\n")
     assert data.load("sst2", "train", tmp_path).texts == ["it broke", ":-)"]
     assert len(data.load("sst2", "dev", tmp_path)) == 2
+
+
+def _comments(root: Path, name: str, *texts: str) -> None:
+    _write(root, f"goemotions/{name}.tsv", "".join(f"{text}\t17\tx\n" for text in texts))
+
+
+def _tweets(root: Path, part: str, *texts: str) -> None:
+    _write(root, f"tweeteval/offensive/{part}_text.txt", "".join(f"{text}\n" for text in texts))
+    _write(root, f"tweeteval/offensive/{part}_labels.txt", "1\n" * len(texts))
+
+
+def test_what_one_set_holds_out_no_set_trains_on(tmp_path: Path) -> None:
+    """Whatever its head, if it is a public dev split: one label gives another away."""
+    _comments(tmp_path, "train", "good day", "see you", "what a goal", "\N{FIRE}")
+    _comments(tmp_path, "dev", "what a goal!")
+    _write(tmp_path, "sst2/train.tsv", "label\tsentence\n1\tWhat a Goal\n1\tgood day\n")
+    _write(tmp_path, "sst2/dev.tsv", "label\tsentence\n1\tsee you .\n1\t\N{FIRE}\n")
+    assert data.load("goemotions", "train", tmp_path).texts == ["good day", "\N{FIRE}"]
+    assert data.load("sst2", "train", tmp_path).texts == ["good day"]
+    assert data.load("goemotions_calm", "train", tmp_path).texts == ["good day", "\N{FIRE}"]
+
+
+def test_held_out_labels_of_our_own_are_kept_from_their_head_alone(tmp_path: Path) -> None:
+    texts = [f"tweet number {number}" for number in range(60)]
+    held_out = {text for text in texts if int(digest_of(text), 16) % 5 == 0}
+    lines = (f"{digest_of(text)}\tneutral\tneutral\ttoxic\n" for text in texts)
+    _write(tmp_path, "tweet_labels.tsv", "".join(lines))
+    _tweets(tmp_path, "train", *texts)
+    _tweets(tmp_path, "val", "another")
+    _comments(tmp_path, "train", *texts)
+    _comments(tmp_path, "dev", "another one")
+    assert 0 < len(held_out) < 30
+    # The same head: its own split of these comments, and all of them as calm or offensive.
+    for name in ("comments_toxicity", "goemotions_calm"):
+        assert set(data.load(name, "train", tmp_path).texts) == set(texts) - held_out
+    # Emotions are those of GoEmotions' readers, of every comment.
+    assert set(data.load("goemotions", "train", tmp_path).texts) == set(texts)
+    # Files are read again when they change.
+    _write(tmp_path, "tweet_labels.tsv", "00ff\tneutral\tneutral\ttoxic\n")
+    tweet_labels.read_labels.cache_clear()
+    assert set(data.load("goemotions_calm", "train", tmp_path).texts) == set(texts)
 
 
 def test_tweets_lose_their_escapes_and_keep_three_classes(tmp_path: Path) -> None:
