@@ -131,6 +131,7 @@ def distilled_card(
     teachers: Mapping[str, str],
     parts: Sequence[Part],
     figures: Figures,
+    *,
     unmeasured: str,
 ) -> str:
     """Return the card of a distilled model: its teachers, its texts, and its figures or why it has none."""

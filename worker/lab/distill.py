@@ -103,7 +103,7 @@ def run(options: DistillOptions, say: Progress) -> Pack:
         if recipe is not None and figures:
             return recipe_card(recipe.changed(name=options.title), fitted, names, figures, draft)
         why = "--no-measure was given" if places.data is not None else "the data sets were not available"
-        return distilled_card(options.title, fitted, names, parts, figures, why)
+        return distilled_card(options.title, fitted, names, parts, figures, unmeasured=why)
 
     return finish(trained, places, options.title, describe, say)
 

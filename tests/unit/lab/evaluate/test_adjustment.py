@@ -185,7 +185,7 @@ def test_a_card_says_once_that_its_figures_are_older(root: Path, tmp_path: Path)
 
 
 def test_marked_words_follow_the_adjustment_of_their_gate(root: Path) -> None:
-    """Other texts are called toxic then, so the threshold is fitted again; without a gate it is left alone."""
+    """Other texts are called toxic then, so the threshold is fitted again; not so without a gate."""
     words = Head("toxic_spans", TOKENS, ("toxic",), (0.123,), gate=Gate("toxicity", "toxic", 0.1))
 
     class Marking(Wary):

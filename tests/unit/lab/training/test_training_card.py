@@ -62,7 +62,7 @@ def test_a_distillations_card_says_who_taught_each_text_and_why_nothing_was_meas
     own = Part("swaps", ["c"], own_teachers=("runs/a/pack",), own_head="sentiment")
     parts = [Part("lines.txt", ["d"]), both, alone, own]
     rows = {part.name: 7 for part in parts}
-    text = card.distilled_card("pack", _trained(rows), {"big": "0123"}, parts, {}, "nobody asked")
+    text = card.distilled_card("pack", _trained(rows), {"big": "0123"}, parts, {}, unmeasured="nobody asked")
     assert [line for line in text.splitlines() if " | 7 | " in line] == [
         "| lines.txt | 7 | the teachers |",
         "| posts | 7 | the teachers and labels (sentiment, emotion) |",
