@@ -26,7 +26,14 @@ _TOGETHER = 512
     "--file", "file", required=True, type=click.Path(), help="Texts: JSON lines, CSV, Parquet, .txt."
 )
 @click.option("--text-field", default="text", show_default=True, help="Field or column with the text.")
-@click.option("--show", "shown", default=20, show_default=True, help="Print so many changes a head.")
+@click.option(
+    "--show",
+    "shown",
+    type=click.IntRange(min=0),
+    default=20,
+    show_default=True,
+    help="Print so many changes a head.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON, every change included.")
 def diff(before: Path, after: Path, *, file: str, text_field: str, shown: int, as_json: bool) -> None:
     """Show what changed between two packs, message by message.

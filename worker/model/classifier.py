@@ -15,7 +15,7 @@ from worker.errors import InferenceError, PackError, TextNotString
 from worker.heads import ROWS, Head, Marks, shown
 from worker.model.cpu import available_threads
 from worker.model.heads import called, probabilities, text_results
-from worker.model.pack import GRAPH, TOKENIZER, Pack, bundled_pack, open_pack
+from worker.model.pack import CONFIG, GRAPH, TOKENIZER, Pack, bundled_pack, open_pack
 from worker.model.session import Session
 from worker.model.spans import joined, marked_tokens
 from worker.model.tokenizer import Tokenizer
@@ -57,6 +57,15 @@ class Silent:
 
     def pack(self, name: str, seconds: float) -> None:
         """Drop it."""
+
+
+def _check_labels(pack: Pack, session: Session) -> None:
+    """Refuse labels that are not those of the graph. Raises PackError."""
+    for head, values in zip(pack.heads, session.tried or (), strict=False):
+        if values.ndim != 2 or values.shape[1] != len(head.labels):
+            found = f"an output of shape {values.shape}" if values.ndim != 2 else f"{values.shape[1]} scores"
+            labels = f"head {head.name} has {len(head.labels)} labels"
+            raise PackError(f"{pack.path / CONFIG}: {labels}, and {GRAPH} gives it {found}")
 
 
 class Classifier:
@@ -130,6 +139,7 @@ class Classifier:
         marking = [name for head in pack.token_heads for name in (head.name + ROWS, head.name)]
         outputs = [head.name for head in pack.heads]
         session = Session(pack.path / GRAPH, outputs, marking, contents.pop(GRAPH), longest=pack.max_tokens)
+        _check_labels(pack, session)
         return cls(
             pack,
             tokenizer,

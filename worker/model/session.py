@@ -102,13 +102,13 @@ class Session:
             raise PackError(f"{path} cannot be loaded: {one_line(error)}") from error
         self._outputs, self._others = list(outputs), list(others)
         self._check(path)
-        self._try_out(path, longest)
+        self.tried = self._try_out(path, longest)
+        """The outputs of a first pass over one row, in order; None if it failed."""
 
-    def _try_out(self, path: Path, longest: int) -> None:
+    def _try_out(self, path: Path, longest: int) -> list[NDArray[np.float32]] | None:
         """Run one pass within `FIRST_PASS_LIMIT_S`: allowed operators can also be made to compute for hours.
 
-        Only the time counts here. A graph that fails with this row fails with its texts, which get the
-        reason.
+        A graph that fails with this row fails with its texts, which get the reason.
         """
         options = ort.RunOptions()
         options.log_severity_level = 4
@@ -123,15 +123,19 @@ class Session:
         timer.start()
         longest = min(longest, _FIRST_PASS_TOKENS)
         ids, lengths = np.zeros((1, longest), dtype=np.int32), np.array([longest], dtype=np.int32)
+        found: Sequence[NDArray[np.float32]] | None = None
         try:
             with contextlib.suppress(Exception):
-                self._session.run([*self._outputs, *self._others], {IDS: ids, LENGTHS: lengths}, options)
+                found = self._session.run(
+                    [*self._outputs, *self._others], {IDS: ids, LENGTHS: lengths}, options
+                )
         finally:
             timer.cancel()
         if late.is_set():
             raise PackError(
                 f"{path}: one row of {longest} tokens takes longer than {FIRST_PASS_LIMIT_S:g} s to label"
             )
+        return None if found is None else list(found)
 
     def _check(self, path: Path) -> None:
         inputs = {item.name for item in self._session.get_inputs()}

@@ -31,6 +31,12 @@ _Batch = tuple[tuple[str, Any], ...] | None
 """Settings of a batch as a value that can be compared; None for the defaults."""
 
 
+def _check_type(name: str, value: object, kind: Any, wanted: str) -> None:
+    """Raise TypeError for a value of another type; True and False are no numbers here."""
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise TypeError(f"{name} must be {wanted}, not {value!r}")
+
+
 class Classifier:
     """Labels texts with a model pack: the bundled one, or the one at `path`, or several at once.
 
@@ -53,6 +59,7 @@ class Classifier:
             `head_tail` its beginning and its end, `windows` all of it, in up to 8 parts.
 
     Raises:
+        TypeError: an argument is of another type.
         ValueError: `marks` or `long_text` is none of these, `threads` is negative, or a path is empty.
         LanguageError: languages are to be detected, and the package that does it is missing.
         PackError: a folder is not a pack, a byte of it has changed, its parts do not fit together, or a pack
@@ -73,6 +80,13 @@ class Classifier:
     ) -> None:
         if marks not in get_args(Marks):
             raise ValueError(f"marks must be 'flagged' or 'gate', not {marks!r}")
+        _check_type("threads", threads, int, "a whole number")
+        _check_type("batch", batch, BatchSettings | None, "BatchSettings or None")
+        _check_type("detect_language", detect_language, bool, "True or False")
+        if not isinstance(path, Sequence | None) or isinstance(path, bytes):
+            _check_type("path", path, Path, "a folder, the name of a pack, or a list of these")
+        for each in () if isinstance(path, str | Path | None) else path:
+            _check_type("path", each, str | Path, "a list of folders or names of packs")
         # Before the packs, so that a missing package shows at once.
         self._identify = Identifier() if detect_language else None
         paths = () if path is None else (path,) if isinstance(path, str | Path) else path

@@ -1,9 +1,9 @@
 """What every group of settings is built on, and how its mistakes are raised."""
 
 from collections.abc import Iterable
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 
@@ -69,6 +69,19 @@ class Group(BaseModel):
         # What is wrong may be a password in the wrong place.
         hide_input_in_errors=True,
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_no_other_kind(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse `true` for a number and a number for true or false: pydantic takes one for the other."""
+        annotation = cls.model_fields[info.field_name or ""].annotation
+        kinds = {annotation, *get_args(annotation)}
+        if isinstance(value, bool) and bool not in kinds and kinds & {int, float}:
+            kind = "int_type" if int in kinds else "float_type"
+            raise PydanticCustomError(kind, "is not a number")
+        if isinstance(value, int | float) and not isinstance(value, bool) and kinds <= {bool, type(None)}:
+            raise PydanticCustomError("bool_type", "is neither true nor false")
+        return value
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

@@ -130,9 +130,10 @@ def test_diff_names_every_message_that_changed(moodstream: Any, tmp_path: Path, 
     for change in value["heads"]["sentiment"]["changes"]:
         assert {change["before"], change["after"]} == {"negative", "positive"}
         assert change["moved"] > 0
-    assert [change["after"] for change in value["heads"]["emotion"]["changes"]] == [
-        ", ".join(f"mood{number}" for number in range(5))
-    ] * 4
+    every = ", ".join(f"mood{number}" for number in range(5))
+    for change in value["heads"]["emotion"]["changes"]:
+        assert change["after"] == f"{change['before'].partition(' ')[0]} ({every})"
+    assert len(value["heads"]["emotion"]["changes"]) == 4
     marks = value["heads"]["toxic_spans"]["changes"]
     assert marks
     for change in marks:  # all that was marked is not marked now
@@ -143,6 +144,24 @@ def test_diff_names_every_message_that_changed(moodstream: Any, tmp_path: Path, 
     text = moodstream("model", "diff", "old", "new", "--file", str(texts), "--show", "1").out
     assert "head emotion: other thresholds" in text
     assert "and 3 more" in text
+
+
+def test_diff_sees_another_strongest_label(moodstream: Any, tmp_path: Path, texts: Path) -> None:
+    """An adjustment of the labels changes which is the strongest, and neither scores nor which labels pass."""
+    passing = {**WARM["emotion"], "thresholds": [0.0] * 5}
+    make_pack(tmp_path, "old", heads={**WARM, "emotion": passing})
+    lowered = {**passing, "logit_adjustment": [0.0, 0.0, 0.0, 0.0, -50.0]}
+    make_pack(tmp_path, "new", heads={**WARM, "emotion": lowered})
+    value = json.loads(moodstream("model", "diff", "old", "new", "--file", str(texts), "--json").out)
+    changes = value["heads"]["emotion"]["changes"]
+    assert (value["changed"], len(changes)) == (len(changes), len(changes))
+    assert changes
+    for change in changes:
+        before, after = (change[key].split(" ", 1) for key in ("before", "after"))
+        assert (after[0], before[1], change["moved"]) == ("mood4", after[1], 0.0)
+    assert (
+        moodstream("model", "diff", "old", "new", "--file", str(texts), "--show", "-1").code == ExitCode.USAGE
+    )
 
 
 def test_diff_of_packs_with_other_heads(moodstream: Any, tmp_path: Path, texts: Path) -> None:

@@ -64,6 +64,24 @@ def test_a_threshold_is_a_probability(own_pack: Path, value: Any) -> None:
     assert "`thresholds` must lie between 0 and 1" in refusal(own_pack)
 
 
+@pytest.mark.parametrize("more", [-1, 1, 4])
+@pytest.mark.parametrize(("head", "count"), list(OUTPUTS.items()))
+def test_labels_are_as_many_as_the_graph_gives_scores(
+    own_pack: Path, head: str, count: int, more: int
+) -> None:
+    """Else every message would fail, one after the other."""
+    labels = {str(number): f"label{number}" for number in range(count + more)}
+
+    def change(config: dict[str, Any]) -> None:
+        config["heads"][head] |= {"id2label": labels}
+        config["heads"][head].pop("groups", None)
+        if "thresholds" in config["heads"][head]:
+            config["heads"][head]["thresholds"] = [0.5] * (count + more)
+
+    with_config(own_pack, change)
+    assert f"head {head} has {count + more} labels, and {GRAPH} gives it {count} scores" in refusal(own_pack)
+
+
 @pytest.mark.parametrize("key", ["max_position_embeddings", "vocab_size"])
 @pytest.mark.parametrize("value", [10**400, 10**9, 0, -5, 1.5, float("nan"), True, "24", None, [24]])
 def test_a_size_is_a_number_that_can_be_had(own_pack: Path, key: str, value: Any) -> None:

@@ -347,6 +347,24 @@ def test_an_unknown_way_to_read_long_texts_is_refused() -> None:
         Classifier("compact-fast", long_text="tail")  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"path": 5}, "path must be a folder, the name of a pack, or a list of these, not 5"),
+        ({"path": b"compact"}, "path must be a folder, .* not b'compact'"),
+        ({"path": ["compact", None]}, "path must be a list of folders or names of packs, not None"),
+        ({"threads": "2"}, "threads must be a whole number, not '2'"),
+        ({"threads": 1.5}, "threads must be a whole number, not 1.5"),
+        ({"threads": True}, "threads must be a whole number, not True"),
+        ({"batch": 5}, "batch must be BatchSettings or None, not 5"),
+        ({"detect_language": "false"}, "detect_language must be True or False, not 'false'"),
+    ],
+)
+def test_arguments_of_another_type_are_refused_at_once(arguments: Any, message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        Classifier(**arguments)
+
+
 def test_arguments_that_make_no_sense_are_refused_at_once() -> None:
     with pytest.raises(ValueError, match="threads must be 0 or more, not -1"):
         Classifier(threads=-1)

@@ -314,6 +314,25 @@ def test_packs_are_named_once_each() -> None:
     assert mistakes(model__path="a,b,./a") == ("model.path (flag --model.path): 'a' is named more than once",)
 
 
+@pytest.mark.parametrize(
+    ("table", "line"),
+    [
+        ("[language]\nmin_confidence = true", "language.min_confidence ({}): true is not a number"),
+        ("[batch]\nmax_messages = true", "batch.max_messages ({}): true is not a whole number"),
+        ("[model]\nthreads = false", "model.threads ({}): false is not a whole number"),
+        ("[language]\ndetect = 1", "language.detect ({}): 1 is neither true nor false"),
+        ("[language]\ndetect = 0.5", "language.detect ({}): 0.5 is neither true nor false"),
+    ],
+)
+def test_true_is_no_number_and_a_number_is_not_true(tmp_path: Path, table: str, line: str) -> None:
+    path = tmp_path / "t.toml"
+    path.write_text(table, encoding="utf-8")
+    with pytest.raises(SettingsError) as caught:
+        load_settings({}, path, {}, None)
+    (found,) = caught.value.lines
+    assert found == line.format(path)
+
+
 def test_toml_may_write_a_slot_as_a_number(tmp_path: Path) -> None:
     path = tmp_path / "worker.toml"
     path.write_text('[delivery]\nslot = 3\n[source]\ntopics = "a, b"\n')

@@ -81,7 +81,7 @@ def data_root(argument: str | None, recipe: str = "") -> Path:
     Raises TrainingError if it does not exist.
     """
     given = argument or recipe or os.environ.get("MOODSTREAM_DATA") or ""
-    root = Path(given) if given else Path(__file__).resolve().parents[3] / "shared" / "data"
+    root = Path(given) if given else Path(__file__).resolve().parents[4] / "shared" / "data"
     if not root.is_dir():
         raise TrainingError(f"no data folder {root}: name it with --data or MOODSTREAM_DATA")
     return root

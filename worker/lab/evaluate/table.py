@@ -66,6 +66,7 @@ def table_examples(
         raise TrainingError(f"{printable(str(path))} has no rows")
     chosen = [_named(heads, head)] if head is not None else _candidates(found, heads)
     if not chosen:
+        _refuse_blank(found, opened.label)
         raise TrainingError(
             f"{printable(str(path))}: no head has its labels ({_some(found.values)}): {_known(heads)}"
         )
@@ -76,6 +77,13 @@ def _named(heads: Mapping[str, Head], head: str) -> Head:
     if head not in heads:
         raise TrainingError(f"no head {head!r}: the model has {', '.join(heads)}")
     return heads[head]
+
+
+def _refuse_blank(found: _Rows, column: str) -> None:
+    """Raise TrainingError for the first row without a label: only a head with several labels takes those."""
+    for place, value in zip(found.places, found.values, strict=True):
+        if value is None or (isinstance(value, str) and not value.strip()):
+            raise TrainingError(f"{place}: no label in the column {printable(column)}")
 
 
 def _candidates(found: _Rows, heads: Mapping[str, Head]) -> list[Head]:

@@ -99,6 +99,7 @@ def test_only_so_many_rows(tmp_path: Path) -> None:
         ("", "is empty; a table begins with a line of column names"),
         ("body,label\na,good\n", "no column 'text'; there are: body, label"),
         ("text,label\na,good\n ,bad\n", "line 3: no text in the column text"),
+        ("text,label\na,good\nb, \nc,bad\n", "line 3: no label in the column label"),
         ("text,label\na,b,good\n", "line 2: the row has 3 fields, the header 2"),
         ('text,label\n"a,good\n', "line 2: "),
     ],

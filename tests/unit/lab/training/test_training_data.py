@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 import tomllib
 from pathlib import Path
 
@@ -156,6 +157,17 @@ def test_what_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(TrainingError, match=r"no data folder .*absent: name it with --data"):
         data.data_root(None)
     assert data.data_root(str(tmp_path)) == tmp_path
+
+
+def test_the_data_folder_is_beside_the_repository(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As for `make`, which is run in the repository."""
+    repository = Path(__file__).parents[4]
+    (given,) = re.findall(
+        r"^DATA \?= (.*)$", (repository / "Makefile").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    monkeypatch.delenv("MOODSTREAM_DATA", raising=False)
+    monkeypatch.setattr(Path, "is_dir", lambda _path: True)
+    assert data.data_root(None) == (repository / given).resolve()
 
 
 def test_toxic_spans_are_places_and_make_a_post_toxic(tmp_path: Path) -> None:
