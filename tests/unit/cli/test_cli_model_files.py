@@ -147,7 +147,7 @@ def test_diff_names_every_message_that_changed(moodstream: Any, tmp_path: Path, 
 
 
 def test_diff_sees_another_strongest_label(moodstream: Any, tmp_path: Path, texts: Path) -> None:
-    """An adjustment of the labels changes which is the strongest, and neither scores nor which labels pass."""
+    """An adjustment changes which label is the strongest, but neither scores nor which labels pass."""
     passing = {**WARM["emotion"], "thresholds": [0.0] * 5}
     make_pack(tmp_path, "old", heads={**WARM, "emotion": passing})
     lowered = {**passing, "logit_adjustment": [0.0, 0.0, 0.0, 0.0, -50.0]}
