@@ -141,7 +141,7 @@ def test_a_pack_tells_the_parts_of_a_word_apart(teacher: Path, tmp_path: Path) -
     row = SimpleNamespace(
         ranges=[(0, 0), (0, 5), (5, 7), (7, 9), (9, 9)], word_ranges=[(0, 0), (0, 9), (0, 9), (0, 9), (9, 9)]
     )
-    scores = np.array([0.9, 0.8, 0.1, 0.4, 0.9], np.float32)
+    scores = np.array([0.9, 0.8, 0.1, 0.4, 0.9])
 
     class Fixed:
         title, identity, heads = "fixed", "fixed", student.heads

@@ -154,7 +154,7 @@ def test_a_weight_counts_for_the_batches_of_its_task_alone(data: Path, tmp_path:
     parts = []
     for name, label in (("negative", 0), ("positive", 2)):
         task = Task(data="tweets_sentiment", hard=1.0, weight=0.05 if name == heavier else 0.01)
-        labels = [(label,)] * 100
+        labels: list[tuple[int, ...]] = [(label,)] * 100
         parts.append(Part(name, TEXTS[:100], 16, epochs=40, task=task, head="sentiment", labels=labels))
     found = distil([CheckpointTeacher(tmp_path / "big")], student, parts, tmp_path, slow, say=quiet)
     shares = logits_of(found.checkpoint, TEXTS[:100], "sentiment")[:, [0, 2]]

@@ -127,7 +127,9 @@ def _digest(stage: Stage, recipe: Recipe, layout: Layout, before: Sequence[str])
     names = [each.data for task in recipe.tasks for each in task.by_set if each.data in SOURCES]
     public = [layout.data / file for name in names for file in _public_files(name)]
     ours = [path for name in names for path in SOURCES[name].own_files(layout.data)]
-    files = [(path.name, path.stat().st_size if path.is_file() else None) for path in public]
+    files: list[tuple[str, int | str | None]] = [
+        (path.name, path.stat().st_size if path.is_file() else None) for path in public
+    ]
     files += [(path.name, _content(path) if path.is_file() else None) for path in ours]
     parts = (described(stage, recipe, layout), tuple(before), tuple(files))
     return hashlib.sha256(repr(parts).encode("utf-8", "surrogatepass")).hexdigest()[:16]
