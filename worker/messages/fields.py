@@ -196,7 +196,8 @@ class Fields:
         body = self._unwrapped(body) if isinstance(body, Mapping) else None
         if self._watch is None or not isinstance(body, Mapping):
             return
-        wanted = all(each.verdict(body) is True for each in self._filters)
+        # What is neither true nor false has matched something, and has its own error.
+        wanted = all(each.verdict(body) is not False for each in self._filters)
         if self._watch.look(body, wanted=wanted):
             self._watch = None
 
