@@ -199,8 +199,11 @@ def head_line(head: Head) -> str:
     """Return the line that says what a head answers."""
     if head.by_token:
         depths = ", ".join(map(str, head.layers))
-        asked = "" if head.gate is None else f", run only where `{head.gate.head}` says {head.gate.label}"
-        return f"- **{head.name}**: which characters are {head.labels[0]}, read at layers {depths}{asked}"
+        line = f"- **{head.name}**: which characters are {head.labels[0]}, read at layers {depths}"
+        if (gate := head.gate) is not None:
+            line += f", run where `{gate.head}` gives {gate.label} at least {gate.threshold:g}"
+            line += f"; by default words are marked where it says {gate.label}"
+        return line
     if head.multi_label:
         groups = f", and {len(head.groups)} groups derived from them" if head.groups else ""
         return f"- **{head.name}**: any of {len(head.labels)} labels, each with its own threshold{groups}"
