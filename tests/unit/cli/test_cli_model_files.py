@@ -96,7 +96,7 @@ def test_export_writes_one_head(moodstream: Any, tmp_path: Path) -> None:
     assert {path.name for path in (tmp_path / "out").iterdir()} >= {"config.json", "model.safetensors"}
     again = moodstream("model", "export", "tiny", "out", "--head", "sentiment")
     assert again.code == ExitCode.MODEL
-    assert again.lines == ["moodstream: out is there already; it is not overwritten unless you ask for it"]
+    assert again.lines == ["moodstream: out is there already; it is replaced only with --replace"]
     assert moodstream("model", "export", "tiny", "out", "--head", "emotion", "--replace").code == 0
     several = moodstream("model", "export", "tiny", "more")
     assert several.code == ExitCode.MODEL

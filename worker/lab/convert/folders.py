@@ -34,7 +34,7 @@ def check_target(folder: Path, source: Path, *, replace: bool, error: type[LabEr
     if not folder.exists() and not folder.is_symlink():
         return
     if not replace:
-        raise error(f"{folder} is there already; it is not overwritten unless you ask for it")
+        raise error(f"{folder} is there already; it is replaced only with --replace")
     place, origin = folder.resolve(), source.resolve()
     if place == origin or place in origin.parents:
         raise error(f"{folder} holds what the new folder is made from: choose another one")
