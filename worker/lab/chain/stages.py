@@ -91,7 +91,7 @@ _WITH_18 = "66dbb2a401e973128bf02cf76718c0a0706fa636"
 _WITH_19 = "5dc8f2758de86c6484b3ebae62eca2d3badd6114"
 """The last commits in which `compact-14`, `compact-16`, `compact-18` and `compact-19` ship."""
 _WITH_CARD = "accfb5699e203718646e101f70964d719789e2a8"
-"""The commit with the present card of `compact-fast`; its weights are those that shipped with `compact-18`."""
+"""The commit with the present card of `compact-fast`, whose weights shipped with `compact-18` already."""
 
 # The minutes are those that docs/explanation/how-the-packs-were-made.md gives for each run, and the limit of
 # the run where it gives none.
