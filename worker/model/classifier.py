@@ -11,7 +11,7 @@ from typing import Any, Protocol, Self, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.errors import InferenceError, PackError, TextNotString
+from worker.errors import InferenceError, PackError, TextEmpty, TextNotString
 from worker.heads import ROWS, Head, Marks, shown
 from worker.model.cpu import available_threads
 from worker.model.heads import called, probabilities, text_results
@@ -28,6 +28,9 @@ WINDOW = 1_024
 """Texts sorted together. Padding falls to about 3 % at 256 and hardly further; memory grows with it."""
 
 _UNREAD = SpanResult()
+
+_SPECIAL_TOKENS = 2
+"""[CLS] and [SEP], which every row has."""
 
 
 class Listener(Protocol):
@@ -289,7 +292,9 @@ class Classifier:
         # Subclasses of str, such as numpy's, become plain ones.
         plain = [str.__str__(text) for text in texts if isinstance(text, str)]
         try:
-            found: list[Tokens | Failure] = [*self.tokenize(plain)]
+            found: list[Tokens | Failure] = [
+                row if len(row.ids) > _SPECIAL_TOKENS else _nothing_left() for row in self.tokenize(plain)
+            ]
         except InferenceError as error:
             if len(texts) > 1:
                 return [row for text in texts for row in self._tokens([text])]
@@ -406,6 +411,14 @@ def _no_text(value: object) -> Failure:
         reason=TextNotString.reason,
         message=f"this is not a text: {type(value).__name__}",
         exception=f"{TextNotString.__module__}.{TextNotString.__qualname__}",
+    )
+
+
+def _nothing_left() -> Failure:
+    return Failure.of(
+        "classify",
+        TextEmpty.reason,
+        TextEmpty("nothing is left of the text: it holds only markup or signs that the model does not read"),
     )
 
 

@@ -347,6 +347,18 @@ def test_an_unknown_way_to_read_long_texts_is_refused() -> None:
         Classifier("compact-fast", long_text="tail")  # type: ignore[arg-type]
 
 
+def test_a_text_of_which_nothing_is_left_is_not_called_neutral(classifier: Classifier) -> None:
+    """The packs read HTML as its text: tags and comments alone are none."""
+    empty = ["<br>", "<p></p>", "<img src=x alt=nice>", "<!-- so good -->", "<div><br/></div> <hr>"]
+    read = ["<b>ok</b>", "<3", "a<b", "\N{GRINNING FACE}", "?", "<username>"]
+    results = classifier.classify([*empty, *read])
+    for failure in results[: len(empty)]:
+        assert isinstance(failure, Failure)
+        assert (failure.stage, failure.reason) == ("classify", "text_empty")
+        assert "nothing is left of the text" in failure.message
+    assert all(isinstance(result, Prediction) for result in results[len(empty) :])
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
