@@ -163,7 +163,8 @@ class Classifier:
 
         Args:
             texts: a list or any other iterable of texts, such as a column of a data frame. A value that is
-                not a text, such as None or NaN, gives a `Failure` with the reason `text_not_string`.
+                not a text, such as None or NaN, gives a `Failure` with the reason `text_not_string`, and a
+                text of which the tokenizer leaves nothing one with `text_empty`.
 
         Raises:
             TypeError: one text instead of several, or a table with more than one column.

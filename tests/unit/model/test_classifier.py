@@ -115,9 +115,13 @@ def test_what_is_no_text_fails_alone(classifier: Classifier, value: Any) -> None
 @settings(max_examples=60, deadline=None)
 def test_each_value_gets_one_answer_in_its_place(values: list[Any]) -> None:
     answers = shared().classify(values)
-    assert [isinstance(answer, Prediction) for answer in answers] == [
-        isinstance(value, str) for value in values
-    ]
+    for value, answer in zip(values, answers, strict=True):
+        if not isinstance(value, str):
+            assert getattr(answer, "reason", "") == "text_not_string"
+        elif len(shared().tokenize([str(value)])[0].ids) == 2:  # [CLS] and [SEP]: nothing in between
+            assert getattr(answer, "reason", "") == "text_empty"
+        else:
+            assert isinstance(answer, Prediction)
 
 
 @cache

@@ -22,6 +22,8 @@ TEXTS = [
     *("awful", "the film is great", "THE  AWFUL,\u200b awful train!", "", "broken " * 40, "a\u0301wful é 😡"),
     *("@someone awful", "aaaawful", "great \ud83d\ude00 awful \ud83d"),
 ]
+READ = [text for text in TEXTS if text]
+"""Those of which the model has something to read."""
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +86,7 @@ def test_a_closed_gate_leaves_the_text_unread(tmp_path: Path) -> None:
     config = {**SIZES, "heads": {**MARKING, NAME: {**MARKING[NAME], "gate": gate}}}
     folder = write_checkpoint(tmp_path / "checkpoint", config)
     convert_checkpoint(folder, tmp_path / "pack", name="tiny")
-    answers = Classifier.load(tmp_path / "pack").classify(TEXTS)
+    answers = Classifier.load(tmp_path / "pack").classify(READ)
     assert all(isinstance(answer, Prediction) for answer in answers)
     assert {answer.spans[NAME] for answer in answers if isinstance(answer, Prediction)} == {SpanResult()}
 
@@ -98,17 +100,17 @@ def low(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_words_are_marked_only_in_texts_that_are_called_toxic(low: Path) -> None:
-    for answer in Classifier.load(low, threads=1).classify(TEXTS):
+    for answer in Classifier.load(low, threads=1).classify(READ):
         assert isinstance(answer, Prediction)
         assert answer.heads["toxicity"].label == "not_toxic"
         assert answer.spans[NAME] == SpanResult()
 
 
 def test_the_gate_alone_decides_if_that_is_asked(low: Path, marking: Classifier) -> None:
-    answers = Classifier.load(low, threads=1, marks="gate").classify(TEXTS)
+    answers = Classifier.load(low, threads=1, marks="gate").classify(READ)
     assert all(isinstance(answer, Prediction) for answer in answers)
     spans = [answer.spans[NAME] for answer in answers if isinstance(answer, Prediction)]
-    assert spans == [found.spans[NAME] for found in marking.predict(marking.tokenize(TEXTS))]
+    assert spans == [found.spans[NAME] for found in marking.predict(marking.tokenize(READ))]
     assert any(span.ranges for span in spans)
 
 
