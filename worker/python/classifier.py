@@ -22,10 +22,10 @@ from worker.types import PUBLIC, Failure, LongText, Prediction
 
 _Path = Path | str
 _Packs = tuple[tuple[str, str], ...]
+"""Path and revision of each pack."""
+
 _How = tuple[Marks, bool, LongText]
 """`marks`, `detect_language` and `long_text`."""
-
-"""Path and revision of each pack."""
 
 _Batch = tuple[tuple[str, Any], ...] | None
 """Settings of a batch as a value that can be compared; None for the defaults."""
@@ -136,7 +136,8 @@ class Classifier:
         Args:
             texts: a list or any other iterable, such as a pandas or polars series, an Arrow array, a NumPy
                 array or a generator. What is not a text (None, NaN, a number) gives a `Failure` with the
-                reason `text_not_string`, and a text with nothing visible in it one with `text_empty`.
+                reason `text_not_string`, and a text with nothing visible in it, or nothing but HTML tags, one
+                with `text_empty`.
 
         Raises:
             TypeError: one text instead of several, or a table with more than one column.

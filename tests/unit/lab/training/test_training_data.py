@@ -69,7 +69,7 @@ def test_held_out_labels_of_our_own_are_kept_from_their_head_alone(tmp_path: Pat
     _comments(tmp_path, "dev", "another one")
     assert 0 < len(held_out) < 30
     # The same head: its own split of these comments, and all of them as calm or offensive.
-    for name in ("comments_toxicity", "goemotions_calm"):
+    for name in ("comments_toxicity", "goemotions_calm", "offensive"):
         assert set(data.load(name, "train", tmp_path).texts) == set(texts) - held_out
     # Emotions are those of GoEmotions' readers, of every comment.
     assert set(data.load("goemotions", "train", tmp_path).texts) == set(texts)
