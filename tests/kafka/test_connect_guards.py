@@ -138,7 +138,7 @@ def _join_that_ends_between_two_polls(
     """
     consumer = _consumer(topics)
     with contextlib.closing(consumer):
-        consumer.subscribe(topics.source.topics)
+        _subscribe(consumer, topics)
         _poll_until_stable(consumer, lambda _: None)
         coordinator: Any = consumer._coordinator
         coordinator._assignment_snapshot = {topics.source.topics[0]: {0, 1, 2, 3, 4}}
@@ -157,6 +157,12 @@ def _consumer(topics: Topics) -> KafkaConsumer:
     return KafkaConsumer(
         **consumer_options(topics.kafka, topics.source, "0") | {"auto_offset_reset": "earliest"}
     )
+
+
+def _subscribe(consumer: KafkaConsumer, topics: Topics) -> None:
+    """As the service does: a leader that learns of the partitions after its join would join once more."""
+    consumer.subscribe(topics.source.topics)
+    guards.know_topics(consumer, topics.source.topics)
 
 
 def _poll_until_stable(consumer: KafkaConsumer, before_poll: Callable[[KafkaConsumer], None]) -> str:
@@ -180,8 +186,7 @@ def test_a_join_that_ends_between_two_polls_is_lost_without_the_guard(topics: To
 def test_a_consumer_knows_its_topics_before_it_joins(topics: Topics) -> None:
     consumer = _consumer(topics)
     with contextlib.closing(consumer):
-        consumer.subscribe(topics.source.topics)
-        guards.know_topics(consumer, topics.source.topics)
+        _subscribe(consumer, topics)
         assert consumer._cluster.partitions_for_topic(topics.source.topics[0])
         assert consumer.group_metadata().state is MemberState.UNJOINED
 
@@ -196,8 +201,7 @@ def test_a_leader_that_knows_no_partitions_leaves_its_successor_without_any(topi
     first.close(autocommit=False)  # a static member does not leave the group when it closes
     second = _consumer(topics)
     with contextlib.closing(second):
-        second.subscribe(topics.source.topics)
-        guards.know_topics(second, topics.source.topics)
+        _subscribe(second, topics)
         _poll_until_stable(second, guards.finish_join)
         for _ in range(20):
             guards.finish_join(second)
@@ -237,7 +241,7 @@ def test_a_broker_that_waits_is_asked_as_before(topics: Topics, monkeypatch: pyt
     consumer = _consumer(topics)
     with contextlib.closing(consumer):
         guards.rest_between_empty_answers(consumer)
-        consumer.subscribe(topics.source.topics)
+        _subscribe(consumer, topics)
         _poll_until_stable(consumer, guards.finish_join)
         consumer.poll(timeout_ms=1_000)
         monkeypatch.setattr(guards, "time", SimpleNamespace(monotonic=time.monotonic, sleep=rest))
