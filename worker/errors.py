@@ -405,6 +405,12 @@ class ExportError(LabError):
     exit_code = ExitCode.MODEL
 
 
+class ExportHeadError(ExportError):
+    """The head to export was not named, or is none that can be exported."""
+
+    exit_code = ExitCode.USAGE
+
+
 # The demo.
 
 

@@ -230,15 +230,34 @@ _TYPES: dict[str, KeptType] = {
     "double": "double",
     "boolean": "boolean",
 }
-_TYPED = re.compile(r"(?P<entry>.*\S)\s*:\s*(?P<type>string|long|double|boolean)\s*", re.DOTALL)
+_ALMOST: dict[str, KeptType] = {
+    "str": "string",
+    **dict.fromkeys(("int", "integer", "int32", "int64", "bigint"), "long"),
+    **dict.fromkeys(("float", "float32", "float64"), "double"),
+    "bool": "boolean",
+}
+"""What other systems call these types. A key that ends so has to be quoted."""
+_TYPED = re.compile(r"(?P<entry>.*\S)\s*:\s*(?P<type>[A-Za-z]+(?:32|64)?)\s*", re.DOTALL)
 
 
 def split_type(entry: str) -> tuple[str, KeptType | None]:
-    """Split an entry of `sink.keep` into what leads to the value and the type after the colon, if any."""
+    """Split an entry of `sink.keep` into what leads to the value and the type after the colon, if any.
+
+    Raises:
+        ExpressionError: what stands there is nearly the name of a type.
+    """
     found = _TYPED.fullmatch(entry)
     if found is None:
         return entry, None
-    return found["entry"], _TYPES[found["type"]]
+    word = found["type"]
+    kind = _TYPES.get(word) or _TYPES.get(word.lower()) or _ALMOST.get(word.lower())
+    if kind is not None and word not in _TYPES:
+        raise _error(
+            f"has no type `{word}`; write `:{kind}`, or put a key with a colon between double quotes",
+            entry,
+            found.start("type"),
+        )
+    return (entry, None) if kind is None else (found["entry"], kind)
 
 
 def parse_keep(text: str) -> Keep:

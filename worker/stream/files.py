@@ -100,10 +100,24 @@ class FileRun:
             settings, topic="", include_text=options.include_text, on_pack=self._packs.append, warn=say
         )
         ours = _own_columns(router.heads, Layout.of(sink), include_text=options.include_text)
-        keep = None if sink.keep or not options.keep_all else _keep_all(options, self._fields.places, ours)
+        keep = None if sink.keep or not options.keep_all else self._keep_all(self._fields.places, ours)
         some = KeepSome({column: name for name, column in _plain_keeps(sink.keep).items()})
         self._convert = self._writer(ours, some if copies and sink.keep else keep, copies=copies)
         self._labeller = Labeller(router, self._fields, keep=None if copies else keep)
+
+    def _keep_all(self, places: Places, ours: "_OwnColumns") -> KeepAll:
+        without_text = not self._options.include_text
+        if without_text and places.holds_text is None:
+            self._say(
+                "the text may be in any column of the input, so without the text none of them is kept; "
+                "choose with --keep"
+            )
+        return KeepAll(
+            ours.names,
+            repeated=places.only,
+            hidden=places.holds_text if without_text else (),
+            without_text=without_text,
+        )
 
     def _writer(self, ours: "_OwnColumns", keep: KeepAll | KeepSome | None, *, copies: bool) -> Convert:
         if copies and keep is not None:
@@ -267,16 +281,6 @@ def _own_columns(heads: Sequence[Sequence[Head]], layout: Layout, *, include_tex
         always.append({column.name for column in columns if column.always})
     optional = [name for name in written if name not in set.intersection(*always)]
     return _OwnColumns(frozenset(names), written, optional)
-
-
-def _keep_all(options: FileOptions, places: Places, ours: _OwnColumns) -> KeepAll:
-    without_text = not options.include_text
-    return KeepAll(
-        ours.names,
-        repeated=places.only,
-        hidden=places.holds_text if without_text else (),
-        without_text=without_text,
-    )
 
 
 def _copies(options: FileOptions, places: Places) -> bool:

@@ -262,7 +262,12 @@ def test_without_the_text_no_envelope_gives_it_away(moodstream: Any, preset: str
 
 @pytest.mark.parametrize(
     ("expression", "kept"),
-    [("join(' ', parts[*].text)", True), ("parts[?text].text | [0]", True), ("values(@)[0][0].text", False)],
+    [
+        ("join(' ', parts[*].text)", True),
+        ("parts[?text].text | [0]", True),
+        ("values(@)[0][0].text", False),
+        ("join(' ', @.parts[*].text)", False),
+    ],
 )
 def test_without_the_text_expressions_do_not_give_it_away(
     moodstream: Any, expression: str, kept: bool
@@ -272,6 +277,9 @@ def test_without_the_text_expressions_do_not_give_it_away(
     assert ended.code == 0, ended.err
     assert "secret" not in ended.out
     assert ("n" in json.loads(ended.out)) is kept
+    assert ("none of them is kept; choose with --keep" in ended.err) is not kept
+    both = moodstream("label", "a.jsonl", "--text-field", expression, "--no-include-text", "--keep", "n")
+    assert (json.loads(both.out)["n"], both.err) == (1, "")
 
 
 # Settings that match nothing

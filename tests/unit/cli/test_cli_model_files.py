@@ -98,9 +98,24 @@ def test_export_writes_one_head(moodstream: Any, tmp_path: Path) -> None:
     assert again.code == ExitCode.MODEL
     assert again.lines == ["moodstream: out is there already; it is replaced only with --replace"]
     assert moodstream("model", "export", "tiny", "out", "--head", "emotion", "--replace").code == 0
-    several = moodstream("model", "export", "tiny", "more")
-    assert several.code == ExitCode.MODEL
-    assert "choose with --head (sentiment, emotion, toxicity)" in several.err
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        ((), "choose with --head (sentiment, emotion, toxicity)"),
+        (("--head", "mood"), "has no head 'mood'"),
+        (("--head", "toxic_spans"), "sentiment, emotion, toxicity can be exported"),
+    ],
+)
+def test_a_head_that_cannot_be_exported_is_a_wrong_option(
+    moodstream: Any, tmp_path: Path, args: tuple[str, ...], said: str
+) -> None:
+    make_pack(tmp_path, "tiny")
+    ended = moodstream("model", "export", "tiny", "more", *args)
+    assert ended.code == ExitCode.USAGE
+    assert said in ended.err
+    assert not (tmp_path / "more").exists()
 
 
 def test_diff_of_a_pack_with_itself_is_nothing(moodstream: Any, tmp_path: Path, texts: Path) -> None:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.errors import ExpressionError
-from worker.expressions import parse_expression, parse_keep, parse_list, split_list
+from worker.expressions import parse_expression, parse_keep, parse_list, split_list, split_type
 
 BODY = {
     "title": "Fine",
@@ -120,13 +120,48 @@ def test_what_cannot_be_kept(text: str, message: str) -> None:
     assert caught.value.message == message
 
 
+@pytest.mark.parametrize(
+    ("entry", "rest", "kind"),
+    [
+        ("price:double", "price", "double"),
+        ("a.n as n : long ", "a.n as n", "long"),
+        ("dc:title", "dc:title", None),
+        ("dc:date", "dc:date", None),
+        ('"a:int"', '"a:int"', None),
+        ("{a: int}", "{a: int}", None),
+    ],
+)
+def test_a_type_stands_after_the_last_colon(entry: str, rest: str, kind: str | None) -> None:
+    assert split_type(entry) == (rest, kind)
+
+
+@pytest.mark.parametrize(
+    ("entry", "kind"),
+    [
+        ("price:integer", "long"),
+        ("price:int", "long"),
+        ("n as count: BIGINT ", "long"),
+        ("price:float", "double"),
+        ("price:float64", "double"),
+        ("price:Double", "double"),
+        ("ok:bool", "boolean"),
+        ("name:str", "string"),
+    ],
+)
+def test_a_type_of_another_system_is_a_mistake_that_names_ours(entry: str, kind: str) -> None:
+    with pytest.raises(ExpressionError) as caught:
+        split_type(entry)
+    assert f"; write `:{kind}`, or put a key with a colon between double quotes" in caught.value.message
+    assert entry[caught.value.column :].strip() == entry.split(":")[1].strip()
+
+
 def test_a_list_is_split_outside_quotes_and_brackets() -> None:
     assert split_list("a, join(', ', b) as c,, \"d,e\" as f") == ["a", "join(', ', b) as c", '"d,e" as f']
 
 
 @given(st.text(alphabet="ab.,|&()[]{}'\"`!<>=*@?: 01\\ß\n\ud800", max_size=30))
 def test_any_text_is_an_expression_or_a_mistake_with_a_place(text: str) -> None:
-    for parse in (parse_list, parse_keep):
+    for parse in (parse_list, parse_keep, split_type):
         mistake = None
         try:
             parse(text)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
-from worker.errors import ExportError
+from worker.errors import ExportError, ExportHeadError
 from worker.heads import MULTI, SINGLE, heads_table
 from worker.lab.convert.architecture import (
     CLASSIFIER,
@@ -71,7 +71,8 @@ def export_model(source: Path, folder: Path, head: str | None = None, *, replace
     an exported model.
 
     Raises:
-        ExportError: no such head, one that transformers cannot express, or the folder exists.
+        ExportHeadError: no such head, none where there are several, or one that transformers cannot express.
+        ExportError: the model has no form in transformers, or the folder exists or cannot be written.
         PackError, CheckpointError: the model cannot be read.
     """
     if not source.is_dir():
@@ -145,19 +146,22 @@ def _sizes(sizes: Architecture) -> dict[str, Any]:
 
 
 def _choose(heads: Mapping[str, Any], head: str | None, title: str) -> str:
-    """Return the head to export: the named one, or the only one that can be exported."""
+    """Return the head to export: the named one, or the only one that can be exported.
+
+    Raises ExportHeadError.
+    """
     fitting = [name for name, table in heads.items() if table.get("problem_type") in _KINDS]
     if head is None:
         if len(fitting) == 1:
             return fitting[0]
-        raise ExportError(
+        raise ExportHeadError(
             f"{title} has several heads, but a folder of transformers has one: "
             f"choose with --head ({', '.join(fitting)})"
         )
     if head not in heads:
-        raise ExportError(f"{title} has no head {head!r}; there is {', '.join(heads)}")
+        raise ExportHeadError(f"{title} has no head {head!r}; there is {', '.join(heads)}")
     if head not in fitting:
-        raise ExportError(
+        raise ExportHeadError(
             f"{title}: the head {head} marks tokens from several layers, which transformers cannot express; "
             f"{', '.join(fitting)} can be exported"
         )

@@ -99,7 +99,7 @@ def load(name: str, split: Split, root: Path, rows: int = 0) -> Labelled:
     labels: list[tuple[int, ...]] = []
     rows = rows and max(source.group_size, rows - rows % source.group_size)
     for text, indexes in _rows(source, split, _files(name, split, root)):
-        if not text or (held_out and any(text_key(text) in keys for keys in held_out)):
+        if not text or _held_out(text, held_out):
             continue
         texts.append(text)
         labels.append(indexes)
@@ -108,6 +108,11 @@ def load(name: str, split: Split, root: Path, rows: int = 0) -> Labelled:
     if not texts:
         raise TrainingError(f"data set {name}: no rows in its {split} split")
     return Labelled(name, source.head, source.binary, texts, labels, source.group_size, source.first_leads)
+
+
+def _held_out(text: str, held_out: Sequence[frozenset[str]]) -> bool:
+    key = text_key(text) if held_out else ""
+    return any(key in keys for keys in held_out)
 
 
 def held_out_from(name: str, root: Path) -> list[frozenset[str]]:
