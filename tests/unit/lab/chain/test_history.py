@@ -99,7 +99,9 @@ def test_a_history_that_is_not_here_is_missed_before_anything_starts(
 ) -> None:
     """One line for each pack that would be taken from it; with all stages trained it is not needed."""
     monkeypatch.setattr(history.missing_from_history, "__defaults__", (tmp_path,))
-    for fetch, lines in ((True, 3), (False, 0)):
+    shipped = sum(stage.shipped is not None for stage in from_history())
+    assert shipped
+    for fetch, lines in ((True, shipped), (False, 0)):
         found = survey(from_history(), layout, fetch=fetch)
         missing = check(found, layout, again=False).missing
         assert sum("is in the history of this repository" in line for line in missing) == lines
