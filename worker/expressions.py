@@ -236,7 +236,7 @@ _ALMOST: dict[str, KeptType] = {
     **dict.fromkeys(("float", "float32", "float64"), "double"),
     "bool": "boolean",
 }
-"""What other systems call these types. A key that ends so has to be quoted."""
+"""What other systems call these types. A key that ends in one of these names has to be quoted."""
 _TYPED = re.compile(r"(?P<entry>.*\S)\s*:\s*(?P<type>[A-Za-z]+(?:32|64)?)\s*", re.DOTALL)
 
 
@@ -244,13 +244,13 @@ def split_type(entry: str) -> tuple[str, KeptType | None]:
     """Split an entry of `sink.keep` into what leads to the value and the type after the colon, if any.
 
     Raises:
-        ExpressionError: what stands there is nearly the name of a type.
+        ExpressionError: the type has a name from another system, or capital letters.
     """
     found = _TYPED.fullmatch(entry)
     if found is None:
         return entry, None
     word = found["type"]
-    kind = _TYPES.get(word) or _TYPES.get(word.lower()) or _ALMOST.get(word.lower())
+    kind = _TYPES.get(word.lower()) or _ALMOST.get(word.lower())
     if kind is not None and word not in _TYPES:
         raise _error(
             f"has no type `{word}`; write `:{kind}`, or put a key with a colon between double quotes",

@@ -91,7 +91,7 @@ _WITH_18 = "66dbb2a401e973128bf02cf76718c0a0706fa636"
 _WITH_19 = "5dc8f2758de86c6484b3ebae62eca2d3badd6114"
 """The last commits in which `compact-14`, `compact-16`, `compact-18` and `compact-19` ship."""
 _WITH_CARDS = "ef9d28d1c953b44d37bd1bdfc16523e21a295294"
-"""The last commit in which `compact-fast-8` ships, with the corrected card; `compact` ships in it too."""
+"""The last commit in which `compact-21` and `compact-fast-8` ship, the second with its corrected card."""
 
 # The minutes are those that docs/explanation/how-the-packs-were-made.md gives for each run, and the limit of
 # the run where it gives none.
