@@ -393,6 +393,10 @@ class LabelError(LabError):
     """A field of a table that does not hold a label; `str()` says what it holds instead."""
 
 
+class TargetError(LabError):
+    """A folder that cannot be written, or may not: it is there already, or holds something else."""
+
+
 class CheckpointError(LabError):
     """A checkpoint folder cannot be converted."""
 
@@ -400,7 +404,7 @@ class CheckpointError(LabError):
 
 
 class ExportError(LabError):
-    """A model has no form in transformers, or the folder cannot be written."""
+    """A model has no form in transformers."""
 
     exit_code = ExitCode.MODEL
 

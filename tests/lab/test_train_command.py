@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from worker.errors import TrainingError
+from worker.errors import TargetError, TrainingError
 from worker.lab import build
 from worker.lab.bases import read_base
 from worker.lab.build import Places, make_pack
@@ -188,9 +188,7 @@ def test_a_folder_that_is_no_pack_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters" / "a.txt").write_text("dear", encoding="utf-8")
     for place in (tmp_path / "letters", tmp_path / "letters" / "a.txt"):
-        with pytest.raises(
-            TrainingError, match="is neither a pack nor an exported model: it is not replaced"
-        ):
+        with pytest.raises(TargetError, match="is neither a pack nor an exported model: it is not replaced"):
             make_pack(recipe, Places(None, tmp_path / "work", place))
     assert not (tmp_path / "work").exists()
 

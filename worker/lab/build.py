@@ -53,7 +53,7 @@ def make_pack(recipe: Recipe, places: Places, *, resume: bool = False, say: Prog
 
     Raises LabError or PackError, each with one readable line.
     """
-    check_target(places.pack, places.work, replace=True, error=TrainingError)
+    check_target(places.pack, places.work, replace=True)
     places.work.mkdir(parents=True, exist_ok=True)
     _write_text(places.work / "recipe.toml", recipe_text(_absolute(recipe)))
     trained = train(recipe, places.data, places.work, resume=resume, say=say)

@@ -262,25 +262,22 @@ def read_tensors(folder: Path) -> Tensors:
 def write_folder(checkpoint: Checkpoint, folder: Path, card: str = "") -> None:
     """Write a checkpoint folder atomically, replacing an older one.
 
-    Raises CheckpointError if it cannot be written.
+    Raises TargetError if it cannot be written.
     """
-    try:
-        with written(folder) as draft:
-            arrays = {name: np.ascontiguousarray(array) for name, array in checkpoint.tensors.items()}
-            save_file(arrays, draft / FILE, metadata={"format": "pt"})
-            (draft / FILE).chmod(0o644)  # safetensors makes it readable by its owner only
-            (draft / TOKENIZER).write_text(checkpoint.tokenizer, encoding="utf-8")
-            if checkpoint.emoji:
-                (draft / EMOJI).write_text(checkpoint.emoji, encoding="utf-8")
-            text = json.dumps(checkpoint.config, indent=2, ensure_ascii=False) + "\n"
-            (draft / CONFIG).write_text(text, encoding="utf-8")
-            if card:
-                (draft / CARD).write_text(card, encoding="utf-8")
-            for file in draft.iterdir():
-                with file.open("rb") as content:
-                    os.fsync(content.fileno())
-    except Exception as error:  # safetensors raises its own exceptions for a full disk
-        raise CheckpointError(f"cannot write {folder}: {error}") from error
+    with written(folder) as draft:
+        arrays = {name: np.ascontiguousarray(array) for name, array in checkpoint.tensors.items()}
+        save_file(arrays, draft / FILE, metadata={"format": "pt"})
+        (draft / FILE).chmod(0o644)  # safetensors makes it readable by its owner only
+        (draft / TOKENIZER).write_text(checkpoint.tokenizer, encoding="utf-8")
+        if checkpoint.emoji:
+            (draft / EMOJI).write_text(checkpoint.emoji, encoding="utf-8")
+        text = json.dumps(checkpoint.config, indent=2, ensure_ascii=False) + "\n"
+        (draft / CONFIG).write_text(text, encoding="utf-8")
+        if card:
+            (draft / CARD).write_text(card, encoding="utf-8")
+        for file in draft.iterdir():
+            with file.open("rb") as content:
+                os.fsync(content.fileno())
 
 
 def encoder_shapes(sizes: Architecture) -> dict[str, tuple[int, ...]]:

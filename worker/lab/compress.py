@@ -37,7 +37,7 @@ def run(options: CompressOptions, say: Progress) -> Pack:
 
     Every pack is int8. Raises LabError, PackError or InputError.
     """
-    check_target(options.out, options.model, replace=True, error=CutError)
+    check_target(options.out, options.model, replace=True)
     original = read_model(options.model)
     title, work = options.title, options.work_folder
     texts = _read(options)

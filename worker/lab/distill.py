@@ -79,7 +79,7 @@ def run(options: DistillOptions, say: Progress) -> Pack:
     """
     recipe = load_recipe(options.labels) if options.labels is not None else None
     for folder in options.teachers:
-        check_target(options.out, folder, replace=True, error=TeacherError)
+        check_target(options.out, folder, replace=True)
     settings = _settings(options, recipe)
     teachers = [teacher_at(folder) for folder in options.teachers]
     lender = next((each for each in options.teachers if (each / "model.safetensors").is_file()), None)

@@ -95,9 +95,28 @@ def test_export_writes_one_head(moodstream: Any, tmp_path: Path) -> None:
     assert ended.out.startswith("out: DistilBertForSequenceClassification, head sentiment (3 labels), ")
     assert {path.name for path in (tmp_path / "out").iterdir()} >= {"config.json", "model.safetensors"}
     again = moodstream("model", "export", "tiny", "out", "--head", "sentiment")
-    assert again.code == ExitCode.MODEL
+    assert again.code == ExitCode.USAGE
     assert again.lines == ["moodstream: out is there already; it is replaced only with --replace"]
     assert moodstream("model", "export", "tiny", "out", "--head", "emotion", "--replace").code == 0
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("export", "tiny", "{}", "--head", "sentiment"),
+        ("import", "./tiny-checkpoint", "--output", "{}"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_a_wrong_argument(
+    moodstream: Any, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    make_pack(tmp_path, "tiny")
+    (tmp_path / "file").write_text("mine", encoding="utf-8")
+    for place, why in (("file/out", "file is not a folder"), ("file/deep/out", "Not a directory")):
+        ended = moodstream("model", *(word.format(place) for word in command))
+        assert ended.code == ExitCode.USAGE
+        assert ended.lines == [f"moodstream: cannot write {place}: {why}"]
+    assert (tmp_path / "file").read_text(encoding="utf-8") == "mine"
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from worker.errors import ExportError, ExportHeadError
@@ -72,26 +71,24 @@ def export_model(source: Path, folder: Path, head: str | None = None, *, replace
 
     Raises:
         ExportHeadError: no such head, none where there are several, or one that transformers cannot express.
-        ExportError: the model has no form in transformers, or the folder exists or cannot be written.
+        ExportError: the model has no form in transformers.
+        TargetError: the folder exists or cannot be written.
         PackError, CheckpointError: the model cannot be read.
     """
     if not source.is_dir():
         raise ExportError(f"there is no model at {source}: no such folder")
-    check_target(folder, source, replace=replace, error=ExportError)
+    check_target(folder, source, replace=replace)
     name, found = _read(source, head)
     labels = tuple(found.table["id2label"].values())
     check_shapes(found.tensors, found.config, len(labels))
-    try:
-        with written(folder) as draft:
-            save_file(found.tensors, draft / FILE, metadata={"format": "pt"})
-            (draft / FILE).chmod(0o644)  # safetensors gives it to its owner alone
-            _write_json(draft / CONFIG, _config(found, name))
-            write_tokenizer_files(found.folder, draft, found.config["max_position_embeddings"])
-            if (found.folder / EMOJI).is_file():
-                shutil.copyfile(found.folder / EMOJI, draft / EMOJI)
-            (draft / "README.md").write_text(_readme(found, name), encoding="utf-8")
-    except (OSError, SafetensorError) as error:
-        raise ExportError(f"cannot write {folder}: {getattr(error, 'strerror', None) or error}") from error
+    with written(folder) as draft:
+        save_file(found.tensors, draft / FILE, metadata={"format": "pt"})
+        (draft / FILE).chmod(0o644)  # safetensors gives it to its owner alone
+        _write_json(draft / CONFIG, _config(found, name))
+        write_tokenizer_files(found.folder, draft, found.config["max_position_embeddings"])
+        if (found.folder / EMOJI).is_file():
+            shutil.copyfile(found.folder / EMOJI, draft / EMOJI)
+        (draft / "README.md").write_text(_readme(found, name), encoding="utf-8")
     return Exported(folder, name, labels, sum(values.size for values in found.tensors.values()))
 
 

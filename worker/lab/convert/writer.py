@@ -60,11 +60,12 @@ def convert_checkpoint(
     `languages` are what the pack will say that it reads; what the checkpoint says when empty.
 
     Raises:
-        CheckpointError: the checkpoint is incomplete or has another architecture, or the target exists.
+        CheckpointError: the checkpoint is incomplete or has another architecture.
+        TargetError: the target exists or cannot be written.
     """
     if not checkpoint.is_dir():
         raise CheckpointError(f"there is no checkpoint at {checkpoint}: no such folder")
-    check_target(pack, checkpoint, replace=replace, error=CheckpointError)
+    check_target(pack, checkpoint, replace=replace)
     with written(pack) as draft:
         try:
             said = {"languages": list(languages)} if languages else {}

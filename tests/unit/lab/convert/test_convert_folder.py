@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from tests.support.checkpoints import ONE_HEAD, SIZES, TWO_HEADS, random_tensors, write_checkpoint
-from worker.errors import CheckpointError
+from worker.errors import CheckpointError, TargetError
 from worker.lab.convert.writer import convert_checkpoint
 from worker.model.classifier import Classifier
 from worker.model.pack import load_pack
@@ -163,7 +163,7 @@ def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(tmp_path: Path) 
 def test_a_pack_that_is_there_is_kept_unless_told(tmp_path: Path) -> None:
     folder = write_checkpoint(tmp_path / "checkpoint", {**SIZES, **ONE_HEAD})
     convert_checkpoint(folder, tmp_path / "pack", name="old", quantise=False)
-    with pytest.raises(CheckpointError, match="is there already"):
+    with pytest.raises(TargetError, match="is there already"):
         convert_checkpoint(folder, tmp_path / "pack", name="new", quantise=False)
     assert load_pack(tmp_path / "pack").name == "old"
     convert_checkpoint(folder, tmp_path / "pack", name="new", quantise=False, replace=True)

@@ -10,7 +10,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from tests.support.checkpoints import MARKING, ONE_HEAD, SIZES, TWO_HEADS, random_tensors, write_checkpoint
-from worker.errors import CheckpointError, ExportError, PackError
+from worker.errors import CheckpointError, ExportError, PackError, TargetError
 from worker.lab.convert.export import export_model
 from worker.lab.convert.writer import convert_checkpoint
 from worker.model.classifier import Classifier
@@ -178,7 +178,7 @@ def test_a_head_without_a_layer_of_its_own(tmp_path: Path) -> None:
 def test_an_exported_model_is_replaced_only_when_asked(tmp_path: Path) -> None:
     folder, out = checkpoint(tmp_path), tmp_path / "out"
     export_model(folder, out, "sentiment")
-    with pytest.raises(ExportError, match="is there already"):
+    with pytest.raises(TargetError, match="is there already"):
         export_model(folder, out, "emotion")
     assert json.loads((out / "config.json").read_text())["moodstream"]["head"] == "sentiment"
     export_model(folder, out, "emotion", replace=True)
@@ -199,16 +199,16 @@ def test_nothing_that_is_not_ours_is_replaced(tmp_path: Path) -> None:
         (file, "neither a pack nor"),
         (tmp_path, "holds what"),
     ):
-        with pytest.raises(ExportError, match=line):
+        with pytest.raises(TargetError, match=line):
             export_model(folder, target, "sentiment", replace=True)
-    with pytest.raises(ExportError, match="holds what the new folder is made from"):
+    with pytest.raises(TargetError, match="holds what the new folder is made from"):
         export_model(pack, pack, "sentiment", replace=True)
-    with pytest.raises(ExportError, match="holds what the new folder is made from"):
+    with pytest.raises(TargetError, match="holds what the new folder is made from"):
         export_model(pack, tmp_path / "home" / ".." / "pack", "sentiment", replace=True)
     (pack / "notes.txt").write_text("mine", encoding="utf-8")
-    with pytest.raises(ExportError, match=r"also holds 'notes\.txt'"):
+    with pytest.raises(TargetError, match=r"also holds 'notes\.txt'"):
         export_model(folder, pack, "sentiment", replace=True)
-    with pytest.raises(CheckpointError, match=r"also holds 'notes\.txt'"):
+    with pytest.raises(TargetError, match=r"also holds 'notes\.txt'"):
         convert_checkpoint(folder, pack, name="tiny", replace=True)
     assert load_pack(pack).name == "tiny"
     assert ((home / "mine.txt").read_text(), file.read_text()) == ("mine", "mine")
