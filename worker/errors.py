@@ -426,6 +426,12 @@ class BrokerError(DemoError):
     """The embedded broker is not installed or does not start."""
 
 
+class BrokerFolder(BrokerError):
+    """The embedded broker's folder cannot be written: which one, and why."""
+
+    exit_code = ExitCode.USAGE
+
+
 class SampleError(DemoError):
     """A line of the samples file cannot be read; `str()` names the line."""
 

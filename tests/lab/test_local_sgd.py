@@ -65,3 +65,11 @@ def test_processes_agree_and_leave_no_thread_behind() -> None:
     with local_sgd(2, _double) as group:
         assert group.agree(7.0) == (7.0,)
     assert "moodstream-join" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_what_follows_a_run_has_all_threads_again() -> None:
+    before = torch.get_num_threads()
+    with local_sgd(2, _double) as group:
+        torch.set_num_threads(1)
+        group.agree(7.0)
+    assert torch.get_num_threads() == before

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from worker.demo.broker import EmbeddedBroker
-from worker.errors import BrokerError, ExitCode
+from worker.errors import BrokerError, BrokerFolder, ExitCode
 
 _LOOK_EVERY_S = 0.5
 
@@ -60,6 +60,8 @@ def broker(port: int, data: Path | None) -> int:
 def _started(broker: EmbeddedBroker) -> EmbeddedBroker:
     try:
         return broker.start()
+    except BrokerFolder as error:
+        raise BrokerFolder(f"--data: {error}") from None
     except BrokerError as error:
         taken = "already in use" in str(error)
         raise BrokerError(f"{error}{' (--port takes another)' if taken else ''}") from None

@@ -2,12 +2,13 @@
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from worker.cli.model import MODEL
 from worker.errors import ExitCode
@@ -28,7 +29,10 @@ _WIDTH = 100
 def report_behaviour(packs: Sequence[Path], cases: Path, *, as_json: bool) -> int:
     """Run the cases in a folder against packs; return exit code 1 if a family falls short of its rate."""
     from worker.lab.evaluate.behaviour import measure
+    from worker.lab.evaluate.score import check_folder
 
+    for pack in packs:
+        check_folder(pack)
     reports = [measure(cases, pack) for pack in packs]
     if as_json:
         click.echo(json.dumps([report.as_dict() for report in reports], indent=2, ensure_ascii=False))
@@ -146,14 +150,14 @@ def evaluate(
     from worker.lab.evaluate.measure import evaluate as measure_all
 
     if behaviour is not None:
-        if file is not None or names or posts or plots is not None:
-            raise click.UsageError("--behaviour cannot be used with --file, --set, --posts or --plots")
+        _refuse("--behaviour cannot be used with {}", but={"models", "behaviour", "as_json"})
         return report_behaviour(models or (_bundled(),), behaviour, as_json=as_json)
     if posts:
-        if file is not None or names or plots is not None or rows:
-            raise click.UsageError("--posts cannot be used with --file, --set, --rows or --plots")
+        _refuse("--posts cannot be used with {}", but={"models", "posts", "as_json"})
         return _report_posts(models or (_bundled(),), as_json=as_json)
-    if file is not None and names:
+    if file is None:
+        _refuse("{} would be ignored without --file", but=_NOT_OF_A_FILE)
+    elif names:
         raise click.UsageError("--file and --set cannot be used together")
     if plots is not None:
         _need_matplotlib()
@@ -177,6 +181,24 @@ def evaluate(
         _draw(measured, plots)
     click.echo(_as_json(measured) if as_json else _as_text(measured, with_details))
     return ExitCode.OK
+
+
+_NOT_OF_A_FILE = {"models", "data", "names", "rows", "thresholds", "with_details", "as_json", "plots"}
+"""The options that mean something without a file of one's own."""
+
+
+def _refuse(message: str, *, but: Container[str]) -> None:
+    """Refuse all options that were given but these. `message` has a place for them. Raises UsageError."""
+    context = click.get_current_context()
+    given = [
+        max(option.opts, key=len)
+        for option in context.command.params
+        if option.name is not None
+        and option.name not in but
+        and context.get_parameter_source(option.name) is ParameterSource.COMMANDLINE
+    ]
+    if given:
+        raise click.UsageError(message.format(", ".join(given)))
 
 
 def _report_posts(models: Sequence[Path], *, as_json: bool) -> int:

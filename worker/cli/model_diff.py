@@ -51,7 +51,15 @@ def diff(before: Path, after: Path, *, file: str, text_field: str, shown: int, a
     check_inputs([file])
     packs = (Classifier.load(before), Classifier.load(after))
     descriptions = [_description(classifier.pack) for classifier in packs]
-    shared = [name for name in descriptions[0]["heads"] if name in descriptions[1]["heads"]]
+    by_token = [{head.name for head in classifier.pack.token_heads} for classifier in packs]
+    shared = []
+    for name in descriptions[0]["heads"]:
+        if name not in descriptions[1]["heads"]:
+            continue
+        if (name in by_token[0]) == (name in by_token[1]):
+            shared.append(name)
+        else:
+            click.echo(f"moodstream: head {name} marks words in one pack alone: left out", err=True)
     found = compare(_pairs(*packs, file, text_field), shared)
     if as_json:
         value = {"before": descriptions[0], "after": descriptions[1], **found.as_json()}

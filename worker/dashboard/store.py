@@ -119,6 +119,9 @@ class Store:
         self._written: deque[int] = deque(maxlen=_MOST_WRITTEN)
 
     def _make_tables(self) -> None:
+        # DuckDB opens a table of another kind, such as a CSV, as views over a database in memory.
+        if self._db.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall():
+            raise duckdb.Error("the file holds something else; give another name")
         present = {row[0] for row in self._db.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
         if present and "moodstream_layout" not in present:
             raise duckdb.Error("the file has tables of something else; give another name")

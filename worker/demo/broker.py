@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from worker.errors import BrokerError
+from worker.errors import BrokerError, BrokerFolder
 
 _HOST = "127.0.0.1"
 _POLL_S = 0.01
@@ -79,6 +79,7 @@ class EmbeddedBroker:
 
         Raises:
             BrokerError: the binary is missing, the port is taken, or it does not listen in time.
+            BrokerFolder: its folder cannot be written.
         """
         if self.running:
             return self
@@ -135,7 +136,11 @@ class EmbeddedBroker:
         self.close()
 
     def _launch(self, port: int) -> None:
-        self._dir.mkdir(parents=True, exist_ok=True)
+        try:
+            self._dir.mkdir(parents=True, exist_ok=True)
+            (self._dir / "broker.log").open("ab").close()
+        except OSError as error:
+            raise BrokerFolder(f"{self._dir} cannot be written: {error.strerror or error}") from None
         already = len(self.log)
         command = [str(_binary()), "start", "--only", "kafka", "--kafka-port", str(port)]
         command += ["--host", _HOST, "--data-dir", str(self._dir / "data")]

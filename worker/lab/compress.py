@@ -121,15 +121,17 @@ def _read(options: CompressOptions) -> Texts:
         text for file in options.texts or options.vocabulary for text in texts_of(file, options.text_field)
     ]
     rng = random.Random(options.seed)  # noqa: S311 - which texts are measured on is no secret
-    measured = rng.sample(others, min(HELD_BACK, len(others)))
+    # Where the same texts are learnt from, most of them must be left for that.
+    most = len(others) if set(learnt).isdisjoint(others) else max(1, len(others) // 10)
+    measured = rng.sample(others, min(HELD_BACK, most)) if others else []
     if not others and learnt:
         rng.shuffle(learnt)
         count = min(HELD_BACK, len(learnt) // 10)
         measured, learnt = learnt[:count], learnt[count:]
-    if options.recover and not learnt:
-        raise CutError("no texts to recover on")
     held = set(measured)
     learnt = [text for text in learnt if text not in held]
+    if options.recover and not learnt:
+        raise CutError("no texts to recover on, other than those to measure on")
     pool = others or learnt
     return Texts(learnt, measured, rng.sample(pool, min(WEIGHED, len(pool))))
 

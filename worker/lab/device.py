@@ -136,7 +136,8 @@ class LocalSgd:
 def local_sgd(size: int, work: Callable[[LocalSgd], Any]) -> Iterator[LocalSgd]:
     """Start `size` - 1 processes that run `work` with their own LocalSgd; yield the first process's.
 
-    `work` must be picklable (a module-level function or a partial of one). The others end with the first.
+    `work` must be picklable (a module-level function or a partial of one). The others end with the first,
+    which then has as many threads as before: what follows a run is done by it alone.
     """
     if size == 1:
         yield LocalSgd()
@@ -151,9 +152,11 @@ def local_sgd(size: int, work: Callable[[LocalSgd], Any]) -> Iterator[LocalSgd]:
         for other in others:
             other.start()
         _join(0, size, str(rendezvous), lambda: all(other.is_alive() for other in others))
+        threads = torch.get_num_threads()
         try:
             yield LocalSgd(0, size)
         finally:
+            torch.set_num_threads(threads)
             distributed.destroy_process_group()
             for other in others:
                 other.join(timeout=5)

@@ -13,7 +13,8 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError, model_validator
 
-from worker.errors import RecipeError, TextError
+from worker.errors import RecipeError, TextError, one_line
+from worker.heads import LONGEST_NAME, is_name
 from worker.model.pack import model_folder
 from worker.model.text.normaliser import normaliser
 from worker.settings.base import WrongValue
@@ -235,7 +236,9 @@ class Recipe(_Table):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        """Refuse an unknown text handling, batches too small for one text, and two tables of one name."""
+        """Refuse a name that no pack can have, an unknown text handling, and tasks that do not fit."""
+        if not is_name(self.name):
+            raise ValueError(f"name: must have 1 to {LONGEST_NAME} characters, all of them printable")
         tables = [task.title for task in self.tasks if task.file]
         for number, task in enumerate(self.tasks):
             if task.file and tables.count(task.title) > 1:
@@ -293,8 +296,8 @@ def load_recipe(path: Path) -> Recipe:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise RecipeError(f"recipe {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RecipeError(f"recipe {path}: {error}") from error
+    except (ValueError, RecursionError) as error:  # a number of too many digits, tables nested too deeply
+        raise RecipeError(f"recipe {path}: {one_line(error)}") from error
     try:
         return _beside(Recipe(**raw), path.parent)
     except ValidationError as error:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from worker.errors import LabError, PackError, TrainingError
+from worker.errors import ExitCode, LabError, PackError, TrainingError
 from worker.heads import Head
 from worker.lab.card import hard_table, head_line
 from worker.lab.convert.folders import written
@@ -89,8 +89,12 @@ def _lines(card: list[str], first: str, table: str) -> Iterator[str]:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) not in {2, 3}:
+        sys.stderr.write("usage: python -m worker.lab.refit PACK [DATA]\n")
+        sys.exit(ExitCode.USAGE)
     try:
         made = refit(Path(sys.argv[1]), data_root(sys.argv[2] if len(sys.argv) > 2 else None))
     except (LabError, PackError) as error:
-        sys.exit(str(error))
+        sys.stderr.write(f"{error}\n")
+        sys.exit(error.exit_code)
     sys.stdout.write(f"{made.name}@{made.revision} is in {made.path}\n")

@@ -70,6 +70,7 @@ def _train(
     for mean in recipe.means:
         read_tensors(Path(mean.checkpoint))  # fail now rather than after hours
     base = read_base(recipe.base)
+    _check_length(recipe, base)
     _check_text(recipe, base, say)
     with tempfile.TemporaryDirectory() as scratch, group.first_alone():
         tokenizer = Path(scratch) / "tokenizer.json"
@@ -117,6 +118,16 @@ def _train(
         rounded_as=base.pack if recipe.frozen else None,
         tables={task.task.title: task.table for task in tasks if task.table is not None},
     )
+
+
+def _check_length(recipe: Recipe, base: Checkpoint) -> None:
+    """Raise TrainingError for a task with longer texts than the base reads: not hours later, at the first."""
+    most = base.sizes.max_position_embeddings
+    for task in recipe.tasks:
+        if task.max_tokens > most:
+            raise TrainingError(
+                f"{task.title}: max_tokens is {task.max_tokens:,}, and {recipe.base} reads {most:,}"
+            )
 
 
 def _check_text(recipe: Recipe, base: Checkpoint, say: Progress) -> None:

@@ -141,7 +141,8 @@ def _frame(value: bytes, headers: Mapping[str, str]) -> tuple[int | str, bytes |
 def _schema_id(frame: bytes) -> tuple[int | str, bytes] | None:
     """A schema's id or GUID at the beginning of some bytes, and those after it."""
     if frame[:1] == b"\0" and len(frame) >= _ID_LENGTH:
-        return int.from_bytes(frame[1:_ID_LENGTH], "big"), frame[_ID_LENGTH:]
+        # As Java reads them: a registry has no negative ids, and says "not found" for them in its own way.
+        return int.from_bytes(frame[1:_ID_LENGTH], "big", signed=True), frame[_ID_LENGTH:]
     if frame[:1] == b"\1" and len(frame) >= _GUID_LENGTH:
         return str(UUID(bytes=frame[1:_GUID_LENGTH])), frame[_GUID_LENGTH:]
     return None

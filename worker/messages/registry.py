@@ -193,6 +193,8 @@ class Registry:
         if known is not None:
             return known
         unknown = SchemaUnknown(f"the schema registry has no schema with the id {number}")
+        if isinstance(number, int) and number < 0:
+            raise unknown
         if self._unknown.get(number, float("-inf")) > self._clock():
             raise unknown
         answer = self._ask("GET", f"/schemas/{'ids' if isinstance(number, int) else 'guids'}/{number}")

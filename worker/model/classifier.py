@@ -294,7 +294,8 @@ class Classifier:
         plain = [str.__str__(text) for text in texts if isinstance(text, str)]
         try:
             found: list[Tokens | Failure] = [
-                row if len(row.ids) > _SPECIAL_TOKENS else _nothing_left() for row in self.tokenize(plain)
+                row if row.windows or len(row.ids) > _SPECIAL_TOKENS else _nothing_left()
+                for row in self.tokenize(plain)
             ]
         except InferenceError as error:
             if len(texts) > 1:

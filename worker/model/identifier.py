@@ -23,6 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.errors import LanguageError
+from worker.model.text.markup import read_markup
+from worker.model.text.shapes import plain_letters
 from worker.settings.languages import canonical
 
 CHARACTERS = 240
@@ -40,6 +42,9 @@ _NO_WORDS = re.compile(r"https?://\S+|www\.\S+|[@#]\w+")
 
 _REPEATED = re.compile(r"(\w{1,3}?)\1{2,}")
 """Laughter and long letters (`hahaha`, `sooo`) are in every language; repeated, they would weigh too much."""
+
+_SIDE_BY_SIDE = 1_024
+"""No more than so many at a time: memory grows with their number times the longest."""
 
 _FEW = 16
 """So many texts are walked side by side; fewer are quicker one by one."""
@@ -93,21 +98,28 @@ class Identifier:
         self._left_out = np.array([name not in chosen for name in self._names])
         self._first = np.array([self._names.index(name) for name in self._names])
 
-    def __call__(self, texts: Sequence[str], reads: Collection[str] = ()) -> list[Guess]:
+    def __call__(self, texts: Sequence[str], reads: Collection[str] | None = None) -> list[Guess]:
         """Guess the languages of texts. Guess i belongs to text i. Never raises.
 
         Args:
             texts: the texts.
-            reads: the languages that are read. Another one is then named only if the text is foreign. Without
-                any, or with one that the model does not know, no text is foreign.
+            reads: the languages that are read. Another one is then named only if the text is foreign. With
+                None, or with one that the model does not know, no text is foreign; with none at all, every
+                text is that has a language.
         """
+        found: list[Guess] = []
+        for start in range(0, len(texts), _SIDE_BY_SIDE):
+            found += self._window(texts[start : start + _SIDE_BY_SIDE], reads)
+        return found
+
+    def _window(self, texts: Sequence[str], reads: Collection[str] | None) -> list[Guess]:
         words = [_words(text) for text in texts]
         places = [place for place, each in enumerate(words) if each]
         guesses = [_NOTHING] * len(texts)
         if not places:
             return guesses
-        own = [name in reads for name in self._names]
-        judged = bool(reads) and all(code in self._names for code in reads)
+        own = [name in (reads or ()) for name in self._names]
+        judged = reads is not None and all(code in self._names for code in reads)
         data = [_as_bytes(words[place]) for place in places]
         shares = self._shares(data)
         best = shares.argmax(axis=1)
@@ -145,12 +157,21 @@ class Identifier:
 
 def _words(text: str) -> str:
     """Return the part of a text that says its language, each word once; nothing if it has no letter."""
-    plain = _REPEATED.sub(r"\1\1", _NO_WORDS.sub(" ", text[: 4 * CHARACTERS]))
+    plain = _REPEATED.sub(r"\1\1", _NO_WORDS.sub(" ", _seen(text)))
     once: dict[str, str] = {}
     for word in plain.split():
         once.setdefault(word.casefold(), word)
     words = " ".join(once.values())[:CHARACTERS]
     return words if any(letter.isalpha() for letter in words) else ""
+
+
+def _seen(text: str) -> str:
+    """Return the beginning of what a reader sees of a text: as the packs read it, in plain letters."""
+    seen = text[: 4 * CHARACTERS]
+    if any(sign in seen for sign in "&<\\"):
+        read = read_markup(text[: 16 * CHARACTERS])
+        seen = read.text[: 4 * CHARACTERS] if read is not None else seen
+    return plain_letters(seen)
 
 
 def _as_bytes(text: str) -> bytes:

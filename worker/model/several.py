@@ -19,6 +19,10 @@ from worker.model.tokenizer import Tokens
 from worker.settings.groups import DEFAULT_LONG_TEXT, BatchSettings
 from worker.types import Failure, LongText, Prediction
 
+_NONE_SHARED = (
+    "the packs side by side share no language, so every text in a known language is marked as not "
+    "supported; language.route sends each language to its own pack"
+)
 _MEMORY_A_GRAPH = 3
 """Memory that a loaded graph takes, in sizes of its file, with room for what passes need."""
 
@@ -66,7 +70,7 @@ class PackSet:
             marks: in which texts token heads mark words.
             listener: called with what each window cost.
             long_text: what is read of texts that are longer than a pack reads at once.
-            warn: called with a line if the packs may take more memory than there is.
+            warn: called with a line if the packs may take more memory than there is, or share no language.
 
         Raises:
             PackError: a folder is not a pack, a byte of it has changed, its parts do not fit together, or a
@@ -82,7 +86,10 @@ class PackSet:
             )
             _refuse_twice([*(other.pack for other in classifiers), classifier.pack])
             classifiers.append(classifier)
-        return cls(classifiers, listener)
+        loaded = cls(classifiers, listener)
+        if loaded.languages is not None and not loaded.languages:
+            warn(_NONE_SHARED)
+        return loaded
 
     @property
     def model(self) -> str:

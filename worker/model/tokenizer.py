@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 from tokenizers import Encoding
 from tokenizers import Tokenizer as RustTokenizer
@@ -109,8 +109,7 @@ class Tokenizer:
         """
         if not texts:
             return []
-        limit = self._max_characters
-        cut = [text if len(text) <= limit else text[:limit] for text in texts]
+        cut = [self._cut(text, self._max_characters) for text in texts]
         try:
             try:
                 encodings = self._encoded(cut)
@@ -121,12 +120,16 @@ class Tokenizer:
             _raise_failure(error)
             raise
         rows = [
-            Tokens(encoding.ids, len(text) > limit or bool(encoding.overflowing), text)
-            for text, encoding in zip(texts, encodings, strict=True)
+            Tokens(encoding.ids, len(part) < len(text) or bool(encoding.overflowing), text)
+            for text, part, encoding in zip(texts, cut, encodings, strict=True)
         ]
         if self._long_text == "truncate":
             return rows
         return [self._in_windows(row) if row.truncated else row for row in rows]
+
+    def _cut(self, text: str, most: int) -> str:
+        """Return the beginning of a text that may be read, if that may be `most` characters."""
+        return text if len(text) <= most else text[: self._handling.reach(text, most)]
 
     def _in_windows(self, row: Tokens) -> Tokens:
         """Cut windows from a text that is too long for one row."""
@@ -143,27 +146,30 @@ class Tokenizer:
 
     def _all(self, text: str) -> tuple[tuple[Tokens, ...], bool]:
         """Return windows over all of a text, up to a limit, and whether it is longer than that."""
-        size = MOST_WINDOWS * self._max_characters
-        part = self._part(text[:size], MOST_WINDOWS)
+        beginning = self._cut(text, MOST_WINDOWS * self._max_characters)
+        part = self._part(beginning, MOST_WINDOWS)
         read = min(len(part.ids), MOST_WINDOWS * part.room)
         windows = tuple(part.window(text, place) for place in spread(read, part.room))
-        return windows, read < len(part.ids) or len(text) > size
+        return windows, read < len(part.ids) or len(beginning) < len(text)
 
     def _ends(self, text: str) -> tuple[tuple[Tokens, ...], bool]:
         """Return the windows at the beginning and at the end, and whether anything lies between them.
 
         A text that fits into two rows is read in halves: its ends would overlap and cost more.
         """
-        size = self._max_characters
-        begun = self._part(text[:size], 2)
+        beginning = self._cut(text, self._max_characters)
+        begun = self._part(beginning, 2)
         total, room = len(begun.ids), begun.room
-        if begun.whole and len(text) <= size:
+        if begun.whole and len(beginning) == len(text):
             fits = total <= 2 * room
             places = spread(total, room) if fits else [(0, room), (total - room, total)]
             return tuple(begun.window(text, place) for place in places), not fits
-        end = self._end(text, after=size if begun.whole else 0)
+        after = len(beginning) if begun.whole else 0
+        end = self._end(text, after)
         found = (begun, (0, min(total, room))), (end, (max(0, len(end.ids) - room), len(end.ids)))
-        return tuple(part.window(text, place) for part, place in found if place[0] < place[1]), True
+        windows = tuple(part.window(text, place) for part, place in found if place[0] < place[1])
+        from_there = begun.whole and end.start <= self._handling.onward(text, after)
+        return windows, not (from_there and max(total, len(end.ids)) <= room)
 
     def _end(self, text: str, after: int) -> Part:
         """Tokenise enough of the end of a text, but nothing before `after`, to fill a window.
@@ -172,11 +178,11 @@ class Tokenizer:
         """
         size = self._at_first
         while True:
-            start = max(after, len(text) - size)
+            start = self._handling.onward(text, max(after, len(text) - size))
             part = self._part(text[start:], 0, start)
             tail = len(part.ids) - part.room
             filled = tail > 0 and _last(part.words[: tail + 1]) - _last(part.words[:1]) >= _MARGIN
-            if filled or start == after or size == self._max_characters:
+            if filled or len(text) - size <= after or size == self._max_characters:
                 return part
             size = min(4 * size, self._max_characters)
 
@@ -227,7 +233,7 @@ class Tokenizer:
         Raises:
             InferenceError: the tokenizer failed on this text.
         """
-        clean, places = _with_places(text[: self._max_characters])
+        clean, places = _with_places(self._cut(text, self._max_characters))
         try:
             encoding, beginning, _ = self._begun(clean)
         except BaseException as error:
@@ -260,7 +266,7 @@ class Tokenizer:
     def _window_ranges(self, tokens: Tokens, window: Window) -> list[Range]:
         """Do the same for a row that was cut from a part of the text."""
         size = self._max_characters * max(1, window.rows if self._long_text == "windows" else 1)
-        text = tokens.text[window.start :][: size if window.rows else None]
+        text = self._cut(tokens.text, size) if window.rows else tokens.text[window.start :]
         try:
             part = self._part(text, window.rows, window.start)
         except BaseException as error:
@@ -330,7 +336,12 @@ def _panics_untold() -> Iterator[None]:
     except OSError:  # closed: there is nowhere to write to
         yield
         return
-    with tempfile.TemporaryFile() as told:
+    told = _scratch()
+    if told is None:  # then the report is told, and all else goes on
+        os.close(stderr)
+        yield
+        return
+    with told:
         os.dup2(told.fileno(), 2)
         try:
             yield
@@ -341,6 +352,19 @@ def _panics_untold() -> Iterator[None]:
             report = told.read()
             if report and b"panicked at" not in report:
                 os.write(2, report)
+
+
+def _scratch() -> IO[bytes] | None:
+    """Return an empty file of no name, in memory where the system has such; None if there can be none.
+
+    A container that is read only may have no folder for temporary files.
+    """
+    try:
+        if hasattr(os, "memfd_create"):
+            return os.fdopen(os.memfd_create("moodstream"), "w+b")
+        return tempfile.TemporaryFile()
+    except OSError:
+        return None
 
 
 def _content(path: Path) -> bytes:

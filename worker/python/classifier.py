@@ -151,7 +151,7 @@ class Classifier:
         if self._identify is None:
             return results
         texts = [text for text, result in zip(rows, results, strict=True) if isinstance(result, Prediction)]
-        guesses = iter(self._identify([str(text) for text in texts], self._model.languages or ()))
+        guesses = iter(self._identify([str(text) for text in texts], self._model.languages))
         return [_marked(each, next(guesses)) if isinstance(each, Prediction) else each for each in results]
 
     async def classify_async(self, texts: Iterable[object]) -> list[Prediction | Failure]:

@@ -55,6 +55,9 @@ PresetName = Literal[
 """The presets of worker/messages/presets.py."""
 
 
+LARGEST_MS = 2**31 - 1
+"""Kafka sends times as 32-bit numbers of milliseconds: 24 days."""
+
 DEFAULT_LONG_TEXT: LongText = "head_tail"
 """By measurement: see docs/reference/packs.md."""
 
@@ -118,11 +121,13 @@ class SourceSettings(Group):
     session_timeout_ms: int = Field(
         default=10_000,
         ge=6_000,
+        le=LARGEST_MS,
         description="A worker loses its partitions after so long without a heartbeat. Milliseconds.",
     )
     max_poll_interval_ms: int = Field(
         default=300_000,
         ge=10_000,
+        le=LARGEST_MS,
         description="A worker that has not polled for so long loses its partitions. Milliseconds.",
     )
     max_in_flight_messages: int = Field(
@@ -236,6 +241,7 @@ class DeliverySettings(Group):
     transaction_timeout_ms: int = Field(
         default=30_000,
         ge=5_000,
+        le=LARGEST_MS,
         description="The broker aborts a transaction after so long; writes get two thirds of it, "
         "20 s at most. Milliseconds.",
     )
@@ -247,6 +253,7 @@ class DeliverySettings(Group):
     drain_timeout_s: float = Field(
         default=20.0,
         gt=0,
+        le=86_400,
         description="How long a stop may take to finish what was read. Seconds.",
     )
     watchdog_s: float = Field(
@@ -354,8 +361,13 @@ class LanguageSettings(Group):
     )
 
     def conflicts(self) -> Iterable[Conflict]:
-        """A language that is routed and can never be detected."""
-        if not self.detect or not self.candidates:
+        """Choices for a detection that is off, and a language that is routed and can never be detected."""
+        if not self.detect:
+            for name in sorted({"candidates", "min_confidence"} & self.model_fields_set):
+                names = (f"language.{name}", "language.detect")
+                yield Conflict(names, "would be ignored: language.detect is false")
+            return
+        if not self.candidates:
             return
         known = {*self.candidates, UNKNOWN, ANY}
         for tag in self.route:
@@ -464,3 +476,21 @@ class Settings(BaseSettings):
         if self.source.max_in_flight_messages < self.batch.max_messages:
             names = ("source.max_in_flight_messages", "batch.max_messages")
             yield Conflict(names, f"must not be below batch.max_messages ({self.batch.max_messages})")
+        yield from self._window_conflicts()
+
+    def _window_conflicts(self) -> Iterable[Conflict]:
+        """A window that may take longer than the rest of the worker waits for it."""
+        if "max_window_s" not in self.batch.model_fields_set:
+            return
+        for name, limit_s, why in (
+            ("delivery.drain_timeout_s", self.delivery.drain_timeout_s, "a stop could not finish a window"),
+            ("observe.stall_after_s", self.observe.stall_after_s, "a window would look like a stall"),
+            (
+                "source.max_poll_interval_ms",
+                self.source.max_poll_interval_ms / 1_000,
+                "a window could cost the worker its partitions",
+            ),
+        ):
+            if self.batch.max_window_s >= limit_s:
+                about = ("batch.max_window_s", name)
+                yield Conflict(about, f"must be below {name} ({limit_s:g} s): otherwise {why}")

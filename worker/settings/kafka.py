@@ -24,6 +24,7 @@ class KafkaSettings(Group):
     client_id: str = Field(
         default="moodstream",
         min_length=1,
+        max_length=1_000,
         description="Name of the clients in the logs and quotas of the brokers.",
     )
     security_protocol: SecurityProtocol = Field(
@@ -168,6 +169,7 @@ class KafkaSettings(Group):
         yield from _key_conflicts(
             (f"{_REGISTRY}cert_file", self.schema_registry_cert_file),
             (f"{_REGISTRY}key_file", self.schema_registry_key_file),
+            (f"{_REGISTRY}key_password", self.schema_registry_key_password),
         )
 
     def _login_conflicts(self) -> Iterable[Conflict]:
@@ -217,13 +219,19 @@ class KafkaSettings(Group):
                     yield Conflict((f"kafka.{name}", protocol), ignored)
             return
         yield from _key_conflicts(
-            ("kafka.ssl_certfile", self.ssl_certfile), ("kafka.ssl_keyfile", self.ssl_keyfile)
+            ("kafka.ssl_certfile", self.ssl_certfile),
+            ("kafka.ssl_keyfile", self.ssl_keyfile),
+            ("kafka.ssl_password", self.ssl_password),
         )
 
 
-def _key_conflicts(certificate: tuple[str, Path | None], key: tuple[str, Path | None]) -> Iterable[Conflict]:
+def _key_conflicts(
+    certificate: tuple[str, Path | None], key: tuple[str, Path | None], password: tuple[str, object]
+) -> Iterable[Conflict]:
     """A client's certificate without its key, or the other way round. Each comes with its setting's name."""
     (cert_name, cert_file), (key_name, key_file) = certificate, key
+    if password[1] is not None and cert_file is None and key_file is None:
+        yield Conflict((password[0], cert_name), f"would be ignored without {cert_name}")
     if key_file is not None and cert_file is None:
         yield Conflict((cert_name, key_name), f"is needed with {key_name}")
     # One PEM file may hold both, certificate and key.

@@ -170,9 +170,9 @@ class Sender:
         started = time.monotonic()
         waiting: list[Sendable] = []
         taken = size = 0
-        for row in rows:
-            if stop.is_set() or taken == limit:
-                break
+        left = iter(rows)
+        # The row behind the last one that is sent is not even looked at: it may be bad.
+        while not stop.is_set() and taken != limit and (row := next(left, None)) is not None:
             if isinstance(row, Pause):
                 self._flush(waiting)
                 continue

@@ -91,7 +91,10 @@ class Labeller:
             return RowResult(row, None)
         line = result.output.value + b"\n"
         kept = self._kept(name, row, result.record.value or b"")
-        return RowResult(row, to_json(kept)[:-1] + b"," + line[1:] if kept else line)
+        try:
+            return RowResult(row, to_json(kept)[:-1] + b"," + line[1:] if kept else line)
+        except ValueError as error:
+            return RowResult(row, None, f"its columns cannot be kept: {error}", "bad_row")
 
     def _kept(self, name: str, row: Row, value: bytes) -> dict[str, object]:
         """Return the columns of the input for a message whose value this is."""

@@ -13,6 +13,8 @@ from worker.types import Failure, Message
 Reads = Mapping[str, Collection[str] | None]
 """For each target of a route the languages that its pack reads; None if it does not say, and so reads all."""
 
+_NONE_SHARED = "the packs side by side share no language"
+
 
 class Route:
     """The table of `language.route`.
@@ -99,17 +101,19 @@ class Languages:
             for each in messages
         ]
 
-    def _known(self, reads: Reads) -> frozenset[str]:
-        """The languages that messages are expected in; none if the default pack reads every language."""
+    def _known(self, reads: Reads) -> frozenset[str] | None:
+        """The languages that messages are expected in; None if the default pack reads every language."""
         if reads.get(DEFAULT) is None:
-            return frozenset()
+            return None
         said = (code for codes in reads.values() for code in codes or ())
         return self._route.languages.union(said)
 
-    def _guesses(self, texts: Sequence[str], known: Collection[str]) -> list[Guess]:
+    def _guesses(self, texts: Sequence[str], known: Collection[str] | None) -> list[Guess]:
         return [Guess(None)] * len(texts) if self._identify is None else self._identify(texts, known)
 
-    def _judged(self, message: Message, guess: Guess | None, known: Collection[str], reads: Reads) -> Judged:
+    def _judged(
+        self, message: Message, guess: Guess | None, known: Collection[str] | None, reads: Reads
+    ) -> Judged:
         if guess is not None and guess.language is not None:
             message = replace(message, lang=guess.language)
         language = None if message.lang is None else primary(message.lang)
@@ -123,9 +127,10 @@ class Languages:
             supported = language in read
         else:
             # A guess that is not sure marks nothing, nor does one among languages that nobody reads.
-            supported = not guess.foreign and (language not in known or language in read)
+            supported = not guess.foreign and (language not in (known or ()) or language in read)
         if not supported and self._refuses:
-            reads_only = f"the pack reads {', '.join(sorted(read))}; language.unsupported says `dead_letter`"
+            reads_only = f"the pack reads {', '.join(sorted(read))}" if read else _NONE_SHARED
+            reads_only = f"{reads_only}; language.unsupported says `dead_letter`"
             return Judged(message, _unsupported(language, reads_only))
         return Judged(message, target, supported)
 

@@ -219,12 +219,14 @@ class Loop:
         if outcome is Outcome.COMMITTED:
             return
         log.warning("window not committed; read again", outcome=outcome.value, messages=len(window.records))
+        self._metrics.dropped(len(window.records))
         self._drop(self._in_hand)
         time.sleep(_AFTER_A_FAILURE_S)
         self._source.rewind()
 
     def _drop(self, records: Sequence[Record]) -> None:
         """Forget records that are read again later."""
+        self._metrics.dropped(len(records))
         self._source.release(records)
         if records is self._in_hand:
             self._in_hand = []

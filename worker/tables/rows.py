@@ -97,21 +97,38 @@ def unnamed(place: int, taken: Sequence[str]) -> str:
 
 
 def to_json(row: Mapping[str, Any]) -> bytes:
-    """Return a row as JSON. Bytes become text, what JSON does not know becomes a string."""
+    """Return a row as JSON. Bytes become text, what JSON does not know becomes a string.
+
+    Raises:
+        ValueError: it is nested too deeply.
+    """
     try:
         return orjson.dumps(row, default=_plain)
     except TypeError:  # a whole number of more than 64 bits, or half a surrogate pair: JSON can hold both
-        return json.dumps(_finite(row), default=_plain, allow_nan=False).encode()
+        try:
+            return json.dumps(_finite(row), default=_plain, allow_nan=False).encode()
+        except RecursionError:
+            raise ValueError(_TOO_DEEP) from None
 
 
 def from_json(line: bytes) -> Any:
-    """Read JSON. Whole numbers of any size stay whole, where orjson alone would make them fractions."""
-    if _LONG_NUMBER.search(line):
-        return json.loads(line)
+    """Read JSON. Whole numbers of any size stay whole, where orjson alone would make them fractions.
+
+    Raises:
+        ValueError: it is no JSON, or nested too deeply.
+    """
     try:
-        return orjson.loads(line)
-    except orjson.JSONDecodeError:
-        return json.loads(line)
+        if _LONG_NUMBER.search(line):
+            return json.loads(line)
+        try:
+            return orjson.loads(line)
+        except orjson.JSONDecodeError:
+            return json.loads(line)
+    except RecursionError:
+        raise ValueError(_TOO_DEEP) from None
+
+
+_TOO_DEEP = "objects or lists are nested too deeply"
 
 
 def _plain(value: Any) -> Any:

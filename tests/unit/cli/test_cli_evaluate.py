@@ -176,3 +176,70 @@ def test_posts_stand_alone(moodstream: Any, other: tuple[str, str]) -> None:
     ended = moodstream("evaluate", "--posts", *other)
     assert ended.code == ExitCode.USAGE
     assert "--posts" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("args", "line"),
+    [
+        (
+            ("--behaviour", "cases", "--head", "nosuch", "--rows", "1"),
+            "--behaviour cannot be used with --rows, --head",
+        ),
+        (("--posts", "--thresholds", "own"), "--posts cannot be used with --thresholds"),
+        (("--set", "sst2", "--head", "nosuch"), "--head would be ignored without --file"),
+        (("--text-column", "body"), "--text-column would be ignored without --file"),
+    ],
+)
+def test_an_option_that_would_be_ignored_is_refused(
+    moodstream: Any, args: tuple[str, ...], line: str
+) -> None:
+    ended = moodstream("evaluate", *args)
+    assert ended.code == ExitCode.USAGE
+    assert line in ended.err
+
+
+def test_no_folder_is_the_same_mistake_however_it_is_measured(moodstream: Any, tmp_path: Path) -> None:
+    (tmp_path / "cases").mkdir()
+    for how in ((), ("--posts",), ("--behaviour", "cases")):
+        ended = moodstream("evaluate", "./nowhere", *how)
+        assert ended.code == ExitCode.USAGE
+        assert "there is no model at nowhere: no such folder" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("spans", "why"),
+    [
+        ("[[0, 99999999999]]", "an offset is outside its text of 9 characters"),
+        ("[[0, 1e400]]", "neither a list of offsets nor of [start, end] pairs"),
+        ("[" * 2_000 + "]" * 2_000, "neither a list of offsets nor of [start, end] pairs"),
+        ("[true]", "neither a list of offsets nor of [start, end] pairs"),
+        ("[[-2, 3]]", "an offset is outside its text of 9 characters"),
+    ],
+)
+def test_marked_words_that_make_no_sense_are_told_with_their_place(
+    moodstream: Any, tmp_path: Path, spans: str, why: str
+) -> None:
+    row = json.dumps({"text": "you idiot", "spans": spans})
+    (tmp_path / "rows.jsonl").write_text(row + "\n", encoding="utf-8")
+    ended = moodstream("evaluate", "--file", "rows.jsonl", "--head", "toxic_spans", "--label-column", "spans")
+    assert ended.code == ExitCode.USAGE
+    assert ended.lines[-1] == f"moodstream: rows.jsonl, line 1: {why}"
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("sst2/dev.tsv", b"sentence\tlabel\ncaf\xe9 nice\t1\n"),
+        ("imdb/val.jsonl.gz", b"no gzip"),
+        ("toxic_spans/tsd_trial.csv", b"spans,text\n[0]\n"),
+    ],
+)
+def test_a_damaged_set_is_skipped_or_named(moodstream: Any, data: Path, file: str, content: bytes) -> None:
+    (data / file).parent.mkdir(exist_ok=True)
+    (data / file).write_bytes(content)
+    ended = moodstream("evaluate", "--data", str(data))
+    assert ended.code == ExitCode.OK
+    assert any(line.startswith("skipped: ") and file in line for line in ended.lines), ended.err
+    ended = moodstream("evaluate", "--data", str(data), "--set", file.split("/", maxsplit=1)[0])
+    assert ended.code == ExitCode.USAGE
+    assert file in ended.lines[-1]

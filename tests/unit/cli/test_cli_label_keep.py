@@ -376,3 +376,15 @@ def test_two_runs_do_not_write_one_file(moodstream: Any) -> None:
     process.stdin.close()
     assert process.wait(timeout=20) == 0
     assert len(rows("o.jsonl")) == 1
+
+
+def test_a_row_that_is_nested_too_deeply_costs_no_other(moodstream: Any, tmp_path: Path) -> None:
+    deep = '{"text": "so good", "thread": ' + "[" * 500 + "]" * 500 + "}"
+    (tmp_path / "rows.jsonl").write_text(
+        f'{{"text": "so bad"}}\n{deep}\n{{"text": "fine"}}\n', encoding="utf-8"
+    )
+    ended = moodstream("label", "rows.jsonl")
+    assert len(ended.out.splitlines()) == 2
+    (line,) = (line for line in ended.lines if ":2:" in line)
+    assert "nested too deeply" in line
+    assert ended.code == 1

@@ -378,3 +378,14 @@ def test_a_browser_that_comes_before_the_server_is_not_refused() -> None:
         socket.create_connection(address, timeout=5).close()
         with pytest.raises(PortInUse, match="Address already in use"):
             listen(*address)
+
+
+@pytest.mark.parametrize("name", ["posts.csv", "posts.parquet"])
+def test_a_table_is_no_store(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    with duckdb.connect() as db:
+        db.execute(f"COPY (SELECT 1 AS a, 2 AS b) TO '{path}'")
+    before = path.read_bytes()
+    with pytest.raises(DashboardError, match=rf"--store .*{name}: "):
+        Store(path, 60)
+    assert path.read_bytes() == before

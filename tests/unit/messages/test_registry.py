@@ -97,3 +97,9 @@ def test_registering(server: ScriptedRegistry) -> None:
     server.refusal = 409, {"error_code": 409, "message": "incompatible"}
     with pytest.raises(RegistryRefused, match="refuses the schema for `mood`, 409: incompatible"):
         Registry(server.url).register("mood", '"int"', "AVRO")
+
+
+def test_an_id_that_no_registry_can_have_is_unknown_without_a_question(server: ScriptedRegistry) -> None:
+    server.refusal = 404, {"error_code": 404, "message": "HTTP 404 Not Found"}
+    with pytest.raises(SchemaUnknown, match="no schema with the id -1"):
+        Registry(server.url).schema(-1)

@@ -2,6 +2,7 @@
 
 import sys
 import tempfile
+import tracemalloc
 from collections.abc import Iterator
 from typing import Any
 
@@ -61,6 +62,40 @@ def test_what_has_no_words_has_no_language(text: str, identify: Identifier) -> N
 def test_links_and_names_do_not_decide(identify: Identifier) -> None:
     noisy = "@thomas_miller https://example.com/this/is/a/long/english/link che bella giornata #weekend"
     assert named(identify, noisy) == "it"
+
+
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [
+        ("ɪ ʟᴏᴠᴇ ᴛʜɪꜱ ᴘʀᴏᴅᴜᴄᴛ ꜱᴏ ᴍᴜᴄʜ, ʙᴇꜱᴛ ᴅᴀʏ ᴇᴠᴇʀ", "en"),
+        ("ｔｈｅ ｔｒａｉｎ ｉｓ ｌａｔｅ ａｇａｉｎ ａｎｄ ｎｏｂｏｄｙ ｋｎｏｗｓ ｗｈｙ", "en"),
+        ("".join(f"&#{ord(letter)};" for letter in "Это очень плохой сервис"), "ru"),
+        ("Это очень плохой сервис".encode("unicode_escape").decode(), "ru"),
+        (
+            "<div class='post'><p>das</p> <p>gefällt</p> <p>mir</p> <p>gar</p> <p>nicht</p></div>",
+            "de",
+        ),
+    ],
+)
+def test_what_is_read_is_what_a_reader_sees(text: str, language: str, among_all: Identifier) -> None:
+    (guess,) = among_all([text], {"en"})
+    assert (guess.language, guess.foreign) == (language, language != "en")
+
+
+def test_with_no_language_that_is_read_every_text_is_foreign(among_all: Identifier) -> None:
+    texts = ["The train was late again and nobody knew why.", "das gefällt mir gar nicht", "😍😍"]
+    assert [guess.foreign for guess in among_all(texts, frozenset())] == [True, True, False]
+    assert [guess.foreign for guess in among_all(texts)] == [False, False, False]
+
+
+def test_memory_does_not_grow_with_the_number_of_texts(among_all: Identifier) -> None:
+    texts = ["I like this a lot"] * 20_000 + ["".join(chr(0x4E00 + 7 * each) for each in range(240))]
+    among_all(texts[:2_000], {"en"})
+    tracemalloc.start()
+    among_all(texts, {"en"})
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 60_000_000
 
 
 def test_a_bar_that_nothing_passes_names_nothing() -> None:
@@ -157,7 +192,7 @@ def test_one_word_in_another_script_is_enough(text: str, among_all: Identifier) 
     assert among_all([text], {"en"})[0].foreign
 
 
-@pytest.mark.parametrize("reads", [(), {"haw"}, {"en", "haw"}])
+@pytest.mark.parametrize("reads", [None, {"haw"}, {"en", "haw"}])
 def test_nothing_is_foreign_where_what_is_read_is_not_known(reads: Any, among_all: Identifier) -> None:
     assert among_all(["non mi piace per niente"], reads) == [Guess("it")]
 

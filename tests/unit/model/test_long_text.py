@@ -151,6 +151,41 @@ def test_more_text_without_anything_in_it_gives_one_row() -> None:
         assert row.token_count == (3 if mode == "windows" else len(row.ids))
 
 
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        "<style>" + ".kill { color: red }\n" * 2_000 + "</style>",
+        "<img src='data:image/png;base64," + "iVBOR" * 8_000 + "'>",
+        "<!--" + " hate " * 6_000 + "-->",
+        "<SCRIPT>" + "kill(it);" * 4_000 + "</SCRIPT>",
+    ],
+)
+@pytest.mark.parametrize("mode", MODES)
+def test_what_no_reader_sees_is_not_read_wherever_a_long_text_is_cut(mode: LongText, hidden: str) -> None:
+    reader = Tokenizer(PATH, 512, normaliser("social", 3), long_text=mode)
+    seen = "good " * 20
+    for text in (hidden + seen, seen + hidden + seen, seen + hidden):
+        (row,) = reader([text])
+        for window in row.windows or (row,):
+            words = {text[start:end] for start, end in reader.ranges(window)}
+            assert words <= {"good", ""}, words
+        assert inner(row) or row.windows
+
+
+def test_blanks_before_a_text_do_not_hide_it(packs: dict[str, Path]) -> None:
+    text = " " * 2_000 + "great film " * 40
+    for mode in ("head_tail", "windows"):
+        (answer,) = Classifier.load(packs["plain"], threads=1, long_text=mode).classify([text])
+        assert isinstance(answer, Prediction), mode
+
+
+def test_a_text_of_which_all_is_read_is_not_truncated() -> None:
+    (row,) = READERS["head_tail"](["great" + " " * 3_000 + "bad"])
+    assert (row.truncated, row.token_count) == (False, 4)
+    (row,) = READERS["head_tail"](["great" + " " * 3_000 + "middle" + " " * 3_000 + "bad"])
+    assert row.truncated
+
+
 def test_a_text_that_fits_into_two_rows_is_read_in_halves() -> None:
     (row,) = READERS["head_tail"](["good " * 40])
     assert [window.window.place for window in row.windows if window.window] == [(0, 20), (20, 40)]

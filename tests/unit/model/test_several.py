@@ -216,3 +216,15 @@ def test_too_little_memory_is_said_before_the_packs_are_loaded(packs: dict[str, 
     assert line is not None
     assert line.startswith("the models mood, plain may need ")
     assert memory_warning([Path("none")], available=0) is None
+
+
+def test_packs_that_share_no_language_are_told_of(tmp_path: Path) -> None:
+    folders = []
+    for code in ("en", "fr"):
+        folder = write_checkpoint(tmp_path / f"checkpoint-{code}", {**SIZES, "heads": TWO_HEADS})
+        pack = convert_checkpoint(folder, tmp_path / code, name=code, languages=[code])
+        folders.append(pack.path)
+    said: list[str] = []
+    assert PackSet.load(folders, threads=1, warn=said.append).languages == frozenset()
+    assert [line for line in said if "share no language" in line] == said
+    assert len(said) == 1

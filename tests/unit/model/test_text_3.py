@@ -200,6 +200,65 @@ def test_markup_without_an_end_is_read_once(text: str, monkeypatch: pytest.Monke
     assert len(searches) <= 1
 
 
+@pytest.mark.parametrize(
+    "text", ["a<b>" * 60_000 + "</b>", "a<b></b>" * 30_000, ("<script>" + "x<i>") * 20_000 + "</i></script>"]
+)
+def test_tags_within_words_take_no_longer_the_more_there_are(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[int] = []
+
+    class Counted(str):
+        def find(self, what: str, start: int = 0) -> int:  # type: ignore[override] # as it is called
+            place = super().find(what, start)
+            looked.append((place if place >= 0 else len(self)) - start)
+            return place
+
+        def rfind(self, what: str) -> int:  # type: ignore[override] # as it is called
+            looked.append(len(self))
+            return super().rfind(what)
+
+    monkeypatch.setattr(markup, "_lower", lambda text: Counted(text.lower()))
+    markup.read_markup(text)
+    assert sum(looked) <= 4 * len(text)
+
+
+UNSEEN = [
+    "<img src=\"data:image/png;base64,iVBORw0KGgo\" alt='a cat'>",
+    "<STYLE type='text/css'>p { margin: 0 }</STYLE>",
+    "<script>if (a < b) { say('<p>hate</p>') }</script>",
+    "<!-- awful, <b>never</b> again -->",
+    '<a href="https://example.com/a?b=c">',
+    "<br/>",
+    "<title>hate</title>",
+]
+PAGES = st.lists(
+    st.sampled_from(["so good ", "1 < 2 ", "a > b ", "<3 ", "no tag <here ", *UNSEEN]), max_size=40
+)
+
+
+@given(parts=PAGES, most=st.integers(1, 900))
+@example(parts=["so good ", UNSEEN[1] * 60], most=30)
+@example(parts=["<!-- " + "hate " * 2_000 + "-->", "so good"], most=40)
+def test_a_cut_shows_nothing_that_no_reader_sees(parts: list[str], most: int) -> None:
+    text = "".join(parts)
+    whole = SOCIAL_3.apply(text)
+    reach = SOCIAL_3.reach(text, most)
+    assert whole.startswith(SOCIAL_3.apply(text[:reach]))
+    rest = SOCIAL_3.apply(text[SOCIAL_3.onward(text, min(most, len(text))) :])
+    assert whole.endswith(rest)
+
+
+def test_what_is_passed_over_does_not_count_and_is_bounded() -> None:
+    style = "<style>" + ".hate { color: red } " * 50 + "</style>"
+    assert SOCIAL_3.reach(style + "so good" * 50, 100) == len(style) + 100
+    long = "<style>" + ".hate { color: red } " * 5_000 + "</style>"
+    assert SOCIAL_3.reach("so " + long, 100) == 3
+    assert SOCIAL_3.reach("so " + style * 20, 100) in {3 + len(style) * number for number in range(1, 6)}
+    assert SOCIAL_3.reach("<style> never closed" * 50, 100) == 100
+    assert SOCIAL_2.reach(style, 100) == 100
+
+
 def test_ordinary_posts_are_read_as_by_version_2() -> None:
     posts = [
         "@ann 😂😂 sooo good!! #GoodMorning https://a.b",

@@ -161,6 +161,36 @@ def test_a_value_that_is_wrong_itself_makes_no_second_mistake() -> None:
         ),
         ({"source__topics": "a,b,a"}, "source.topics", "'a' is named more than once"),
         (
+            {"kafka__security_protocol": "SSL", "kafka__ssl_password": "p"},
+            "kafka.ssl_password",
+            "would be ignored without kafka.ssl_certfile",
+        ),
+        (
+            {"language__detect": "false", "language__candidates": "en,zzz"},
+            "language.candidates",
+            "would be ignored: language.detect is false",
+        ),
+        (
+            {"language__detect": "false", "language__min_confidence": "0.9"},
+            "language.min_confidence",
+            "would be ignored: language.detect is false",
+        ),
+        (
+            {"batch__max_window_s": "30"},
+            "batch.max_window_s",
+            "must be below delivery.drain_timeout_s (20 s): otherwise a stop could not finish a window",
+        ),
+        (
+            {"batch__max_window_s": "5", "observe__stall_after_s": "5"},
+            "batch.max_window_s",
+            "must be below observe.stall_after_s (5 s): otherwise a window would look like a stall",
+        ),
+        (
+            {"batch__max_window_s": "15", "source__max_poll_interval_ms": "12000"},
+            "batch.max_window_s",
+            "must be below source.max_poll_interval_ms (12 s): otherwise a window could cost the worker",
+        ),
+        (
             {"source__session_timeout_ms": "400000"},
             "source.max_poll_interval_ms",
             "must not be below source.session_timeout_ms (400000)",
@@ -268,11 +298,18 @@ def test_addresses_that_can_be_used(url: str) -> None:
             ),
         ),
         (
+            {**REGISTRY, "kafka__schema_registry_key_password": "p"},
+            (
+                "kafka.schema_registry_key_password",
+                "would be ignored without kafka.schema_registry_cert_file",
+            ),
+        ),
+        (
             {**REGISTRY, "kafka__schema_registry_key_file": __file__},
             ("kafka.schema_registry_cert_file", "is needed with kafka.schema_registry_key_file"),
         ),
     ],
-    ids=["no url", "no password", "two logins", "no TLS", "no key", "no certificate"],
+    ids=["no url", "no password", "two logins", "no TLS", "no key", "password alone", "no certificate"],
 )
 def test_settings_of_the_registry_that_do_not_fit_one_another(
     values: dict[str, str], lines: tuple[str, str]
@@ -381,3 +418,20 @@ def test_only_the_text_takes_several_paths(name: str) -> None:
 
 def test_no_expression_is_the_same_as_an_empty_one() -> None:
     assert load(source__filter="", source__time_field="").source.filter is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("source__max_poll_interval_ms", "9999999999"),
+        ("source__session_timeout_ms", "2147483648"),
+        ("delivery__transaction_timeout_ms", "9999999999"),
+        ("delivery__drain_timeout_s", "1e10"),
+        ("kafka__client_id", "x" * 40_000),
+    ],
+)
+def test_what_kafka_cannot_be_sent_is_refused_at_the_start(name: str, value: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load(**{name: value})
+    assert all(line.startswith(name.replace("__", ".")) for line in caught.value.lines)
+    assert load(source__max_poll_interval_ms="2147483647").source.max_poll_interval_ms == 2_147_483_647

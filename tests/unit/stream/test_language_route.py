@@ -164,6 +164,15 @@ def test_what_the_pack_does_not_read_can_become_a_dead_letter() -> None:
     ]
 
 
+def test_packs_side_by_side_without_a_common_language_read_none() -> None:
+    languages = Languages(LanguageSettings(unsupported="dead_letter"))
+    text = "Das ist ein sehr schlechtes Produkt und ich will mein Geld zurück"
+    messages = [Message(text, "1", 0, lang=lang) for lang in (None, "de", "en")]
+    for judged in languages.judge(messages, {"default": frozenset()}):
+        assert isinstance(judged.target, Failure)
+        assert "the packs side by side share no language" in judged.target.message
+
+
 def test_a_route_alone_needs_no_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("worker.stream.languages.Identifier", None)
     settings = LanguageSettings(detect=False, route={"it": "unsupported"})

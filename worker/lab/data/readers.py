@@ -148,7 +148,7 @@ def read_spans(paths: list[Path]) -> Iterator[Row]:
             for number, row in enumerate(csv.DictReader(file), start=2):
                 try:
                     places = tuple(sorted({int(place) for place in ast.literal_eval(row["spans"])}))
-                    text = row["text"]
+                    text = str(row["text"] or "")
                 except (KeyError, ValueError, SyntaxError, TypeError) as error:
                     raise _bad(path, number, "expected the columns spans and text") from error
                 if places and not 0 <= places[0] <= places[-1] < len(text):

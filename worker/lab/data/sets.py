@@ -1,7 +1,9 @@
 """The known data sets: their files, the head that each trains, and their dev rows."""
 
+import csv
 import os
 import tomllib
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -9,7 +11,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from worker.errors import TrainingError
+from worker.errors import TrainingError, one_line
 from worker.lab.data import own_posts, readers, tweet_labels, written
 from worker.lab.data.labels import EMOJI, EMOTION, SENTIMENT, SIX_EMOTIONS, TOXIC_SPANS, TOXICITY
 from worker.lab.data.readers import Row, text_key
@@ -195,7 +197,16 @@ def _files(name: str, split: Split, root: Path) -> list[Path]:
     return paths
 
 
-def _rows(source: Source, split: Split, paths: list[Path]) -> Iterable[Row]:
+def _rows(source: Source, split: Split, paths: list[Path]) -> Iterator[Row]:
+    """Yield the rows of one split. Raises TrainingError, also for a file that is damaged."""
+    try:
+        yield from _read(source, split, paths)
+    except (UnicodeDecodeError, OSError, EOFError, zlib.error, csv.Error) as error:
+        names = ", ".join(str(path) for path in paths)
+        raise TrainingError(f"{names}: cannot be read: {one_line(error)}") from error
+
+
+def _read(source: Source, split: Split, paths: list[Path]) -> Iterable[Row]:
     if split == "dev" and source.read_dev:
         return source.read_dev(paths)
     if split == "train" or not source.held:

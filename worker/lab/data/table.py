@@ -164,11 +164,16 @@ class TableReader:
         if shared:
             self.say(f"{read.path}: {len(shared):,} rows stand in {where} too and are not learnt from")
             read.train_on([row for row, key in enumerate(read.keys) if key not in shared])
-        unknown = sorted({name for row in read.held_labels for name in row} - set(known))
+        taught = sorted({name for names in read.labels for name in names})
+        if not taught:
+            raise TrainingError(
+                f"{read.path}: all of its rows stand in {where} too: none is left to learn from"
+            )
+        unknown = sorted({name for row in read.held_labels for name in row} - set(taught))
         if unknown:
             raise TrainingError(
                 f"{where}: the label {unknown[0]!r} is in no row that {read.path} teaches, "
-                f"which has {listed(known)}"
+                f"which has {listed(taught)}"
             )
         if len(set(read.held_labels)) == 1:
             raise TrainingError(f"{where}: all rows have the same label: there is nothing to judge")

@@ -100,6 +100,12 @@ def checkpoint_scorer(folder: Path, tick: Tick = lambda _rows: None) -> Scorer:
     return CheckpointScorer(folder, tick)
 
 
+def check_folder(folder: Path) -> None:
+    """Raise TrainingError if there is no folder to measure."""
+    if not folder.is_dir():
+        raise TrainingError(f"there is no model at {folder}: no such folder")
+
+
 def scorer_of(folder: Path, tick: Tick = lambda _rows: None) -> Scorer:
     """Return a pack's scorer if the folder holds a pack, else a checkpoint's.
 
@@ -107,8 +113,7 @@ def scorer_of(folder: Path, tick: Tick = lambda _rows: None) -> Scorer:
         PackError: a damaged pack.
         TrainingError: no such folder, or neither a pack nor a checkpoint in it.
     """
-    if not folder.is_dir():
-        raise TrainingError(f"there is no model at {folder}: no such folder")
+    check_folder(folder)
     if is_pack(folder):
         return pack_scorer(folder, tick)
     if not (folder / "config.json").is_file():

@@ -164,17 +164,22 @@ def _marked(found: _Rows) -> list[frozenset[int]]:
     rows = []
     for place, text, value in zip(found.places, found.texts, found.values, strict=True):
         try:
-            items = list((json.loads(value or "[]") if isinstance(value, str) else value) or [])
-            if all(isinstance(item, int) for item in items):
-                marked = frozenset(items)
-            else:
-                marked = characters((int(start), int(end)) for start, end in items)
-        except (ValueError, TypeError):
+            pairs = _pairs(value)
+        except (ValueError, TypeError, OverflowError, RecursionError):
             raise TrainingError(f"{place}: neither a list of offsets nor of [start, end] pairs") from None
-        if any(number < 0 or number >= len(text) for number in marked):
+        # Before the places in between are counted one by one: a wrong end may be any number.
+        if any(start < 0 or end > len(text) for start, end in pairs):
             raise TrainingError(f"{place}: an offset is outside its text of {len(text)} characters")
-        rows.append(marked)
+        rows.append(characters(pairs))
     return rows
+
+
+def _pairs(value: Any) -> list[tuple[int, int]]:
+    """Return what a field says is marked, as half-open ranges. Raises what Python does for anything else."""
+    items = list((json.loads(value or "[]") if isinstance(value, str) else value) or [])
+    if all(isinstance(item, int) and not isinstance(item, bool) for item in items):
+        return [(item, item + 1) for item in items]
+    return [(int(start), int(end)) for start, end in items]
 
 
 def _known(heads: Mapping[str, Head]) -> str:

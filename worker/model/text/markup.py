@@ -8,6 +8,7 @@ attributes with `alt` texts, comments, scripts and styles. All is read once: `&l
 import html
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from html.entities import html5
 from typing import NamedTuple
 
@@ -131,6 +132,46 @@ def read_markup(text: str) -> Read | None:
     return reader.read() if reader.done else None
 
 
+def around(text: str, place: int) -> tuple[int, int]:
+    """Return the range of the tag, comment or unseen element that `place` divides; (place, place) if none.
+
+    What is cut from a text at such a place would be read as if it were seen. Takes the time of reading once
+    what stands before `place`.
+    """
+    if text.rfind("<", 0, place) < 0:
+        return place, place
+    before = _lower(text[:place])
+    found: list[tuple[int, int]] = []
+    # The first of its name behind the last end: others within it are its content.
+    starts = [before.find(f"<{name}", before.rfind(f"</{name}>") + 1) for name in _HIDING]
+    for start in (*starts, before.rfind("<")):
+        tag = _TAG.match(text, start) if start >= 0 else None
+        if tag is not None:
+            name = (tag["open"] or "").lower()
+            found.append((start, tag.end()))
+            if name in _HIDING:
+                found.append((start, _behind(text, f"</{name}>", tag.end())))
+    starts = [before.find("<!--", before.rfind("-->") + 1), before.rfind("<")]
+    found += [
+        (start, _behind(text, "-->", start + 4))
+        for start in starts
+        if start >= 0 and text.startswith("<!--", start)
+    ]
+    dividing = [each for each in found if each[1] > place]
+    return min(dividing, key=lambda each: (each[0], -each[1]), default=(place, place))
+
+
+def _behind(text: str, what: str, start: int) -> int:
+    """Return the place behind the next `what`, in any case, or 0."""
+    found = _close(what).search(text, start)
+    return found.end() if found else 0
+
+
+@lru_cache
+def _close(what: str) -> re.Pattern[str]:
+    return re.compile(re.escape(what), re.ASCII | re.IGNORECASE)
+
+
 class _Reader:
     """Reads one text from its beginning to its end; `done` is the place up to which it is read."""
 
@@ -142,6 +183,7 @@ class _Reader:
         self._parts: list[str] = []
         self._segments: list[Segment] = []
         self._unclosed: set[str] = set()
+        self._lasts: dict[str, int] = {}
 
     def at(self, place: int) -> int:
         """Read what stands at `place`; return where it ends, or 0 if nothing is there to read."""
@@ -203,7 +245,7 @@ class _Reader:
         if tag["open"]:
             if name in _LETTERS and not tag["more"] and place and _ASCII_WORD.match(text, place - 1):
                 # A tag within a word has its end somewhere.
-                return ("", end) if self._after(f"</{name}>", end) else None
+                return ("", end) if self._last(f"</{name}>") >= end else None
             if name in _HIDING:
                 end = self._after(f"</{name}>", end) or end
         return (" " if name in _SPACED else ""), end
@@ -218,6 +260,13 @@ class _Reader:
             self._unclosed.add(what)
             return 0
         return place + len(what)
+
+    def _last(self, what: str) -> int:
+        """Return the place of the last `what`, in any case, or -1: looked for once."""
+        if what not in self._lasts:
+            self._lower = self._lower or _lower(self._text)
+            self._lasts[what] = self._lower.rfind(what)
+        return self._lasts[what]
 
 
 def _code(unit: re.Match[str]) -> int | None:

@@ -6,10 +6,17 @@ from functools import partial
 
 from worker.errors import TextError
 from worker.model.text import social, social_3
+from worker.model.text.markup import around
 from worker.model.text.names import EmojiNames, own_names
 
 Span = tuple[int, int]
 """Start and end of a range of characters (Unicode code points) in the original text."""
+
+_PASSED_OVER = 4
+"""So many unseen parts at most are passed over at the end of what is read: more would take long to find."""
+
+_UNSEEN_TIMES = 32
+"""An unseen part is passed over if it is at most so many times as long as what is read: 1 MB for a pack."""
 
 Piece = tuple[str, int, int]
 """A piece of the new text, and the range of the original that it stands for."""
@@ -30,6 +37,30 @@ class Normaliser:
     """Makes the pieces of a version that takes the names of emoji from a table."""
     table: str = ""
     """The digest of that table."""
+    markup: Callable[[str, int], Span] | None = None
+    """Returns the range that a place divides of what is left out; None if nothing is."""
+
+    def reach(self, text: str, most: int) -> int:
+        """Return up to where a text is read if `most` characters of it may be.
+
+        What no reader sees does not count where the end would divide it: it is passed over, or, if it is very
+        long, not begun.
+        """
+        place = most
+        if self.markup is not None:
+            for _ in range(_PASSED_OVER):
+                start, end = self.markup(text, place) if place < len(text) else (place, place)
+                if start == end:
+                    return min(place, len(text))
+                if end - start > most * _UNSEEN_TIMES:
+                    return start
+                place = end + place - start
+            place = self.markup(text, place)[0] if place < len(text) else place
+        return min(place, len(text))
+
+    def onward(self, text: str, start: int) -> int:
+        """Return from where a text is read if that may be from `start`: behind what that divides."""
+        return start if self.markup is None else self.markup(text, start)[1]
 
     def with_names(self, names: EmojiNames) -> "Normaliser":
         """Return the same with another table of emoji names. Only for a version that takes one."""
@@ -92,7 +123,7 @@ _KNOWN = {
         RAW,
         Normaliser("social", 1, social.pieces),
         Normaliser("social", 2, social.pieces_2),
-        Normaliser("social", 3, None, social_3.pieces_3),
+        Normaliser("social", 3, None, social_3.pieces_3, markup=around),
     )
 }
 

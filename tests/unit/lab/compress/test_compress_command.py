@@ -8,6 +8,8 @@ from click.testing import CliRunner
 
 from tests.support.checkpoints import MARKING, SIZES, random_tensors, write_checkpoint
 from worker.cli.main import cli, main
+from worker.errors import CutError
+from worker.lab.compress import _read
 from worker.lab.convert.writer import convert_checkpoint
 from worker.lab.curve import Point, Rate, agreement, as_json, draw, rates, table
 from worker.lab.options import CompressOptions, Cut
@@ -177,3 +179,35 @@ def test_each_pack_decides_by_its_own_numbers(tmp_path: Path) -> None:
     found = agreement(packs[0], packs[1], ["the film was great", "it is late"])
     assert (found["toxicity"], found["sentiment"]) == (0.0, 1.0)
     assert found["emotion"] == pytest.approx(4 / 5)
+
+
+@pytest.mark.parametrize("option", ["--texts", "--vocabulary"])
+@pytest.mark.parametrize("rows", [30, 400])
+def test_texts_to_learn_from_are_left_where_the_same_are_measured_on(
+    folder: Path, tmp_path: Path, option: str, rows: int
+) -> None:
+    path = tmp_path / "posts.txt"
+    path.write_text("".join(f"post number {number}\n" for number in range(rows)), encoding="utf-8")
+    options = CompressOptions(
+        model=folder,
+        out=tmp_path / "out",
+        layers=((1,),),
+        recover=(path,),
+        texts=(path,) if option == "--texts" else (),
+        vocabulary=(path,) if option == "--vocabulary" else (),
+    )
+    read = _read(options)
+    assert len(read.learnt) >= rows * 9 // 10
+    assert read.measured
+    assert not set(read.learnt) & set(read.measured)
+
+
+def test_one_text_to_learn_and_measure_on_is_too_few(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "posts.txt"
+    path.write_text("one post\n", encoding="utf-8")
+    with pytest.raises(CutError, match="no texts to recover on, other than those to measure on"):
+        _read(
+            CompressOptions(
+                model=folder, out=tmp_path / "out", layers=((1,),), recover=(path,), texts=(path,)
+            )
+        )

@@ -171,3 +171,20 @@ def test_known_heads_come_in_their_order_after_others() -> None:
     named = [SENTIMENT, replace(EMOTION, name="mine"), TOXICITY, EMOTION, SENTIMENT]
     heads = in_order(reversed(named))
     assert [head.name for head in heads] == ["mine", "sentiment", "emotion", "toxicity"]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('name = ""\nbase = "b"\n[[tasks]]\ndata = "sst2"\n', "name: must have 1 to 256 characters"),
+        ('name = "a\\u0007"\nbase = "b"\n[[tasks]]\ndata = "sst2"\n', "name: must have 1 to 256 characters"),
+        (f"name = {'9' * 5_000}\n", "integer string conversion"),
+        (f"name = {'[' * 3_000}{']' * 3_000}\n", "recursion"),
+    ],
+)
+def test_what_no_recipe_can_hold_is_one_line(tmp_path: Path, text: str, says: str) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(RecipeError, match=says) as caught:
+        load_recipe(path)
+    assert "\n" not in str(caught.value)

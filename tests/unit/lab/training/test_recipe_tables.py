@@ -116,7 +116,7 @@ def test_fields_of_tables_leave_the_digest_of_known_tasks_alone() -> None:
 def test_a_recipe_comes_back_from_its_text(tmp_path: Path) -> None:
     (tmp_path / 'a "b" é.csv').write_text("text,label\n", encoding="utf-8")
     recipe = Recipe(
-        name='quotes " and \\ and \x7f and 日本',
+        name='quotes " and \\ and 日本',
         base="b",
         tasks=(
             Task(data="sst2", epochs=2, max_tokens=32),

@@ -230,3 +230,17 @@ def test_lists_as_pandas_writes_them_are_several_labels(tmp_path: Path) -> None:
     (own,) = _read([TableOptions(path)])
     assert own.head.multi_label
     assert own.head.labels == ("anger", "joy", "love")
+
+
+def test_a_dev_file_that_holds_all_rows_leaves_none_to_learn_from(tmp_path: Path) -> None:
+    path = _write(tmp_path / "mine.jsonl", _rows(["a", "b"], 10))
+    with pytest.raises(TrainingError, match=r"all of its rows stand in .*mine\.jsonl too: none is left"):
+        _read([TableOptions(path, dev=path)])
+
+
+def test_a_dev_file_that_holds_all_rows_of_a_label_leaves_it_untaught(tmp_path: Path) -> None:
+    rows = _rows(["a", "b", "c"], 10)
+    path = _write(tmp_path / "mine.jsonl", rows)
+    dev = _write(tmp_path / "dev.jsonl", [row for row in rows if row[1] == "c"] + _rows(["a"], 3, "new"))
+    with pytest.raises(TrainingError, match=r"the label 'c' is in no row that .* teaches, which has a, b"):
+        _read([TableOptions(path, dev=dev)])
