@@ -85,6 +85,15 @@ def test_a_rate_is_kept_and_a_limit_ends_a_loop(settings: KafkaSettings, topic: 
     assert len(records(settings, topic, 21)) == 21
 
 
+def test_rows_behind_the_limit_are_not_looked_at(
+    settings: KafkaSettings, topic: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    Path("bad.csv").write_text("id,text\n1,a\n2,b\n3,c,d\n")
+    assert main(["feed", "bad.csv", "--topic", topic, "--limit", "2"]) == 0
+    assert capfd.readouterr().err == f"sent 2 messages to {topic}\n"
+    assert len(records(settings, topic, 2)) == 2
+
+
 def test_a_missing_topic_is_an_error_and_nothing_is_created(
     settings: KafkaSettings, unique: str, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -125,12 +125,18 @@ class LenientRecordBatch(DefaultRecordBatch):  # type: ignore[misc]  # kafka-pyt
         self._buffer, self._pos, self._decompressed = data, 0, True
 
     def __next__(self) -> Any:
+        start = self._pos
         try:
             record = super().__next__()
         except CorruptRecordError:
             if self.is_control_batch:
                 raise
             record = self._recover()
+        if not self._expected <= record.offset <= self.last_offset and not self.is_control_batch:
+            # The client's own parser takes any offset: a position would go back with it.
+            _, start = decode_varint(self._buffer, start)
+            offset, raw = min(self._expected, self.last_offset), bytes(self._buffer[start : self._pos])
+            record = self._unreadable(offset, offset, "cannot be parsed (an offset outside the batch)", raw)
         self._expected = record.offset + 1
         return record
 

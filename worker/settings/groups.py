@@ -488,7 +488,7 @@ class Settings(BaseSettings):
             (
                 "source.max_poll_interval_ms",
                 self.source.max_poll_interval_ms / 1_000,
-                "a window could cost the worker its partitions",
+                "a window could cost partitions",
             ),
         ):
             if self.batch.max_window_s >= limit_s:

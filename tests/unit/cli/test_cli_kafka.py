@@ -141,3 +141,10 @@ def test_a_missing_extra_says_what_to_install(module: str, args: list[str], line
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode != 0
     assert done.stderr.splitlines() == [line]
+
+
+def test_a_folder_that_cannot_be_written_is_a_wrong_option(moodstream: Any, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine", encoding="utf-8")
+    ended = moodstream("broker", "--data", "file/x", "--port", "19555")
+    assert ended.code == ExitCode.USAGE
+    assert ended.lines == ["moodstream: --data: file/x cannot be written: Not a directory"]

@@ -1,5 +1,7 @@
 """Any text becomes token numbers that the model knows; only the tokenizer itself writes [CLS] and [SEP]."""
 
+import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ from hypothesis import strategies as st
 
 from tests.support.checkpoints import CLS, SEP, VOCABULARY
 from worker.model.classifier import Classifier
+from worker.model.tokenizer import _panics_untold
 
 SPECIAL = {0, 2, 3, 4}
 LIMIT = 24
@@ -79,3 +82,19 @@ def test_odd_texts_are_labelled(tiny_model: Classifier, text: str) -> None:
 
 def test_no_texts_give_no_tokens(tiny_model: Classifier) -> None:
     assert tiny_model.tokenize([]) == []
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_a_pack_loads_where_nothing_can_be_written(
+    tiny_pack: Path, in_memory: bool, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def refused(*_args: object, **_more: object) -> None:
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refused)
+    if not in_memory:
+        monkeypatch.setattr(os, "memfd_create", refused, raising=False)
+    with _panics_untold():
+        os.write(2, b"somebody else's line\n")
+    assert ids(Classifier.load(tiny_pack, threads=1), "good")
+    assert capfd.readouterr().err == "somebody else's line\n"

@@ -188,7 +188,7 @@ def test_a_value_that_is_wrong_itself_makes_no_second_mistake() -> None:
         (
             {"batch__max_window_s": "15", "source__max_poll_interval_ms": "12000"},
             "batch.max_window_s",
-            "must be below source.max_poll_interval_ms (12 s): otherwise a window could cost the worker",
+            "must be below source.max_poll_interval_ms (12 s): otherwise a window could cost partitions",
         ),
         (
             {"source__session_timeout_ms": "400000"},

@@ -92,6 +92,8 @@ _WITH_19 = "5dc8f2758de86c6484b3ebae62eca2d3badd6114"
 """The last commits in which `compact-14`, `compact-16`, `compact-18` and `compact-19` ship."""
 _WITH_CARDS = "ef9d28d1c953b44d37bd1bdfc16523e21a295294"
 """The last commit in which `compact-21` and `compact-fast-8` ship, the second with its corrected card."""
+_WITH_22 = "cb96720d73ab1af8398d5bb001da251d159c3fef"
+"""The last commit in which `compact-22` and `compact-fast-9` ship."""
 
 # The minutes are those that docs/explanation/how-the-packs-were-made.md gives for each run, and the limit of
 # the run where it gives none.
@@ -179,13 +181,13 @@ STAGES = (
         shipped=Shipped(_WITH_CARDS, "compact", "427cb1aa35b4"),
     ),
     _distilled(
-        "compact",
+        "compact-22",
         "build/train/compact-21/pack",
         "build/train/compact-21/pack",
         limit=45,
         minutes=40.7,
         int8=True,
-        ships=True,
+        shipped=Shipped(_WITH_22, "compact", "0199483d9898"),
     ),
     _distilled(
         "compact-fast-8",
@@ -196,11 +198,29 @@ STAGES = (
         shipped=Shipped(_WITH_CARDS, "compact-fast", "f5a0aade8635"),
     ),
     _distilled(
-        "compact-fast",
+        "compact-fast-9",
         "build/train/compact-21/pack",
         "build/train/compact-fast-8/pack",
         limit=45,
         minutes=31.8,
+        int8=True,
+        shipped=Shipped(_WITH_22, "compact-fast", "41629f930c96"),
+    ),
+    _distilled(
+        "compact-fast",
+        "build/train/compact-22/pack",
+        "build/train/compact-fast-9/pack",
+        limit=30,
+        minutes=25.4,
+        int8=True,
+        ships=True,
+    ),
+    _distilled(
+        "compact",
+        "build/train/compact-22/pack",
+        "build/train/compact-22/pack",
+        limit=40,
+        minutes=40.1,
         int8=True,
         ships=True,
     ),

@@ -98,8 +98,21 @@ def test_whatever_is_damaged_reading_ends_and_offsets_rise(
     assert len(found) <= len(rows) + 1
     last = BASE + len(rows) - 1
     for record in found:
+        assert BASE <= record.offset <= last
         if isinstance(record.headers, Unreadable):
-            assert BASE <= record.headers.first <= record.offset <= last
+            assert BASE <= record.headers.first <= record.offset
+
+
+@pytest.mark.parametrize("delta", [b"\x01", b"\x7f", b"\x7e", b"\x00"])
+def test_an_offset_outside_the_batch_or_behind_the_last_one_is_unreadable(delta: bytes) -> None:
+    """Where a parsed record says -1, -64, 63 or 0 for the second of three."""
+    batch = build([(b"k", b"v", [])] * 3)
+    start, end = spans(batch)[1]
+    batch[start + 2 : start + 3] = delta
+    found = read(batch)
+    assert [record.offset for record in found] == [BASE, BASE + 1, BASE + 2]
+    assert [isinstance(record.headers, Unreadable) for record in found] == [False, True, False]
+    assert found[1].value == bytes(batch[start:end])
 
 
 def test_a_batch_that_cannot_be_decompressed_is_one_gap() -> None:
