@@ -77,6 +77,17 @@ def test_a_new_head_leaves_the_others_as_they_were(base: Path, tmp_path: Path) -
     assert "- **sentiment**: one of negative, neutral, positive, as it came with the base" in card
 
 
+def test_texts_longer_than_the_base_reads_are_cut_and_told(base: Path, tmp_path: Path) -> None:
+    path = _table(tmp_path / "mine.csv")
+    rows = path.read_text(encoding="utf-8").splitlines()
+    long = [f"{row.partition(',')[0]} {'and on ' * 60},{row.partition(',')[2]}" for row in rows[1:]]
+    path.write_text("\n".join([rows[0], *long]), encoding="utf-8")
+    said: list[str] = []
+    recipe = _recipe(base, Task(file=str(path), epochs=1, max_tokens=200))
+    make_pack(recipe, Places(None, tmp_path / "work", tmp_path / "pack"), say=said.append)
+    assert "mine.csv: texts are cut at 32 tokens, as the base reads no more, not at 200" in said
+
+
 def test_a_frozen_encoder_reads_each_text_once_and_a_resumed_run_comes_to_the_same(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -70,7 +70,7 @@ def _train(
     for mean in recipe.means:
         read_tensors(Path(mean.checkpoint))  # fail now rather than after hours
     base = read_base(recipe.base)
-    _check_length(recipe, base)
+    recipe = _within(recipe, base, say)
     _check_text(recipe, base, say)
     with tempfile.TemporaryDirectory() as scratch, group.first_alone():
         tokenizer = Path(scratch) / "tokenizer.json"
@@ -120,14 +120,16 @@ def _train(
     )
 
 
-def _check_length(recipe: Recipe, base: Checkpoint) -> None:
-    """Raise TrainingError for a task with longer texts than the base reads: not hours later, at the first."""
+def _within(recipe: Recipe, base: Checkpoint, say: Progress) -> Recipe:
+    """Return the recipe with no longer texts than the base reads; report what is cut."""
     most = base.sizes.max_position_embeddings
+    tasks = []
     for task in recipe.tasks:
         if task.max_tokens > most:
-            raise TrainingError(
-                f"{task.title}: max_tokens is {task.max_tokens:,}, and {recipe.base} reads {most:,}"
-            )
+            wanted = f"{task.max_tokens:,}"
+            say(f"{task.title}: texts are cut at {most:,} tokens, as the base reads no more, not at {wanted}")
+        tasks.append(task.changed(max_tokens=most) if task.max_tokens > most else task)
+    return recipe if tuple(tasks) == recipe.tasks else recipe.changed(tasks=tuple(tasks))
 
 
 def _check_text(recipe: Recipe, base: Checkpoint, say: Progress) -> None:
