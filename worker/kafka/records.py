@@ -132,15 +132,20 @@ class LenientRecordBatch(DefaultRecordBatch):  # type: ignore[misc]  # kafka-pyt
             if self.is_control_batch:
                 raise
             record = self._recover()
-        if not self._expected <= record.offset <= self.last_offset and not self.is_control_batch:
-            # The client's own parser takes any offset: a position would go back with it.
-            _, start = decode_varint(self._buffer, start)
-            offset, raw = min(self._expected, self.last_offset), bytes(self._buffer[start : self._pos])
-            record = self._unreadable(offset, offset, "cannot be parsed (an offset outside the batch)", raw)
+        else:
+            if not self._expected <= record.offset <= self.last_offset and not self.is_control_batch:
+                record = self._misplaced(start)
         self._expected = record.offset + 1
         return record
 
     next = __next__
+
+    def _misplaced(self, start: int) -> DefaultRecord:
+        """Stand for a record, from `start` to here, with an offset that the client should not have taken."""
+        _, start = decode_varint(self._buffer, start)
+        offset = min(self._expected, self.last_offset)
+        raw = bytes(self._buffer[start : self._pos])
+        return self._unreadable(offset, offset, "cannot be parsed (an offset outside the batch)", raw)
 
     def _recover(self) -> Any:
         """Read the record at which the client's own parser failed, or say that it cannot be read."""

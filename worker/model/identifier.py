@@ -103,9 +103,9 @@ class Identifier:
 
         Args:
             texts: the texts.
-            reads: the languages that are read. Another one is then named only if the text is foreign. With
-                None, or with one that the model does not know, no text is foreign; with none at all, every
-                text is that has a language.
+            reads: the languages that are read. Another one is then named only if the text is foreign. If this
+                is None, or holds a language that the model does not know, no text is foreign. If it is empty,
+                every text with words is.
         """
         found: list[Guess] = []
         for start in range(0, len(texts), _SIDE_BY_SIDE):

@@ -19,10 +19,7 @@ from worker.model.tokenizer import Tokens
 from worker.settings.groups import DEFAULT_LONG_TEXT, BatchSettings
 from worker.types import Failure, LongText, Prediction
 
-_NONE_SHARED = (
-    "the packs side by side share no language, so every text in a known language is marked as not "
-    "supported; language.route sends each language to its own pack"
-)
+NONE_SHARED = "the packs side by side share no language"
 _MEMORY_A_GRAPH = 3
 """Memory that a loaded graph takes, in sizes of its file, with room for what passes need."""
 
@@ -88,7 +85,10 @@ class PackSet:
             classifiers.append(classifier)
         loaded = cls(classifiers, listener)
         if loaded.languages is not None and not loaded.languages:
-            warn(_NONE_SHARED)
+            warn(
+                f"{NONE_SHARED}, so every text in a known language is marked as not supported; "
+                "language.route sends each language to its own pack"
+            )
         return loaded
 
     @property

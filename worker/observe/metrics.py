@@ -169,7 +169,7 @@ class Metrics:
         )
         self._dropped = self._counter(
             "dropped_messages",
-            "Messages read and not committed, for a rebalance or a failed commit; they are read again",
+            "Messages read but not committed, after a rebalance or a failed commit; they are read again",
         )
         self._resets = self._counter(
             "offset_resets",

@@ -6,14 +6,13 @@ from typing import NamedTuple
 
 from worker.errors import LanguageUnsupported
 from worker.model.identifier import Guess, Identifier
+from worker.model.several import NONE_SHARED
 from worker.settings.groups import LanguageSettings
 from worker.settings.languages import ANY, DEFAULT, UNKNOWN, UNSUPPORTED, canonical, primary
 from worker.types import Failure, Message
 
 Reads = Mapping[str, Collection[str] | None]
 """For each target of a route the languages that its pack reads; None if it does not say, and so reads all."""
-
-_NONE_SHARED = "the packs side by side share no language"
 
 
 class Route:
@@ -129,9 +128,9 @@ class Languages:
             # A guess that is not sure marks nothing, nor does one among languages that nobody reads.
             supported = not guess.foreign and (language not in (known or ()) or language in read)
         if not supported and self._refuses:
-            reads_only = f"the pack reads {', '.join(sorted(read))}" if read else _NONE_SHARED
-            reads_only = f"{reads_only}; language.unsupported says `dead_letter`"
-            return Judged(message, _unsupported(language, reads_only))
+            only = f"the pack reads {', '.join(sorted(read))}" if read else NONE_SHARED
+            why = f"{only}; language.unsupported says `dead_letter`"
+            return Judged(message, _unsupported(language, why))
         return Judged(message, target, supported)
 
 

@@ -145,6 +145,15 @@ def test_diff_of_a_pack_with_itself_is_nothing(moodstream: Any, tmp_path: Path, 
     assert ended.lines == [f"{texts}:5: {ended.err.split(': ', 1)[1].strip()}"]  # the row without a text
 
 
+def test_diff_leaves_out_a_head_of_another_kind(moodstream: Any, tmp_path: Path, texts: Path) -> None:
+    make_pack(tmp_path, "old")
+    make_pack(tmp_path, "new", heads={**WARM, "toxic_spans": WARM["sentiment"]})
+    ended = moodstream("model", "diff", "old", "new", "--file", str(texts), "--json")
+    assert ended.code == 0
+    assert "moodstream: head toxic_spans marks words in one pack alone: left out" in ended.lines
+    assert json.loads(ended.out)["heads"].keys() == {"sentiment", "emotion", "toxicity"}
+
+
 def test_diff_names_every_message_that_changed(moodstream: Any, tmp_path: Path, texts: Path) -> None:
     make_pack(tmp_path, "old")
     folder = tmp_path / "old-checkpoint"

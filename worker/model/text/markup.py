@@ -133,10 +133,9 @@ def read_markup(text: str) -> Read | None:
 
 
 def around(text: str, place: int) -> tuple[int, int]:
-    """Return the range of the tag, comment or unseen element that `place` divides; (place, place) if none.
+    """Return the range of the tag, comment or unseen element that `place` lies within, else (place, place).
 
-    What is cut from a text at such a place would be read as if it were seen. Takes the time of reading once
-    what stands before `place`.
+    A text that was cut there would show what no reader sees. What stands before `place` is searched once.
     """
     if text.rfind("<", 0, place) < 0:
         return place, place

@@ -41,10 +41,10 @@ class Normaliser:
     """Returns the range that a place divides of what is left out; None if nothing is."""
 
     def reach(self, text: str, most: int) -> int:
-        """Return up to where a text is read if `most` characters of it may be.
+        """Return where to stop reading a text of which `most` characters may be read.
 
-        What no reader sees does not count where the end would divide it: it is passed over, or, if it is very
-        long, not begun.
+        If that lies within something that no reader sees, it is passed over without being counted; if that is
+        very long, reading stops before it.
         """
         place = most
         if self.markup is not None:
@@ -59,7 +59,7 @@ class Normaliser:
         return min(place, len(text))
 
     def onward(self, text: str, start: int) -> int:
-        """Return from where a text is read if that may be from `start`: behind what that divides."""
+        """Return where to begin reading, from `start` on: behind anything unseen that `start` lies in."""
         return start if self.markup is None else self.markup(text, start)[1]
 
     def with_names(self, names: EmojiNames) -> "Normaliser":

@@ -103,6 +103,18 @@ def test_whatever_is_damaged_reading_ends_and_offsets_rise(
             assert BASE <= record.headers.first <= record.offset
 
 
+def test_what_cannot_be_parsed_behind_the_last_offset_ends_nothing() -> None:
+    """The first of three takes the last offset, and no length leads to what follows."""
+    batch = build([(b"k", b"v", [])] * 3)
+    start, end = spans(batch)[0]
+    batch[start + 2 : start + 3] = b"\x04"
+    batch[end:] = b"\xff" * (len(batch) - end)
+    found = read(batch)
+    assert [isinstance(record.headers, Unreadable) for record in found] == [False, True]
+    assert [record.offset for record in found] == [BASE + 2, BASE + 2]
+    assert found[1].value == b"\xff" * (len(batch) - end)
+
+
 @pytest.mark.parametrize("delta", [b"\x01", b"\x7f", b"\x7e", b"\x00"])
 def test_an_offset_outside_the_batch_or_behind_the_last_one_is_unreadable(delta: bytes) -> None:
     """Where a parsed record says -1, -64, 63 or 0 for the second of three."""
